@@ -1,0 +1,11 @@
+//! The BGP speaker: wire, state machine, what each peer was promised.
+//!
+//! Pure: bytes, connections, orders and time go in, a list of actions comes out. No sockets, no
+//! clock, no randomness but a seeded one. The shell that moves the bytes is `router`'s `bgp_io`.
+
+#![forbid(unsafe_code)]
+
+pub mod speaker;
+pub mod time;
+pub mod types;
+pub mod wire;

@@ -1,0 +1,5 @@
+//! All peers.
+mod order;
+mod status;
+pub use order::*;
+pub use status::*;

@@ -1,0 +1,303 @@
+//! The words of BGP as types: values that are wrong by the RFCs cannot be made.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::num::NonZeroU32;
+use core::str::FromStr;
+use core::time::Duration;
+
+/// An autonomous system number, 1 to 4294967295. Zero is reserved (RFC 7607).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Asn(NonZeroU32);
+
+impl Asn {
+    /// AS_TRANS, which stands in for a 4-octet number where only two fit (RFC 6793 §9).
+    pub const TRANS: u16 = 23_456;
+
+    /// `None` for zero.
+    pub const fn new(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Asn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Not an AS number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an AS number is 1 to 4294967295, or asdot such as 1.10 (RFC 5396)")]
+pub struct BadAsn;
+
+impl FromStr for Asn {
+    type Err = BadAsn;
+
+    /// asplain or asdot (RFC 5396).
+    fn from_str(text: &str) -> Result<Self, BadAsn> {
+        let number = match text.split_once('.') {
+            Some((high, low)) => {
+                let high: u16 = high.parse().or(Err(BadAsn))?;
+                let low: u16 = low.parse().or(Err(BadAsn))?;
+                u32::from(high) << 16 | u32::from(low)
+            }
+            None => text.parse().or(Err(BadAsn))?,
+        };
+        Self::new(number).ok_or(BadAsn)
+    }
+}
+
+/// The BGP Identifier: four octets, not zero (RFC 6286 §2.1), written like an IPv4 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouterId(NonZeroU32);
+
+impl RouterId {
+    /// `None` for 0.0.0.0.
+    pub const fn new(address: Ipv4Addr) -> Option<Self> {
+        match NonZeroU32::new(address.to_bits()) {
+            Some(bits) => Some(Self(bits)),
+            None => None,
+        }
+    }
+
+    /// The identifier as an unsigned integer, which is how collisions compare it.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ipv4Addr::from_bits(self.0.get()).fmt(f)
+    }
+}
+
+/// Hold Time in whole seconds; zero means "never time out" (RFC 4271 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldTime(u16);
+
+/// A Hold Time of one or two seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a hold time is 0 (never) or at least 3 seconds, not {0} (RFC 4271 §4.2)")]
+pub struct BadHoldTime(pub u16);
+
+impl HoldTime {
+    /// What we propose unless configured otherwise, in seconds (RFC 4271 §10).
+    pub const DEFAULT: Self = Self(90);
+
+    /// # Errors
+    /// [`BadHoldTime`] for 1 and 2, which RFC 4271 §4.2 forbids. To a peer, answer 2/6 (§6.2).
+    pub const fn from_secs(secs: u16) -> Result<Self, BadHoldTime> {
+        match secs {
+            1 | 2 => Err(BadHoldTime(secs)),
+            _ => Ok(Self(secs)),
+        }
+    }
+
+    /// Seconds as they stand in an OPEN.
+    pub const fn as_secs(self) -> u16 {
+        self.0
+    }
+
+    /// `None` when the session never times out.
+    pub const fn duration(self) -> Option<Duration> {
+        match self.0 {
+            0 => None,
+            secs => Some(Duration::from_secs(secs as u64)),
+        }
+    }
+
+    /// A third of the Hold Time (RFC 4271 §4.4), `None` when no KEEPALIVEs are sent.
+    pub fn keepalive(self) -> Option<Duration> {
+        self.duration().map(|hold| hold / 3)
+    }
+}
+
+/// An address family we carry (AFI/SAFI, RFC 4760).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// AFI 1, SAFI 1.
+    Ipv4Unicast,
+    /// AFI 2, SAFI 1.
+    Ipv6Unicast,
+}
+
+impl Family {
+    /// Both, in the order of their AFI.
+    pub const ALL: [Self; 2] = [Self::Ipv4Unicast, Self::Ipv6Unicast];
+
+    /// Address Family Identifier and Subsequent Address Family Identifier.
+    pub const fn afi_safi(self) -> (u16, u8) {
+        match self {
+            Self::Ipv4Unicast => (1, 1),
+            Self::Ipv6Unicast => (2, 1),
+        }
+    }
+
+    /// The family of these identifiers, if we carry it.
+    pub const fn from_afi_safi(afi: u16, safi: u8) -> Option<Self> {
+        match (afi, safi) {
+            (1, 1) => Some(Self::Ipv4Unicast),
+            (2, 1) => Some(Self::Ipv6Unicast),
+            _ => None,
+        }
+    }
+
+    /// The name in configuration and output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4Unicast => "ipv4-unicast",
+            Self::Ipv6Unicast => "ipv6-unicast",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An IP prefix whose host bits are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix {
+    addr: IpAddr,
+    len: u8,
+}
+
+impl Prefix {
+    /// Clears the host bits; `None` when `len` exceeds the address's bits.
+    pub fn new(addr: IpAddr, len: u8) -> Option<Self> {
+        let addr = match addr {
+            IpAddr::V4(v4) if len <= 32 => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask))
+            }
+            IpAddr::V6(v6) if len <= 128 => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask))
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => return None,
+        };
+        Some(Self { addr, len })
+    }
+
+    /// The /32 or /128 of one address.
+    pub const fn host(addr: IpAddr) -> Self {
+        let len = match addr {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => 128,
+        };
+        Self { addr, len }
+    }
+
+    /// The network address.
+    pub const fn addr(self) -> IpAddr {
+        self.addr
+    }
+
+    /// Prefix length in bits.
+    pub const fn bits(self) -> u8 {
+        self.len
+    }
+
+    /// The family whose NLRI carry this prefix.
+    pub const fn family(self) -> Family {
+        match self.addr {
+            IpAddr::V4(_) => Family::Ipv4Unicast,
+            IpAddr::V6(_) => Family::Ipv6Unicast,
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.len)
+    }
+}
+
+/// A BGP community (RFC 1997).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Community(pub u32);
+
+/// Not a community.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a community is AS:VALUE with two numbers up to 65535, or one of no-export, no-advertise, \
+     no-peer, graceful-shutdown, blackhole"
+)]
+pub struct BadCommunity;
+
+/// Communities with a registered name (IANA "BGP Well-known Communities").
+const NAMED_COMMUNITIES: [(&str, u32); 5] = [
+    ("graceful-shutdown", 0xffff_0000),
+    ("blackhole", 0xffff_029a),
+    ("no-export", 0xffff_ff01),
+    ("no-advertise", 0xffff_ff02),
+    ("no-peer", 0xffff_ff04),
+];
+
+impl FromStr for Community {
+    type Err = BadCommunity;
+
+    fn from_str(text: &str) -> Result<Self, BadCommunity> {
+        if let Some((_, value)) = NAMED_COMMUNITIES.iter().find(|(name, _)| *name == text) {
+            return Ok(Self(*value));
+        }
+        let (high, low) = text.split_once(':').ok_or(BadCommunity)?;
+        let high: u16 = high.parse().or(Err(BadCommunity))?;
+        let low: u16 = low.parse().or(Err(BadCommunity))?;
+        Ok(Self(u32::from(high) << 16 | u32::from(low)))
+    }
+}
+
+impl fmt::Display for Community {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMED_COMMUNITIES.iter().find(|(_, value)| *value == self.0) {
+            Some((name, _)) => f.write_str(name),
+            None => write!(f, "{}:{}", self.0 >> 16, self.0 & 0xffff),
+        }
+    }
+}
+
+/// A large community (RFC 8092).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LargeCommunity(pub [u32; 3]);
+
+/// Not a large community.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a large community is GLOBAL:LOCAL1:LOCAL2, three numbers up to 4294967295 (RFC 8092)")]
+pub struct BadLargeCommunity;
+
+impl FromStr for LargeCommunity {
+    type Err = BadLargeCommunity;
+
+    fn from_str(text: &str) -> Result<Self, BadLargeCommunity> {
+        let mut parts = text.split(':').map(|part| part.parse::<u32>().or(Err(BadLargeCommunity)));
+        let mut next = || parts.next().unwrap_or(Err(BadLargeCommunity));
+        let value = [next()?, next()?, next()?];
+        match parts.next() {
+            None => Ok(Self(value)),
+            Some(_) => Err(BadLargeCommunity),
+        }
+    }
+}
+
+impl fmt::Display for LargeCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self([global, local_1, local_2]) = self;
+        write!(f, "{global}:{local_1}:{local_2}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! What is wanted, after every check: no string that could be wrong is left, references are
+//! resolved, defaults are written in. Equal intent gives equal values, so a difference between
+//! two `Desired` is a difference that matters.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tidegate_bgp::speaker::{PeerConfig, RouteAttributes};
+use tidegate_bgp::types::{Asn, Prefix, RouterId};
+
+/// Everything a node shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// The node itself.
+    pub router: Router,
+    /// BGP peers by name.
+    pub peers: BTreeMap<String, PeerConfig>,
+    /// Services by name.
+    pub services: BTreeMap<String, Service>,
+}
+
+/// The node itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Router {
+    /// Our AS.
+    pub asn: Asn,
+    /// Our BGP Identifier.
+    pub router_id: RouterId,
+    /// Where BGP listens; empty: nowhere, every session is dialled.
+    pub listen: Vec<SocketAddr>,
+    /// Interfaces that the packet path is attached to, by name.
+    pub interfaces: Vec<String>,
+    /// How it is attached.
+    pub attach: AttachMode,
+    /// Seed of the flow hash; equal on all nodes that announce the same VIPs.
+    pub hash_seed: u64,
+    /// Source of the outer header when encapsulating in IPv4; `None`: the egress's own address.
+    pub encap_source_v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub encap_source_v6: Option<Ipv6Addr>,
+    /// Directory under a BPF file system where program, maps and links are pinned.
+    pub pin_dir: PathBuf,
+    /// Where the admin API listens.
+    pub api: Api,
+}
+
+/// How the packet path is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// Native if the driver can, else generic.
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the kernel's generic hook: works everywhere, slower.
+    Generic,
+}
+
+/// Where the admin API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Unix socket.
+    pub socket: PathBuf,
+    /// A loopback address, if wanted.
+    pub listen: Option<SocketAddr>,
+}
+
+/// A VIP with port and protocol, and who serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Address, port and protocol.
+    pub vip: ServiceAddr,
+    /// How packets reach a backend.
+    pub mode: ForwardingMode,
+    /// What keeps a client on one backend.
+    pub affinity: Affinity,
+    /// Whether ICMP echo to the VIP is answered.
+    pub echo: bool,
+    /// How long flows of before a change of backends stay where they are.
+    pub drain: Duration,
+    /// How a backend's health is found out; `None`: every backend counts as healthy.
+    pub health: Option<HealthCheck>,
+    /// How the VIP is announced; `None`: the service neither announces it nor holds it back.
+    pub advertise: Option<Advertise>,
+    /// Backends by address, in ascending order: the order of the file makes no difference.
+    pub backends: BTreeMap<IpAddr, Backend>,
+}
+
+/// What a packet must be addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceAddr {
+    /// The VIP.
+    pub addr: IpAddr,
+    /// Port, never zero.
+    pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+impl ServiceAddr {
+    /// The prefix that announces the VIP: its /32 or /128.
+    pub const fn prefix(self) -> Prefix {
+        Prefix::host(self.addr)
+    }
+}
+
+/// Protocols a service can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+/// How packets reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ForwardingMode {
+    /// In an IP header of the backend's family.
+    Ipip,
+    /// With the backend's MAC address; it must share a link with us.
+    L2,
+}
+
+/// What keeps a client on one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// Each flow by itself: addresses, ports, protocol.
+    FiveTuple,
+    /// All flows of one client address together.
+    ClientAddress,
+}
+
+/// A backend of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Share of the ring relative to the others, 1 to 1000; 0 takes no new flows.
+    pub weight: u16,
+}
+
+/// How a backend's health is found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// Port asked, on the backend's own address.
+    pub port: u16,
+    /// From the start of one check to the start of the next, before jitter.
+    pub interval: Duration,
+    /// A check without an answer by then has failed; not longer than the interval.
+    pub timeout: Duration,
+    /// Good checks in a row until a backend is up.
+    pub rise: u32,
+    /// Failed checks in a row until it is down.
+    pub fall: u32,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A TCP connection that opens.
+    Tcp,
+    /// An HTTP/1.1 GET.
+    Http {
+        /// Path and query.
+        path: String,
+        /// Host header; the backend's address when absent.
+        host: Option<String>,
+        /// The status that means healthy.
+        status: u16,
+    },
+}
+
+/// How a VIP is announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertise {
+    /// Attributes of the route.
+    pub attributes: RouteAttributes,
+    /// Fewest healthy backends with which the VIP is announced, at least 1.
+    pub min_healthy: u32,
+}

@@ -1,0 +1,5 @@
+//! `tidegate.toml`: from what was typed to what is wanted.
+
+#![forbid(unsafe_code)]
+
+pub mod desired;

@@ -1,0 +1,82 @@
+//! One name for every verdict and for every event worth counting.
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $index:literal, $name:literal;)+) => {
+        /// Row of the per-CPU `COUNTERS` map. Every verdict moves exactly one of these.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Counter {
+            $($(#[doc = $doc])+ $variant = $index,)+
+        }
+
+        impl Counter {
+            /// All of them, in the order of their rows.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name that metrics and command line print.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// One line for an operator.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Passed to the kernel: not for a VIP of ours.
+    PassNotOurs = 0, "pass_not_ours";
+    /// Passed to the kernel: neither IPv4 nor IPv6.
+    PassNotIp = 1, "pass_not_ip";
+    /// Passed to the kernel: an IP header that does not parse.
+    PassBadHeader = 2, "pass_bad_header";
+    /// Sent to a backend through the interface it came in by.
+    ForwardTx = 3, "forward_tx";
+    /// Sent to a backend through another interface.
+    ForwardRedirect = 4, "forward_redirect";
+    /// ICMP echo to a VIP, answered.
+    EchoReply = 5, "echo_reply";
+    /// Dropped: a VIP of ours, but no service on this port and protocol.
+    DropNoService = 6, "drop_no_service";
+    /// Dropped: the service has no backend in this slot.
+    DropNoBackend = 7, "drop_no_backend";
+    /// Dropped: next hop or MAC address of the backend is not known.
+    DropUnresolved = 8, "drop_unresolved";
+    /// Dropped: a fragment, which has no ports to choose by.
+    DropFragment = 9, "drop_fragment";
+    /// Dropped: for a VIP, but the transport header is cut off or lies about lengths.
+    DropMalformed = 10, "drop_malformed";
+    /// Dropped: does not fit the MTU towards the backend.
+    DropTooBig = 11, "drop_too_big";
+    /// Dropped: no room in front of the frame for the outer header.
+    DropNoHeadroom = 12, "drop_no_headroom";
+    /// Event: a flow could not be remembered, the flow table is full.
+    FlowTableFull = 13, "flow_table_full";
+}
+
+impl Counter {
+    /// Rows of the map.
+    pub const COUNT: u32 = 14;
+
+    /// Whether a packet that moved this counter was dropped.
+    pub const fn is_drop(self) -> bool {
+        (self as u32) >= Self::DropNoService as u32 && (self as u32) <= Self::DropNoHeadroom as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_dense_and_named_after_what_they_do() {
+        assert_eq!(Counter::ALL.len(), Counter::COUNT as usize);
+        for (row, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, row, "{counter:?}");
+            assert_eq!(counter.is_drop(), counter.name().starts_with("drop_"), "{counter:?}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Keys and values of the maps.
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A fixed-width layout without padding: unsigned integers and arrays of them, in `repr(C)`.
+///
+/// Sealed: only this crate's layouts are plain, and each is checked at compile time. The daemon
+/// relies on that where it hands their bytes to bpf(2).
+pub trait Plain: sealed::Sealed + Copy + 'static {}
+
+macro_rules! plain {
+    ($($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident: $ty:ty,)+ })+) => {
+        $(
+            $(#[$doc])*
+            #[repr(C)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            pub struct $name { $($(#[$field_doc])* pub $field: $ty,)+ }
+            const _: () = assert!(
+                size_of::<$name>() == 0 $(+ size_of::<$ty>())+,
+                "hidden padding"
+            );
+            impl sealed::Sealed for $name {}
+            impl Plain for $name {}
+        )+
+    };
+}
+
+plain! {
+    /// Key of `SERVICES_V4`. Port 0 with protocol 0 is the entry of the VIP itself.
+    #[derive(Default)]
+    pub struct ServiceKeyV4 {
+        /// Network order.
+        pub addr: [u8; 4],
+        /// Network order.
+        pub port: [u8; 2],
+        /// IP protocol number.
+        pub proto: u8,
+        /// Always zero.
+        pub reserved: u8,
+    }
+
+    /// Key of `SERVICES_V6`. Port 0 with protocol 0 is the entry of the VIP itself.
+    #[derive(Default)]
+    pub struct ServiceKeyV6 {
+        /// Network order.
+        pub addr: [u8; 16],
+        /// Network order.
+        pub port: [u8; 2],
+        /// IP protocol number.
+        pub proto: u8,
+        /// Always zero.
+        pub reserved: u8,
+    }
+
+    /// A service, or (port 0, protocol 0) a VIP that we own.
+    #[derive(Default)]
+    pub struct Service {
+        /// First slot of the ring in `RING_SLOTS`.
+        pub ring_offset: u32,
+        /// Slots of the ring, a power of two; zero on a VIP's own entry.
+        pub ring_size: u32,
+        /// Row in `SERVICE_TRAFFIC`.
+        pub index: u32,
+        /// [`service_flags`] bits.
+        pub flags: u32,
+    }
+
+    /// One slot of a ring. Written and read as one aligned 8-byte word, so that no reader ever
+    /// sees half of a change.
+    #[derive(Default)]
+    pub struct Slot {
+        /// Backend of new flows; 0: none.
+        pub current: u32,
+        /// Backend of flows that are older than the last change; equal to `current` when settled.
+        pub previous: u32,
+    }
+
+    /// One backend with its finished outer headers; one cache line.
+    ///
+    /// The entry names its backend: the outer destination for `ipip`, `ip[0..16]` (an IPv4
+    /// address as v4-mapped) for `l2`, so the daemon can find out what an index stands for.
+    pub struct Backend {
+        /// Destination and source MAC of the frame that leaves, network order.
+        pub macs: [u8; 12],
+        /// 802.1Q tag to write (network order TCI), or zero for an untagged frame.
+        pub vlan_tci: [u8; 2],
+        /// Outer IP header: IPv4 (20 bytes, total length zero, checksum over the rest) or IPv6
+        /// (40 bytes, payload length zero). In `l2`: the backend's address.
+        pub ip: [u8; 40],
+        /// One of [`backend_kinds`].
+        pub kind: u8,
+        /// [`backend_flags`] bits.
+        pub flags: u8,
+        /// Interface the frame leaves through.
+        pub egress_ifindex: u32,
+        /// Largest IP packet, in bytes and outer header included, that fits the way out.
+        pub mtu: u16,
+        /// Always zero.
+        pub reserved: u16,
+    }
+
+    /// Packets and bytes of one service or backend.
+    #[derive(Default)]
+    pub struct Traffic {
+        /// Packets forwarded.
+        pub packets: u64,
+        /// Their bytes, Ethernet header included, as they came in.
+        pub bytes: u64,
+    }
+
+    /// Key of `FLOWS`. An IPv4 address stands in the last four bytes of its field, the rest zero.
+    #[derive(Default)]
+    pub struct FlowKey {
+        /// Client address, network order.
+        pub src: [u8; 16],
+        /// VIP, network order.
+        pub dst: [u8; 16],
+        /// Client port, network order.
+        pub src_port: [u8; 2],
+        /// Service port, network order.
+        pub dst_port: [u8; 2],
+        /// IP protocol number.
+        pub proto: u8,
+        /// Always zero.
+        pub reserved: [u8; 3],
+    }
+
+    /// What is constant while a program is loaded: patched into `.rodata`, so that the verifier
+    /// removes what the configuration does not use.
+    #[derive(Default)]
+    pub struct DatapathConfig {
+        /// Seed of the flow hash; the same on every node that announces the same VIPs.
+        pub hash_seed: u64,
+        /// Reserved for feature bits; always zero.
+        pub features: u64,
+    }
+}
+
+const _: () = assert!(size_of::<ServiceKeyV4>() == 8);
+const _: () = assert!(size_of::<ServiceKeyV6>() == 20);
+const _: () = assert!(size_of::<Service>() == 16);
+const _: () = assert!(size_of::<Slot>() == 8);
+const _: () = assert!(size_of::<FlowKey>() == 40);
+const _: () = assert!(size_of::<Backend>() == 64, "one cache line");
+
+impl Slot {
+    /// The slot as the 8-byte word that is stored.
+    pub const fn to_word(self) -> u64 {
+        let current = self.current.to_ne_bytes();
+        let previous = self.previous.to_ne_bytes();
+        u64::from_ne_bytes([
+            current[0], current[1], current[2], current[3], previous[0], previous[1], previous[2],
+            previous[3],
+        ])
+    }
+
+    /// The slot that a stored word holds.
+    pub const fn from_word(word: u64) -> Self {
+        let b = word.to_ne_bytes();
+        Self {
+            current: u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+            previous: u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+        }
+    }
+
+    /// A slot without transition.
+    pub const fn settled(backend: u32) -> Self {
+        Self { current: backend, previous: backend }
+    }
+
+    /// Whether every flow of this slot goes to `current`.
+    pub const fn is_settled(self) -> bool {
+        self.current == self.previous
+    }
+}
+
+impl Backend {
+    /// An entry that no backend uses.
+    pub const FREE: Self = Self {
+        macs: [0; 12],
+        vlan_tci: [0; 2],
+        ip: [0; 40],
+        kind: backend_kinds::NONE,
+        flags: 0,
+        egress_ifindex: 0,
+        mtu: 0,
+        reserved: 0,
+    };
+}
+
+/// Bits of [`Service::flags`].
+pub mod service_flags {
+    /// Hash the client's address only, so that all its flows reach one backend.
+    pub const AFFINITY_CLIENT: u32 = 1 << 0;
+    /// Answer ICMP echo for this VIP (on the VIP's own entry).
+    pub const ECHO: u32 = 1 << 1;
+}
+
+/// Values of [`Backend::kind`]: what is put around the packet.
+pub mod backend_kinds {
+    /// The entry is free.
+    pub const NONE: u8 = 0;
+    /// IPv4 client packet in an IPv4 header (RFC 2003).
+    pub const IPV4_IN_IPV4: u8 = 1;
+    /// IPv6 client packet in an IPv4 header (RFC 4213).
+    pub const IPV6_IN_IPV4: u8 = 2;
+    /// IPv4 client packet in an IPv6 header (RFC 2473).
+    pub const IPV4_IN_IPV6: u8 = 3;
+    /// IPv6 client packet in an IPv6 header (RFC 2473).
+    pub const IPV6_IN_IPV6: u8 = 4;
+    /// Nothing: only the MAC addresses are rewritten.
+    pub const L2: u8 = 5;
+}
+
+/// Bits of [`Backend::flags`].
+pub mod backend_flags {
+    /// Next hop, MAC addresses and egress are known: frames may be sent.
+    pub const RESOLVED: u8 = 1 << 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_survives_its_word() {
+        let slot = Slot { current: 7, previous: 0x0102_0304 };
+        assert_eq!(Slot::from_word(slot.to_word()), slot);
+        assert_eq!(Slot::from_word(0), Slot::settled(0), "a fresh map has no backend anywhere");
+    }
+}

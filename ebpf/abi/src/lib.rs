@@ -1,0 +1,73 @@
+//! What the daemon and the packet path agree on: map keys and values, limits, flag bits, counters
+//! and the flow hash. Both sides compile this crate, so there is one definition.
+//!
+//! Promise: every layout is fixed-width, padded by hand and checked at compile time; it has no
+//! pointer, `bool`, `enum` or hidden padding, so keys and values may be compared as bytes.
+//! Integers are in host order unless a comment says "network order".
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod counter;
+mod hash;
+mod layout;
+
+pub use counter::Counter;
+pub use hash::{flow_hash_v4, flow_hash_v6, slot_of};
+pub use layout::{
+    Backend, DatapathConfig, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
+    backend_flags, backend_kinds, service_flags,
+};
+
+/// Services, IPv4 and IPv6 each, the VIP entries (port 0, protocol 0) included.
+pub const SERVICES_MAX: u32 = 16_384;
+/// Backend entries. Entry 0 is never used: a slot that holds 0 has no backend.
+pub const BACKENDS_MAX: u32 = 16_384;
+/// Slots of all rings together: 8 bytes each, in one memory-mapped array.
+pub const RING_SLOTS_MAX: u32 = 1 << 20;
+/// Slots of one ring: a power of two, so that a grown ring splits the old one's slots evenly.
+pub const RING_SIZE_MIN: u32 = 1 << 10;
+/// The largest single ring.
+pub const RING_SIZE_MAX: u32 = 1 << 16;
+/// Flows remembered while ring slots are in transition.
+pub const FLOWS_MAX: u32 = 1 << 16;
+/// Network devices the datapath can send to.
+pub const DEVICES_MAX: u32 = 256;
+
+/// IP protocol numbers the datapath balances, and those it writes (IANA "Protocol Numbers").
+pub mod ip_proto {
+    /// ICMP (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// IPv4 in an IP header (RFC 2003).
+    pub const IPIP: u8 = 4;
+    /// TCP (RFC 9293).
+    pub const TCP: u8 = 6;
+    /// UDP (RFC 768).
+    pub const UDP: u8 = 17;
+    /// IPv6 in an IP header (RFC 2473).
+    pub const IPV6: u8 = 41;
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
+}
+
+/// Names of the maps, as they are pinned and as `bpftool map show` prints them.
+pub mod map_names {
+    /// [`ServiceKeyV4`](super::ServiceKeyV4) to [`Service`](super::Service).
+    pub const SERVICES_V4: &str = "SERVICES_V4";
+    /// [`ServiceKeyV6`](super::ServiceKeyV6) to [`Service`](super::Service).
+    pub const SERVICES_V6: &str = "SERVICES_V6";
+    /// Array of [`Slot`](super::Slot), memory-mapped.
+    pub const RING_SLOTS: &str = "RING_SLOTS";
+    /// Array of [`Backend`](super::Backend).
+    pub const BACKENDS: &str = "BACKENDS";
+    /// [`FlowKey`](super::FlowKey) to backend index (`u32`), for slots in transition.
+    pub const FLOWS: &str = "FLOWS";
+    /// Per-CPU [`Traffic`](super::Traffic) by [`Service::index`](super::Service).
+    pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
+    /// Per-CPU [`Traffic`](super::Traffic) by backend index.
+    pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
+    /// Per-CPU `u64` by [`Counter`](super::Counter).
+    pub const COUNTERS: &str = "COUNTERS";
+    /// Interface index to itself: the devices frames may be redirected to.
+    pub const DEVICES: &str = "DEVICES";
+}

@@ -1,0 +1,64 @@
+//! The world as it was last seen. The planner reads nothing else.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_abi::{Backend, Service, ServiceKeyV4, ServiceKeyV6, Slot};
+use tidegate_bgp::speaker::RouteAttributes;
+use tidegate_bgp::time::Timestamp;
+use tidegate_bgp::types::Prefix;
+use tidegate_config::desired::ServiceAddr;
+
+/// Everything the planner knows of the world.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// What the maps hold.
+    pub datapath: Datapath,
+    /// Backends that their service's health check calls up. One without a check counts as up
+    /// without standing here.
+    pub healthy: BTreeSet<(ServiceAddr, IpAddr)>,
+    /// The way to each backend address for which there is one.
+    pub ways: BTreeMap<IpAddr, Way>,
+    /// What the speaker originates.
+    pub advertised: BTreeMap<Prefix, RouteAttributes>,
+    /// When a prefix that is no longer originated was withdrawn; forgotten after a while.
+    pub withdrawn_at: BTreeMap<Prefix, Timestamp>,
+    /// Services whose ring has slots in transition, and since when.
+    pub unsettled_since: BTreeMap<ServiceAddr, Timestamp>,
+}
+
+/// What the maps hold, and where the program is attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Datapath {
+    /// The program is loaded and attached to every configured interface.
+    pub attached: bool,
+    /// `SERVICES_V4`
+    pub services_v4: BTreeMap<ServiceKeyV4, Service>,
+    /// `SERVICES_V6`
+    pub services_v6: BTreeMap<ServiceKeyV6, Service>,
+    /// Entries of `BACKENDS` that are not free, by index.
+    pub backends: BTreeMap<u32, Backend>,
+    /// `RING_SLOTS` up to the last slot that a service uses; slots beyond are free.
+    pub slots: Vec<Slot>,
+}
+
+/// The way to an address: what the kernel's routes, neighbours and links say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Interface whose driver sends the frame (the parent of a VLAN device).
+    pub egress_ifindex: u32,
+    /// Tag control information to write, if the way leads through a VLAN device.
+    pub vlan: Option<u16>,
+    /// Our MAC address there.
+    pub source_mac: [u8; 6],
+    /// MAC address of the next hop (gateway, or the address itself when on link).
+    pub next_hop_mac: [u8; 6],
+    /// Whether the address is on link: no gateway lies between.
+    pub on_link: bool,
+    /// Largest IP packet the way carries, in bytes.
+    pub mtu: u16,
+    /// Our own IPv4 address towards it.
+    pub source_v4: Option<Ipv4Addr>,
+    /// Our own IPv6 address towards it.
+    pub source_v6: Option<Ipv6Addr>,
+}

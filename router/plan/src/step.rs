@@ -1,0 +1,117 @@
+//! What the executor can do. A step leaves it no choice, and doing it twice does no harm.
+
+use core::fmt;
+
+use tidegate_abi::{Backend, Service, ServiceKeyV4, ServiceKeyV6, Slot};
+use tidegate_bgp::speaker::RouteAttributes;
+use tidegate_bgp::types::Prefix;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write `BACKENDS[index]`; a fresh index starts with its traffic row at zero.
+    PutBackend {
+        /// Which entry.
+        index: u32,
+        /// Its new value.
+        entry: Backend,
+        /// The index was free: clear its row in `BACKEND_TRAFFIC` first.
+        fresh: bool,
+    },
+    /// Free `BACKENDS[index]`; no slot names it any more.
+    FreeBackend {
+        /// Which entry.
+        index: u32,
+    },
+    /// Store these slots, each with one 8-byte store.
+    PutSlots {
+        /// Index in `RING_SLOTS` and the new value, ascending.
+        slots: Vec<(u32, Slot)>,
+    },
+    /// Write a service, or the entry of a VIP.
+    PutServiceV4 {
+        /// Key in `SERVICES_V4`.
+        key: ServiceKeyV4,
+        /// Its new value.
+        service: Service,
+        /// The traffic row was free: clear it first.
+        fresh: bool,
+    },
+    /// Remove a service, or the entry of a VIP.
+    DeleteServiceV4 {
+        /// Key in `SERVICES_V4`.
+        key: ServiceKeyV4,
+    },
+    /// The same for IPv6.
+    PutServiceV6 {
+        /// Key in `SERVICES_V6`.
+        key: ServiceKeyV6,
+        /// Its new value.
+        service: Service,
+        /// The traffic row was free: clear it first.
+        fresh: bool,
+    },
+    /// The same for IPv6.
+    DeleteServiceV6 {
+        /// Key in `SERVICES_V6`.
+        key: ServiceKeyV6,
+    },
+    /// Originate a route, or change its attributes.
+    Advertise {
+        /// The VIP's /32 or /128.
+        prefix: Prefix,
+        /// What goes with it.
+        attributes: RouteAttributes,
+    },
+    /// No longer originate it.
+    Withdraw {
+        /// The VIP's /32 or /128.
+        prefix: Prefix,
+        /// For the journal and `tidegate vips`.
+        reason: Reason,
+    },
+}
+
+/// Why a VIP is not announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The configuration no longer announces it.
+    NotConfigured,
+    /// The program is not attached to every configured interface.
+    NotAttached,
+    /// The maps do not hold the service yet.
+    NotProgrammed,
+    /// Fewer healthy backends than `min_healthy`.
+    TooFewHealthy,
+    /// Healthy backends, but no way to enough of them (route or neighbour missing).
+    NoWay,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+impl Reason {
+    /// The code that metrics, journal and API print.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotConfigured => "not-configured",
+            Self::NotAttached => "not-attached",
+            Self::NotProgrammed => "not-programmed",
+            Self::TooFewHealthy => "too-few-healthy",
+            Self::NoWay => "no-way",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotConfigured => "the configuration does not announce it",
+            Self::NotAttached => "the program is not attached to every configured interface",
+            Self::NotProgrammed => "the maps do not hold the service yet",
+            Self::TooFewHealthy => "too few healthy backends",
+            Self::NoWay => "no route or no neighbour towards enough healthy backends",
+            Self::Stopping => "tidegate is stopping",
+        })
+    }
+}
