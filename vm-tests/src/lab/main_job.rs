@@ -1,0 +1,454 @@
+//! The main job in a lab: a client, a router that runs BIRD, an edge that runs tidegate, three
+//! backends.
+//!
+//! ```text
+//!   client ──access── router (BIRD) ──fabric─┬─ edge (tidegate)
+//!                                            ├─ b1
+//!                                            ├─ b2
+//!                                            └─ b3
+//! ```
+//!
+//! A request goes client, router, edge, backend; the answer goes backend, router, client. The
+//! addresses are those that RFC 5737 and RFC 3849 set aside for documentation.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::bird::{self, Bird, Session};
+use super::http::{Holding, Load, load};
+use super::topology::{Host, Interface, Topology};
+use super::{Lab, Process, program};
+
+/// AS of the router.
+pub const ROUTER_AS: u32 = 64_512;
+/// AS of the edge.
+pub const EDGE_AS: u32 = 64_513;
+
+/// The router's end of the fabric.
+const ROUTER: [&str; 2] = ["203.0.113.1", "2001:db8:f::1"];
+/// The edge's addresses, and so the next hops of what it announces.
+pub const EDGE: [&str; 2] = ["203.0.113.2", "2001:db8:f::2"];
+/// The client's addresses.
+pub const CLIENT: [&str; 2] = ["198.51.100.2", "2001:db8:c::2"];
+/// A peer that the edge is told of and that no router stands behind.
+pub const ROGUE: &str = "203.0.113.66";
+
+/// Something is expected to happen within this time. Much longer than it takes: a loaded machine
+/// shall not fail a test.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A service of the lab.
+#[derive(Clone, Copy, Debug)]
+pub struct Vip {
+    /// Name of the service.
+    pub service: &'static str,
+    /// The address.
+    pub addr: &'static str,
+    /// The prefix that announces it.
+    pub prefix: &'static str,
+}
+
+impl Vip {
+    /// The VIP with its port.
+    ///
+    /// # Errors
+    /// Never, as the constants are written.
+    pub fn socket(self) -> Result<SocketAddr> {
+        Ok(SocketAddr::new(self.addr.parse()?, 80))
+    }
+}
+
+/// The IPv4 service.
+pub const VIP_V4: Vip = Vip { service: "web-v4", addr: "192.0.2.10", prefix: "192.0.2.10/32" };
+/// The IPv6 service.
+pub const VIP_V6: Vip =
+    Vip { service: "web-v6", addr: "2001:db8:10::10", prefix: "2001:db8:10::10/128" };
+/// Both.
+pub const VIPS: [Vip; 2] = [VIP_V4, VIP_V6];
+
+/// Hosts of the backends, with their addresses.
+pub const BACKENDS: [(&str, [&str; 2]); 3] = [
+    ("b1", ["203.0.113.11", "2001:db8:f::11"]),
+    ("b2", ["203.0.113.12", "2001:db8:f::12"]),
+    ("b3", ["203.0.113.13", "2001:db8:f::13"]),
+];
+
+/// What differs from lab to lab.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    /// Weights of the backends, in both services.
+    pub weights: [u16; 3],
+    /// `ipip` or `l2`.
+    pub mode: &'static str,
+    /// Backends of the IPv4 service have IPv6 addresses and the other way round.
+    pub crossed: bool,
+    /// The BGP session runs over IPv6.
+    pub session_over_v6: bool,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self { weights: [10, 5, 1], mode: "ipip", crossed: false, session_over_v6: false }
+    }
+}
+
+/// The lab. What runs in it goes before the lab does.
+pub struct MainJob {
+    /// tidegate on the edge, while it runs.
+    pub edge: Option<Process>,
+    /// Web servers by backend, while they run.
+    servers: [Option<Process>; 3],
+    /// `tidegate decap` on each backend.
+    _decap: Vec<Process>,
+    /// BIRD on the router.
+    pub bird: Bird,
+    variant: Variant,
+    /// Everything else of the lab.
+    pub lab: Lab,
+}
+
+impl MainJob {
+    /// Builds the network and starts everything but the edge.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub fn new(variant: Variant) -> Result<Self> {
+        let lab = Lab::new(&topology())?;
+        let bird = Bird::start(&lab, "router", &bird_config(variant))?;
+        let mut decap = Vec::new();
+        if variant.mode == "ipip" {
+            for (host, _) in BACKENDS {
+                decap.push(start_decap(&lab, host)?);
+            }
+        }
+        let mut job =
+            Self { edge: None, servers: [None, None, None], _decap: decap, bird, variant, lab };
+        for backend in 0..BACKENDS.len() {
+            job.start_server(backend)?;
+        }
+        Ok(job)
+    }
+
+    /// Starts everything and waits until the router has both VIPs.
+    ///
+    /// # Errors
+    /// When that does not happen soon.
+    pub fn announced(variant: Variant) -> Result<Self> {
+        let mut job = Self::new(variant)?;
+        job.start_edge()?;
+        job.wait_for_routes()?;
+        Ok(job)
+    }
+
+    /// Starts tidegate on the edge, with the configuration of [`MainJob::edge_config`].
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_edge(&mut self) -> Result<()> {
+        let config = self.lab.write("tidegate.toml", &self.edge_config())?;
+        let tidegate = program("tidegate")?;
+        let command =
+            [&tidegate.display().to_string(), "run", "--config", &config.display().to_string()];
+        self.edge = Some(self.lab.start("edge", "tidegate", &command)?);
+        Ok(())
+    }
+
+    /// tidegate on the edge.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn edge(&mut self) -> Result<&mut Process> {
+        self.edge.as_mut().context("tidegate does not run")
+    }
+
+    /// Waits until the session is up and the router has a route to each VIP.
+    ///
+    /// # Errors
+    /// When that does not happen soon.
+    pub fn wait_for_routes(&mut self) -> Result<()> {
+        self.lab.wait_for("the BGP session", SOON, || {
+            self.edge.as_mut().context("tidegate does not run")?.alive()?;
+            self.bird.established(&self.lab, "edge")
+        })?;
+        for vip in VIPS {
+            self.lab.wait_for(&format!("a route to {}", vip.prefix), SOON, || {
+                self.bird.route(&self.lab, vip.prefix)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the router has no route to any VIP.
+    ///
+    /// # Errors
+    /// When that does not happen soon.
+    pub fn wait_for_no_routes(&self) -> Result<()> {
+        for vip in VIPS {
+            self.lab.wait_for(&format!("no route to {}", vip.prefix), SOON, || {
+                self.bird.no_route(&self.lab, vip.prefix)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Starts the web server of a backend.
+    ///
+    /// # Errors
+    /// When it does not listen soon.
+    pub fn start_server(&mut self, backend: usize) -> Result<()> {
+        let (host, [addr, _]) = backend_host(backend)?;
+        let sick_when = self.sick_file(backend)?.display().to_string();
+        let serve = program("lab-http")?.display().to_string();
+        let command = [&*serve, "serve", "--name", host, "--sick-when", &sick_when];
+        let server = self.lab.start(host, "http", &command)?;
+        let listens = SocketAddr::new(addr.parse()?, 80);
+        self.lab.wait_for(&format!("the web server of {host}"), SOON, || {
+            let load = self.lab.inside(host, || load(listens, 1, 1))?;
+            ensure!(load.answered == 1, "{:?}", load.failed);
+            Ok(())
+        })?;
+        *self.servers.get_mut(backend).context("no such backend")? = Some(server);
+        Ok(())
+    }
+
+    /// Kills the web server of a backend.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill_server(&mut self, backend: usize) -> Result<()> {
+        let server = self.servers.get_mut(backend).and_then(Option::take);
+        server.context("that web server does not run")?.kill()
+    }
+
+    /// Makes the health check of a backend fail, or work again, while all else works on.
+    ///
+    /// # Errors
+    /// When the lab's directory can't be written to.
+    pub fn make_sick(&self, backend: usize, sick: bool) -> Result<()> {
+        let file = self.sick_file(backend)?;
+        if sick {
+            std::fs::write(file, "")?;
+        } else {
+            std::fs::remove_file(file)?;
+        }
+        Ok(())
+    }
+
+    fn sick_file(&self, backend: usize) -> Result<PathBuf> {
+        Ok(self.lab.dir().join(format!("{}-is-sick", backend_host(backend)?.0)))
+    }
+
+    /// Requests from the client to a VIP, each on a connection of its own.
+    ///
+    /// # Errors
+    /// When the client's namespace can't be entered; a request that fails is no error.
+    pub fn load(&self, vip: Vip, requests: usize, concurrency: usize) -> Result<Load> {
+        let to = vip.socket()?;
+        self.lab.inside("client", || load(to, requests, concurrency))
+    }
+
+    /// Connections from the client to a VIP that stay.
+    ///
+    /// # Errors
+    /// When not all of them are answered.
+    pub fn hold(&self, vip: Vip, connections: usize) -> Result<Holding> {
+        let to = vip.socket()?;
+        Ok(self.lab.inside("client", || Holding::start(to, connections))??)
+    }
+
+    /// What a command of tidegate prints on the edge, such as `peers`.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn tidegate(&self, arguments: &[&str]) -> Result<String> {
+        let tidegate = program("tidegate")?.display().to_string();
+        let socket = self.api_socket().display().to_string();
+        let mut command = vec![&*tidegate];
+        command.extend(arguments);
+        command.extend(["--socket", &socket]);
+        self.lab.run("edge", &command)
+    }
+
+    /// Socket of tidegate's API.
+    pub fn api_socket(&self) -> PathBuf {
+        self.lab.dir().join("api.sock")
+    }
+
+    /// Where tidegate pins its program and maps.
+    pub fn pin_dir(&self) -> PathBuf {
+        self.lab.bpffs().join("edge")
+    }
+
+    /// What the maps hold that steers packets, as JSON by map; counters and remembered flows are
+    /// left out.
+    ///
+    /// # Errors
+    /// When bpftool can't read a map.
+    pub fn steering_maps(&self) -> Result<Vec<(String, String)>> {
+        let mut maps = Vec::new();
+        for map in ["SERVICES_V4", "SERVICES_V6", "BACKENDS", "RING_SLOTS"] {
+            let pin = self.pin_dir().join(map);
+            let mut dump = Command::new("bpftool");
+            dump.args(["--json", "map", "dump", "pinned"]).arg(&pin);
+            maps.push((map.to_owned(), super::finish(&mut dump)?));
+        }
+        Ok(maps)
+    }
+
+    /// The edge's configuration.
+    pub fn edge_config(&self) -> String {
+        let Variant { weights, mode, crossed, session_over_v6 } = self.variant;
+        let router = of_family(session_over_v6, ROUTER);
+        let mut config = format!(
+            r#"[router]
+asn = {EDGE_AS}
+router-id = "{router_id}"
+interfaces = ["eth0"]
+attach = "native"
+pin-dir = "{pin_dir}"
+
+[api]
+socket = "{socket}"
+
+[[peer]]
+name = "router"
+address = "{router}"
+asn = {ROUTER_AS}
+hold-time = "9s"
+connect-retry = "1s"
+
+[[peer]]
+name = "rogue"
+address = "{ROGUE}"
+asn = {ROUTER_AS}
+passive = true
+"#,
+            router_id = of_family(false, EDGE),
+            pin_dir = self.pin_dir().display(),
+            socket = self.api_socket().display(),
+        );
+        for (vip, v6) in VIPS.into_iter().zip([false, true]) {
+            config += &format!(
+                r#"
+[[service]]
+name = "{name}"
+vip = "{addr}"
+port = 80
+mode = "{mode}"
+health = {{ type = "http", path = "/healthz", interval = "500ms", timeout = "400ms", rise = 2, fall = 2 }}
+advertise = {{ communities = ["{EDGE_AS}:80"], med = 50, prepend = 1 }}
+"#,
+                name = vip.service,
+                addr = vip.addr,
+            );
+            for ((_, addrs), weight) in BACKENDS.into_iter().zip(weights) {
+                let addr = of_family(v6 != crossed, addrs);
+                config +=
+                    &format!("[[service.backend]]\naddress = \"{addr}\"\nweight = {weight}\n");
+            }
+        }
+        config
+    }
+}
+
+/// One of a host's two addresses.
+fn of_family(v6: bool, [v4_addr, v6_addr]: [&'static str; 2]) -> &'static str {
+    if v6 { v6_addr } else { v4_addr }
+}
+
+fn backend_host(backend: usize) -> Result<(&'static str, [&'static str; 2])> {
+    BACKENDS.get(backend).copied().context("no such backend")
+}
+
+/// Starts the other end of the tunnel and waits until it is attached.
+fn start_decap(lab: &Lab, host: &str) -> Result<Process> {
+    let tidegate = program("tidegate")?.display().to_string();
+    let mut decap = lab.start(host, "decap", &[&tidegate, "decap", "--interface", "eth0"])?;
+    lab.wait_for(&format!("tidegate decap on {host}"), SOON, || {
+        decap.alive()?;
+        let link = lab.run(host, &["ip", "link", "show", "dev", "eth0"])?;
+        ensure!(link.contains("prog/xdp"), "{link}");
+        Ok(())
+    })?;
+    Ok(decap)
+}
+
+fn bird_config(variant: Variant) -> String {
+    let session = Session {
+        name: "edge",
+        local: of_family(variant.session_over_v6, ROUTER),
+        local_as: ROUTER_AS,
+        neighbor: of_family(variant.session_over_v6, EDGE),
+        neighbor_as: EDGE_AS,
+    };
+    let [router_id, _] = ROUTER;
+    bird::config(router_id, &[session])
+}
+
+/// The network of the lab. The fabric carries packets that are an outer header longer than what
+/// the access link carries, as a real one must.
+pub fn topology() -> Topology {
+    let fabric = |addresses: Vec<&'static str>| Interface {
+        name: "eth0",
+        segment: "fabric",
+        addresses,
+        mtu: 1600,
+    };
+    let mut hosts = vec![
+        Host {
+            name: "client",
+            interfaces: vec![Interface {
+                name: "eth0",
+                segment: "access",
+                addresses: vec!["198.51.100.2/24", "2001:db8:c::2/64"],
+                mtu: 1500,
+            }],
+            gateways: vec!["198.51.100.1", "2001:db8:c::1"],
+            ..Host::default()
+        },
+        Host {
+            name: "router",
+            interfaces: vec![
+                fabric(vec!["203.0.113.1/24", "2001:db8:f::1/64"]),
+                Interface {
+                    name: "eth1",
+                    segment: "access",
+                    addresses: vec!["198.51.100.1/24", "2001:db8:c::1/64"],
+                    mtu: 1500,
+                },
+            ],
+            forwards: true,
+            ..Host::default()
+        },
+        Host {
+            name: "edge",
+            interfaces: vec![fabric(vec!["203.0.113.2/24", "2001:db8:f::2/64"])],
+            gateways: ROUTER.to_vec(),
+            ..Host::default()
+        },
+        Host {
+            name: "rogue",
+            interfaces: vec![fabric(vec!["203.0.113.66/24"])],
+            ..Host::default()
+        },
+    ];
+    let backends = [
+        ["203.0.113.11/24", "2001:db8:f::11/64"],
+        ["203.0.113.12/24", "2001:db8:f::12/64"],
+        ["203.0.113.13/24", "2001:db8:f::13/64"],
+    ];
+    for ((name, _), addresses) in BACKENDS.into_iter().zip(backends) {
+        hosts.push(Host {
+            name,
+            interfaces: vec![fabric(addresses.to_vec())],
+            loopback: VIPS.iter().map(|vip| vip.prefix.to_owned()).collect(),
+            gateways: ROUTER.to_vec(),
+            forwards: false,
+        });
+    }
+    Topology { hosts }
+}
