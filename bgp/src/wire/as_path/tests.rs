@@ -77,7 +77,8 @@ fn as4_path_is_sent_only_when_a_number_needs_it() {
 #[test]
 fn as4_path_fills_in_what_two_octets_could_not_say() {
     const T: u32 = 23_456;
-    let cases: [(&str, Vec<AsSegment>, Vec<AsSegment>, Vec<AsSegment>); 10] = [
+    type Path = Vec<AsSegment>;
+    let cases: [(&str, Path, Path, Path); 10] = [
         ("all known", vec![seq(&[T, 5])], vec![seq(&[70_000, 5])], vec![seq(&[70_000, 5])]),
         (
             "an old speaker prepended",
