@@ -12,7 +12,7 @@ mod counter;
 mod hash;
 mod layout;
 
-pub use counter::Counter;
+pub use counter::{Counter, DecapCounter};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of};
 pub use layout::{
     Backend, DatapathConfig, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
@@ -33,6 +33,8 @@ pub const RING_SIZE_MAX: u32 = 1 << 16;
 pub const FLOWS_MAX: u32 = 1 << 16;
 /// Network devices the datapath can send to.
 pub const DEVICES_MAX: u32 = 256;
+/// Addresses of its own that a backend takes encapsulated packets for.
+pub const DECAP_ADDRS_MAX: u32 = 1_024;
 
 /// IP protocol numbers the datapath balances, and those it writes (IANA "Protocol Numbers").
 pub mod ip_proto {
@@ -70,4 +72,9 @@ pub mod map_names {
     pub const COUNTERS: &str = "COUNTERS";
     /// Interface index to itself: the devices frames may be redirected to.
     pub const DEVICES: &str = "DEVICES";
+    /// Addresses (16 bytes, IPv4 as v4-mapped) that `tidegate decap` takes packets for; the
+    /// value means nothing.
+    pub const DECAP_ADDRS: &str = "DECAP_ADDRS";
+    /// Per-CPU `u64` by [`DecapCounter`](super::DecapCounter).
+    pub const DECAP_COUNTERS: &str = "DECAP_COUNTERS";
 }
