@@ -2,10 +2,16 @@
 //! calls, and decides nothing.
 
 pub mod api;
+pub mod bgp_io;
+pub mod bpf_io;
 pub mod cli;
+pub mod clock;
 pub mod config_file;
 mod daemon;
+pub mod decap;
+pub mod health_io;
 mod journal;
+pub mod link_io;
 mod metrics;
 mod reconcile;
 pub mod view;

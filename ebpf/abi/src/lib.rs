@@ -12,7 +12,7 @@ mod counter;
 mod hash;
 mod layout;
 
-pub use counter::Counter;
+pub use counter::{Counter, DecapCounter};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of};
 pub use layout::{
     Backend, DatapathConfig, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
@@ -35,6 +35,8 @@ pub const RING_SLOTS_PER_BACKEND: u32 = 128;
 pub const FLOWS_MAX: u32 = 1 << 16;
 /// Network devices the datapath can send to.
 pub const DEVICES_MAX: u32 = 256;
+/// Addresses of its own that a backend takes encapsulated packets for.
+pub const DECAP_ADDRS_MAX: u32 = 1_024;
 
 /// Slots of the ring of a service with so many backends, draining ones included.
 pub const fn ring_size(backends: u32) -> u32 {
@@ -84,6 +86,11 @@ pub mod map_names {
     pub const COUNTERS: &str = "COUNTERS";
     /// Interface index to itself: the devices frames may be redirected to.
     pub const DEVICES: &str = "DEVICES";
+    /// Addresses (16 bytes, IPv4 as v4-mapped) that `tidegate decap` takes packets for; the
+    /// value means nothing.
+    pub const DECAP_ADDRS: &str = "DECAP_ADDRS";
+    /// Per-CPU `u64` by [`DecapCounter`](super::DecapCounter).
+    pub const DECAP_COUNTERS: &str = "DECAP_COUNTERS";
 }
 
 #[cfg(test)]
