@@ -309,3 +309,17 @@ pub(crate) fn test_run(program: &Xdp, frame: &[u8], ingress_ifindex: u32) -> Res
     out.truncate(usize::try_from(result.data_size_out).unwrap_or(usize::MAX));
     Ok(TestRun { verdict: Verdict::of(result.return_value), frame: out })
 }
+
+/// Removes what a daemon that is gone has left pinned: links, program and maps. True if there was
+/// anything.
+///
+/// # Errors
+/// A pin that cannot be removed.
+pub fn detach(pin_dir: &Path) -> Result<bool, Error> {
+    if !pin_dir.exists() {
+        return Ok(false);
+    }
+    link::remove_others(pin_dir, &[])?;
+    pins::remove_all(pin_dir)?;
+    Ok(true)
+}
