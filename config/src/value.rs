@@ -41,7 +41,7 @@ impl<T: Text> Value for T {
 
     fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
         let DeValue::String(text) = node.value else {
-            node.wrong::<Self>(found, "write a string, in double quotes");
+            node.wrong(found, &<Self as Text>::kind(), "write a string, in double quotes");
             return None;
         };
         let parsed = T::parse(text);
@@ -426,7 +426,7 @@ pub(crate) struct Span<const MIN: u64, const MAX: u64>(pub(crate) Duration);
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
 
 /// `1m30s` and the like, in milliseconds.
-fn parse_millis(text: &str) -> Option<u64> {
+pub(crate) fn parse_millis(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total: u64 = 0;
     while !rest.is_empty() {
@@ -468,7 +468,7 @@ fn read_millis<T: Value>(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<u
             None
         }
         _ => {
-            node.wrong::<T>(found, "write a string with a unit, such as \"10s\"");
+            node.wrong(found, &T::kind(), "write a string with a unit, such as \"10s\"");
             None
         }
     }
@@ -545,7 +545,7 @@ impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Value for Int<T, MIN, MAX>
         let DeValue::Integer(number) = node.value else {
             let quoted = node.value.as_str().is_some_and(|text| text.parse::<u64>().is_ok());
             let remedy = if quoted { "remove the quotes" } else { "write a whole number" };
-            node.wrong::<Self>(found, remedy);
+            node.wrong(found, &Self::kind(), remedy);
             return None;
         };
         let value = i128::from_str_radix(number.as_str(), number.radix()).ok();
@@ -574,7 +574,7 @@ impl Value for bool {
     fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
         let value = node.value.as_bool();
         if value.is_none() {
-            node.wrong::<Self>(found, "write true or false, without quotes");
+            node.wrong(found, &Self::kind(), "write true or false, without quotes");
         }
         value
     }
@@ -598,11 +598,11 @@ impl Value for Asn {
             DeValue::Integer(number) => number.to_string(),
             DeValue::Float(number) => {
                 let remedy = format!("put asdot in quotes: \"{}\"", number.as_str());
-                node.wrong::<Self>(found, &remedy);
+                node.wrong(found, &Self::kind(), &remedy);
                 return None;
             }
             _ => {
-                node.wrong::<Self>(found, "write a number such as 65001");
+                node.wrong(found, &Self::kind(), "write a number such as 65001");
                 return None;
             }
         };

@@ -127,7 +127,7 @@ fn vips_of_nobody_else(
 ) {
     let mut taken: BTreeMap<IpAddr, String> = BTreeMap::new();
     if let Some(router) = router {
-        for listen in router.listen.iter().flat_map(|list| &list.value) {
+        for listen in router.listen.iter().flat_map(|list| &list.value.read) {
             taken.insert(listen.value.0.ip(), "where BGP listens (router.listen)".to_owned());
         }
         let sources_v4 = router.encap_source_v4.iter().map(|at| IpAddr::from(at.value));
@@ -168,7 +168,7 @@ fn backends_are_no_vips(services: &[At<ServiceTable>], found: &mut Found<'_>) {
         }
     }
     for at in services {
-        let backends = at.value.backends.iter().flat_map(|list| &list.value.0);
+        let backends = at.value.backends.iter().flat_map(|list| &list.value.0.read);
         for address in backends.filter_map(|backend| backend.value.address.as_ref()) {
             if let Some(owner) = vips.get(&address.value) {
                 let owner = service_label(owner, found);
@@ -200,7 +200,7 @@ fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
     }
     let (mut backends, mut slots) = (0_u64, 0_u64);
     for at in services {
-        let count = at.value.backends.as_ref().map_or(0, |list| list.value.0.len());
+        let count = at.value.backends.as_ref().map_or(0, |list| list.value.0.typed);
         let before = (backends < u64::from(BACKENDS_MAX), slots <= u64::from(RING_SLOTS_MAX));
         backends += count as u64;
         slots += u64::from(ring_size(u32::try_from(count).unwrap_or(u32::MAX)));

@@ -8,7 +8,7 @@ use super::{Role, check_address, distinct};
 use crate::desired::{Api, Router};
 use crate::diagnostic::Found;
 use crate::raw::{ApiTable, RouterTable};
-use crate::read::At;
+use crate::read::{At, List};
 use crate::value::{BgpListen, Interface};
 
 /// Bytes of a Unix socket's path that the kernel takes, the final NUL not included (unix(7)).
@@ -16,7 +16,7 @@ const SOCKET_PATH_MAX: usize = 107;
 
 pub(super) fn check(raw: &RouterTable, api: &ApiTable, found: &mut Found<'_>) -> Option<Router> {
     let interfaces = raw.interfaces.as_ref().map(|list| interfaces(list, found));
-    let listen = raw.listen.as_ref().map(|list| listen(&list.value, found));
+    let listen = raw.listen.as_ref().map(|list| listen(&list.value.read, found));
     if let Some(source) = &raw.encap_source_v4 {
         check_address(source, "the source of a packet", Role::Network, found);
     }
@@ -38,9 +38,9 @@ pub(super) fn check(raw: &RouterTable, api: &ApiTable, found: &mut Found<'_>) ->
     })
 }
 
-fn interfaces(list: &At<Vec<At<Interface>>>, found: &mut Found<'_>) -> Vec<String> {
-    let names = distinct(&list.value, found);
-    if names.is_empty() {
+fn interfaces(list: &At<List<Interface>>, found: &mut Found<'_>) -> Vec<String> {
+    let names = distinct(&list.value.read, found);
+    if list.value.typed == 0 {
         let remedy = "name at least one interface, such as [\"eth0\"]";
         found.error(&list.span, &list.key, "no packet can arrive without an interface", remedy);
     }
