@@ -212,9 +212,9 @@ table! {
 table! {
     /// How a VIP is announced.
     pub(crate) struct AdvertiseTable as "service.advertise" {
-        /// Communities of the route, such as `"65001:100"` or `"no-export"`.
+        /// Communities of the route, such as `"65001:100"` or `"no-export"`; at most 128.
         "communities" => communities: List<Community>, Default("[]");
-        /// Large communities of the route, such as `"65001:1:2"`.
+        /// Large communities of the route, such as `"65001:1:2"`; at most 128.
         "large-communities" => large_communities: List<LargeCommunity>, Default("[]");
         /// MULTI_EXIT_DISC of the route. When absent: none.
         "med" => med: Int<u32, 0, 4_294_967_295>, Optional;

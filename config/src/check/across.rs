@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 use core::ops::Range;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, ring_size};
 
@@ -183,13 +183,13 @@ fn backends_are_no_vips(services: &[At<ServiceTable>], found: &mut Found<'_>) {
 /// What the maps hold. Each service is counted with a ring of its own.
 fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
     for (version, is_v4) in [("IPv4", true), ("IPv6", false)] {
-        let mut vips = BTreeMap::new();
+        let mut vips = BTreeSet::new();
         let mut entries = 0;
         let vip = |at: &At<ServiceTable>| at.value.vip.as_ref().map(|vip| vip.value);
         let of_version = services.iter().filter(|at| vip(at).is_some_and(|v| v.is_ipv4() == is_v4));
         for at in of_version {
             // One entry for the service, and one for its VIP.
-            entries += if vips.insert(vip(at), ()).is_none() { 2 } else { 1 };
+            entries += if vips.insert(vip(at)) { 2 } else { 1 };
             if entries > SERVICES_MAX {
                 let sentence = format!("this is one {version} service too many");
                 let remedy = format!("{SERVICES_MAX} {version} services and VIPs fit, together");

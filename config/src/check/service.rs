@@ -12,11 +12,15 @@ use crate::desired::{
 };
 use crate::diagnostic::Found;
 use crate::raw::{AdvertiseSetting, AdvertiseTable, BackendTable, HealthTable, ServiceTable};
-use crate::read::{At, Tables};
+use crate::read::{At, List, Tables};
 use crate::value::{ProbeKind, duration_text};
 
 /// How long a check may take unless the file says so.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Communities of one kind on a route. So many of both kinds leave room for all else in an UPDATE
+/// of 4096 bytes (RFC 4271 §4.1).
+const COMMUNITIES_MAX: usize = 128;
 
 pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(String, Service)> {
     let raw = &at.value;
@@ -169,10 +173,10 @@ fn check_advertise(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Option<A
         AdvertiseSetting::On(table) => table,
     };
     if let Some(list) = &table.communities {
-        distinct(&list.value.read, found);
+        check_communities(list, found);
     }
     if let Some(list) = &table.large_communities {
-        distinct(&list.value.read, found);
+        check_communities(list, found);
     }
     let min_healthy = table.min_healthy.as_ref()?;
     let backends = raw.backends.as_ref().map(|list| list.value.0.typed);
@@ -190,6 +194,14 @@ fn check_advertise(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Option<A
     }
     let attributes = attributes(table)?;
     Some(Some(Advertise { attributes, min_healthy: min_healthy.value.0 }))
+}
+
+fn check_communities<T: Ord + Clone>(list: &At<List<T>>, found: &mut Found<'_>) {
+    distinct(&list.value.read, found);
+    if list.value.typed > COMMUNITIES_MAX {
+        let sentence = format!("{} do not fit into one UPDATE", list.value.typed);
+        found.error(&list.span, &list.key, sentence, format!("write at most {COMMUNITIES_MAX}"));
+    }
 }
 
 /// Attributes of the route, as far as they could be read.

@@ -168,6 +168,7 @@ const CASES: &[(&str, &str, &str)] = &[
         "port = 80",
         "port = 80\nadvertise = { communities = [\"1:2\", \"1:2\"] }",
     ),
+    ("more communities than fit", "port = 80", "\u{2}"),
     (
         "a bad large community",
         "port = 80",
@@ -195,11 +196,16 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// `\0` and `\x01` stand for changes that are not a replacement.
+/// `\0`, `\x01` and `\x02` stand for changes that are not a mere replacement.
 fn with_mistake(from: &str, to: &str) -> String {
     match to.strip_prefix('\u{1}') {
         Some(line) => {
             format!("{BASE}{}", WEB_TLS.replace("port = 443", &format!("port = 443\n{line}")))
+        }
+        None if to == "\u{2}" => {
+            let many: Vec<_> = (0..129).map(|i| format!("\"1:{i}\"")).collect();
+            let list = many.join(", ");
+            BASE.replace(from, &format!("{from}\nadvertise = {{ communities = [{list}] }}"))
         }
         None if to == "\u{0}" => {
             BASE.split_once("[[peer]]").unwrap().1.replacen("\nname", "[[peer]]\nname", 1)
@@ -249,7 +255,7 @@ fn nothing_to_do_is_a_warning() {
 
 #[test]
 fn a_flood_of_mistakes_is_counted_not_printed() {
-    let keys: String = (0..5000).map(|i| format!("x{i} = 1\n")).collect();
+    let keys = (0..5000).map(|i| format!("x{i} = 1\n")).collect::<Vec<_>>().concat();
     let found =
         check("tidegate.toml", &BASE.replace("asn = 65001\n", &format!("asn = 65001\n{keys}")));
     let found = found.unwrap_err();
@@ -275,6 +281,20 @@ fn the_marked_part_of_a_long_line_is_shown() {
     let at = lines.iter().position(|line| line.contains("^^^")).unwrap();
     let column = lines[at].chars().position(|c| c == '^').unwrap();
     assert_eq!(lines[at - 1].chars().skip(column).take(3).collect::<String>(), "\"/\"", "{found}");
+}
+
+#[test]
+fn what_is_nested_deeply_is_answered() {
+    let deep = 10_000;
+    let cases = [
+        ("arrays", format!("x = {}", "[".repeat(deep))),
+        ("tables", format!("x = {}", "{ a = ".repeat(deep))),
+        ("a dotted key", format!("x{} = 1", ".a".repeat(deep))),
+        ("a dotted header", format!("[x{}]", ".a".repeat(deep))),
+    ];
+    for (name, text) in cases {
+        assert!(check("tidegate.toml", &text).is_err(), "{name}");
+    }
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::collection::{btree_map, btree_set, vec};
+use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::*;
 use tidegate_bgp::speaker::{NextHops, PeerConfig, RouteAttributes};
@@ -202,28 +202,30 @@ fn desired() -> impl Strategy<Value = Desired> {
     })
 }
 
-/// A key with a value, unless it is left out.
-fn key(out: &mut String, key: &str, value: Option<toml::Value>) {
+/// `key = value`.
+fn key(out: &mut String, key: &str, value: impl Into<toml::Value>) {
+    writeln!(out, "{key} = {}", value.into()).unwrap();
+}
+
+/// `key = "value"`.
+fn text(out: &mut String, name: &str, value: &impl ToString) {
+    key(out, name, value.to_string());
+}
+
+/// `key = ["value", …]`.
+fn texts<T: ToString>(out: &mut String, name: &str, values: &[T]) {
+    key(out, name, values.iter().map(ToString::to_string).collect::<Vec<_>>());
+}
+
+fn time(out: &mut String, name: &str, duration: Duration) {
+    text(out, name, &format!("{}ms", duration.as_millis()));
+}
+
+/// `key = "value"`, if there is one.
+fn maybe<T: ToString>(out: &mut String, name: &str, value: Option<&T>) {
     if let Some(value) = value {
-        writeln!(out, "{key} = {value}").unwrap();
+        text(out, name, value);
     }
-}
-
-fn text(value: impl ToString) -> Option<toml::Value> {
-    Some(value.to_string().into())
-}
-
-fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Option<toml::Value> {
-    let values = values.into_iter().map(|value| toml::Value::from(value.to_string()));
-    Some(values.collect::<Vec<_>>().into())
-}
-
-fn number(value: impl Into<i64>) -> Option<toml::Value> {
-    Some(value.into().into())
-}
-
-fn time(duration: Duration) -> Option<toml::Value> {
-    Some(format!("{}ms", duration.as_millis()).into())
 }
 
 fn render(desired: &Desired) -> String {
@@ -231,15 +233,12 @@ fn render(desired: &Desired) -> String {
     render_router(&mut out, &desired.router);
     for (name, peer) in &desired.peers {
         render_peer(&mut out, peer);
-        key(
-            &mut out,
-            "password-file",
-            desired.password_files.get(name).and_then(|f| text(f.display())),
-        );
+        let file = desired.password_files.get(name).map(|file| file.display());
+        maybe(&mut out, "password-file", file.as_ref());
     }
     for (name, service) in &desired.services {
         out.push_str("[[service]]\n");
-        key(&mut out, "name", text(name));
+        text(&mut out, "name", &name);
         render_service(&mut out, service);
     }
     out
@@ -247,101 +246,96 @@ fn render(desired: &Desired) -> String {
 
 fn render_router(out: &mut String, router: &Router) {
     out.push_str("[router]\n");
-    key(out, "asn", number(router.asn.get()));
-    key(out, "router-id", text(router.router_id));
-    key(out, "listen", texts(&router.listen));
-    key(out, "interfaces", texts(&router.interfaces));
+    key(out, "asn", i64::from(router.asn.get()));
+    text(out, "router-id", &router.router_id);
+    texts(out, "listen", &router.listen);
+    texts(out, "interfaces", &router.interfaces);
     let attach = match router.attach {
         AttachMode::Auto => "auto",
         AttachMode::Native => "native",
         AttachMode::Generic => "generic",
     };
-    key(out, "attach", text(attach));
-    key(out, "hash-seed", text(format!("{:x}", router.hash_seed)));
-    key(out, "encap-source-v4", router.encap_source_v4.and_then(text));
-    key(out, "encap-source-v6", router.encap_source_v6.and_then(text));
-    key(out, "pin-dir", text(router.pin_dir.display()));
+    text(out, "attach", &attach);
+    text(out, "hash-seed", &format!("{:x}", router.hash_seed));
+    maybe(out, "encap-source-v4", router.encap_source_v4.as_ref());
+    maybe(out, "encap-source-v6", router.encap_source_v6.as_ref());
+    text(out, "pin-dir", &router.pin_dir.display());
     out.push_str("[api]\n");
-    key(out, "socket", text(router.api.socket.display()));
-    key(out, "listen", router.api.listen.and_then(text));
+    text(out, "socket", &router.api.socket.display());
+    maybe(out, "listen", router.api.listen.as_ref());
 }
 
 fn render_peer(out: &mut String, peer: &PeerConfig) {
     out.push_str("[[peer]]\n");
-    key(out, "name", text(&peer.name));
-    key(out, "address", text(peer.remote.ip()));
-    key(out, "port", number(peer.remote.port()));
-    key(out, "asn", number(peer.remote_as.get()));
-    key(out, "local-address", peer.local_addr.and_then(text));
-    key(out, "passive", Some(peer.passive.into()));
-    key(out, "hold-time", text(format!("{}s", peer.hold_time.as_secs())));
-    key(out, "connect-retry", time(peer.connect_retry));
-    key(out, "families", texts(&peer.families));
-    key(out, "next-hop-v4", peer.next_hops.v4.and_then(text));
-    key(out, "next-hop-v6", peer.next_hops.v6.and_then(text));
+    text(out, "name", &&peer.name);
+    text(out, "address", &peer.remote.ip());
+    key(out, "port", i64::from(peer.remote.port()));
+    key(out, "asn", i64::from(peer.remote_as.get()));
+    maybe(out, "local-address", peer.local_addr.as_ref());
+    key(out, "passive", peer.passive);
+    text(out, "hold-time", &format!("{}s", peer.hold_time.as_secs()));
+    time(out, "connect-retry", peer.connect_retry);
+    texts(out, "families", &peer.families);
+    maybe(out, "next-hop-v4", peer.next_hops.v4.as_ref());
+    maybe(out, "next-hop-v6", peer.next_hops.v6.as_ref());
 }
 
 fn render_service(out: &mut String, service: &Service) {
-    key(out, "vip", text(service.vip.addr));
-    key(out, "port", number(service.vip.port));
-    key(out, "protocol", text(if service.vip.protocol == Protocol::Tcp { "tcp" } else { "udp" }));
-    key(out, "mode", text(if service.mode == ForwardingMode::L2 { "l2" } else { "ipip" }));
+    text(out, "vip", &service.vip.addr);
+    key(out, "port", i64::from(service.vip.port));
+    text(out, "protocol", &if service.vip.protocol == Protocol::Tcp { "tcp" } else { "udp" });
+    text(out, "mode", &if service.mode == ForwardingMode::L2 { "l2" } else { "ipip" });
     let five_tuple = service.affinity == Affinity::FiveTuple;
-    key(out, "affinity", text(if five_tuple { "5-tuple" } else { "client-address" }));
-    key(out, "echo", Some(service.echo.into()));
-    key(out, "drain", time(service.drain));
+    text(out, "affinity", &if five_tuple { "5-tuple" } else { "client-address" });
+    key(out, "echo", service.echo);
+    time(out, "drain", service.drain);
     if service.advertise.is_none() {
-        key(out, "advertise", Some(false.into()));
+        key(out, "advertise", false);
     }
     if let Some(health) = &service.health {
         render_health(out, health);
     }
     if let Some(Advertise { attributes, min_healthy }) = &service.advertise {
         out.push_str("[service.advertise]\n");
-        key(out, "communities", texts(&attributes.communities));
-        key(out, "large-communities", texts(&attributes.large_communities));
-        key(out, "med", attributes.med.and_then(number));
-        key(out, "local-pref", attributes.local_pref.and_then(number));
-        key(out, "prepend", number(attributes.prepend));
-        key(out, "min-healthy", number(*min_healthy));
+        texts(out, "communities", &attributes.communities);
+        texts(out, "large-communities", &attributes.large_communities);
+        if let Some(med) = attributes.med {
+            key(out, "med", i64::from(med));
+        }
+        if let Some(local_pref) = attributes.local_pref {
+            key(out, "local-pref", i64::from(local_pref));
+        }
+        key(out, "prepend", i64::from(attributes.prepend));
+        key(out, "min-healthy", i64::from(*min_healthy));
     }
     for (address, backend) in &service.backends {
         out.push_str("[[service.backend]]\n");
-        key(out, "address", text(address));
-        key(out, "weight", number(backend.weight));
+        text(out, "address", &address);
+        key(out, "weight", i64::from(backend.weight));
     }
 }
 
 fn render_health(out: &mut String, health: &HealthCheck) {
     out.push_str("[service.health]\n");
     match &health.probe {
-        Probe::Tcp => key(out, "type", text("tcp")),
+        Probe::Tcp => key(out, "type", "tcp"),
         Probe::Http { path, host, status } => {
-            key(out, "type", text("http"));
-            key(out, "path", text(path));
-            key(out, "host", host.as_ref().and_then(text));
-            key(out, "status", number(*status));
+            text(out, "type", &"http");
+            text(out, "path", &path);
+            maybe(out, "host", host.as_ref());
+            key(out, "status", i64::from(*status));
         }
     }
-    key(out, "port", number(health.port));
-    key(out, "interval", time(health.interval));
-    key(out, "timeout", time(health.timeout));
-    key(out, "rise", number(health.rise));
-    key(out, "fall", number(health.fall));
+    key(out, "port", i64::from(health.port));
+    time(out, "interval", health.interval);
+    time(out, "timeout", health.timeout);
+    key(out, "rise", i64::from(health.rise));
+    key(out, "fall", i64::from(health.fall));
 }
 
 proptest! {
     #[test]
     fn what_is_wanted_survives_its_file(desired in desired()) {
         prop_assert_eq!(accepted(&render(&desired)).desired, desired);
-    }
-
-    /// Nothing that is accepted depends on how durations and numbers are spelt.
-    #[test]
-    fn a_duration_survives_its_text(millis in vec(0..u64::MAX / 2, 1..4)) {
-        for duration in millis.into_iter().map(Duration::from_millis) {
-            let text = crate::value::duration_text(duration);
-            prop_assert_eq!(crate::value::parse_millis(&text).map(Duration::from_millis), Some(duration));
-        }
     }
 }
