@@ -179,7 +179,7 @@ pub enum Probe {
 /// How a VIP is announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertise {
-    /// Attributes of the route.
+    /// Attributes of the route; communities ascending.
     pub attributes: RouteAttributes,
     /// Fewest healthy backends with which the VIP is announced, at least 1.
     pub min_healthy: u32,

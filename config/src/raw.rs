@@ -19,7 +19,7 @@ use crate::value::{
 
 table! {
     /// Configuration of a tidegate node.
-    pub(crate) struct File as "file" {
+    pub(crate) struct File as "tidegate.toml" {
         /// Version of the shape of this file.
         "version" => version: Version, Default("1");
         /// The node itself.

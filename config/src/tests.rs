@@ -7,7 +7,7 @@ use super::*;
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, PeerTable, RouterTable, ServiceTable,
 };
-use crate::read::{Need, Table};
+use crate::read::{KeySpec, Need, Table};
 
 mod mistakes;
 mod round_trip;
@@ -58,6 +58,47 @@ fn the_sample_is_accepted_without_a_warning() {
     assert_eq!(checked.desired.services["web"].backends.len(), 2);
 }
 
+/// The key of a line `key = value`, in a comment or not.
+fn key_of(line: &str) -> Option<(&str, &str)> {
+    let line = line.strip_prefix("# ").unwrap_or(line);
+    let (key, _) = line.split_once(" = ")?;
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    key.chars().all(fits).then_some((key, line))
+}
+
+#[test]
+fn the_sample_stays_acceptable_with_every_comment_opened() {
+    let mut tables: Vec<Vec<&str>> = vec![vec![]];
+    for line in SAMPLE.lines() {
+        if line.starts_with('[') {
+            tables.push(vec![]);
+        }
+        let table = tables.last_mut().unwrap();
+        let key = key_of(line);
+        // An example of a key that is there already takes its place.
+        table.retain(|old| {
+            key.is_none() || key_of(old).map(|(key, _)| key) != key.map(|(key, _)| key)
+        });
+        table.push(key.map_or(line, |(_, line)| line));
+    }
+    let opened = tables.concat().join("\n");
+    let checked = accepted(&opened);
+    assert!(checked.warnings.is_empty(), "{}", checked.warnings);
+    let names = |keys: &[KeySpec]| keys.iter().map(|spec| spec.name).collect::<Vec<_>>();
+    let all = [
+        names(RouterTable::KEYS),
+        names(ApiTable::KEYS),
+        names(PeerTable::KEYS),
+        names(ServiceTable::KEYS),
+        names(HealthTable::KEYS),
+        names(AdvertiseTable::KEYS),
+        names(BackendTable::KEYS),
+    ];
+    for key in all.concat() {
+        assert!(opened.contains(&format!("{key} = ")) || key == "backend", "{key} is not shown");
+    }
+}
+
 #[test]
 fn the_schema_is_up_to_date() {
     assert_golden("docs/reference/tidegate.schema.json", &json_schema());
@@ -71,7 +112,7 @@ fn the_reference_is_up_to_date() {
 #[test]
 fn schema_and_reader_know_the_same_keys() {
     fn compare<T: Table + JsonSchema>(schema: &serde_json::Value) {
-        let table = if T::NAME == "file" { schema } else { &schema["$defs"][T::NAME] };
+        let table = if T::NAME == File::NAME { schema } else { &schema["$defs"][T::NAME] };
         let properties = table["properties"].as_object().unwrap();
         let mut known: Vec<_> = T::KEYS.iter().map(|spec| spec.name).collect();
         known.sort_unstable();

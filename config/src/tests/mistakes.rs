@@ -62,6 +62,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a relative path", "asn = 65001", "asn = 65001\npin-dir = \"bpf\""),
     // API.
     ("an API for everybody", "[router]", "[api]\nlisten = \"0.0.0.0:9179\"\n[router]"),
+    ("a socket path too long", "[router]", "\u{3}"),
     ("an API without port", "[router]", "[api]\nlisten = \"127.0.0.1\"\n[router]"),
     // Peer.
     ("a name with a blank", "\"tor\"", "\"top of rack\""),
@@ -86,6 +87,7 @@ const CASES: &[(&str, &str, &str)] = &[
         "asn = 65000",
         "asn = 65000\nconnect-retry = \"99999999999999999999h\"",
     ),
+    ("a peer that waits for nobody", "\n[[peer]]", "listen = [\"::\"]\n\n[[peer]]\npassive = true"),
     ("no family", "asn = 65000", "asn = 65000\nfamilies = []"),
     ("a family misspelt", "asn = 65000", "asn = 65000\nfamilies = [\"ipv4_unicast\"]"),
     (
@@ -109,6 +111,14 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a multicast VIP", "\"198.51.100.10\"", "\"239.1.1.1\""),
     ("a loopback VIP", "\"198.51.100.10\"", "\"::1\""),
     ("a VIP of a peer", "\"198.51.100.10\"", "\"192.0.2.254\""),
+    (
+        "a VIP at our end of a session",
+        "asn = 65000",
+        "asn = 65000\nlocal-address = \"198.51.100.10\"",
+    ),
+    ("a VIP as next hop", "asn = 65000", "asn = 65000\nnext-hop-v4 = \"198.51.100.10\""),
+    ("a VIP as source", "asn = 65001", "asn = 65001\nencap-source-v4 = \"198.51.100.10\""),
+    ("a VIP where BGP listens", "asn = 65001", "asn = 65001\nlisten = [\"198.51.100.10\"]"),
     ("an unknown protocol", "port = 80", "port = 80\nprotocol = \"sctp\""),
     ("a protocol in capitals", "port = 80", "port = 80\nprotocol = \"UDP\""),
     (
@@ -196,7 +206,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// `\0`, `\x01` and `\x02` stand for changes that are not a mere replacement.
+/// Control characters stand for changes that are not a mere replacement.
 fn with_mistake(from: &str, to: &str) -> String {
     match to.strip_prefix('\u{1}') {
         Some(line) => {
@@ -206,6 +216,10 @@ fn with_mistake(from: &str, to: &str) -> String {
             let many: Vec<_> = (0..129).map(|i| format!("\"1:{i}\"")).collect();
             let list = many.join(", ");
             BASE.replace(from, &format!("{from}\nadvertise = {{ communities = [{list}] }}"))
+        }
+        None if to == "\u{3}" => {
+            let path = format!("/run/{}.sock", "x".repeat(100));
+            BASE.replace(from, &format!("[api]\nsocket = \"{path}\"\n{from}"))
         }
         None if to == "\u{0}" => {
             BASE.split_once("[[peer]]").unwrap().1.replacen("\nname", "[[peer]]\nname", 1)
