@@ -201,6 +201,12 @@ impl Links {
     }
 }
 
+/// What is known of a session's next hops without asking the kernel: its own address, for its own
+/// family.
+pub fn session_next_hops(local: IpAddr) -> NextHops {
+    Tables::default().next_hops(local.to_canonical())
+}
+
 /// One netlink connection, for the questions of one look.
 struct Kernel {
     handle: Handle,
