@@ -161,7 +161,7 @@ enum Inbound {
     /// Somebody connected.
     Accepted { stream: TcpStream, remote: SocketAddr, next_hops: NextHops },
     /// A dialled connection is up.
-    Connected { conn: ConnId, stream: TcpStream, next_hops: NextHops },
+    Connected { conn: ConnId, stream: TcpStream, remote: SocketAddr, next_hops: NextHops },
     /// It is not.
     ConnectFailed { conn: ConnId },
     /// The peer sent this.
@@ -274,12 +274,12 @@ impl Shell {
             Inbound::Accepted { stream, remote, next_hops } => {
                 // A connection that the speaker does not want is closed by dropping it.
                 if let Some(conn) = self.speaker.accept(now, remote, next_hops, out) {
-                    self.conns.open(conn, stream);
+                    self.conns.open(conn, remote, stream);
                 }
             }
-            Inbound::Connected { conn, stream, next_hops } => {
+            Inbound::Connected { conn, stream, remote, next_hops } => {
                 if self.conns.open.contains_key(&conn) {
-                    self.conns.open(conn, stream);
+                    self.conns.open(conn, remote, stream);
                     self.speaker.on_conn(now, ConnEvent::Connected { conn, next_hops }, out);
                 }
             }
@@ -354,7 +354,7 @@ struct Conns {
 /// Removing it from the table closes it.
 enum Conn {
     Dialling { _attempt: AbortOnDrop },
-    Open(Outbox),
+    Open { remote: SocketAddr, outbox: Outbox },
 }
 
 struct AbortOnDrop(AbortHandle);
@@ -371,7 +371,9 @@ impl Conns {
         let peer = Arc::clone(peer);
         let task = self.tasks.spawn(async move {
             let event = match connect(to, from, &keys, links).await {
-                Ok((stream, next_hops)) => Inbound::Connected { conn, stream, next_hops },
+                Ok((stream, next_hops)) => {
+                    Inbound::Connected { conn, stream, remote: to, next_hops }
+                }
                 Err(error) => {
                     info!(peer = &*peer, %to, %error, "cannot connect");
                     Inbound::ConnectFailed { conn }
@@ -383,17 +385,17 @@ impl Conns {
         self.open.insert(conn, Conn::Dialling { _attempt: AbortOnDrop(task) });
     }
 
-    fn open(&mut self, conn: ConnId, stream: TcpStream) {
+    fn open(&mut self, conn: ConnId, remote: SocketAddr, stream: TcpStream) {
         let (outbox, unwritten) = conn::outbox();
         self.tasks.spawn(conn::run(conn, stream, unwritten, self.inbound.clone()));
-        self.open.insert(conn, Conn::Open(outbox));
+        self.open.insert(conn, Conn::Open { remote, outbox });
     }
 
     fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
-        if let Some(Conn::Open(outbox)) = self.open.get(&conn)
+        if let Some(Conn::Open { remote, outbox }) = self.open.get(&conn)
             && outbox.send(bytes).is_err()
         {
-            warn!(conn = conn.0, "the peer does not read what it is sent; connection closed");
+            warn!(%remote, "the peer does not read what it is sent; connection closed");
             self.open.remove(&conn);
             self.overflowed.push(conn);
         }

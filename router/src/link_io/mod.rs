@@ -258,7 +258,8 @@ impl Kernel {
     }
 
     /// Makes the kernel believe that a packet is about to go to this neighbour: it resolves an
-    /// unknown address and checks a stale one. Never overwrites an entry that works.
+    /// unknown address and checks a stale one. Never overwrites an entry that works. One that does
+    /// not answer fails after three seconds, which is an event: it is asked every three seconds.
     async fn resolve(&self, next_hop: NextHop) {
         let NextHop { ifindex, addr } = next_hop;
         let request = self
