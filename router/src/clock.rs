@@ -1,6 +1,6 @@
 //! The one clock of the daemon: the pure crates know time only as what this module hands them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_bgp::time::Timestamp;
 
@@ -29,15 +29,12 @@ impl Clock {
             None => std::future::pending().await,
         }
     }
-
-    /// How long ago `earlier` was.
-    pub fn since(&self, earlier: Timestamp) -> Duration {
-        self.now() - earlier
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]

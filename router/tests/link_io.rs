@@ -1,97 +1,18 @@
-//! `link_io` against the kernel, in network namespaces of its own: each belongs to a thread and
-//! ends with it, so that nothing is left behind even by a test that is killed. Needs root.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail loudly")]
+//! `link_io` against the kernel. Needs root.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::process::Command;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
 use tidegate::link_io::{self, Changes, Links, NoWay};
 use tidegate_plan::observed::Way;
 
+mod netns;
+
+use netns::{lab, run};
+
 const BOUND: Duration = Duration::from_secs(15);
-
-/// A network namespace, entered by a thread that waits to be told to end.
-struct Peer {
-    /// For `ip link ... netns`.
-    thread_id: String,
-    jobs: Option<mpsc::Sender<Vec<String>>>,
-    done: mpsc::Receiver<()>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Peer {
-    fn start() -> Self {
-        let (jobs, todo) = mpsc::channel::<Vec<String>>();
-        let (finished, done) = mpsc::channel();
-        let (tell, thread_id) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a namespace needs root");
-            tell.send(nix::unistd::gettid().to_string()).unwrap();
-            for commands in todo {
-                for command in &commands {
-                    run(command);
-                }
-                finished.send(()).unwrap();
-            }
-        });
-        let thread_id = thread_id.recv().unwrap();
-        Self { thread_id, jobs: Some(jobs), done, thread: Some(thread) }
-    }
-
-    /// Runs commands in the namespace.
-    fn run(&self, commands: &[&str]) {
-        let commands = commands.iter().map(|&command| command.to_owned()).collect();
-        self.jobs.as_ref().unwrap().send(commands).unwrap();
-        self.done.recv().unwrap();
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        drop(self.thread.take().map(JoinHandle::join));
-    }
-}
-
-/// Runs a command in the namespace of this thread.
-fn run(command: &str) {
-    let mut words = command.split_whitespace();
-    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command}: {stderr}");
-}
-
-/// A namespace with `tg0` (192.0.2.1, 2001:db8::1) that leads to `peer` (.2, ::2) over a veth.
-fn lab(test: impl AsyncFnOnce(&Peer) + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace needs root");
-        let peer = Peer::start();
-        run("ip link set lo up");
-        run(&format!(
-            "ip link add tg0 address 02:00:00:00:00:01 type veth peer name peer address \
-             02:00:00:00:00:02 netns {}",
-            peer.thread_id
-        ));
-        run("ip addr add 192.0.2.1/24 dev tg0");
-        run("ip addr add 2001:db8::1/64 dev tg0 nodad");
-        run("ip link set tg0 up");
-        peer.run(&[
-            "ip addr add 192.0.2.2/24 dev peer",
-            "ip addr add 2001:db8::2/64 dev peer nodad",
-            "ip link set peer up",
-        ]);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test(&peer));
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -218,10 +139,10 @@ fn links_and_mac_addresses_that_change_are_seen() {
         until(links, &changes, "192.0.2.2", theirs).await.unwrap();
 
         // Only the other end goes down: administratively our interface stays up.
-        peer.run(&["ip link set peer down"]);
+        peer.enter(|| drop(run("ip link set peer down")));
         let down = |found: &Result<Way, NoWay>| matches!(found, Err(NoWay::LinkDown { .. }));
         until(links, &changes, "192.0.2.2", down).await.unwrap_err();
-        peer.run(&["ip link set peer up"]);
+        peer.enter(|| drop(run("ip link set peer up")));
         until(links, &changes, "192.0.2.2", Result::is_ok).await.unwrap();
 
         run("ip link del tg0");

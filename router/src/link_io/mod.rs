@@ -201,6 +201,12 @@ impl Links {
     }
 }
 
+/// What is known of a session's next hops without asking the kernel: its own address, for its own
+/// family.
+pub fn session_next_hops(local: IpAddr) -> NextHops {
+    Tables::default().next_hops(local.to_canonical())
+}
+
 /// One netlink connection, for the questions of one look.
 struct Kernel {
     handle: Handle,
@@ -252,7 +258,8 @@ impl Kernel {
     }
 
     /// Makes the kernel believe that a packet is about to go to this neighbour: it resolves an
-    /// unknown address and checks a stale one. Never overwrites an entry that works.
+    /// unknown address and checks a stale one. Never overwrites an entry that works. One that does
+    /// not answer fails after three seconds, which is an event: it is asked every three seconds.
     async fn resolve(&self, next_hop: NextHop) {
         let NextHop { ifindex, addr } = next_hop;
         let request = self
