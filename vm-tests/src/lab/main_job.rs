@@ -11,9 +11,11 @@
 //! A request goes client, router, edge, backend; the answer goes backend, router, client. The
 //! addresses are those that RFC 5737 and RFC 3849 set aside for documentation.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -283,20 +285,13 @@ impl MainJob {
         self.lab.bpffs().join("edge")
     }
 
-    /// What the maps hold that steers packets, as JSON by map; counters and remembered flows are
-    /// left out.
+    /// What the maps hold that steers packets; counters and remembered flows are left out.
     ///
     /// # Errors
     /// When bpftool can't read a map.
-    pub fn steering_maps(&self) -> Result<Vec<(String, String)>> {
-        let mut maps = Vec::new();
-        for map in ["SERVICES_V4", "SERVICES_V6", "BACKENDS", "RING_SLOTS"] {
-            let pin = self.pin_dir().join(map);
-            let mut dump = Command::new("bpftool");
-            dump.args(["--json", "map", "dump", "pinned"]).arg(&pin);
-            maps.push((map.to_owned(), super::finish(&mut dump)?));
-        }
-        Ok(maps)
+    pub fn steering_maps(&self) -> Result<Vec<Dump>> {
+        let maps = ["SERVICES_V4", "SERVICES_V6", "BACKENDS", "RING_SLOTS"];
+        maps.into_iter().map(|map| Dump::of(map, &self.pin_dir().join(map))).collect()
     }
 
     /// The edge's configuration.
@@ -358,6 +353,44 @@ advertise = {{ communities = ["{EDGE_AS}:80"], med = 50, prepend = 1 }}
 /// One of a host's two addresses.
 fn of_family(v6: bool, [v4_addr, v6_addr]: [&'static str; 2]) -> &'static str {
     if v6 { v6_addr } else { v4_addr }
+}
+
+/// A map as bpftool prints it. Whole dumps are too large to keep: a million slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dump {
+    /// The map.
+    pub map: &'static str,
+    /// How the dump begins.
+    pub beginning: String,
+    /// Number of its lines.
+    lines: u64,
+    /// Hash of all of it.
+    digest: u64,
+}
+
+impl Dump {
+    fn of(map: &'static str, pin: &Path) -> Result<Self> {
+        const BEGINNING_BYTES: usize = 4096;
+        let mut bpftool = Command::new("bpftool")
+            .args(["map", "dump", "pinned"])
+            .arg(pin)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start bpftool")?;
+        let mut dump = Self { map, beginning: String::new(), lines: 0, digest: 0 };
+        let mut hasher = DefaultHasher::new();
+        for line in BufReader::new(bpftool.stdout.take().context("no pipe")?).lines() {
+            let line = line?;
+            if dump.beginning.len() < BEGINNING_BYTES {
+                dump.beginning += &format!("{line}\n");
+            }
+            dump.lines += 1;
+            line.hash(&mut hasher);
+        }
+        ensure!(bpftool.wait()?.success(), "bpftool cannot dump {}", pin.display());
+        dump.digest = hasher.finish();
+        Ok(dump)
+    }
 }
 
 fn backend_host(backend: usize) -> Result<(&'static str, [&'static str; 2])> {
