@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod fsm;
+pub mod rib;
+pub mod rng;
 pub mod speaker;
 pub mod time;
 pub mod types;

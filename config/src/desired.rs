@@ -17,6 +17,9 @@ pub struct Desired {
     pub router: Router,
     /// BGP peers by name.
     pub peers: BTreeMap<String, PeerConfig>,
+    /// Files that hold the TCP MD5 password (RFC 2385) of a session, by the peer's name; nobody
+    /// has read them yet.
+    pub password_files: BTreeMap<String, PathBuf>,
     /// Services by name.
     pub services: BTreeMap<String, Service>,
 }

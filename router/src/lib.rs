@@ -1,1 +1,17 @@
-//! x
+//! The shell around the pure crates: it turns bytes and time into events and actions into system
+//! calls, and decides nothing.
+
+pub mod api;
+pub mod bgp_io;
+pub mod bpf_io;
+pub mod cli;
+pub mod clock;
+pub mod config_file;
+mod daemon;
+pub mod decap;
+pub mod health_io;
+mod journal;
+pub mod link_io;
+mod metrics;
+mod reconcile;
+pub mod view;

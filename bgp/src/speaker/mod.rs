@@ -1,5 +1,217 @@
-//! All peers.
+//! All peers and what we originate: the door through which the shell talks to the core.
+//!
+//! Every turn of the shell's loop gives one input, then calls [`Speaker::on_time`], then performs
+//! the actions in order. Peers are served in the order of their names, so the same inputs give the
+//! same actions.
+
+use core::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+
+use crate::fsm::Peer;
+use crate::rng::Rng;
+use crate::time::Timestamp;
+use crate::types::Prefix;
+use crate::wire::notification::Notification;
+
 mod order;
 mod status;
+
 pub use order::*;
 pub use status::*;
+
+/// Where numbers of connections come from.
+#[derive(Debug, Default)]
+pub(crate) struct ConnIds(u64);
+
+impl ConnIds {
+    /// A number that no connection had before.
+    pub(crate) const fn next(&mut self) -> ConnId {
+        self.0 += 1;
+        ConnId(self.0)
+    }
+}
+
+/// What a peer needs to answer one input.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) ids: &'a mut ConnIds,
+    pub(crate) originated: &'a BTreeMap<Prefix, RouteAttributes>,
+    /// Not shutting down.
+    pub(crate) open_for_business: bool,
+    pub(crate) out: &'a mut Vec<Action>,
+}
+
+/// We, as a BGP speaker.
+#[derive(Debug)]
+pub struct Speaker {
+    local: Local,
+    rng: Rng,
+    ids: ConnIds,
+    peers: BTreeMap<PeerName, Peer>,
+    originated: BTreeMap<Prefix, RouteAttributes>,
+    shut_down: bool,
+    stale_events_total: u64,
+}
+
+impl Speaker {
+    /// Without peers and routes. `seed` feeds the jitter of timers.
+    pub fn new(local: Local, seed: u64) -> Self {
+        Self {
+            local,
+            rng: Rng::new(seed),
+            ids: ConnIds::default(),
+            peers: BTreeMap::new(),
+            originated: BTreeMap::new(),
+            shut_down: false,
+            stale_events_total: 0,
+        }
+    }
+
+    /// What the owner wants.
+    pub fn on_order(&mut self, now: Timestamp, order: Order, out: &mut Vec<Action>) {
+        match order {
+            Order::PutPeer(config) => self.put_peer(now, config, out),
+            Order::RemovePeer(name) => {
+                let Some(mut peer) = self.peers.remove(&name) else { return };
+                peer.stop(&Notification::PEER_DE_CONFIGURED, &mut self.turn(now, out).0);
+            }
+            Order::Advertise(prefix, route) => {
+                if self.originated.get(&prefix) == Some(&route) {
+                    return;
+                }
+                self.originated.insert(prefix, route.clone());
+                let (mut turn, peers) = self.turn(now, out);
+                for peer in peers.values_mut() {
+                    peer.advertise(prefix, &route, &mut turn);
+                }
+            }
+            Order::Withdraw(prefix) => {
+                self.originated.remove(&prefix);
+                let (mut turn, peers) = self.turn(now, out);
+                for peer in peers.values_mut() {
+                    peer.withdraw(prefix, &mut turn);
+                }
+            }
+            Order::Shutdown => {
+                self.shut_down = true;
+                let (mut turn, peers) = self.turn(now, out);
+                for peer in peers.values_mut() {
+                    peer.stop(&Notification::ADMINISTRATIVE_SHUTDOWN, &mut turn);
+                }
+            }
+        }
+    }
+
+    /// A TCP connection was accepted; `None`: refuse it (unknown peer, a peer that waits in Idle,
+    /// shutting down). `out` may already hold the answer to it, and its end.
+    pub fn accept(
+        &mut self,
+        now: Timestamp,
+        remote: SocketAddr,
+        next_hops: NextHops,
+        out: &mut Vec<Action>,
+    ) -> Option<ConnId> {
+        let (mut turn, peers) = self.turn(now, out);
+        let peer = peers.values_mut().find(|peer| same_host(peer.config().remote, remote))?;
+        peer.accept(next_hops, &mut turn)
+    }
+
+    /// Something happened to a connection.
+    pub fn on_conn(&mut self, now: Timestamp, event: ConnEvent, out: &mut Vec<Action>) {
+        let (mut turn, peers) = self.turn(now, out);
+        let known = peers.values_mut().any(|peer| match event {
+            ConnEvent::Connected { conn, next_hops } => peer.connected(conn, next_hops, &mut turn),
+            ConnEvent::ConnectFailed { conn } | ConnEvent::Closed { conn } => {
+                peer.closed(conn, &mut turn)
+            }
+        });
+        self.stale_events_total += u64::from(!known);
+    }
+
+    /// Bytes came in, cut anywhere.
+    pub fn on_bytes(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        bytes: &[u8],
+        out: &mut Vec<Action>,
+    ) {
+        let (mut turn, peers) = self.turn(now, out);
+        let known = peers.values_mut().any(|peer| peer.received(conn, bytes, &mut turn));
+        self.stale_events_total += u64::from(!known);
+    }
+
+    /// Fires every timer that is due. To be called after each input, so that a busy connection
+    /// cannot starve another one's HoldTimer.
+    pub fn on_time(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        let (mut turn, peers) = self.turn(now, out);
+        for peer in peers.values_mut() {
+            peer.on_time(&mut turn);
+        }
+    }
+
+    /// When [`Self::on_time`] has something to do next.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.peers.values().filter_map(Peer::next_deadline).min()
+    }
+
+    /// Every peer, in the order of names.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.peers.values().map(Peer::status).collect()
+    }
+
+    /// What we originate.
+    pub const fn originated(&self) -> &BTreeMap<Prefix, RouteAttributes> {
+        &self.originated
+    }
+
+    /// Events and bytes of connections that were gone already, and were dropped.
+    pub const fn stale_events_total(&self) -> u64 {
+        self.stale_events_total
+    }
+
+    fn put_peer(&mut self, now: Timestamp, config: PeerConfig, out: &mut Vec<Action>) {
+        let rng = self.rng.split();
+        let local = self.local;
+        let (mut turn, peers) = self.turn(now, out);
+        if let Some(peer) = peers.get_mut(&config.name) {
+            if *peer.config() != config {
+                peer.reconfigure(config, &mut turn);
+            }
+            return;
+        }
+        let mut peer = Peer::new(now, local, config, rng);
+        if turn.open_for_business {
+            peer.start(&mut turn);
+        }
+        peers.insert(peer.config().name.clone(), peer);
+    }
+
+    fn turn<'a>(
+        &'a mut self,
+        now: Timestamp,
+        out: &'a mut Vec<Action>,
+    ) -> (Turn<'a>, &'a mut BTreeMap<PeerName, Peer>) {
+        let turn = Turn {
+            now,
+            ids: &mut self.ids,
+            originated: &self.originated,
+            open_for_business: !self.shut_down,
+            out,
+        };
+        (turn, &mut self.peers)
+    }
+}
+
+/// The same address, and for link-local ones the same link. The port is the peer's choice.
+fn same_host(configured: SocketAddr, remote: SocketAddr) -> bool {
+    let scope = |addr: SocketAddr| match addr {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id(),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => 0,
+    };
+    let host = |addr: SocketAddr| -> IpAddr { addr.ip().to_canonical() };
+    (host(configured), scope(configured)) == (host(remote), scope(remote))
+}
+
+#[cfg(test)]
+mod tests;

@@ -165,6 +165,15 @@ pub enum Report {
         /// Which family.
         family: Family,
     },
+    /// Routes cannot be written down for this peer: it is not told of them.
+    Unsendable {
+        /// To whom.
+        peer: PeerName,
+        /// Of which family.
+        family: Family,
+        /// Why not.
+        error: crate::wire::EncodeError,
+    },
     /// A malformed UPDATE was repaired (RFC 7606).
     Repaired {
         /// From whom.

@@ -8,6 +8,7 @@ use crate::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, Rou
 use super::notification::Notification;
 
 /// One BGP message (RFC 4271 §4, RFC 2918).
+#[expect(clippy::large_enum_variant, reason = "nearly every message is an UPDATE: no box for each")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// §4.2
@@ -61,6 +62,8 @@ pub enum Capability {
 /// What both OPENs together allow on a session: the context every UPDATE is read and written in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
+    /// The peer is in another AS: LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST do not cross.
+    pub external: bool,
     /// AS numbers in AS_PATH and AGGREGATOR are four octets (RFC 6793).
     pub four_octet_as: bool,
     /// Families both sides named; IPv4 unicast too when the peer sent no multiprotocol capability.
@@ -71,7 +74,19 @@ pub struct Negotiated {
     pub hold_time: HoldTime,
 }
 
-/// An UPDATE after the walk of RFC 7606: what is left is sound.
+impl Negotiated {
+    /// The context before both OPENs are in: enough to read every message but an UPDATE.
+    pub const NOTHING: Self = Self {
+        external: true,
+        four_octet_as: false,
+        families: Vec::new(),
+        route_refresh: false,
+        hold_time: HoldTime::DEFAULT,
+    };
+}
+
+/// An UPDATE after the walk of RFC 7606: what is left is sound. `withdrawn` applies first: a
+/// prefix that is announced as well stays (RFC 4271 §4.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
     /// Prefixes no longer reachable, of all families, including those whose attributes were
@@ -79,6 +94,10 @@ pub struct Update {
     pub withdrawn: Vec<Prefix>,
     /// Prefixes now reachable with `attributes`.
     pub announced: Vec<Prefix>,
+    /// Prefixes of a second family in the same message, and the next hop that stands for
+    /// `attributes.next_hop` there. Nobody should send that, everybody must read it
+    /// (RFC 7606 §5.1).
+    pub announced_second: Option<(NextHop, Vec<Prefix>)>,
     /// Absent when nothing is announced.
     pub attributes: Option<Attributes>,
     /// The family of an End-of-RIB marker (RFC 4724 §2).
@@ -90,7 +109,7 @@ pub struct Update {
 /// Damage short of a session reset (RFC 7606 §2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repair {
-    /// Attribute type code.
+    /// Attribute type code; zero: the message itself.
     pub attribute: u8,
     /// What was done about it.
     pub treatment: Treatment,

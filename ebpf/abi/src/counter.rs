@@ -67,6 +67,23 @@ impl Counter {
     }
 }
 
+/// Row of the per-CPU `DECAP_COUNTERS` map: what `tidegate decap` did with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum DecapCounter {
+    /// Outer header taken off, the packet inside passed to the kernel.
+    Unwrapped = 0,
+    /// Passed to the kernel as it came: no packet in a packet to this host.
+    PassNotOurs = 1,
+    /// Dropped: the packet inside does not parse, or is longer than the outer header says.
+    DropMalformed = 2,
+}
+
+impl DecapCounter {
+    /// Rows of the map.
+    pub const COUNT: u32 = 3;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ mod counter;
 mod hash;
 mod layout;
 
-pub use counter::Counter;
+pub use counter::{Counter, DecapCounter};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of};
 pub use layout::{
     Backend, DatapathConfig, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
@@ -29,10 +29,26 @@ pub const RING_SLOTS_MAX: u32 = 1 << 20;
 pub const RING_SIZE_MIN: u32 = 1 << 10;
 /// The largest single ring.
 pub const RING_SIZE_MAX: u32 = 1 << 16;
+/// Slots for each backend of a ring, before rounding up and clamping: enough for true shares.
+pub const RING_SLOTS_PER_BACKEND: u32 = 128;
 /// Flows remembered while ring slots are in transition.
 pub const FLOWS_MAX: u32 = 1 << 16;
 /// Network devices the datapath can send to.
 pub const DEVICES_MAX: u32 = 256;
+/// Addresses of its own that a backend takes encapsulated packets for.
+pub const DECAP_ADDRS_MAX: u32 = 1_024;
+
+/// Slots of the ring of a service with so many backends, draining ones included.
+pub const fn ring_size(backends: u32) -> u32 {
+    let wanted = backends.saturating_mul(RING_SLOTS_PER_BACKEND);
+    if wanted <= RING_SIZE_MIN {
+        RING_SIZE_MIN
+    } else if wanted >= RING_SIZE_MAX {
+        RING_SIZE_MAX
+    } else {
+        wanted.next_power_of_two()
+    }
+}
 
 /// IP protocol numbers the datapath balances, and those it writes (IANA "Protocol Numbers").
 pub mod ip_proto {
@@ -70,4 +86,22 @@ pub mod map_names {
     pub const COUNTERS: &str = "COUNTERS";
     /// Interface index to itself: the devices frames may be redirected to.
     pub const DEVICES: &str = "DEVICES";
+    /// Addresses (16 bytes, IPv4 as v4-mapped) that `tidegate decap` takes packets for; the
+    /// value means nothing.
+    pub const DECAP_ADDRS: &str = "DECAP_ADDRS";
+    /// Per-CPU `u64` by [`DecapCounter`](super::DecapCounter).
+    pub const DECAP_COUNTERS: &str = "DECAP_COUNTERS";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_grows_with_its_backends_in_powers_of_two() {
+        let cases = [(0, 1024), (8, 1024), (9, 2048), (17, 4096), (512, 65_536), (u32::MAX, 65_536)];
+        for (backends, slots) in cases {
+            assert_eq!(ring_size(backends), slots, "{backends} backends");
+        }
+    }
 }

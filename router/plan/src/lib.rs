@@ -1,6 +1,26 @@
 //! From what is wanted and what is seen to the next steps.
+//!
+//! Pure: [`plan()`] is a function of [`Desired`](tidegate_config::desired::Desired),
+//! [`Observed`](observed::Observed) and the time. The daemon looks, plans, does the steps and
+//! looks again; [`Memory`] holds the few times that cannot be read from the world.
 
 #![forbid(unsafe_code)]
 
+pub mod entry;
+pub mod health;
+pub mod key;
+mod memory;
 pub mod observed;
+mod plan;
+mod pool;
+pub mod ring;
+mod rings;
+mod service;
+mod slots;
 pub mod step;
+mod view;
+
+pub use memory::Memory;
+pub use plan::{Plan, WITHDRAW_GRACE, plan, plan_with, stop};
+pub use rings::Rings;
+pub use view::{BackendState, BackendView, Programmed, VipState};

@@ -17,13 +17,16 @@ pub struct Observed {
     /// Backends that their service's health check calls up. One without a check counts as up
     /// without standing here.
     pub healthy: BTreeSet<(ServiceAddr, IpAddr)>,
+    /// Backends whose health check has no verdict yet. Such a one stays in its ring or out of it,
+    /// as the maps show it: so a restart moves nothing before the first answers are in.
+    pub unproven: BTreeSet<(ServiceAddr, IpAddr)>,
     /// The way to each backend address for which there is one.
     pub ways: BTreeMap<IpAddr, Way>,
     /// What the speaker originates.
     pub advertised: BTreeMap<Prefix, RouteAttributes>,
-    /// When a prefix that is no longer originated was withdrawn; forgotten after a while.
+    /// When a prefix that is no longer originated was withdrawn; [`Memory`](crate::Memory)'s.
     pub withdrawn_at: BTreeMap<Prefix, Timestamp>,
-    /// Services whose ring has slots in transition, and since when.
+    /// Services whose ring has slots in transition, and since when; [`Memory`](crate::Memory)'s.
     pub unsettled_since: BTreeMap<ServiceAddr, Timestamp>,
 }
 
@@ -38,7 +41,8 @@ pub struct Datapath {
     pub services_v6: BTreeMap<ServiceKeyV6, Service>,
     /// Entries of `BACKENDS` that are not free, by index.
     pub backends: BTreeMap<u32, Backend>,
-    /// `RING_SLOTS` up to the last slot that a service uses; slots beyond are free.
+    /// `RING_SLOTS` up to the last slot that is not zero; slots beyond are zero. More than the
+    /// services use: a ring stands complete beside the old one before its service names it.
     pub slots: Vec<Slot>,
 }
 

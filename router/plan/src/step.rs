@@ -85,6 +85,8 @@ pub enum Reason {
     TooFewHealthy,
     /// Healthy backends, but no way to enough of them (route or neighbour missing).
     NoWay,
+    /// The maps are full: no ring slots, service entry or backend entry is left.
+    NoRoom,
     /// The daemon is stopping.
     Stopping,
 }
@@ -98,6 +100,7 @@ impl Reason {
             Self::NotProgrammed => "not-programmed",
             Self::TooFewHealthy => "too-few-healthy",
             Self::NoWay => "no-way",
+            Self::NoRoom => "no-room",
             Self::Stopping => "stopping",
         }
     }
@@ -111,6 +114,7 @@ impl fmt::Display for Reason {
             Self::NotProgrammed => "the maps do not hold the service yet",
             Self::TooFewHealthy => "too few healthy backends",
             Self::NoWay => "no route or no neighbour towards enough healthy backends",
+            Self::NoRoom => "the maps are full: fewer services or fewer backends would fit",
             Self::Stopping => "tidegate is stopping",
         })
     }

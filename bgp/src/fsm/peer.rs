@@ -1,0 +1,500 @@
+//! One peer: at most two sessions, the connections under them, and what was promised on them.
+//!
+//! The unit that is pure and whole: collisions (RFC 4271 §6.8) are settled here and nowhere else.
+//! Nothing outside knows that there may be two sessions.
+//!
+//! Promise: two speakers of this make that dial each other at the same moment keep one connection,
+//! and the same one, in whatever order their messages cross:
+//!
+//! - The side with the higher identifier decides as soon as it sees both connections and has an
+//!   OPEN on one. It confirms the peer's connection only while its own dial is not up, and then
+//!   gives that up.
+//! - The other side closes its own connection only for one on which an OPEN has come, that is,
+//!   for one that the first side has decided to keep.
+
+use crate::rib::adj_in::AdjRibIn;
+use crate::rib::adj_out::AdjRibOut;
+use crate::rng::Rng;
+use crate::speaker::{
+    Action, ConnId, DownCause, Local, NextHops, PeerConfig, PeerStatus, Report, State, Turn,
+};
+use crate::time::Timestamp;
+use crate::types::RouterId;
+use crate::wire::notification::Notification;
+use crate::wire::{self, Message, Negotiated, Open};
+
+use super::collision::{Keep, resolve_collision};
+use super::open::{negotiate, our_open};
+use super::session::{Effect, Event, Session};
+
+mod advertise;
+
+/// Who began a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Dialled,
+    Accepted,
+}
+
+/// A TCP connection, or the attempt to get one.
+#[derive(Debug)]
+struct Connection {
+    id: ConnId,
+    origin: Origin,
+    next_hops: NextHops,
+    /// From the peer's OPEN, once it is accepted.
+    agreed: Option<(RouterId, Negotiated)>,
+    /// The beginning of a message whose end has not come: less than one message long.
+    unread: Vec<u8>,
+}
+
+/// A session and its connection. A session without one is in `Idle` or `Active`.
+#[derive(Debug)]
+struct Attempt {
+    session: Session,
+    connection: Option<Connection>,
+}
+
+/// A configured peer.
+#[derive(Debug)]
+pub struct Peer {
+    local: Local,
+    config: PeerConfig,
+    /// One, or two while two connections compete.
+    attempts: Vec<Attempt>,
+    adj_in: AdjRibIn,
+    adj_out: AdjRibOut,
+    messages_received: u64,
+    messages_sent: u64,
+    flaps: u64,
+    last_down: Option<DownCause>,
+}
+
+impl Peer {
+    /// In `Idle`, not started.
+    pub(crate) fn new(now: Timestamp, local: Local, config: PeerConfig, rng: Rng) -> Self {
+        let session = Session::new(now, config.passive, config.connect_retry, rng);
+        Self {
+            local,
+            config,
+            attempts: vec![Attempt { session, connection: None }],
+            adj_in: AdjRibIn::default(),
+            adj_out: AdjRibOut::default(),
+            messages_received: 0,
+            messages_sent: 0,
+            flaps: 0,
+            last_down: None,
+        }
+    }
+
+    pub(crate) const fn config(&self) -> &PeerConfig {
+        &self.config
+    }
+
+    pub(crate) fn start(&mut self, turn: &mut Turn<'_>) {
+        let event = if self.config.passive {
+            Event::ManualStartWithPassiveTcp
+        } else {
+            Event::ManualStart
+        };
+        self.feed(0, event, turn);
+    }
+
+    pub(crate) fn stop(&mut self, cease: &Notification, turn: &mut Turn<'_>) {
+        for at in 0..self.attempts.len() {
+            self.feed(at, Event::ManualStop(cease.clone()), turn);
+        }
+        self.drop_losers();
+    }
+
+    /// Takes the new configuration; resets the session only if it depends on what changed.
+    pub(crate) fn reconfigure(&mut self, config: PeerConfig, turn: &mut Turn<'_>) {
+        let softly = PeerConfig {
+            passive: self.config.passive,
+            connect_retry: self.config.connect_retry,
+            next_hops: self.config.next_hops,
+            ..config.clone()
+        };
+        let needs_reset = softly != self.config;
+        let next_hops_changed = config.next_hops != self.config.next_hops;
+        if needs_reset {
+            self.stop(&Notification::OTHER_CONFIGURATION_CHANGE, turn);
+        }
+        for attempt in &mut self.attempts {
+            attempt.session.reconfigure(turn.now, config.passive, config.connect_retry);
+        }
+        self.config = config;
+        if needs_reset && turn.open_for_business {
+            self.start(turn);
+        } else if next_hops_changed {
+            self.readvertise(turn);
+        }
+    }
+
+    /// The peer has connected to us; `None`: the connection is refused.
+    pub(crate) fn accept(
+        &mut self,
+        next_hops: NextHops,
+        turn: &mut Turn<'_>,
+    ) -> Option<ConnId> {
+        let furthest = self.attempts.iter().map(|attempt| attempt.session.state()).max()?;
+        if furthest == State::Idle {
+            return None; // §8.2.2: Idle refuses all connections.
+        }
+        let id = turn.ids.next();
+        if furthest == State::Established {
+            // §6.8: an Established session is not given up for a newcomer.
+            let cease = Notification::CONNECTION_COLLISION_RESOLUTION;
+            self.send(id, wire::encode_notification(&cease), turn);
+            turn.out.push(Action::Close { conn: id });
+            return Some(id);
+        }
+        let connection = Connection::new(id, Origin::Accepted, next_hops);
+        let at = self.seat(turn)?;
+        self.attempts.get_mut(at)?.connection = Some(connection);
+        self.feed(at, Event::TcpConnectionConfirmed, turn);
+        Some(id)
+    }
+
+    /// Where a connection that was accepted goes: to the session that waits for one, else to a
+    /// second session. A third connection takes the place of the older accepted one, which the
+    /// peer must have given up: it dials one at a time.
+    fn seat(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
+        if self.attempts.len() > 1 {
+            let is_accepted = |attempt: &Attempt| {
+                attempt.connection.as_ref().is_some_and(|conn| conn.origin == Origin::Accepted)
+            };
+            let oldest = self.attempts.iter().position(is_accepted)?;
+            self.feed(oldest, Event::OpenCollisionDump, turn);
+            self.drop_losers();
+        }
+        let first = self.attempts.first_mut()?;
+        if first.session.state() != State::Active {
+            let mut session = first.session.sibling(turn.now);
+            session.step(turn.now, Event::ManualStartWithPassiveTcp, &mut Vec::new());
+            self.attempts.push(Attempt { session, connection: None });
+        }
+        Some(self.attempts.len() - 1)
+    }
+
+    /// The dialled connection is up; `false`: no such connection.
+    pub(crate) fn connected(
+        &mut self,
+        conn: ConnId,
+        next_hops: NextHops,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let Some(at) = self.find(conn) else { return false };
+        if let Some(connection) = self.connection_mut(at) {
+            connection.next_hops = next_hops;
+        }
+        self.feed(at, Event::TcpCrAcked, turn);
+        true
+    }
+
+    /// The connection is gone; `false`: no such connection.
+    pub(crate) fn closed(&mut self, conn: ConnId, turn: &mut Turn<'_>) -> bool {
+        let Some(at) = self.find(conn) else { return false };
+        if let Some(attempt) = self.attempts.get_mut(at) {
+            attempt.connection = None; // Nothing is left to be closed.
+        }
+        self.feed(at, Event::TcpConnectionFails, turn);
+        self.drop_losers();
+        true
+    }
+
+    /// Bytes came; `false`: no such connection.
+    pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8], turn: &mut Turn<'_>) -> bool {
+        let Some(connection) = self.find(conn).and_then(|at| self.connection_mut(at)) else {
+            return false;
+        };
+        let mut buffer = core::mem::take(&mut connection.unread);
+        buffer.extend_from_slice(bytes);
+        let mut rest = buffer.as_slice();
+        let nothing = Negotiated::NOTHING;
+        // A message may end the connection: what follows it is not read.
+        while let Some(at) = self.find(conn) {
+            let context = self.agreed(at).map_or(&nothing, |(_, agreed)| agreed);
+            let (read, message) = match wire::next_message(rest) {
+                Ok(Some((raw, len))) => (len, wire::decode(raw, context)),
+                Ok(None) => {
+                    if let Some(connection) = self.connection_mut(at) {
+                        connection.unread = rest.to_vec();
+                    }
+                    break;
+                }
+                Err(answer) => (rest.len(), Err(answer)),
+            };
+            rest = rest.get(read..).unwrap_or_default();
+            self.messages_received += 1;
+            match message {
+                Ok(message) => self.heard(at, message, turn),
+                Err(answer) => self.feed(at, bad_message(answer), turn),
+            }
+        }
+        self.drop_losers();
+        true
+    }
+
+    pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) {
+        for at in 0..self.attempts.len() {
+            self.drive(at, turn, |session, now, effects| session.on_time(now, effects));
+        }
+        self.drop_losers();
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.attempts.iter().filter_map(|attempt| attempt.session.next_deadline()).min()
+    }
+
+    pub(crate) fn status(&self) -> PeerStatus {
+        let furthest = self.attempts.iter().max_by_key(|attempt| attempt.session.state());
+        let established = self.established().and_then(|at| self.agreed(at));
+        let connection = furthest.and_then(|attempt| attempt.connection.as_ref());
+        PeerStatus {
+            name: self.config.name.clone(),
+            remote: self.config.remote,
+            remote_as: self.config.remote_as,
+            state: furthest.map_or(State::Idle, |attempt| attempt.session.state()),
+            since: furthest.map_or(Timestamp::default(), |attempt| attempt.session.since()),
+            router_id: connection.and_then(|conn| conn.agreed.as_ref()).map(|(id, _)| *id),
+            hold_time: established.map(|(_, agreed)| agreed.hold_time),
+            families: established.map_or(Vec::new(), |(_, agreed)| agreed.families.clone()),
+            messages_received: self.messages_received,
+            messages_sent: self.messages_sent,
+            prefixes_received: count(self.adj_in.len()),
+            prefixes_advertised: count(self.adj_out.len()),
+            flaps: self.flaps,
+            last_down: self.last_down.clone(),
+        }
+    }
+
+    /// A message whose content is sound.
+    fn heard(&mut self, at: usize, message: Message, turn: &mut Turn<'_>) {
+        match message {
+            Message::Open(open) => self.heard_open(at, &open, turn),
+            Message::Notification(theirs) if (theirs.code, theirs.subcode) == (2, 1) => {
+                self.feed(at, Event::NotifMsgVerErr(theirs), turn);
+            }
+            Message::Notification(theirs) => self.feed(at, Event::NotifMsg(theirs), turn),
+            Message::KeepAlive => self.feed(at, Event::KeepAliveMsg, turn),
+            Message::Update(update) => {
+                self.feed(at, Event::UpdateMsg, turn);
+                if self.established() != Some(at) {
+                    return;
+                }
+                for repair in &update.repaired {
+                    let repair = repair.clone();
+                    self.report(turn, |peer| Report::Repaired { peer, repair });
+                }
+                if let Err(too_many) = self.adj_in.apply(&update) {
+                    self.feed(at, Event::AutomaticStop(too_many.answer()), turn);
+                }
+            }
+            Message::RouteRefresh(family) => {
+                self.feed(at, Event::RouteRefreshMsg, turn);
+                if let Some(family) = family
+                    && self.established() == Some(at)
+                {
+                    self.advertise_family(family, turn);
+                }
+            }
+        }
+    }
+
+    fn heard_open(&mut self, at: usize, open: &Open, turn: &mut Turn<'_>) {
+        let agreed = match negotiate(self.local, &self.config, open) {
+            Ok(agreed) => agreed,
+            Err(answer) => return self.feed(at, Event::BgpOpenMsgErr(answer), turn),
+        };
+        let hold_time = agreed.hold_time;
+        let in_open_sent = |attempt: &Attempt| attempt.session.state() == State::OpenSent;
+        if self.attempts.get(at).is_some_and(in_open_sent) {
+            if !self.survives(at, open.router_id, turn) {
+                return self.feed(at, Event::OpenCollisionDump, turn);
+            }
+            if let Some(connection) = self.connection_mut(at) {
+                connection.agreed = Some((open.router_id, agreed));
+            }
+        }
+        self.feed(at, Event::BgpOpen(hold_time), turn);
+    }
+
+    /// An OPEN has come on this connection: is there another, and which of them goes on? The
+    /// module's header says why.
+    fn survives(&mut self, at: usize, remote_id: RouterId, turn: &mut Turn<'_>) -> bool {
+        let mine = self.attempts.get(at).and_then(|attempt| attempt.connection.as_ref());
+        let mut others = self.attempts.iter().enumerate().filter(|(other, _)| *other != at);
+        let (Some(mine), Some((other_at, other))) = (mine, others.next()) else { return true };
+        let Some(theirs) = &other.connection else { return true };
+        let local = (self.local.router_id, self.local.asn);
+        let keep = resolve_collision(local, (remote_id, self.config.remote_as));
+        let stays = if other.session.state() == State::Connect {
+            true // A dial that is not up is no connection yet.
+        } else if mine.origin == theirs.origin {
+            mine.id > theirs.id // The peer dialled twice: it has forgotten the first one.
+        } else {
+            (keep == Keep::Ours) == (mine.origin == Origin::Dialled)
+        };
+        if stays {
+            self.feed(other_at, Event::OpenCollisionDump, turn);
+            return true;
+        }
+        let decided = theirs.origin == Origin::Dialled || theirs.agreed.is_some();
+        !decided
+    }
+
+    /// One event for one session.
+    fn feed(&mut self, at: usize, event: Event, turn: &mut Turn<'_>) {
+        self.drive(at, turn, |session, now, effects| session.step(now, event, effects));
+    }
+
+    fn drive(
+        &mut self,
+        at: usize,
+        turn: &mut Turn<'_>,
+        act: impl FnOnce(&mut Session, Timestamp, &mut Vec<Effect>),
+    ) {
+        let Some(attempt) = self.attempts.get_mut(at) else { return };
+        let was = attempt.session.state();
+        let mut effects = Vec::new();
+        act(&mut attempt.session, turn.now, &mut effects);
+        if was == State::Established && attempt.session.state() != State::Established {
+            self.flaps += 1;
+            self.adj_in = AdjRibIn::default();
+            self.adj_out = AdjRibOut::default();
+        }
+        for effect in effects {
+            self.perform(at, effect, turn);
+        }
+    }
+
+    fn perform(&mut self, at: usize, effect: Effect, turn: &mut Turn<'_>) {
+        let Some(attempt) = self.attempts.get_mut(at) else { return };
+        let conn = attempt.connection.as_ref().map(|connection| connection.id);
+        match effect {
+            Effect::Dial => {
+                let id = turn.ids.next();
+                let connection = Connection::new(id, Origin::Dialled, NextHops::default());
+                attempt.connection = Some(connection);
+                let (to, from) = (self.config.remote, self.config.local_addr);
+                let peer = self.config.name.clone();
+                turn.out.push(Action::Dial { peer, conn: id, to, from });
+            }
+            Effect::Close => {
+                attempt.connection = None;
+                turn.out.extend(conn.map(|conn| Action::Close { conn }));
+            }
+            Effect::SendOpen => {
+                let open = our_open(self.local, &self.config);
+                self.send_if(conn, wire::encode_open(&open), turn);
+            }
+            Effect::SendKeepAlive => self.send_if(conn, wire::encode_keepalive(), turn),
+            Effect::SendNotification(notification) => {
+                self.send_if(conn, wire::encode_notification(&notification), turn);
+            }
+            Effect::Up => self.on_up(at, turn),
+            Effect::Down(cause) => self.on_down(cause, turn),
+        }
+    }
+
+    fn on_up(&mut self, at: usize, turn: &mut Turn<'_>) {
+        for other in (0..self.attempts.len()).filter(|other| *other != at) {
+            self.feed(other, Event::OpenCollisionDump, turn);
+        }
+        let Some((_, agreed)) = self.agreed(at) else { return };
+        let (hold_time, families) = (agreed.hold_time, agreed.families.clone());
+        self.report(turn, |peer| Report::Up { peer, hold_time });
+        for family in families {
+            self.advertise_family(family, turn);
+            self.send_updates(vec![wire::encode_end_of_rib(family)], turn);
+        }
+    }
+
+    fn on_down(&mut self, cause: DownCause, turn: &mut Turn<'_>) {
+        let (DownCause::Sent(last_word) | DownCause::Received(last_word)) = &cause else {
+            return self.note_down(cause, turn);
+        };
+        let collision = *last_word == Notification::CONNECTION_COLLISION_RESOLUTION;
+        // The end of a collision is no loss: the other connection goes on.
+        if !(collision && self.attempts.len() > 1) {
+            self.note_down(cause, turn);
+        }
+    }
+
+    fn note_down(&mut self, cause: DownCause, turn: &mut Turn<'_>) {
+        self.last_down = Some(cause.clone());
+        self.report(turn, |peer| Report::Down { peer, cause });
+    }
+
+    /// Of two sessions, one without a connection has nothing to add.
+    fn drop_losers(&mut self) {
+        while self.attempts.len() > 1 {
+            let is_loser = |attempt: &Attempt| attempt.connection.is_none();
+            let Some(loser) = self.attempts.iter().position(is_loser) else { return };
+            self.attempts.remove(loser);
+        }
+    }
+
+    fn send_if(&mut self, conn: Option<ConnId>, message: Vec<u8>, turn: &mut Turn<'_>) {
+        if let Some(conn) = conn {
+            self.send(conn, message, turn);
+        }
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: Vec<u8>, turn: &mut Turn<'_>) {
+        self.messages_sent += 1;
+        turn.out.push(Action::Send { conn, bytes });
+    }
+
+    fn report(
+        &self,
+        turn: &mut Turn<'_>,
+        report: impl FnOnce(crate::speaker::PeerName) -> Report,
+    ) {
+        turn.out.push(Action::Report(report(self.config.name.clone())));
+    }
+
+    fn find(&self, conn: ConnId) -> Option<usize> {
+        let holds = |attempt: &Attempt| {
+            attempt.connection.as_ref().is_some_and(|connection| connection.id == conn)
+        };
+        self.attempts.iter().position(holds)
+    }
+
+    fn connection_mut(&mut self, at: usize) -> Option<&mut Connection> {
+        self.attempts.get_mut(at)?.connection.as_mut()
+    }
+
+    fn agreed(&self, at: usize) -> Option<&(RouterId, Negotiated)> {
+        self.attempts.get(at)?.connection.as_ref()?.agreed.as_ref()
+    }
+
+    fn established(&self) -> Option<usize> {
+        let is_established =
+            |attempt: &Attempt| attempt.session.state() == State::Established;
+        self.attempts.iter().position(is_established)
+    }
+}
+
+impl Connection {
+    const fn new(id: ConnId, origin: Origin, next_hops: NextHops) -> Self {
+        Self { id, origin, next_hops, agreed: None, unread: Vec::new() }
+    }
+}
+
+/// The event for a message that is wrong in itself, by the NOTIFICATION that answers it.
+const fn bad_message(answer: Notification) -> Event {
+    match answer.code {
+        1 => Event::BgpHeaderErr(answer),
+        2 => Event::BgpOpenMsgErr(answer),
+        _ => Event::UpdateMsgErr(answer),
+    }
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

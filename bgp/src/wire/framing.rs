@@ -1,0 +1,121 @@
+//! The message header (RFC 4271 §4.1) and its errors (§6.1).
+
+use super::notification::Notification;
+use super::reader::Reader;
+
+/// Marker, length and type.
+pub const HEADER_BYTES: usize = 19;
+
+/// The longest message, header included, unless RFC 8654 was negotiated.
+pub const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// Sixteen octets of ones, once meant for authentication.
+pub(super) const MARKER: [u8; 16] = [0xff; 16];
+
+/// Message types with their codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageType {
+    /// 1
+    Open,
+    /// 2
+    Update,
+    /// 3
+    Notification,
+    /// 4
+    KeepAlive,
+    /// 5 (RFC 2918)
+    RouteRefresh,
+}
+
+impl MessageType {
+    const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Open),
+            2 => Some(Self::Update),
+            3 => Some(Self::Notification),
+            4 => Some(Self::KeepAlive),
+            5 => Some(Self::RouteRefresh),
+            _ => None,
+        }
+    }
+
+    /// The code on the wire.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Open => 1,
+            Self::Update => 2,
+            Self::Notification => 3,
+            Self::KeepAlive => 4,
+            Self::RouteRefresh => 5,
+        }
+    }
+
+    /// Whether a message of this type can have this length, header included (§6.1). A ROUTE-REFRESH
+    /// would be longer only with the filters of RFC 5291, which we never offer.
+    const fn allows(self, length: u16) -> bool {
+        match self {
+            Self::Open => length >= 29,
+            Self::Update => length >= 23,
+            Self::Notification => length >= 21,
+            Self::KeepAlive => length == 19,
+            Self::RouteRefresh => length == 23,
+        }
+    }
+}
+
+/// A message whose header is sound and whose body is complete but unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawMessage<'a> {
+    kind: MessageType,
+    length: u16,
+    body: &'a [u8],
+}
+
+impl<'a> RawMessage<'a> {
+    /// What the header says it is.
+    pub const fn kind(self) -> MessageType {
+        self.kind
+    }
+
+    /// Octets on the wire, header included.
+    pub const fn length(self) -> u16 {
+        self.length
+    }
+
+    /// What follows the header.
+    pub const fn body(self) -> &'a [u8] {
+        self.body
+    }
+}
+
+/// The first message in `buffer` and the number of octets it occupies there; `None`: it is not
+/// complete yet. A header is judged as soon as it is there, so no buffer needs more than
+/// [`MESSAGE_BYTES_MAX`].
+///
+/// # Errors
+/// 1/1, 1/2 or 1/3: where the next message begins is unknown for good.
+pub fn next_message(buffer: &[u8]) -> Result<Option<(RawMessage<'_>, usize)>, Notification> {
+    // Something that is not BGP is told so at its first octet.
+    if buffer.iter().zip(&MARKER).any(|(found, expected)| found != expected) {
+        return Err(Notification::CONNECTION_NOT_SYNCHRONIZED);
+    }
+    let mut reader = Reader::new(buffer);
+    let (Some(_marker), Some(length), Some(code)) =
+        (reader.array::<16>(), reader.u16(), reader.u8())
+    else {
+        return Ok(None);
+    };
+    let bytes = usize::from(length);
+    if !(HEADER_BYTES..=MESSAGE_BYTES_MAX).contains(&bytes) {
+        return Err(Notification::bad_message_length(length));
+    }
+    let kind = MessageType::from_code(code).ok_or_else(|| Notification::bad_message_type(code))?;
+    if !kind.allows(length) {
+        return Err(Notification::bad_message_length(length));
+    }
+    let body = reader.take(bytes - HEADER_BYTES);
+    Ok(body.map(|body| (RawMessage { kind, length, body }, bytes)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! What tables must not say about each other, and what they must not exceed together.
+
+use core::net::IpAddr;
+use core::ops::Range;
+use std::collections::BTreeMap;
+
+use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, ring_size};
+
+use super::{label, service};
+use crate::desired::ServiceAddr;
+use crate::diagnostic::Found;
+use crate::raw::{AdvertiseSetting, PeerTable, RouterTable, ServiceTable};
+use crate::read::At;
+use crate::value::Name;
+
+pub(super) fn check(
+    router: Option<&RouterTable>,
+    peers: &[At<PeerTable>],
+    services: &[At<ServiceTable>],
+    found: &mut Found<'_>,
+) {
+    names("peer", peers.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
+    names("service", services.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
+    peer_addresses(peers, found);
+    service_addresses(services, found);
+    vips_in_agreement(services, found);
+    vips_of_nobody_else(router, peers, services, found);
+    backends_are_no_vips(services, found);
+    limits(services, found);
+}
+
+/// Names are unique among tables of one kind.
+fn names<'a>(
+    kind: &str,
+    tables: impl Iterator<Item = (Option<&'a At<Name>>, &'a Range<usize>)>,
+    found: &mut Found<'_>,
+) {
+    let mut first: BTreeMap<&Name, &Range<usize>> = BTreeMap::new();
+    for (name, span) in tables {
+        let Some(name) = name else { continue };
+        if let Some(other) = first.get(&name.value) {
+            let line = found.line_of(other.start);
+            let sentence = format!("the {kind} in line {line} has the same name");
+            found.error(&name.span, &name.key, sentence, "give each a name of its own");
+        } else {
+            first.insert(&name.value, span);
+        }
+    }
+}
+
+fn peer_label(peer: &At<PeerTable>, found: &Found<'_>) -> String {
+    label("peer", peer.value.name.as_ref(), &peer.span, found)
+}
+
+fn service_label(service: &At<ServiceTable>, found: &Found<'_>) -> String {
+    label("service", service.value.name.as_ref(), &service.span, found)
+}
+
+/// One session per address: an incoming connection must belong to one peer.
+fn peer_addresses(peers: &[At<PeerTable>], found: &mut Found<'_>) {
+    let mut first: BTreeMap<IpAddr, &At<PeerTable>> = BTreeMap::new();
+    for peer in peers {
+        let Some(address) = &peer.value.address else { continue };
+        if let Some(other) = first.get(&address.value) {
+            let sentence = format!("{} has the same address", peer_label(other, found));
+            let remedy = "remove one of the two: there is one session per address";
+            found.error(&address.span, &address.key, sentence, remedy);
+        } else {
+            first.insert(address.value, peer);
+        }
+    }
+}
+
+fn service_addresses(services: &[At<ServiceTable>], found: &mut Found<'_>) {
+    let mut first: BTreeMap<ServiceAddr, &At<ServiceTable>> = BTreeMap::new();
+    for at in services {
+        let Some(addr) = service::service_addr(&at.value) else { continue };
+        if let Some(other) = first.get(&addr) {
+            let sentence =
+                format!("{} has the same vip, port and protocol", service_label(other, found));
+            let remedy = "merge their backends into one service, or change the port";
+            // Of the three keys the port is the one that is most likely wrong.
+            let port = at.value.port.as_ref().map_or((&at.span, &at.key), |at| (&at.span, &at.key));
+            found.error(port.0, port.1, sentence, remedy);
+        } else {
+            first.insert(addr, at);
+        }
+    }
+}
+
+/// A VIP has one route and one answer to a ping, however many services share it.
+fn vips_in_agreement(services: &[At<ServiceTable>], found: &mut Found<'_>) {
+    let mut echoes = BTreeMap::new();
+    let mut routes = BTreeMap::new();
+    for at in services {
+        let Some(vip) = &at.value.vip else { continue };
+        if let Some(echo) = &at.value.echo {
+            let (first, value) = *echoes.entry(vip.value).or_insert((at, echo.value));
+            if value != echo.value {
+                let other = service_label(first, found);
+                let sentence =
+                    format!("echo is {} here, but {value} for {other} on the same VIP", echo.value);
+                let remedy = "write the same echo in both: a VIP answers a ping or it does not";
+                found.error(&echo.span, &echo.key, sentence, remedy);
+            }
+        }
+        let Some(advertise) = &at.value.advertise else { continue };
+        let AdvertiseSetting::On(table) = &advertise.value else { continue };
+        let Some(attributes) = service::attributes(table) else { continue };
+        let (first, route) = routes.entry(vip.value).or_insert((at, attributes.clone()));
+        if *route != attributes {
+            let other = service_label(first, found);
+            let sentence = format!("{other} announces {} with other attributes", vip.value);
+            let remedy = "a VIP has one route: write the same communities, large-communities, med, \
+                          local-pref and prepend in both, or advertise = false in one";
+            found.error(&advertise.span, &advertise.key, sentence, remedy);
+        }
+    }
+}
+
+/// The packet path answers or drops everything addressed to a VIP, so nobody else can have it.
+fn vips_of_nobody_else(
+    router: Option<&RouterTable>,
+    peers: &[At<PeerTable>],
+    services: &[At<ServiceTable>],
+    found: &mut Found<'_>,
+) {
+    let mut taken: BTreeMap<IpAddr, String> = BTreeMap::new();
+    if let Some(router) = router {
+        for listen in router.listen.iter().flat_map(|list| &list.value) {
+            taken.insert(listen.value.0.ip(), "where BGP listens (router.listen)".to_owned());
+        }
+        let sources_v4 = router.encap_source_v4.iter().map(|at| IpAddr::from(at.value));
+        let sources_v6 = router.encap_source_v6.iter().map(|at| IpAddr::from(at.value));
+        for source in sources_v4.chain(sources_v6) {
+            taken.insert(source, "the source of encapsulated packets".to_owned());
+        }
+    }
+    for peer in peers {
+        let raw = &peer.value;
+        let next_hops_v4 = raw.next_hop_v4.iter().map(|at| IpAddr::from(at.value));
+        let next_hops_v6 = raw.next_hop_v6.iter().map(|at| IpAddr::from(at.value));
+        let other = peer_label(peer, found);
+        for next_hop in next_hops_v4.chain(next_hops_v6) {
+            taken.insert(next_hop, format!("our next hop towards {other}"));
+        }
+        if let Some(local) = &raw.local_address {
+            taken.insert(local.value, format!("our own end of the session with {other}"));
+        }
+        if let Some(address) = &raw.address {
+            taken.insert(address.value, format!("the address of {other}"));
+        }
+    }
+    for vip in services.iter().filter_map(|at| at.value.vip.as_ref()) {
+        if let Some(role) = taken.get(&vip.value).filter(|_| !vip.value.is_unspecified()) {
+            let sentence = format!("{} is {role}: it cannot be a VIP too", vip.value);
+            found.error(&vip.span, &vip.key, sentence, "give the service an address of its own");
+        }
+    }
+}
+
+/// A packet sent to a VIP would come back to us, or to a node that balances it again.
+fn backends_are_no_vips(services: &[At<ServiceTable>], found: &mut Found<'_>) {
+    let mut vips: BTreeMap<IpAddr, &At<ServiceTable>> = BTreeMap::new();
+    for at in services {
+        if let Some(vip) = &at.value.vip {
+            vips.entry(vip.value).or_insert(at);
+        }
+    }
+    for at in services {
+        let backends = at.value.backends.iter().flat_map(|list| &list.value.0);
+        for address in backends.filter_map(|backend| backend.value.address.as_ref()) {
+            if let Some(owner) = vips.get(&address.value) {
+                let owner = service_label(owner, found);
+                let sentence = format!("{} is the VIP of {owner}", address.value);
+                let remedy = "write the address that the backend host has on its own network";
+                found.error(&address.span, &address.key, sentence, remedy);
+            }
+        }
+    }
+}
+
+/// What the maps hold. Each service is counted with a ring of its own.
+fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
+    for (version, is_v4) in [("IPv4", true), ("IPv6", false)] {
+        let mut vips = BTreeMap::new();
+        let mut entries = 0;
+        let vip = |at: &At<ServiceTable>| at.value.vip.as_ref().map(|vip| vip.value);
+        let of_version = services.iter().filter(|at| vip(at).is_some_and(|v| v.is_ipv4() == is_v4));
+        for at in of_version {
+            // One entry for the service, and one for its VIP.
+            entries += if vips.insert(vip(at), ()).is_none() { 2 } else { 1 };
+            if entries > SERVICES_MAX {
+                let sentence = format!("this is one {version} service too many");
+                let remedy = format!("{SERVICES_MAX} {version} services and VIPs fit, together");
+                found.error(&at.span, &at.key, sentence, remedy);
+                break;
+            }
+        }
+    }
+    let (mut backends, mut slots) = (0_u64, 0_u64);
+    for at in services {
+        let count = at.value.backends.as_ref().map_or(0, |list| list.value.0.len());
+        let before = (backends < u64::from(BACKENDS_MAX), slots <= u64::from(RING_SLOTS_MAX));
+        backends += count as u64;
+        slots += u64::from(ring_size(u32::try_from(count).unwrap_or(u32::MAX)));
+        // Backend 0 is never used.
+        if before.0 && backends >= u64::from(BACKENDS_MAX) {
+            let sentence = "with this service there are too many backends";
+            let remedy = format!("{} backends of all services fit", BACKENDS_MAX - 1);
+            found.error(&at.span, &at.key, sentence, remedy);
+        }
+        if before.1 && slots > u64::from(RING_SLOTS_MAX) {
+            let sentence = "with this service the rings need too much room";
+            let remedy = format!(
+                "{RING_SLOTS_MAX} slots fit: a service takes 128 per backend, rounded up to a \
+                 power of two, at least 1024 and at most 65536"
+            );
+            found.error(&at.span, &at.key, sentence, remedy);
+        }
+    }
+}

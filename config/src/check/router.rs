@@ -1,0 +1,100 @@
+//! The node itself.
+
+use core::net::SocketAddr;
+
+use tidegate_abi::DEVICES_MAX;
+
+use super::{Role, check_address, distinct};
+use crate::desired::{Api, Router};
+use crate::diagnostic::Found;
+use crate::raw::{ApiTable, RouterTable};
+use crate::read::At;
+use crate::value::{BgpListen, Interface};
+
+/// Bytes of a Unix socket's path that the kernel takes, the final NUL not included (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+
+pub(super) fn check(raw: &RouterTable, api: &ApiTable, found: &mut Found<'_>) -> Option<Router> {
+    let interfaces = raw.interfaces.as_ref().map(|list| interfaces(list, found));
+    let listen = raw.listen.as_ref().map(|list| listen(&list.value, found));
+    if let Some(source) = &raw.encap_source_v4 {
+        check_address(source, "the source of a packet", Role::Network, found);
+    }
+    if let Some(source) = &raw.encap_source_v6 {
+        check_address(source, "the source of a packet", Role::Network, found);
+    }
+    let api = check_api(api, found);
+    Some(Router {
+        asn: raw.asn.as_ref()?.value,
+        router_id: raw.router_id.as_ref()?.value,
+        listen: listen?,
+        interfaces: interfaces?,
+        attach: raw.attach.as_ref()?.value,
+        hash_seed: raw.hash_seed.as_ref()?.value.0,
+        encap_source_v4: raw.encap_source_v4.as_ref().map(|at| at.value),
+        encap_source_v6: raw.encap_source_v6.as_ref().map(|at| at.value),
+        pin_dir: raw.pin_dir.as_ref()?.value.clone(),
+        api: api?,
+    })
+}
+
+fn interfaces(list: &At<Vec<At<Interface>>>, found: &mut Found<'_>) -> Vec<String> {
+    let names = distinct(&list.value, found);
+    if names.is_empty() {
+        let remedy = "name at least one interface, such as [\"eth0\"]";
+        found.error(&list.span, &list.key, "no packet can arrive without an interface", remedy);
+    }
+    if names.len() > DEVICES_MAX as usize {
+        let sentence = format!("{} interfaces are more than {DEVICES_MAX}", names.len());
+        found.error(&list.span, &list.key, sentence, format!("name at most {DEVICES_MAX}"));
+    }
+    names.into_iter().map(|name| name.0).collect()
+}
+
+fn listen(list: &[At<BgpListen>], found: &mut Found<'_>) -> Vec<SocketAddr> {
+    for at in list {
+        let socket = at.value.0;
+        if socket.ip().is_multicast() {
+            let sentence = format!("{} is a multicast address: BGP is TCP", socket.ip());
+            found.error(&at.span, &at.key, sentence, "write a unicast address");
+        }
+        let covers = |other: &&At<BgpListen>| {
+            let other = other.value.0;
+            other.ip().is_unspecified()
+                && other.is_ipv4() == socket.is_ipv4()
+                && other.port() == socket.port()
+        };
+        if !socket.ip().is_unspecified()
+            && let Some(all) = list.iter().find(covers)
+        {
+            let sentence = format!("{socket} is covered by {} already", all.value.0);
+            found.error(&at.span, &at.key, sentence, "remove one of them: both cannot be opened");
+        }
+    }
+    distinct(list, found).into_iter().map(|listen| listen.0).collect()
+}
+
+fn check_api(raw: &ApiTable, found: &mut Found<'_>) -> Option<Api> {
+    if let Some(listen) = &raw.listen
+        && !listen.value.ip().is_loopback()
+    {
+        let sentence = format!(
+            "{} can be reached from other hosts, and in this version the API has neither TLS nor \
+             passwords",
+            listen.value
+        );
+        let remedy = format!(
+            "write \"127.0.0.1:{0}\" or \"[::1]:{0}\", and put a proxy with TLS in front",
+            listen.value.port()
+        );
+        found.error(&listen.span, &listen.key, sentence, remedy);
+    }
+    let socket = raw.socket.as_ref()?;
+    let len_bytes = socket.value.as_os_str().len();
+    if len_bytes > SOCKET_PATH_MAX {
+        let sentence = format!("a path of {len_bytes} bytes is too long for a Unix socket");
+        let remedy = format!("write one of at most {SOCKET_PATH_MAX} bytes");
+        found.error(&socket.span, &socket.key, sentence, remedy);
+    }
+    Some(Api { socket: socket.value.clone(), listen: raw.listen.as_ref().map(|at| at.value) })
+}

@@ -1,0 +1,209 @@
+//! One service.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use tidegate_bgp::speaker::RouteAttributes;
+
+use super::{Role, check_address, distinct};
+use crate::desired::{
+    Advertise, Backend, ForwardingMode, HealthCheck, Probe, Protocol, Service, ServiceAddr,
+};
+use crate::diagnostic::Found;
+use crate::raw::{AdvertiseSetting, AdvertiseTable, BackendTable, HealthTable, ServiceTable};
+use crate::read::{At, Tables};
+use crate::value::{ProbeKind, duration_text};
+
+/// How long a check may take unless the file says so.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(String, Service)> {
+    let raw = &at.value;
+    if let Some(vip) = &raw.vip {
+        check_address(vip, "a VIP", Role::Network, found);
+    }
+    let backends = raw.backends.as_ref().and_then(|list| backends(raw, list, found));
+    let health = raw.health.as_ref().map(|health| check_health(raw, health, found));
+    let advertise = check_advertise(raw, found);
+    let service = Service {
+        vip: service_addr(raw)?,
+        mode: raw.mode.as_ref()?.value,
+        affinity: raw.affinity.as_ref()?.value,
+        echo: raw.echo.as_ref()?.value,
+        drain: raw.drain.as_ref()?.value.0,
+        // A check that is there but wrong must not become "no check".
+        health: match health {
+            Some(health) => Some(health?),
+            None => None,
+        },
+        advertise: advertise?,
+        backends: backends?,
+    };
+    Some((raw.name.as_ref()?.value.0.clone(), service))
+}
+
+/// VIP, port and protocol, as far as they could be read.
+pub(super) fn service_addr(raw: &ServiceTable) -> Option<ServiceAddr> {
+    Some(ServiceAddr {
+        addr: raw.vip.as_ref()?.value,
+        port: raw.port.as_ref()?.value.0,
+        protocol: raw.protocol.as_ref()?.value,
+    })
+}
+
+fn backends(
+    raw: &ServiceTable,
+    list: &At<Tables<BackendTable>>,
+    found: &mut Found<'_>,
+) -> Option<BTreeMap<IpAddr, Backend>> {
+    let tables = &list.value.0;
+    let mut first: BTreeMap<IpAddr, &At<IpAddr>> = BTreeMap::new();
+    for address in tables.iter().filter_map(|table| table.value.address.as_ref()) {
+        check_address(address, "a backend", Role::Network, found);
+        check_l2(raw, address, found);
+        if let Some(other) = first.get(&address.value) {
+            let line = found.line_of(other.span.start);
+            let sentence = format!("{} is a backend already, in line {line}", address.value);
+            found.error(&address.span, &address.key, sentence, "remove one of the two");
+        } else {
+            first.insert(address.value, address);
+        }
+    }
+    let mut backends = BTreeMap::new();
+    for table in tables {
+        let weight = table.value.weight.as_ref()?.value.0;
+        backends.insert(table.value.address.as_ref()?.value, Backend { weight });
+    }
+    if backends.is_empty() {
+        let remedy = "add [[service.backend]] below it";
+        found.error(&list.span, &list.key, "a service needs a backend", remedy);
+    } else if backends.values().all(|backend| backend.weight == 0) {
+        let sentence = "all backends have weight 0: no flow could ever begin";
+        found.error(&list.span, &list.key, sentence, "give at least one a weight from 1 to 1000");
+    }
+    Some(backends)
+}
+
+/// `l2` sends the client's packet as it is, to the MAC address that belongs to the backend's
+/// address: both are looked up in one family's neighbours.
+fn check_l2(raw: &ServiceTable, backend: &At<IpAddr>, found: &mut Found<'_>) {
+    let (Some(mode), Some(vip)) = (&raw.mode, &raw.vip) else { return };
+    if mode.value == ForwardingMode::L2 && vip.value.is_ipv4() != backend.value.is_ipv4() {
+        let sentence =
+            format!("in mode l2, {} cannot serve a VIP of the other IP version", backend.value);
+        let remedy = "write the backend's address of the VIP's version, or mode = \"ipip\"";
+        found.error(&backend.span, &backend.key, sentence, remedy);
+    }
+}
+
+fn check_health(
+    service: &ServiceTable,
+    at: &At<HealthTable>,
+    found: &mut Found<'_>,
+) -> Option<HealthCheck> {
+    let raw = &at.value;
+    let timeout = timeout(raw, found);
+    let port = match (&raw.port, &service.protocol) {
+        (None, Some(protocol)) if protocol.value == Protocol::Udp => {
+            let sentence = "a UDP service is checked over TCP: it needs a port of its own";
+            let key = format!("{}.port", at.key);
+            found.error(&at.span, &key, sentence, "add port = …, where the backends answer TCP");
+            None
+        }
+        (Some(port), _) => Some(port.value.0),
+        (None, _) => service.port.as_ref().map(|port| port.value.0),
+    };
+    let probe = probe(raw, found);
+    Some(HealthCheck {
+        probe: probe?,
+        port: port?,
+        interval: raw.interval.as_ref()?.value.0,
+        timeout: timeout?,
+        rise: raw.rise.as_ref()?.value.0,
+        fall: raw.fall.as_ref()?.value.0,
+    })
+}
+
+fn timeout(raw: &HealthTable, found: &mut Found<'_>) -> Option<Duration> {
+    let interval = raw.interval.as_ref()?.value.0;
+    let Some(timeout) = &raw.timeout else { return Some(TIMEOUT.min(interval)) };
+    if timeout.value.0 > interval {
+        let sentence = format!(
+            "a timeout of {} is longer than the interval of {}",
+            duration_text(timeout.value.0),
+            duration_text(interval)
+        );
+        let remedy = format!("write at most \"{}\"", duration_text(interval));
+        found.error(&timeout.span, &timeout.key, sentence, remedy);
+    }
+    Some(timeout.value.0)
+}
+
+fn probe(raw: &HealthTable, found: &mut Found<'_>) -> Option<Probe> {
+    match raw.kind.as_ref()?.value {
+        ProbeKind::Http => Some(Probe::Http {
+            path: raw.path.as_ref().map_or_else(|| "/".to_owned(), |path| path.value.0.clone()),
+            host: raw.host.as_ref().map(|host| host.value.0.clone()),
+            status: raw.status.as_ref().map_or(200, |status| status.value.0),
+        }),
+        ProbeKind::Tcp => {
+            let path = raw.path.as_ref().map(|at| (&at.span, &at.key));
+            let host = raw.host.as_ref().map(|at| (&at.span, &at.key));
+            let status = raw.status.as_ref().map(|at| (&at.span, &at.key));
+            for (span, key) in [path, host, status].into_iter().flatten() {
+                let sentence = "a check of type \"tcp\" asks for nothing";
+                found.error(span, key, sentence, "write type = \"http\", or remove this key");
+            }
+            Some(Probe::Tcp)
+        }
+    }
+}
+
+#[expect(clippy::option_option, reason = "outer: could it be read; inner: is it wanted")]
+fn check_advertise(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Option<Advertise>> {
+    let table = match &raw.advertise.as_ref()?.value {
+        AdvertiseSetting::Off => return Some(None),
+        AdvertiseSetting::On(table) => table,
+    };
+    if let Some(list) = &table.communities {
+        distinct(&list.value, found);
+    }
+    if let Some(list) = &table.large_communities {
+        distinct(&list.value, found);
+    }
+    let min_healthy = table.min_healthy.as_ref()?;
+    let backends = raw.backends.as_ref().map(|list| list.value.0.len());
+    if let Some(backends) =
+        backends.filter(|count| (*count as u64) < u64::from(min_healthy.value.0))
+        && backends > 0
+    {
+        let sentence = format!(
+            "the VIP would never be announced: {} healthy backends are asked for, and there are \
+             {backends}",
+            min_healthy.value.0
+        );
+        let remedy = format!("write at most {backends}, or add backends");
+        found.error(&min_healthy.span, &min_healthy.key, sentence, remedy);
+    }
+    let attributes = attributes(table)?;
+    Some(Some(Advertise { attributes, min_healthy: min_healthy.value.0 }))
+}
+
+/// Attributes of the route, as far as they could be read.
+pub(super) fn attributes(table: &AdvertiseTable) -> Option<RouteAttributes> {
+    let mut communities: Vec<_> =
+        table.communities.as_ref()?.value.iter().map(|at| at.value).collect();
+    let mut large_communities: Vec<_> =
+        table.large_communities.as_ref()?.value.iter().map(|at| at.value).collect();
+    // Both are sets (RFC 1997, RFC 8092): the order of the file makes no difference.
+    communities.sort_unstable();
+    large_communities.sort_unstable();
+    Some(RouteAttributes {
+        med: table.med.as_ref().map(|at| at.value.0),
+        local_pref: table.local_pref.as_ref().map(|at| at.value.0),
+        prepend: table.prepend.as_ref()?.value.0,
+        communities,
+        large_communities,
+    })
+}

@@ -1,0 +1,262 @@
+//! What was typed: the tables and keys of `tidegate.toml`.
+//!
+//! The doc comments are the text of `docs/reference/config.md` and of the JSON Schema.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, RouterId};
+use toml::de::{DeTable, DeValue};
+
+use crate::desired::{Affinity, AttachMode, ForwardingMode, Protocol};
+use crate::diagnostic::Found;
+use crate::read::Need::{Default, Optional, Required};
+use crate::read::{At, Node, Tables, Value, table};
+use crate::value::{
+    BgpListen, HttpHost, HttpPath, Int, Interface, Name, Port, ProbeKind, Seed, Span, Version,
+};
+
+table! {
+    /// Configuration of a tidegate node.
+    pub(crate) struct File as "file" {
+        /// Version of the shape of this file.
+        "version" => version: Version, Default("1");
+        /// The node itself.
+        "router" => router: RouterTable, Required;
+        /// The admin API.
+        "api" => api: ApiTable, Default("{}");
+        /// BGP peers: routers that learn the VIPs from us.
+        "peer" => peers: Tables<PeerTable>, Default("[]");
+        /// Services: VIPs, and who serves them.
+        "service" => services: Tables<ServiceTable>, Default("[]");
+    }
+    hints {
+        "neighbor" => "write [[peer]]",
+        "bgp" => "the node's own BGP settings stand in [router], its peers in [[peer]]",
+        "vip" => "write [[service]] with a vip key",
+        "backend" => "write [[service.backend]], below the [[service]] it belongs to",
+        "asn" => "write it below [router]",
+        "router-id" => "write it below [router]",
+        "interfaces" => "write it below [router]",
+    }
+}
+
+table! {
+    /// The node itself.
+    pub(crate) struct RouterTable as "router" {
+        /// Our AS number, as a number or, in asdot, as a string: `65001` or `"1.10"`.
+        "asn" => asn: Asn, Required;
+        /// Our BGP Identifier: four octets, unique in our AS, by habit an IPv4 address of this
+        /// node.
+        "router-id" => router_id: RouterId, Required;
+        /// Interfaces where packets for the VIPs arrive; the packet path is attached to them.
+        "interfaces" => interfaces: Vec<At<Interface>>, Required;
+        /// How the packet path is attached. `"native"` runs in the driver and fails if the driver
+        /// cannot, `"generic"` works everywhere and is slower, `"auto"` takes the best that works.
+        "attach" => attach: AttachMode, Default("\"auto\"");
+        /// Where BGP listens; port 179 unless given. An IPv6 address here never stands for IPv4
+        /// too. An empty list: nowhere, every session is dialled by us.
+        "listen" => listen: Vec<At<BgpListen>>, Default("[\"0.0.0.0:179\", \"[::]:179\"]");
+        /// Seed of the flow hash. Nodes that announce the same VIPs must have the same seed, so
+        /// that a flow which moves to another node finds its backend there. A value of your own
+        /// keeps outsiders from computing which backend they get. The default is "tidegate" in
+        /// ASCII.
+        "hash-seed" => hash_seed: Seed, Default("\"0x7469646567617465\"");
+        /// Source of the outer header towards IPv4 backends. When absent: the address of the
+        /// interface the packet leaves through.
+        "encap-source-v4" => encap_source_v4: Ipv4Addr, Optional;
+        /// The same towards IPv6 backends.
+        "encap-source-v6" => encap_source_v6: Ipv6Addr, Optional;
+        /// Directory in a BPF file system where program and maps are pinned, so that they outlive
+        /// the daemon.
+        "pin-dir" => pin_dir: PathBuf, Default("\"/sys/fs/bpf/tidegate\"");
+    }
+    hints {
+        "as" => "write asn",
+        "local-as" => "write asn",
+        "id" => "write router-id",
+        "interface" => "write interfaces = [ … ]",
+    }
+}
+
+table! {
+    /// The admin API.
+    pub(crate) struct ApiTable as "api" {
+        /// Unix socket of the API; the commands use it too.
+        "socket" => socket: PathBuf, Default("\"/run/tidegate/api.sock\"");
+        /// Address of the API on TCP, for metrics and the like. It must be a loopback address: in
+        /// this version the API has neither TLS nor passwords. When absent: no TCP.
+        "listen" => listen: SocketAddr, Optional;
+    }
+}
+
+table! {
+    /// A BGP peer: a router that learns the VIPs from us.
+    pub(crate) struct PeerTable as "peer" {
+        /// Its name in commands, metrics and the log.
+        "name" => name: Name, Required;
+        /// Its address.
+        "address" => address: IpAddr, Required;
+        /// The port we dial.
+        "port" => port: Port, Default("179");
+        /// Its AS number; equal to ours on an internal session.
+        "asn" => asn: Asn, Required;
+        /// Source address of the session. When absent: what the kernel chooses.
+        "local-address" => local_address: IpAddr, Optional;
+        /// Never dial, only accept.
+        "passive" => passive: bool, Default("false");
+        /// Hold Time that we propose. A peer that is silent for so long is given up; `"0s"`:
+        /// never.
+        "hold-time" => hold_time: HoldTime, Default("\"90s\"");
+        /// Wait between attempts to dial.
+        "connect-retry" => connect_retry: Span<1000, 3_600_000>, Default("\"5s\"");
+        /// Address families that we offer.
+        "families" => families: Vec<At<Family>>, Default("[\"ipv4-unicast\", \"ipv6-unicast\"]");
+        /// Next hop of IPv4 VIPs. When absent: our own address on the session's interface.
+        "next-hop-v4" => next_hop_v4: Ipv4Addr, Optional;
+        /// Next hop of IPv6 VIPs, never an IPv4-mapped address. When absent: our own address on
+        /// the session's interface.
+        "next-hop-v6" => next_hop_v6: Ipv6Addr, Optional;
+        /// File with the TCP MD5 password of the session; its first line counts.
+        "password-file" => password_file: PathBuf, Optional;
+    }
+    hints {
+        "password" => "write it into a file and name that: password-file = \"/etc/tidegate/…\"",
+        "remote-as" => "write asn",
+        "peer-as" => "write asn",
+        "next-hop" => "write next-hop-v4 or next-hop-v6",
+        "ip" => "write address",
+    }
+}
+
+table! {
+    /// A service: a VIP with port and protocol, and who serves it.
+    pub(crate) struct ServiceTable as "service" {
+        /// Its name in commands, metrics and the log.
+        "name" => name: Name, Required;
+        /// The address that clients use.
+        "vip" => vip: IpAddr, Required;
+        /// The port that clients use; backends listen on the same.
+        "port" => port: Port, Required;
+        /// The protocol.
+        "protocol" => protocol: Protocol, Default("\"tcp\"");
+        /// How packets reach a backend. `"ipip"`: in an IP header addressed to it; `"l2"`: with
+        /// its MAC address, for backends on a link of ours. Both leave the packet as it is, and
+        /// the backend answers the client directly.
+        "mode" => mode: ForwardingMode, Default("\"ipip\"");
+        /// What keeps a client on one backend. `"5-tuple"`: each flow by itself;
+        /// `"client-address"`: all flows of one address together.
+        "affinity" => affinity: Affinity, Default("\"5-tuple\"");
+        /// Whether a ping to the VIP is answered. Services that share a VIP must agree.
+        "echo" => echo: bool, Default("true");
+        /// How long flows stay on their backend after a change of backends would move them.
+        "drain" => drain: Span<0, 86_400_000>, Default("\"60s\"");
+        /// How a backend's health is found out. When absent: every backend counts as healthy.
+        "health" => health: HealthTable, Optional;
+        /// How the VIP is announced. `false`: this service does not announce it; `true` or a
+        /// table: it does, while it has enough healthy backends. Services that share a VIP must
+        /// agree on the attributes.
+        "advertise" => advertise: AdvertiseSetting, Default("true");
+        /// The backends, at least one.
+        "backend" => backends: Tables<BackendTable>, Required;
+    }
+    hints {
+        "address" => "write vip",
+        "backends" => "write [[service.backend]] below this service, once per backend",
+        "healthcheck" => "write health",
+        "health-check" => "write health",
+        "communities" => "write it in advertise = { … }",
+    }
+}
+
+table! {
+    /// A backend of the service above it.
+    pub(crate) struct BackendTable as "backend" {
+        /// Its address.
+        "address" => address: IpAddr, Required;
+        /// Its share of new flows relative to the other backends; 0: no new flows.
+        "weight" => weight: Int<u16, 0, 1000>, Default("1");
+    }
+    hints {
+        "port" => "remove it: packets reach a backend unchanged, so it listens on the service's port",
+        "name" => "remove it: a backend is known by its address",
+    }
+}
+
+table! {
+    /// How a backend's health is found out.
+    pub(crate) struct HealthTable as "health" {
+        /// `"tcp"`: a connection opens; `"http"`: a GET is answered with the right status.
+        "type" => kind: ProbeKind, Required;
+        /// Port that is asked, on the backend's own address. When absent: the service's port.
+        "port" => port: Port, Optional;
+        /// Path that is requested, for type `"http"`. When absent: `/`.
+        "path" => path: HttpPath, Optional;
+        /// Host header, for type `"http"`. When absent: the backend's address.
+        "host" => host: HttpHost, Optional;
+        /// The status that means healthy, for type `"http"`. When absent: 200.
+        "status" => status: Int<u16, 100, 599>, Optional;
+        /// From the start of one check to the start of the next.
+        "interval" => interval: Span<100, 3_600_000>, Default("\"2s\"");
+        /// A check that is not over by then has failed; not longer than the interval. When
+        /// absent: 1s, or the interval if that is shorter.
+        "timeout" => timeout: Span<10, 3_600_000>, Optional;
+        /// Good checks in a row until a backend is up.
+        "rise" => rise: Int<u32, 1, 100>, Default("2");
+        /// Failed checks in a row until it is down.
+        "fall" => fall: Int<u32, 1, 100>, Default("3");
+    }
+}
+
+table! {
+    /// How a VIP is announced.
+    pub(crate) struct AdvertiseTable as "advertise" {
+        /// Communities of the route, such as `"65001:100"` or `"no-export"`.
+        "communities" => communities: Vec<At<Community>>, Default("[]");
+        /// Large communities of the route, such as `"65001:1:2"`.
+        "large-communities" => large_communities: Vec<At<LargeCommunity>>, Default("[]");
+        /// MULTI_EXIT_DISC of the route. When absent: none.
+        "med" => med: Int<u32, 0, 4_294_967_295>, Optional;
+        /// LOCAL_PREF on internal sessions. When absent: 100.
+        "local-pref" => local_pref: Int<u32, 0, 4_294_967_295>, Optional;
+        /// How many times more than usual our AS stands in the path.
+        "prepend" => prepend: Int<u8, 0, 10>, Default("0");
+        /// Fewest healthy backends with which the VIP is announced.
+        "min-healthy" => min_healthy: Int<u32, 1, 16_383>, Default("1");
+    }
+}
+
+/// `advertise = false | true | { … }`.
+#[derive(Clone, Debug)]
+pub(crate) enum AdvertiseSetting {
+    Off,
+    On(Box<AdvertiseTable>),
+}
+
+impl Value for AdvertiseSetting {
+    fn kind() -> String {
+        "true, false or a table of advertise keys".to_owned()
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<AdvertiseTable>();
+        json_schema!({ "anyOf": [{ "type": "boolean" }, table] })
+    }
+
+    fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
+        let on = |table| Self::On(Box::new(table));
+        match node.value {
+            DeValue::Boolean(false) => Some(Self::Off),
+            DeValue::Boolean(true) => {
+                let defaults = Node { value: &DeValue::Table(DeTable::new()), ..node.clone() };
+                AdvertiseTable::read(&defaults, found).map(on)
+            }
+            DeValue::Table(_) => AdvertiseTable::read(node, found).map(on),
+            _ => {
+                node.wrong::<Self>(found, "write true, false or { … }");
+                None
+            }
+        }
+    }
+}

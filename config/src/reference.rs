@@ -1,0 +1,64 @@
+//! What the raw types say about themselves: the JSON Schema and the reference.
+
+use core::fmt::Write as _;
+
+use schemars::SchemaGenerator;
+
+use crate::raw::{
+    AdvertiseTable, ApiTable, BackendTable, File, HealthTable, PeerTable, RouterTable, ServiceTable,
+};
+use crate::read::{KeySpec, Need, Table, one_line};
+
+/// The JSON Schema of the file, for editors.
+pub fn json_schema() -> String {
+    let schema = SchemaGenerator::default().into_root_schema_for::<File>();
+    let mut value = schema.to_value();
+    // Whether maps keep their order depends on features that other crates choose.
+    value.sort_all_objects();
+    format!("{value:#}\n")
+}
+
+/// `docs/reference/config.md`: every key with type, default and meaning.
+pub fn reference() -> String {
+    let mut out = INTRODUCTION.to_owned();
+    section::<File>(&mut out, "Top level");
+    section::<RouterTable>(&mut out, "`[router]`");
+    section::<ApiTable>(&mut out, "`[api]`");
+    section::<PeerTable>(&mut out, "`[[peer]]`");
+    section::<ServiceTable>(&mut out, "`[[service]]`");
+    section::<BackendTable>(&mut out, "`[[service.backend]]`");
+    section::<HealthTable>(&mut out, "`service.health`");
+    section::<AdvertiseTable>(&mut out, "`service.advertise`");
+    out
+}
+
+const INTRODUCTION: &str = "\
+# The configuration file
+
+<!-- Generated from config/src/raw.rs; `UPDATE_GOLDEN=1 cargo test -p tidegate-config` rewrites it. -->
+
+`tidegate check FILE` reads a file and reports every mistake in it, with line, column, key and
+remedy. A key that is not listed here is a mistake. Keys are written with hyphens. A commented
+sample is `packaging/tidegate.toml`; editors find the same facts in `tidegate.schema.json`.
+
+Durations are strings of whole numbers with the units `h`, `m`, `s` and `ms`: `\"90s\"`, `\"1m30s\"`.
+Addresses are strings; names are not looked up. A value that stands below as the default may be
+written out: nothing changes by that. The order of tables and of list elements makes no difference.
+";
+
+fn section<T: Table>(out: &mut String, title: &str) {
+    let mut add = |text: core::fmt::Arguments<'_>| {
+        // Writing to a string cannot fail.
+        out.write_fmt(text).unwrap_or_default();
+    };
+    add(format_args!("\n## {title}\n\n{}\n", one_line(T::DOC)));
+    add(format_args!("\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n"));
+    for KeySpec { name, need, doc, kind, .. } in T::KEYS {
+        let default = match need {
+            Need::Required => "*required*".to_owned(),
+            Need::Optional => "–".to_owned(),
+            Need::Default(literal) => format!("`{literal}`"),
+        };
+        add(format_args!("| `{name}` | {} | {default} | {} |\n", kind(), one_line(doc)));
+    }
+}

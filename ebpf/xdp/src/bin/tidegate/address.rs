@@ -1,0 +1,142 @@
+//! What differs between the two families, so that all else is written once.
+
+use tidegate_abi::{
+    FlowKey, Service, ServiceKeyV4, ServiceKeyV6, backend_kinds, flow_hash_v4, flow_hash_v6,
+    ip_proto, service_flags,
+};
+use tidegate_xdp::wire::ether_type;
+
+use crate::maps::{SERVICES_V4, SERVICES_V6};
+
+/// An IPv4 address, network order.
+#[derive(Clone, Copy)]
+pub(crate) struct V4(pub(crate) [u8; 4]);
+
+/// An IPv6 address, network order.
+#[derive(Clone, Copy)]
+pub(crate) struct V6(pub(crate) [u8; 16]);
+
+/// A family of addresses.
+pub(crate) trait Address: Copy {
+    /// Announces a packet of this family in an Ethernet header.
+    const ETHER_TYPE: [u8; 2];
+    /// The backend kind that puts packets of this family into IPv4.
+    const IN_IPV4: u8;
+    /// The backend kind that puts packets of this family into IPv6.
+    const IN_IPV6: u8;
+    /// The family's ICMP.
+    const ICMP: u8;
+    /// Type of its echo request.
+    const ECHO_REQUEST: u8;
+    /// Type of its echo reply.
+    const ECHO_REPLY: u8;
+
+    /// The service of an address, port and protocol; of the VIP itself for port and protocol 0.
+    fn service(self, port: [u8; 2], proto: u8) -> Option<&'static Service>;
+
+    /// Hash of a flow; with [`service_flags::AFFINITY_CLIENT`] of its client address alone.
+    fn flow_hash(seed: u64, flow: &Flow<Self>, flags: u32) -> u32;
+
+    /// The address as it stands in a [`FlowKey`].
+    fn flow_addr(self) -> [u8; 16];
+}
+
+/// Who talks to whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Flow<A> {
+    pub(crate) src: A,
+    pub(crate) dst: A,
+    pub(crate) src_port: [u8; 2],
+    pub(crate) dst_port: [u8; 2],
+    pub(crate) proto: u8,
+}
+
+impl<A: Address> Flow<A> {
+    /// The flow's key in `FLOWS`.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> FlowKey {
+        FlowKey {
+            src: self.src.flow_addr(),
+            dst: self.dst.flow_addr(),
+            src_port: self.src_port,
+            dst_port: self.dst_port,
+            proto: self.proto,
+            reserved: [0; 3],
+        }
+    }
+
+    #[inline(always)]
+    fn ports(&self) -> u32 {
+        let ([a, b], [c, d]) = (self.src_port, self.dst_port);
+        u32::from_be_bytes([a, b, c, d])
+    }
+}
+
+impl Address for V4 {
+    const ETHER_TYPE: [u8; 2] = ether_type::IPV4;
+    const IN_IPV4: u8 = backend_kinds::IPV4_IN_IPV4;
+    const IN_IPV6: u8 = backend_kinds::IPV4_IN_IPV6;
+    const ICMP: u8 = ip_proto::ICMP;
+    const ECHO_REQUEST: u8 = 8;
+    const ECHO_REPLY: u8 = 0;
+
+    #[inline(always)]
+    fn service(self, port: [u8; 2], proto: u8) -> Option<&'static Service> {
+        let key = ServiceKeyV4 { addr: self.0, port, proto, reserved: 0 };
+        // SAFETY: entries live as long as the program runs; the daemon replaces them whole, and
+        // one that is reused in the meantime is another valid service.
+        unsafe { SERVICES_V4.get(key) }
+    }
+
+    #[inline(always)]
+    fn flow_hash(seed: u64, flow: &Flow<Self>, flags: u32) -> u32 {
+        let client = u64::from(u32::from_be_bytes(flow.src.0)) << 32;
+        if flags & service_flags::AFFINITY_CLIENT != 0 {
+            return flow_hash_v4(seed, client, 0, 0);
+        }
+        let vip = u64::from(u32::from_be_bytes(flow.dst.0));
+        flow_hash_v4(seed, client | vip, flow.ports(), flow.proto)
+    }
+
+    #[inline(always)]
+    fn flow_addr(self) -> [u8; 16] {
+        let [a, b, c, d] = self.0;
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
+    }
+}
+
+impl Address for V6 {
+    const ETHER_TYPE: [u8; 2] = ether_type::IPV6;
+    const IN_IPV4: u8 = backend_kinds::IPV6_IN_IPV4;
+    const IN_IPV6: u8 = backend_kinds::IPV6_IN_IPV6;
+    const ICMP: u8 = ip_proto::ICMPV6;
+    const ECHO_REQUEST: u8 = 128;
+    const ECHO_REPLY: u8 = 129;
+
+    #[inline(always)]
+    fn service(self, port: [u8; 2], proto: u8) -> Option<&'static Service> {
+        let key = ServiceKeyV6 { addr: self.0, port, proto, reserved: 0 };
+        // SAFETY: as for IPv4.
+        unsafe { SERVICES_V6.get(key) }
+    }
+
+    #[inline(always)]
+    fn flow_hash(seed: u64, flow: &Flow<Self>, flags: u32) -> u32 {
+        if flags & service_flags::AFFINITY_CLIENT != 0 {
+            return flow_hash_v6(seed, words(flow.src), [0; 2], 0, 0);
+        }
+        flow_hash_v6(seed, words(flow.src), words(flow.dst), flow.ports(), flow.proto)
+    }
+
+    #[inline(always)]
+    fn flow_addr(self) -> [u8; 16] {
+        self.0
+    }
+}
+
+#[inline(always)]
+fn words(addr: V6) -> [u64; 2] {
+    let all = u128::from_be_bytes(addr.0);
+    // The two halves.
+    [(all >> 64) as u64, all as u64]
+}

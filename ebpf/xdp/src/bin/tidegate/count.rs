@@ -1,0 +1,43 @@
+//! Counters: each CPU has its own, so plain adds lose nothing.
+
+use aya_ebpf::bindings::xdp_action;
+use tidegate_abi::{Counter, Traffic};
+
+use crate::maps::{BACKEND_TRAFFIC, COUNTERS, SERVICE_TRAFFIC};
+
+/// Counts the verdict and says what the kernel shall do.
+#[inline(always)]
+pub(crate) fn verdict(counter: Counter) -> u32 {
+    event(counter);
+    match counter {
+        Counter::PassNotOurs | Counter::PassNotIp | Counter::PassBadHeader => xdp_action::XDP_PASS,
+        Counter::ForwardTx | Counter::EchoReply => xdp_action::XDP_TX,
+        Counter::ForwardRedirect => xdp_action::XDP_REDIRECT,
+        _ => xdp_action::XDP_DROP,
+    }
+}
+
+/// Counts something that does not end the packet's walk.
+#[inline(always)]
+pub(crate) fn event(counter: Counter) {
+    if let Some(count) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: this CPU's value, aligned; nobody else writes it while the program runs here.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Counts a frame of `len` bytes, as it came in, for its service and its backend.
+#[inline(always)]
+pub(crate) fn forwarded(service: u32, backend: u32, len: usize) {
+    add(SERVICE_TRAFFIC.get_ptr_mut(service), len);
+    add(BACKEND_TRAFFIC.get_ptr_mut(backend), len);
+}
+
+#[inline(always)]
+fn add(row: Option<*mut Traffic>, len: usize) {
+    let Some(row) = row else { return };
+    // SAFETY: as above; the reference ends with this function.
+    let traffic = unsafe { &mut *row };
+    traffic.packets += 1;
+    traffic.bytes += len as u64;
+}

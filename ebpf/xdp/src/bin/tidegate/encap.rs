@@ -1,0 +1,90 @@
+//! Puts the backend's finished headers in front of the packet.
+
+use aya_ebpf::helpers::bpf_xdp_adjust_head;
+use aya_ebpf::programs::XdpContext;
+use tidegate_abi::{Backend, Counter, backend_kinds};
+use tidegate_xdp::Cursor;
+use tidegate_xdp::wire::{Ethernet, Ipv4, Ipv6, VlanTag, ether_type, ones_add};
+
+use crate::address::Address;
+use crate::parse::Packet;
+
+/// Replaces the link layer, VLAN tags included, by the one towards the backend, and puts the
+/// outer header between it and the packet. Padding of the frame stays behind the packet, where
+/// no length counts it.
+#[inline(always)]
+pub(crate) fn wrap<A: Address>(
+    ctx: &XdpContext,
+    packet: &Packet<A>,
+    backend: &Backend,
+) -> Result<(), Counter> {
+    let (outer_len, ether_type) = match backend.kind {
+        kind if kind == A::IN_IPV4 => (size_of::<Ipv4>(), ether_type::IPV4),
+        kind if kind == A::IN_IPV6 => (size_of::<Ipv6>(), ether_type::IPV6),
+        backend_kinds::L2 => (0, A::ETHER_TYPE),
+        _ => return Err(Counter::DropUnresolved),
+    };
+    if packet.ip_len + outer_len > usize::from(backend.mtu) {
+        return Err(Counter::DropTooBig);
+    }
+    let tagged = backend.vlan_tci != [0; 2];
+    let link_len = size_of::<Ethernet>() + if tagged { size_of::<VlanTag>() } else { 0 };
+    make_room(ctx, packet.link_len, link_len + outer_len)?;
+
+    // The frame was long enough for its IP header, so what is written fits; but the verifier
+    // does not know.
+    let mut at = Cursor::of(ctx);
+    let written = link(&mut at, backend, tagged, ether_type).and_then(|()| match outer_len {
+        20 => ipv4(&mut at, backend, packet.ip_len),
+        40 => ipv6(&mut at, backend, packet.ip_len),
+        _ => Some(()),
+    });
+    written.ok_or(Counter::DropNoHeadroom)
+}
+
+/// Moves the start of the frame so that `want` bytes stand where `have` stood.
+#[inline(always)]
+fn make_room(ctx: &XdpContext, have: usize, want: usize) -> Result<(), Counter> {
+    if have == want {
+        return Ok(());
+    }
+    // Both are below 64.
+    let delta = have as i32 - want as i32;
+    // SAFETY: the context is the one the program was called with. All cursors are void now.
+    match unsafe { bpf_xdp_adjust_head(ctx.ctx, delta) } {
+        0 => Ok(()),
+        _ => Err(Counter::DropNoHeadroom),
+    }
+}
+
+#[inline(always)]
+fn link(at: &mut Cursor, backend: &Backend, tagged: bool, ether_type: [u8; 2]) -> Option<()> {
+    at.put(backend.macs)?;
+    if tagged {
+        at.put(ether_type::VLAN)?;
+        at.put(backend.vlan_tci)?;
+    }
+    at.put(ether_type)
+}
+
+/// The template's checksum covers a total length of zero, so the length is added to the sum.
+#[inline(always)]
+fn ipv4(at: &mut Cursor, backend: &Backend, inner_len: usize) -> Option<()> {
+    // SAFETY: the entry's 40 bytes hold an IPv4 header, which is plain bytes, in the first 20.
+    let mut header = unsafe { backend.ip.as_ptr().cast::<Ipv4>().read() };
+    // Checked against the MTU, which is 16 bits wide.
+    let total_len = (size_of::<Ipv4>() + inner_len) as u16;
+    let sum = ones_add(!u16::from_be_bytes(header.checksum), total_len);
+    header.total_len = total_len.to_be_bytes();
+    header.checksum = (!sum).to_be_bytes();
+    at.put(header)
+}
+
+#[inline(always)]
+fn ipv6(at: &mut Cursor, backend: &Backend, inner_len: usize) -> Option<()> {
+    // SAFETY: the entry's 40 bytes hold an IPv6 header, which is plain bytes.
+    let mut header = unsafe { backend.ip.as_ptr().cast::<Ipv6>().read() };
+    // Checked against the MTU, which is 16 bits wide.
+    header.payload_len = (inner_len as u16).to_be_bytes();
+    at.put(header)
+}

@@ -1,0 +1,64 @@
+//! The packet path: `parse → service → pick → encap → send`, and `echo` beside it.
+//!
+//! Every stage returns what the next one needs, or ends the walk with a verdict. A verdict is the
+//! [`Counter`] it moves, so that no packet goes uncounted, and none is counted twice.
+
+#![no_std]
+#![no_main]
+
+use aya_ebpf::Global;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use tidegate_abi::{Counter, DatapathConfig};
+use tidegate_xdp::Cursor;
+use tidegate_xdp::wire::ether_type;
+
+use crate::address::{Address, V4, V6};
+use crate::parse::Packet;
+
+mod address;
+mod count;
+mod echo;
+mod encap;
+mod maps;
+mod parse;
+mod pick;
+mod send;
+mod service;
+
+tidegate_xdp::license!();
+
+/// Written by the daemon before the program is loaded.
+#[unsafe(no_mangle)]
+static CONFIG: Global<DatapathConfig> =
+    Global::new(DatapathConfig { hash_seed: 0, features: 0 });
+
+/// Entry: one frame in, one XDP action out.
+#[xdp]
+fn tidegate(ctx: XdpContext) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = walk(&ctx);
+    count::verdict(verdict)
+}
+
+#[inline(always)]
+fn walk(ctx: &XdpContext) -> Result<Counter, Counter> {
+    let mut frame = Cursor::of(ctx);
+    let link = parse::link(&mut frame).ok_or(Counter::PassNotIp)?;
+    match link.ether_type {
+        ether_type::IPV4 => balance::<V4>(ctx, &parse::ipv4(frame, &link)?),
+        ether_type::IPV6 => balance::<V6>(ctx, &parse::ipv6(frame, &link)?),
+        _ => Err(Counter::PassNotIp),
+    }
+}
+
+#[inline(always)]
+fn balance<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, Counter> {
+    let Some(service) = service::of(packet) else {
+        return Err(service::none(ctx, packet));
+    };
+    let (index, backend) = pick::backend(service, packet)?;
+    encap::wrap(ctx, packet, backend)?;
+    let verdict = send::towards(ctx, backend.egress_ifindex)?;
+    count::forwarded(service.index, index, packet.frame_len);
+    Ok(verdict)
+}

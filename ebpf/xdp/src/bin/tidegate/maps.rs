@@ -1,0 +1,35 @@
+//! The maps. Their names are the ABI's; the daemon looks them up by name.
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, DevMapHash, HashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use tidegate_abi::{
+    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, FLOWS_MAX, FlowKey, RING_SLOTS_MAX, SERVICES_MAX,
+    Service, ServiceKeyV4, ServiceKeyV6, Traffic,
+};
+
+#[btf_map]
+pub(crate) static SERVICES_V4: HashMap<ServiceKeyV4, Service, { SERVICES_MAX as usize }> =
+    HashMap::new();
+#[btf_map]
+pub(crate) static SERVICES_V6: HashMap<ServiceKeyV6, Service, { SERVICES_MAX as usize }> =
+    HashMap::new();
+/// Words of [`Slot::to_word`](tidegate_abi::Slot::to_word), so that each is loaded whole.
+#[btf_map]
+pub(crate) static RING_SLOTS: Array<u64, { RING_SLOTS_MAX as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+#[btf_map]
+pub(crate) static BACKENDS: Array<Backend, { BACKENDS_MAX as usize }> = Array::new();
+/// Not an LRU: a flood of new flows must not push out one that lives.
+#[btf_map]
+pub(crate) static FLOWS: HashMap<FlowKey, u32, { FLOWS_MAX as usize }> = HashMap::new();
+#[btf_map]
+pub(crate) static SERVICE_TRAFFIC: PerCpuArray<Traffic, { SERVICES_MAX as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static BACKEND_TRAFFIC: PerCpuArray<Traffic, { BACKENDS_MAX as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<u64, { Counter::COUNT as usize }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static DEVICES: DevMapHash<{ DEVICES_MAX as usize }> = DevMapHash::new();

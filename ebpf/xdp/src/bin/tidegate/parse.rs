@@ -1,0 +1,183 @@
+//! From bytes to what the other stages ask for.
+//!
+//! Promise: lengths are believed only after they were checked against the frame. A packet whose
+//! IP header is unsound is the kernel's to judge; what its transport header says is judged here,
+//! but it counts only if the packet turns out to be for a VIP.
+
+use tidegate_abi::{Counter, ip_proto};
+use tidegate_xdp::Cursor;
+use tidegate_xdp::wire::{
+    Ethernet, Extension, Icmp, Ipv4, Ipv6, Tcp, Udp, VlanTag, ether_type, extension, tcp_flags,
+};
+
+use crate::address::{Address, Flow, V4, V6};
+
+/// Extension headers before the transport header, at most; more are malformed.
+const EXTENSIONS_MAX: usize = 6;
+
+/// The link layer.
+pub(crate) struct Link {
+    /// What it carries.
+    pub(crate) ether_type: [u8; 2],
+    /// Length with VLAN tags, in bytes: 14, 18 or 22.
+    pub(crate) len: usize,
+    /// Length of the whole frame, in bytes.
+    frame_len: usize,
+}
+
+/// What is known of a packet whose IP header is sound.
+pub(crate) struct Packet<A> {
+    pub(crate) flow: Flow<A>,
+    pub(crate) transport: Transport,
+    /// Length of the link layer, in bytes.
+    pub(crate) link_len: usize,
+    /// Length of the IP packet as its header says, in bytes; a frame may be longer (padding).
+    pub(crate) ip_len: usize,
+    /// Length of the whole frame, in bytes.
+    pub(crate) frame_len: usize,
+    /// Where the transport header stands.
+    pub(crate) payload: Cursor,
+}
+
+/// What follows the IP header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// TCP or UDP, the ports stand in the flow. `opens`: a SYN without ACK.
+    Ports { opens: bool },
+    /// An ICMP echo request.
+    Echo,
+    /// A part of a datagram.
+    Fragment,
+    /// A header that is cut off, or whose lengths do not fit.
+    Malformed,
+    /// Something that no service can have.
+    Other,
+}
+
+/// Ethernet and up to two VLAN tags; `None` if the frame ends before.
+#[inline(always)]
+pub(crate) fn link(frame: &mut Cursor) -> Option<Link> {
+    let frame_len = frame.len();
+    let ethernet: Ethernet = frame.take()?;
+    let mut link = Link { ether_type: ethernet.ether_type, len: size_of::<Ethernet>(), frame_len };
+    for _ in 0..2 {
+        if !matches!(link.ether_type, ether_type::VLAN | ether_type::SERVICE_VLAN) {
+            break;
+        }
+        let tag: VlanTag = frame.take()?;
+        link.ether_type = tag.ether_type;
+        link.len += size_of::<VlanTag>();
+    }
+    Some(link)
+}
+
+/// IPv4 with options.
+#[inline(always)]
+pub(crate) fn ipv4(mut at: Cursor, link: &Link) -> Result<Packet<V4>, Counter> {
+    let room = at.len();
+    let ip: Ipv4 = at.take().ok_or(Counter::PassBadHeader)?;
+    let header_len = ip.header_len().ok_or(Counter::PassBadHeader)?;
+    let ip_len = usize::from(u16::from_be_bytes(ip.total_len));
+    if ip_len < header_len || ip_len > room {
+        return Err(Counter::PassBadHeader);
+    }
+    at.skip(header_len - size_of::<Ipv4>());
+    let flow = Flow {
+        src: V4(ip.src),
+        dst: V4(ip.dst),
+        src_port: [0; 2],
+        dst_port: [0; 2],
+        proto: ip.proto,
+    };
+    let packet = packet(flow, link, ip_len, at);
+    Ok(if ip.is_fragment() {
+        Packet { transport: Transport::Fragment, ..packet }
+    } else {
+        transport(packet, ip_len - header_len)
+    })
+}
+
+/// IPv6 with extension headers.
+#[inline(always)]
+pub(crate) fn ipv6(mut at: Cursor, link: &Link) -> Result<Packet<V6>, Counter> {
+    let room = at.len();
+    let ip: Ipv6 = at.take().ok_or(Counter::PassBadHeader)?;
+    let mut left = usize::from(u16::from_be_bytes(ip.payload_len));
+    let ip_len = size_of::<Ipv6>() + left;
+    if !ip.has_version() || ip_len > room {
+        return Err(Counter::PassBadHeader);
+    }
+    let mut flow = Flow {
+        src: V6(ip.src),
+        dst: V6(ip.dst),
+        src_port: [0; 2],
+        dst_port: [0; 2],
+        proto: ip.next_header,
+    };
+    for _ in 0..EXTENSIONS_MAX {
+        let bytes_per_len = match flow.proto {
+            extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => 8,
+            extension::AUTHENTICATION => 4,
+            extension::FRAGMENT => 0,
+            _ => return Ok(transport(packet(flow, link, ip_len, at), left)),
+        };
+        let Some(header) = at.peek::<Extension>() else { break };
+        if flow.proto == extension::FRAGMENT && header.is_fragment() {
+            let packet = packet(flow, link, ip_len, at);
+            return Ok(Packet { transport: Transport::Fragment, ..packet });
+        }
+        // The length counts what comes after the first eight bytes (RFC 8200 §4.2, RFC 4302 §2.2).
+        let len = size_of::<Extension>() + usize::from(header.len) * bytes_per_len;
+        if len > left {
+            break;
+        }
+        at.skip(len);
+        left -= len;
+        flow.proto = header.next_header;
+    }
+    Ok(packet(flow, link, ip_len, at))
+}
+
+/// A packet that counts as malformed until its transport header was seen.
+#[inline(always)]
+fn packet<A: Address>(flow: Flow<A>, link: &Link, ip_len: usize, payload: Cursor) -> Packet<A> {
+    let transport = Transport::Malformed;
+    let (link_len, frame_len) = (link.len, link.frame_len);
+    Packet { flow, transport, link_len, ip_len, frame_len, payload }
+}
+
+/// Looks at the transport header, for which the IP header leaves `room` bytes.
+#[inline(always)]
+fn transport<A: Address>(mut packet: Packet<A>, room: usize) -> Packet<A> {
+    let proto = packet.flow.proto;
+    if proto == ip_proto::TCP {
+        if let Some(tcp) = packet.payload.peek::<Tcp>() {
+            let header_len = usize::from(tcp.data_offset >> 4) * 4;
+            if header_len >= size_of::<Tcp>() && header_len <= room {
+                packet.flow.src_port = tcp.src_port;
+                packet.flow.dst_port = tcp.dst_port;
+                let opens = tcp.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+                packet.transport = Transport::Ports { opens };
+            }
+        }
+    } else if proto == ip_proto::UDP {
+        if let Some(udp) = packet.payload.peek::<Udp>() {
+            let len = usize::from(u16::from_be_bytes(udp.len));
+            if len >= size_of::<Udp>() && len <= room {
+                packet.flow.src_port = udp.src_port;
+                packet.flow.dst_port = udp.dst_port;
+                packet.transport = Transport::Ports { opens: false };
+            }
+        }
+    } else if proto == A::ICMP {
+        if room >= size_of::<Icmp>()
+            && let Some(icmp) = packet.payload.peek::<Icmp>()
+        {
+            let echo = icmp.kind == A::ECHO_REQUEST;
+            packet.transport = if echo { Transport::Echo } else { Transport::Other };
+        }
+    } else {
+        packet.transport = Transport::Other;
+    }
+    packet
+}

@@ -1,0 +1,55 @@
+//! Which backend a packet belongs to.
+//!
+//! In a settled slot the hash alone says it: no table, nothing for an attacker to fill. Only a
+//! slot in transition asks whether the flow is older than the change.
+
+use tidegate_abi::{Backend, Counter, Service, Slot, backend_flags, ip_proto, slot_of};
+
+use crate::address::{Address, Flow};
+use crate::maps::{BACKENDS, FLOWS, RING_SLOTS};
+use crate::parse::{Packet, Transport};
+use crate::{CONFIG, count};
+
+/// The backend's index, and its entry, which is resolved.
+#[inline(always)]
+pub(crate) fn backend<A: Address>(
+    service: &Service,
+    packet: &Packet<A>,
+) -> Result<(u32, &'static Backend), Counter> {
+    let hash = A::flow_hash(CONFIG.load().hash_seed, &packet.flow, service.flags);
+    let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
+    let word = RING_SLOTS.get_ptr(row).ok_or(Counter::DropNoBackend)?;
+    // SAFETY: a value of the map, 8 bytes and aligned. Volatile, so that it is one load: the
+    // daemon stores slots while we read.
+    let slot = Slot::from_word(unsafe { word.read_volatile() });
+    let index = if slot.is_settled() { slot.current } else { in_transition(slot, packet) };
+    if index == 0 {
+        return Err(Counter::DropNoBackend);
+    }
+    match BACKENDS.get(index) {
+        Some(entry) if entry.flags & backend_flags::RESOLVED != 0 => Ok((index, entry)),
+        _ => Err(Counter::DropUnresolved),
+    }
+}
+
+/// New flows take the slot's current backend and are remembered; the others keep the one they
+/// had. Only a TCP flow shows that it is new, so without a port to tell by, all take the current.
+#[inline(always)]
+fn in_transition<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
+    let flow: &Flow<A> = &packet.flow;
+    if flow.proto != ip_proto::TCP {
+        return slot.current;
+    }
+    let key = flow.key();
+    if packet.transport == (Transport::Ports { opens: true }) {
+        if slot.current != 0 && FLOWS.insert(&key, slot.current, 0).is_err() {
+            count::event(Counter::FlowTableFull);
+        }
+        return slot.current;
+    }
+    // SAFETY: a word is read whole; the daemon removes an entry only together with its backend.
+    if let Some(&remembered) = unsafe { FLOWS.get(&key) } {
+        return remembered;
+    }
+    if slot.previous == 0 { slot.current } else { slot.previous }
+}

@@ -1,0 +1,68 @@
+use aya_ebpf::programs::XdpContext;
+
+use crate::wire::Wire;
+
+/// A place in the frame, and the end of the frame.
+///
+/// Good until the frame is resized: then the kernel may have moved it, and a new one is needed.
+#[derive(Clone, Copy)]
+pub struct Cursor {
+    at: usize,
+    end: usize,
+}
+
+impl Cursor {
+    /// The start of the frame.
+    #[inline(always)]
+    pub fn of(ctx: &XdpContext) -> Self {
+        Self { at: ctx.data(), end: ctx.data_end() }
+    }
+
+    /// Bytes from here to the end of the frame.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// Whether this is the end of the frame.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.at == self.end
+    }
+
+    /// What stands here, and moves behind it; `None` if the frame ends before.
+    #[inline(always)]
+    pub fn take<T: Wire>(&mut self) -> Option<T> {
+        let value = self.peek()?;
+        self.at += size_of::<T>();
+        Some(value)
+    }
+
+    /// What stands here; `None` if the frame ends before.
+    #[inline(always)]
+    pub fn peek<T: Wire>(&self) -> Option<T> {
+        if self.at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: `T` is plain bytes without alignment, and all of them lie before the end.
+        Some(unsafe { (self.at as *const T).read() })
+    }
+
+    /// Writes and moves behind it; `None`, with nothing written, if the frame ends before.
+    #[inline(always)]
+    pub fn put<T: Wire>(&mut self, value: T) -> Option<()> {
+        if self.at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: `T` is plain bytes without alignment, and all of them lie before the end.
+        unsafe { (self.at as *mut T).write(value) };
+        self.at += size_of::<T>();
+        Some(())
+    }
+
+    /// Moves on, maybe behind the end: what is taken there is `None`.
+    #[inline(always)]
+    pub fn skip(&mut self, len: usize) {
+        self.at += len;
+    }
+}

@@ -1,0 +1,91 @@
+//! Keys of the two service maps as one type.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
+
+use tidegate_abi::{Service, ServiceKeyV4, ServiceKeyV6, ip_proto};
+use tidegate_config::desired::{Protocol, ServiceAddr};
+
+use crate::observed::Datapath;
+use crate::step::Step;
+
+/// A key of `SERVICES_V4` or of `SERVICES_V6`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MapKey {
+    /// Of `SERVICES_V4`.
+    V4(ServiceKeyV4),
+    /// Of `SERVICES_V6`.
+    V6(ServiceKeyV6),
+}
+
+impl MapKey {
+    /// The key of a service.
+    pub const fn of_service(service: ServiceAddr) -> Self {
+        let proto = match service.protocol {
+            Protocol::Tcp => ip_proto::TCP,
+            Protocol::Udp => ip_proto::UDP,
+        };
+        Self::new(service.addr, service.port, proto)
+    }
+
+    /// The key of a VIP's own entry.
+    pub const fn of_vip(vip: IpAddr) -> Self {
+        Self::new(vip, 0, 0)
+    }
+
+    const fn new(addr: IpAddr, port: u16, proto: u8) -> Self {
+        let port = port.to_be_bytes();
+        match addr {
+            IpAddr::V4(v4) => {
+                Self::V4(ServiceKeyV4 { addr: v4.octets(), port, proto, reserved: 0 })
+            }
+            IpAddr::V6(v6) => {
+                Self::V6(ServiceKeyV6 { addr: v6.octets(), port, proto, reserved: 0 })
+            }
+        }
+    }
+
+    /// The VIP.
+    pub const fn vip(self) -> IpAddr {
+        match self {
+            Self::V4(key) => IpAddr::V4(Ipv4Addr::from_octets(key.addr)),
+            Self::V6(key) => IpAddr::V6(Ipv6Addr::from_octets(key.addr)),
+        }
+    }
+
+    /// The service that has this key; `None` for a VIP's own entry and for a key we never write.
+    pub fn service(self) -> Option<ServiceAddr> {
+        let (port, proto) = match self {
+            Self::V4(key) => (key.port, key.proto),
+            Self::V6(key) => (key.port, key.proto),
+        };
+        let protocol = match proto {
+            ip_proto::TCP => Protocol::Tcp,
+            ip_proto::UDP => Protocol::Udp,
+            _ => return None,
+        };
+        let service = ServiceAddr { addr: self.vip(), port: u16::from_be_bytes(port), protocol };
+        (Self::of_service(service) == self).then_some(service)
+    }
+
+    pub(crate) const fn put(self, service: Service, fresh: bool) -> Step {
+        match self {
+            Self::V4(key) => Step::PutServiceV4 { key, service, fresh },
+            Self::V6(key) => Step::PutServiceV6 { key, service, fresh },
+        }
+    }
+
+    pub(crate) const fn delete(self) -> Step {
+        match self {
+            Self::V4(key) => Step::DeleteServiceV4 { key },
+            Self::V6(key) => Step::DeleteServiceV6 { key },
+        }
+    }
+}
+
+/// Both service maps as one.
+pub fn entries(datapath: &Datapath) -> BTreeMap<MapKey, Service> {
+    let v4 = datapath.services_v4.iter().map(|(&key, &service)| (MapKey::V4(key), service));
+    let v6 = datapath.services_v6.iter().map(|(&key, &service)| (MapKey::V6(key), service));
+    v4.chain(v6).collect()
+}

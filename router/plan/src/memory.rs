@@ -1,0 +1,79 @@
+//! What the maps cannot tell: when something happened.
+
+use std::collections::BTreeMap;
+
+use tidegate_bgp::time::Timestamp;
+use tidegate_bgp::types::Prefix;
+use tidegate_config::desired::ServiceAddr;
+
+use crate::key::{self, MapKey};
+use crate::observed::{Datapath, Observed};
+use crate::plan::WITHDRAW_GRACE;
+use crate::slots::Span;
+use crate::step::Step;
+
+/// Times that the daemon keeps between two looks. It is told of every step that was done and fills
+/// in its part of [`Observed`]. Losing it (a restart) makes drains begin anew, no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    withdrawn_at: BTreeMap<Prefix, Timestamp>,
+    unsettled_since: BTreeMap<ServiceAddr, Timestamp>,
+}
+
+impl Memory {
+    /// A step was done. `datapath` is what the plan was made from.
+    pub fn on_step(&mut self, step: &Step, datapath: &Datapath, now: Timestamp) {
+        match step {
+            Step::Withdraw { prefix, .. } => {
+                self.withdrawn_at.insert(*prefix, now);
+            }
+            Step::Advertise { prefix, .. } => {
+                self.withdrawn_at.remove(prefix);
+            }
+            // A slot newly in transition: the drain time of the ring begins anew, so that its
+            // flows get all of it.
+            Step::PutSlots { slots } => {
+                for (service, ring) in rings(datapath) {
+                    let first = slots.partition_point(|&(index, _)| index < ring.offset);
+                    let inside = slots.iter().skip(first).take_while(|(i, _)| *i < ring.end());
+                    if inside.into_iter().any(|(_, slot)| !slot.is_settled()) {
+                        self.unsettled_since.insert(service, now);
+                    }
+                }
+            }
+            Step::PutServiceV4 { key, .. } => self.on_service(MapKey::V4(*key)),
+            Step::PutServiceV6 { key, .. } => self.on_service(MapKey::V6(*key)),
+            Step::PutBackend { .. }
+            | Step::FreeBackend { .. }
+            | Step::DeleteServiceV4 { .. }
+            | Step::DeleteServiceV6 { .. } => {}
+        }
+    }
+
+    /// Perhaps another ring, with transitions of its own: the next look sets its time.
+    fn on_service(&mut self, key: MapKey) {
+        if let Some(service) = key.service() {
+            self.unsettled_since.remove(&service);
+        }
+    }
+
+    /// Fills in what the planner needs of it, and forgets what is over. Call it when everything
+    /// else of `observed` is there.
+    pub fn on_look(&mut self, observed: &mut Observed, now: Timestamp) {
+        let unsettled: BTreeMap<ServiceAddr, Timestamp> = rings(&observed.datapath)
+            .filter(|(_, ring)| ring.slots(&observed.datapath.slots).any(|slot| !slot.is_settled()))
+            .map(|(service, _)| (service, *self.unsettled_since.get(&service).unwrap_or(&now)))
+            .collect();
+        self.unsettled_since = unsettled;
+        self.withdrawn_at.retain(|_, at| now.since(*at) < WITHDRAW_GRACE);
+        observed.unsettled_since.clone_from(&self.unsettled_since);
+        observed.withdrawn_at.clone_from(&self.withdrawn_at);
+    }
+}
+
+/// Services in the maps and their rings.
+fn rings(datapath: &Datapath) -> impl Iterator<Item = (ServiceAddr, Span)> {
+    key::entries(datapath)
+        .into_iter()
+        .filter_map(|(key, service)| Some((key.service()?, Span::of(&service)?)))
+}

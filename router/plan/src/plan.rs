@@ -1,0 +1,295 @@
+//! The planner: the next steps towards what is wanted, from what is seen.
+//!
+//! Every step's precondition is read from [`Observed`], never assumed from an earlier step of the
+//! same plan: entries first, then slots that name them, then services that point at the slots,
+//! then the announcement, each in a round of its own; back in the opposite order. The executor
+//! does the steps, looks again and asks again, until the plan is empty.
+//!
+//! Promise: it converges from every start, leftovers of others in the maps included; a VIP is
+//! announced only while every slot of its rings names a backend that frames can be sent to.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_abi::{SERVICES_MAX, Service as Entry, service_flags};
+use tidegate_bgp::time::Timestamp;
+use tidegate_bgp::types::Prefix;
+use tidegate_config::desired::{Desired, Service, ServiceAddr};
+
+use crate::key::{self, MapKey};
+use crate::observed::Observed;
+use crate::pool::{Pool, Rows};
+use crate::rings::Rings;
+use crate::service::{Outcome, Seen, Shared, Work};
+use crate::slots::{self, Span, Spans};
+use crate::step::{Reason, Step};
+use crate::view::VipState;
+
+/// How long a service that is gone from the configuration stays in the maps after its VIP was
+/// withdrawn: packets that routers sent before they heard of it still arrive.
+pub const WITHDRAW_GRACE: Duration = Duration::from_secs(2);
+
+/// What to do now, and what was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In this order; the first that fails ends the round. Empty: converged.
+    pub steps: Vec<Step>,
+    /// When time alone will give another plan.
+    pub wake_at: Option<Timestamp>,
+    /// Every configured service as it stands.
+    pub vips: BTreeMap<ServiceAddr, VipState>,
+}
+
+/// The next steps from `observed` towards `desired`.
+pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
+    plan_with(&mut Rings::default(), desired, observed, now)
+}
+
+/// The same, with the rings of the plan before at hand.
+pub fn plan_with(
+    rings: &mut Rings,
+    desired: &Desired,
+    observed: &Observed,
+    now: Timestamp,
+) -> Plan {
+    rings.turn();
+    let entries = key::entries(&observed.datapath);
+    let wanted: BTreeMap<ServiceAddr, (&str, &Service)> = desired
+        .services
+        .iter()
+        .map(|(name, service)| (service.vip, (name.as_str(), service)))
+        .collect();
+    let named = slots::named(&observed.datapath.slots);
+    let free = |used: usize| SERVICES_MAX.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+    let mut shared = Shared {
+        observed,
+        now,
+        hash_seed: desired.router.hash_seed,
+        pool: Pool::new(desired, observed, &named),
+        rings,
+        spans: Spans::default(),
+        rows: Rows::default(),
+        room_v4: free(observed.datapath.services_v4.len()),
+        room_v6: free(observed.datapath.services_v6.len()),
+    };
+    let seen = look(&mut shared, &entries, &wanted);
+
+    let mut rounds = Rounds::default();
+    let vip_entries = plan_vip_entries(&mut shared, &entries, &wanted, &mut rounds);
+    let mut works = Vec::with_capacity(wanted.len());
+    for (addr, &(name, spec)) in &wanted {
+        let seen = seen.get(&MapKey::of_service(*addr)).copied().unwrap_or_default();
+        let work = Work::new(name, spec, seen, &shared);
+        let mut outcome = work.plan(&mut shared);
+        if !outcome.slots.is_empty() {
+            outcome.slots.sort_unstable_by_key(|&(index, _)| index);
+            rounds.slots.push(Step::PutSlots { slots: core::mem::take(&mut outcome.slots) });
+        }
+        rounds.services.extend(outcome.put.take());
+        rounds.wake_at.extend(outcome.drained_at);
+        works.push((work, outcome));
+    }
+    let left = shared.spans.leftovers(&observed.datapath.slots);
+    if !left.is_empty() {
+        rounds.slots.push(Step::PutSlots { slots: left });
+    }
+    let announced: BTreeSet<IpAddr> = wanted
+        .values()
+        .filter(|(_, service)| service.advertise.is_some())
+        .map(|(_, service)| service.vip.addr)
+        .collect();
+    plan_deletes(observed, now, &entries, &wanted, &announced, &mut rounds);
+    let vips = plan_routes(observed, &works, &vip_entries, &mut rounds);
+    let Pool { puts, frees, .. } = shared.pool;
+    rounds.finish(puts, frees, vips)
+}
+
+/// Everything withdrawn: what a daemon that stops does first.
+pub fn stop(observed: &Observed) -> Vec<Step> {
+    let withdraw = |&prefix| Step::Withdraw { prefix, reason: Reason::Stopping };
+    observed.advertised.keys().map(withdraw).collect()
+}
+
+/// Steps by what they are, to be put in order at the end.
+#[derive(Default)]
+struct Rounds {
+    withdraws: Vec<Step>,
+    slots: Vec<Step>,
+    services: Vec<Step>,
+    deletes: Vec<Step>,
+    advertises: Vec<Step>,
+    wake_at: Vec<Timestamp>,
+}
+
+impl Rounds {
+    fn finish(
+        self,
+        puts: Vec<Step>,
+        frees: Vec<Step>,
+        vips: BTreeMap<ServiceAddr, VipState>,
+    ) -> Plan {
+        let parts =
+            [self.withdraws, puts, self.slots, self.services, self.deletes, frees, self.advertises];
+        let wake_at = self.wake_at.into_iter().min();
+        Plan { steps: parts.into_iter().flatten().collect(), wake_at, vips }
+    }
+}
+
+/// What the maps show of each service. Where two claim the same slots or the same traffic row,
+/// the first has them, and configured services come before leftovers.
+fn look(
+    shared: &mut Shared<'_>,
+    entries: &BTreeMap<MapKey, Entry>,
+    wanted: &BTreeMap<ServiceAddr, (&str, &Service)>,
+) -> BTreeMap<MapKey, Seen> {
+    let first: BTreeSet<MapKey> = wanted.keys().map(|&addr| MapKey::of_service(addr)).collect();
+    let leftovers = entries.keys().copied().filter(|key| !first.contains(key));
+    let order: Vec<MapKey> = first.iter().copied().chain(leftovers).collect();
+    let mut seen = BTreeMap::new();
+    for key in order {
+        let Some(&entry) = entries.get(&key) else { continue };
+        let ring = Span::of(&entry).filter(|&ring| shared.spans.take(ring));
+        let row = Some(entry.index).filter(|&row| shared.rows.take(row));
+        seen.insert(key, Seen { entry: Some(entry), ring, row });
+    }
+    seen
+}
+
+/// The VIPs' own entries; returns the VIPs whose entry was seen as it shall be.
+fn plan_vip_entries(
+    shared: &mut Shared<'_>,
+    entries: &BTreeMap<MapKey, Entry>,
+    wanted: &BTreeMap<ServiceAddr, (&str, &Service)>,
+    rounds: &mut Rounds,
+) -> BTreeSet<IpAddr> {
+    let mut echo: BTreeMap<IpAddr, bool> = BTreeMap::new();
+    for (addr, (_, service)) in wanted {
+        *echo.entry(addr.addr).or_default() |= service.echo;
+    }
+    let mut in_place = BTreeSet::new();
+    for (vip, echo) in echo {
+        let key = MapKey::of_vip(vip);
+        let flags = if echo { service_flags::ECHO } else { 0 };
+        let entry = Entry { flags, ..Entry::default() };
+        match entries.get(&key) {
+            Some(seen) if *seen == entry => {
+                in_place.insert(vip);
+            }
+            Some(_) => rounds.services.push(key.put(entry, false)),
+            None if shared.take_room(key) => rounds.services.push(key.put(entry, false)),
+            None => {}
+        }
+    }
+    in_place
+}
+
+/// Services and VIPs that are no longer wanted leave the maps when no packet for them is on its
+/// way any more, a VIP's own entry last.
+fn plan_deletes(
+    observed: &Observed,
+    now: Timestamp,
+    entries: &BTreeMap<MapKey, Entry>,
+    wanted: &BTreeMap<ServiceAddr, (&str, &Service)>,
+    announced: &BTreeSet<IpAddr>,
+    rounds: &mut Rounds,
+) {
+    let kept: BTreeSet<MapKey> = wanted
+        .keys()
+        .flat_map(|&addr| [MapKey::of_service(addr), MapKey::of_vip(addr.addr)])
+        .collect();
+    let has_services: BTreeSet<IpAddr> = entries
+        .keys()
+        .filter(|key| **key != MapKey::of_vip(key.vip()))
+        .map(|key| key.vip())
+        .collect();
+    for &key in entries.keys().filter(|key| !kept.contains(key)) {
+        let prefix = Prefix::host(key.vip());
+        let stays_announced = announced.contains(&key.vip());
+        if !stays_announced && observed.advertised.contains_key(&prefix) {
+            continue;
+        }
+        let gone_at = observed.withdrawn_at.get(&prefix).map(|&at| at + WITHDRAW_GRACE);
+        if let Some(gone_at) = gone_at.filter(|&at| at > now && !stays_announced) {
+            rounds.wake_at.push(gone_at);
+            continue;
+        }
+        if key != MapKey::of_vip(key.vip()) || !has_services.contains(&key.vip()) {
+            rounds.deletes.push(key.delete());
+        }
+    }
+}
+
+/// Announcements and withdrawals, and the view of every service.
+fn plan_routes(
+    observed: &Observed,
+    works: &[(Work<'_>, Outcome)],
+    vip_entries: &BTreeSet<IpAddr>,
+    rounds: &mut Rounds,
+) -> BTreeMap<ServiceAddr, VipState> {
+    let mut by_vip: BTreeMap<IpAddr, Vec<&(Work<'_>, Outcome)>> = BTreeMap::new();
+    for work in works {
+        by_vip.entry(work.0.spec.vip.addr).or_default().push(work);
+    }
+    let mut vips = BTreeMap::new();
+    let mut announced = BTreeSet::new();
+    for (vip, group) in by_vip {
+        let prefix = Prefix::host(vip);
+        let has_entry = vip_entries.contains(&vip);
+        let seen = observed.advertised.get(&prefix);
+        let withheld = withheld(observed.datapath.attached, &group, has_entry, seen.is_some());
+        let attributes = group
+            .iter()
+            .find_map(|(work, _)| work.spec.advertise.as_ref())
+            .filter(|_| withheld.is_none())
+            .map(|advertise| &advertise.attributes);
+        match (attributes, seen) {
+            (Some(wanted), seen) if seen != Some(wanted) => {
+                rounds.advertises.push(Step::Advertise { prefix, attributes: wanted.clone() });
+            }
+            (None, Some(_)) => {
+                let reason = withheld.unwrap_or(Reason::NotConfigured);
+                rounds.withdraws.push(Step::Withdraw { prefix, reason });
+            }
+            (Some(_) | None, _) => {}
+        }
+        announced.insert(prefix);
+        for (work, outcome) in group {
+            let reason = work.why_not_announce(outcome, has_entry);
+            vips.insert(work.spec.vip, work.view(reason, withheld));
+        }
+    }
+    for &prefix in observed.advertised.keys().filter(|prefix| !announced.contains(prefix)) {
+        rounds.withdraws.push(Step::Withdraw { prefix, reason: Reason::NotConfigured });
+    }
+    vips
+}
+
+/// Why a VIP is not to be announced. To announce it, all its services must be as they shall be;
+/// to keep it announced, those that the maps hold must work: a service that is added to a VIP, or
+/// changed, does not take it off the air.
+fn withheld(
+    attached: bool,
+    group: &[&(Work<'_>, Outcome)],
+    has_entry: bool,
+    is_announced: bool,
+) -> Option<Reason> {
+    let mut asking = group.iter().filter(|(work, _)| work.spec.advertise.is_some()).peekable();
+    if asking.peek().is_none() {
+        return Some(Reason::NotConfigured);
+    }
+    if !attached {
+        return Some(Reason::NotAttached);
+    }
+    if !is_announced {
+        return asking.find_map(|(work, outcome)| work.why_not_announce(outcome, has_entry));
+    }
+    let mut there = asking.filter(|(work, _)| !work.is_missing()).peekable();
+    if there.peek().is_none() {
+        return Some(Reason::NotProgrammed);
+    }
+    there.find_map(|(work, outcome)| work.why_withdraw(outcome))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! Who owns which slot of a ring: a function of backends, weights and seed alone, so that every
+//! node with the same configuration sends a flow to the same backend.
+//!
+//! Two layers. The *base ring* is a weighted Maglev table over all configured backends. What is
+//! not usable now keeps its slots there, and each of them is lent to a usable backend by weighted
+//! rendezvous. So a change of health moves the slots of that one backend and no other, and its
+//! recovery brings exactly the same slots back.
+//!
+//! Integers only: a float could round differently on another machine. The tests hold golden
+//! checksums, because flows move when this function changes.
+
+use core::cmp::Reverse;
+use core::net::IpAddr;
+use std::collections::BinaryHeap;
+
+/// A backend as the ring sees it. Its address is its identity: the position in the slice makes no
+/// difference, except that the result names backends by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// The backend's address.
+    pub addr: IpAddr,
+    /// Its share relative to the others'; with 0 it owns nothing.
+    pub weight: u16,
+}
+
+/// The size at which the Maglev table is filled, whatever size is asked for. More would move fewer
+/// slots of others when one of a hundred backends is removed (1 % instead of 7 %), but then a ring
+/// that changes size would move nearly all.
+const COARSE_SIZE: u32 = 1 << 10;
+
+/// No member owns the slot.
+const NOBODY: u32 = u32::MAX;
+
+/// The base ring: for each slot the position in `members` of its owner, `None` everywhere if no
+/// member has a weight. `size` is a power of two; every member with a weight owns at least one
+/// slot if there are enough.
+///
+/// A ring is filled at a coarse size first and then doubled, with as few corrections as the exact
+/// shares need. So the backend more that makes a ring double in size moves about as few flows as
+/// any other.
+pub fn base(seed: u64, members: &[Member], size: u32) -> Vec<Option<u32>> {
+    let mut sorted: Vec<(u64, Member, u32)> = (0..)
+        .zip(members)
+        .map(|(position, &member)| (member_key(seed, member.addr), member, position))
+        .collect();
+    sorted.sort_unstable();
+    let members: Vec<Member> = sorted.iter().map(|&(_, member, _)| member).collect();
+    let mut level = COARSE_SIZE.min(size);
+    let mut owners = fill(seed, &members, level);
+    while level < size {
+        level = level.saturating_mul(2);
+        owners = double(&owners, &shares(seed, &members, level));
+    }
+    let position = |owner: u32| sorted.get(owner as usize).map(|&(_, _, position)| position);
+    owners.into_iter().map(position).collect()
+}
+
+/// The ring as it is served: `base`, with the slots of members that are not usable lent to those
+/// that are. `usable` runs beside `members`.
+pub fn lend(
+    seed: u64,
+    members: &[Member],
+    usable: &[bool],
+    base: &[Option<u32>],
+) -> Vec<Option<u32>> {
+    let is_usable = |member: u32| usable.get(member as usize).copied().unwrap_or(false);
+    let lenders: Vec<Lender> = (0..)
+        .zip(members)
+        .filter(|&(position, member)| member.weight > 0 && is_usable(position))
+        .map(|(position, member)| Lender {
+            position,
+            key: member_key(seed, member.addr),
+            weight: u64::from(member.weight),
+        })
+        .collect();
+    let size = u64::try_from(base.len()).unwrap_or(u64::MAX).max(1);
+    (0_u64..)
+        .zip(base)
+        .map(|(slot, &owner)| match owner {
+            Some(owner) if is_usable(owner) => Some(owner),
+            // The slot by its place among all hashes, whatever the size of the ring.
+            Some(_) => rendezvous(&lenders, (slot << 32) / size),
+            None => None,
+        })
+        .collect()
+}
+
+struct Lender {
+    position: u32,
+    key: u64,
+    weight: u64,
+}
+
+/// The lender with the highest weighted score for this place. -log(random) / weight is least for
+/// a member with a probability in proportion to its weight, whoever else takes part.
+fn rendezvous(lenders: &[Lender], place: u64) -> Option<u32> {
+    lenders
+        .iter()
+        .min_by_key(|lender| {
+            let cost = minus_log2(mix(lender.key ^ mix(place)));
+            ((cost << 16) / lender.weight, lender.key)
+        })
+        .map(|lender| lender.position)
+}
+
+/// Weighted Maglev: the members take turns, and each takes the first free slot of its own
+/// permutation. The size is a power of two, so any odd step visits every slot.
+fn fill(seed: u64, members: &[Member], size: u32) -> Vec<u32> {
+    struct Walk {
+        at: u64,
+        step: u64,
+    }
+    let mask = u64::from(size).wrapping_sub(1);
+    let mut walks: Vec<Walk> = members
+        .iter()
+        .map(|member| {
+            let key = member_key(seed, member.addr);
+            Walk { at: mix(key ^ 1), step: mix(key ^ 2) | 1 }
+        })
+        .collect();
+    let mut owners = vec![NOBODY; size as usize];
+    for member in Turns::new(seed, members).take(size as usize) {
+        let Some(walk) = walks.get_mut(member as usize) else { break };
+        // Ends: there are as many turns as slots, so one is still free.
+        loop {
+            let at = usize::try_from(walk.at & mask).unwrap_or_default();
+            walk.at = walk.at.wrapping_add(walk.step);
+            match owners.get_mut(at) {
+                Some(owner) if *owner == NOBODY => {
+                    *owner = member;
+                    break;
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+    owners
+}
+
+/// Each slot becomes two of the same owner; then who has too many for its exact share gives of
+/// the new ones to who has too few.
+fn double(owners: &[u32], shares: &[u32]) -> Vec<u32> {
+    let mut surplus: Vec<i64> = shares.iter().map(|&share| -i64::from(share)).collect();
+    for &owner in owners {
+        if let Some(surplus) = surplus.get_mut(owner as usize) {
+            *surplus += 2;
+        }
+    }
+    let mut short = surplus
+        .iter()
+        .zip(0_u32..)
+        .filter(|&(&surplus, _)| surplus < 0)
+        .flat_map(|(&surplus, member)| (surplus..0).map(move |_| member))
+        .collect::<Vec<u32>>()
+        .into_iter();
+    let mut doubled = Vec::with_capacity(owners.len().saturating_mul(2));
+    for &owner in owners {
+        let twin = match surplus.get_mut(owner as usize) {
+            Some(surplus) if *surplus > 0 => {
+                *surplus -= 1;
+                short.next().unwrap_or(owner)
+            }
+            _ => owner,
+        };
+        doubled.extend([owner, twin]);
+    }
+    doubled
+}
+
+/// How many of `size` slots each member gets.
+fn shares(seed: u64, members: &[Member], size: u32) -> Vec<u32> {
+    let mut shares = vec![0; members.len()];
+    for member in Turns::new(seed, members).take(size as usize) {
+        if let Some(share) = shares.get_mut(member as usize) {
+            *share += 1;
+        }
+    }
+    shares
+}
+
+/// Whose turn it is. A member of weight w has its n-th turn at time (2n + 1) / w, which is the
+/// apportionment of Sainte-Laguë: after any number of turns each had its exact share, rounded.
+/// The first turn comes at time 0, so that the smallest weight has one. A member's times do not
+/// depend on the others, so that none of them moves when one goes.
+struct Turns {
+    queue: BinaryHeap<Reverse<Turn>>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    time: u64,
+    key: u64,
+    member: u32,
+    count: u64,
+    weight: u64,
+}
+
+impl Turns {
+    fn new(seed: u64, members: &[Member]) -> Self {
+        let queue = (0..)
+            .zip(members)
+            .filter(|(_, member)| member.weight > 0)
+            .map(|(position, member)| {
+                Reverse(Turn {
+                    time: 0,
+                    key: member_key(seed, member.addr),
+                    member: position,
+                    count: 0,
+                    weight: u64::from(member.weight),
+                })
+            })
+            .collect();
+        Self { queue }
+    }
+}
+
+impl Iterator for Turns {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let mut top = self.queue.peek_mut()?;
+        let Reverse(turn) = &mut *top;
+        turn.count += 1;
+        turn.time = ((2 * turn.count + 1) << 32) / turn.weight;
+        Some(turn.member)
+    }
+}
+
+fn member_key(seed: u64, addr: IpAddr) -> u64 {
+    let bits = match addr {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+    .to_bits();
+    let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or_default();
+    mix(mix(mix(seed) ^ half(bits >> 64)) ^ half(bits))
+}
+
+/// The finalizer of SplitMix64: a bijection with full avalanche.
+const fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Steps of the logarithm's table.
+const LOG2_STEPS: usize = 256;
+
+/// log2(1 + i/256) for i from 0 to 256, with 32 fractional bits.
+const LOG2: [u64; LOG2_STEPS + 1] = log2_table();
+
+/// -log2(x / 2^64) with 32 fractional bits, x = 0 counted as 1: from the table, with a straight
+/// line between two entries, which is true to six digits and never falls where it should rise.
+fn minus_log2(x: u64) -> u64 {
+    let x = x.max(1);
+    let exponent = u64::from(x.ilog2());
+    let mantissa = x << x.leading_zeros(); // The first bit is set.
+    let step = usize::try_from((mantissa >> 55) & 0xff).unwrap_or_default();
+    let rest = (mantissa >> 23) & 0xffff_ffff;
+    let at = |step: usize| LOG2.get(step).copied().unwrap_or(1 << 32);
+    let (low, high) = (at(step), at(step + 1));
+    let fraction = low + (((high - low) * rest) >> 32);
+    (64 << 32) - ((exponent << 32) + fraction)
+}
+
+#[expect(clippy::indexing_slicing, reason = "runs in the compiler, which would refuse")]
+const fn log2_table() -> [u64; LOG2_STEPS + 1] {
+    let mut table = [0; LOG2_STEPS + 1];
+    let mut step = 0;
+    while step <= LOG2_STEPS {
+        // Squaring doubles the logarithm: each time it passes 1, the next bit is set.
+        let mut x = ((LOG2_STEPS + step) as u128) << (62 - 8);
+        let mut bits = 0;
+        if step == LOG2_STEPS {
+            table[step] = 1 << 32;
+            break;
+        }
+        let mut bit = 0;
+        while bit < 32 {
+            x = (x * x) >> 62;
+            bits <<= 1;
+            if x >= 1 << 63 {
+                bits |= 1;
+                x >>= 1;
+            }
+            bit += 1;
+        }
+        table[step] = bits;
+        step += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests;

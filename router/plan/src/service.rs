@@ -1,0 +1,375 @@
+//! One service: who of its backends is usable, what its slots shall hold, where its ring lies.
+
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_abi::{Service as Entry, Slot, ring_size, service_flags};
+use tidegate_bgp::time::Timestamp;
+use tidegate_config::desired::{Affinity, Service};
+
+use crate::entry::{self, Identity};
+use crate::key::MapKey;
+use crate::observed::Observed;
+use crate::pool::{Pool, Rows};
+use crate::ring::Member;
+use crate::rings::Rings;
+use crate::slots::{self, Scan, Span, Spans};
+use crate::step::{Reason, Step};
+use crate::view::{BackendState, BackendView, Programmed, VipState};
+
+/// What all services of one plan share.
+pub(crate) struct Shared<'a> {
+    pub(crate) observed: &'a Observed,
+    pub(crate) now: Timestamp,
+    pub(crate) hash_seed: u64,
+    pub(crate) pool: Pool<'a>,
+    pub(crate) rings: &'a mut Rings,
+    pub(crate) spans: Spans,
+    pub(crate) rows: Rows,
+    /// Keys that `SERVICES_V4` and `SERVICES_V6` can still take.
+    pub(crate) room_v4: u32,
+    pub(crate) room_v6: u32,
+}
+
+impl Shared<'_> {
+    /// Takes a place in the map for a new key, if there is one.
+    pub(crate) const fn take_room(&mut self, key: MapKey) -> bool {
+        let room = match key {
+            MapKey::V4(_) => &mut self.room_v4,
+            MapKey::V6(_) => &mut self.room_v6,
+        };
+        let fits = *room > 0;
+        *room = room.saturating_sub(1);
+        fits
+    }
+}
+
+/// A service as the maps show it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen {
+    pub(crate) entry: Option<Entry>,
+    /// Its ring, if that is a sound one that no service before it uses.
+    pub(crate) ring: Option<Span>,
+    /// Its traffic row, if no service before it has the same.
+    pub(crate) row: Option<u32>,
+}
+
+/// A service that the configuration wants, as it stands in the world.
+pub(crate) struct Work<'a> {
+    name: &'a str,
+    pub(crate) spec: &'a Service,
+    key: MapKey,
+    seen: Seen,
+    scan: Scan,
+    backends: Vec<Backend>,
+    /// Indices in the ring to which old flows may still go.
+    alive: BTreeSet<u32>,
+    /// Every slot of the ring names backends that frames can be sent to.
+    is_served: bool,
+}
+
+/// A configured backend of a service.
+struct Backend {
+    addr: IpAddr,
+    weight: u16,
+    state: BackendState,
+    index: Option<u32>,
+    /// Slots may name it.
+    is_ready: bool,
+}
+
+/// What a plan does for one service.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Slots to write.
+    pub(crate) slots: Vec<(u32, Slot)>,
+    /// The service's entry, if it is to be written.
+    pub(crate) put: Option<Step>,
+    /// When the drain time of its transitions is over.
+    pub(crate) drained_at: Option<Timestamp>,
+    /// The maps have no room for it, or not for its new ring.
+    no_room: bool,
+    /// The maps hold its entry exactly as it shall be, and no other ring is being built.
+    is_programmed: bool,
+}
+
+/// What a plan does for the ring of one service.
+#[derive(Default)]
+struct RingPlan {
+    slots: Vec<(u32, Slot)>,
+    /// The ring that the service shall have now.
+    ring: Option<Span>,
+    is_building: bool,
+    no_room: bool,
+}
+
+/// Where the old slots of a ring are found.
+#[derive(Clone, Copy)]
+enum From {
+    /// In the ring itself.
+    Itself,
+    /// In the ring itself, and those that are alive stay as they are.
+    ItselfIfDead,
+    /// In the ring that it will replace, if there is one.
+    Other(Option<Span>),
+}
+
+impl<'a> Work<'a> {
+    pub(crate) fn new(name: &'a str, spec: &'a Service, seen: Seen, shared: &Shared<'_>) -> Self {
+        let all = &shared.observed.datapath.slots;
+        let scan = seen.ring.map_or_else(Scan::default, |ring| Scan::of(ring.slots(all)));
+        let mut states: BTreeMap<Identity, BackendState> = BTreeMap::new();
+        let mut backends = Vec::with_capacity(spec.backends.len());
+        for (&addr, backend) in &spec.backends {
+            let identity = entry::wanted(spec.mode, spec.vip.addr, addr);
+            let index = shared.pool.index(identity);
+            let in_ring = index.is_some_and(|index| scan.current.contains_key(&index));
+            let state = state(spec, addr, identity, in_ring, shared);
+            states.insert(identity, state);
+            let is_ready = shared.pool.is_ready(identity);
+            backends.push(Backend { addr, weight: backend.weight, state, index, is_ready });
+        }
+        let takes_old_flows = |identity: Identity| match states.get(&identity) {
+            Some(BackendState::Active | BackendState::Draining) => true,
+            Some(_) => false,
+            None => true, // No longer configured: alive as long as its entry is.
+        };
+        let alive = scan
+            .indices()
+            .filter(|&index| shared.pool.is_resolved(index))
+            .filter(|&index| shared.pool.identity(index).is_some_and(takes_old_flows))
+            .collect();
+        let is_served =
+            seen.ring.is_some() && scan.indices().all(|index| shared.pool.is_resolved(index));
+        let key = MapKey::of_service(spec.vip);
+        Self { name, spec, key, seen, scan, backends, alive, is_served }
+    }
+
+    /// What is to be done for it now.
+    pub(crate) fn plan(&self, shared: &mut Shared<'_>) -> Outcome {
+        let drained_at = self.drained_at(shared);
+        let ring_plan = self.plan_ring(shared, drained_at.is_some_and(|at| at <= shared.now));
+        let mut outcome = Outcome {
+            slots: ring_plan.slots,
+            drained_at: drained_at.filter(|&at| at > shared.now),
+            no_room: ring_plan.no_room,
+            ..Outcome::default()
+        };
+        let Some(ring) = ring_plan.ring else { return outcome };
+        let is_new_key = self.seen.entry.is_none();
+        let row = self.seen.row.or_else(|| shared.rows.give());
+        let (Some(row), true) = (row, !is_new_key || shared.take_room(self.key)) else {
+            outcome.no_room = true;
+            return outcome;
+        };
+        let entry = Entry {
+            ring_offset: ring.offset,
+            ring_size: ring.size,
+            index: row,
+            flags: match self.spec.affinity {
+                Affinity::FiveTuple => 0,
+                Affinity::ClientAddress => service_flags::AFFINITY_CLIENT,
+            },
+        };
+        outcome.is_programmed = self.seen.entry == Some(entry) && !ring_plan.is_building;
+        if self.seen.entry != Some(entry) {
+            outcome.put = Some(self.key.put(entry, self.seen.row.is_none()));
+        }
+        outcome
+    }
+
+    fn drained_at(&self, shared: &Shared<'_>) -> Option<Timestamp> {
+        let since = shared.observed.unsettled_since.get(&self.spec.vip);
+        (self.scan.unsettled > 0).then(|| *since.unwrap_or(&shared.now) + self.spec.drain)
+    }
+
+    fn plan_ring(&self, shared: &mut Shared<'_>, is_drained: bool) -> RingPlan {
+        let old = self.seen.ring;
+        // Nobody is up, but somebody may be: what the maps hold may be right. It stays until the
+        // first verdicts, which a check's timeout bounds.
+        if self.count(BackendState::Active) == 0 && self.count(BackendState::Unproven) > 0 {
+            return RingPlan { ring: old, ..RingPlan::default() };
+        }
+        let size = ring_size(u32::try_from(self.backends.len()).unwrap_or(u32::MAX));
+        if let Some(ring) = old.filter(|ring| ring.size == size) {
+            let (slots, _) = self.fill(shared, ring, From::Itself, is_drained);
+            return RingPlan { slots, ring: old, ..RingPlan::default() };
+        }
+        let Some(new) = shared.spans.first_fit(size) else {
+            let fill = |ring| self.fill(shared, ring, From::Itself, is_drained).0;
+            let slots = old.map(fill).unwrap_or_default();
+            return RingPlan { slots, ring: old, no_room: true, is_building: false };
+        };
+        let (mut slots, is_ready) = self.fill(shared, new, From::Other(old), is_drained);
+        let is_complete = is_ready && slots.is_empty();
+        if let Some(old) = old.filter(|_| !is_complete) {
+            slots.extend(self.fill(shared, old, From::ItselfIfDead, is_drained).0);
+        }
+        let ring = if is_complete { Some(new) } else { old };
+        RingPlan { slots, ring, is_building: true, no_room: false }
+    }
+
+    /// Slots to write so that the ring holds what it shall, and whether all entries that it will
+    /// name were seen in place: until then their slots wait.
+    fn fill(
+        &self,
+        shared: &mut Shared<'_>,
+        ring: Span,
+        from: From,
+        is_drained: bool,
+    ) -> (Vec<(u32, Slot)>, bool) {
+        let all = &shared.observed.datapath.slots;
+        let members: Vec<Member> = self
+            .backends
+            .iter()
+            .map(|backend| Member { addr: backend.addr, weight: backend.weight })
+            .collect();
+        let is_active = |backend: &Backend| backend.state == BackendState::Active;
+        let usable: Vec<bool> = self.backends.iter().map(is_active).collect();
+        let owners = shared.rings.served(shared.hash_seed, &members, &usable, ring.size);
+        let ready: Vec<Option<u32>> = self
+            .backends
+            .iter()
+            .map(|backend| backend.index.filter(|_| backend.is_ready))
+            .collect();
+        let drains = !self.spec.drain.is_zero();
+        let is_alive = |index: u32| drains && self.alive.contains(&index);
+        let (mut slots, mut is_ready) = (Vec::new(), true);
+        for (place, owner) in (0..).zip(owners.iter()) {
+            let index = ring.offset.saturating_add(place);
+            let seen = slots::at(all, index);
+            let old = match from {
+                From::Itself => seen,
+                From::ItselfIfDead if self.is_alive(seen) => continue,
+                From::ItselfIfDead => seen,
+                From::Other(Some(other)) => other.covering(all, place, ring.size),
+                From::Other(None) => Slot::default(),
+            };
+            let target = match owner {
+                Some(owner) => ready.get(*owner as usize).copied().flatten(),
+                None => Some(0),
+            };
+            let Some(target) = target else {
+                is_ready = false;
+                continue;
+            };
+            let next = slots::next(old, target, is_drained, is_alive);
+            if next != seen {
+                slots.push((index, next));
+            }
+        }
+        (slots, is_ready)
+    }
+
+    fn is_alive(&self, slot: Slot) -> bool {
+        self.alive.contains(&slot.current) && self.alive.contains(&slot.previous)
+    }
+
+    fn count(&self, state: BackendState) -> u32 {
+        let count = self.backends.iter().filter(|backend| backend.state == state).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// The maps hold nothing of it.
+    pub(crate) const fn is_missing(&self) -> bool {
+        self.seen.entry.is_none()
+    }
+
+    /// Why this service keeps its VIP from being announced; `None`: it does not.
+    pub(crate) fn why_not_announce(
+        &self,
+        outcome: &Outcome,
+        has_vip_entry: bool,
+    ) -> Option<Reason> {
+        let in_ring = self.backends.iter().filter(|backend| {
+            backend.state == BackendState::Active
+                && backend.index.is_some_and(|index| self.scan.current.contains_key(&index))
+        });
+        let in_ring = u32::try_from(in_ring.count()).unwrap_or(u32::MAX);
+        self.too_few(0).or_else(|| {
+            let is_there = outcome.is_programmed && self.is_served && has_vip_entry;
+            (!is_there || in_ring < self.min_healthy()).then_some(self.not_there(outcome))
+        })
+    }
+
+    /// Why this service takes back a VIP that is announced; `None`: it does not. A change on its
+    /// way into the maps is no reason, as long as what they hold works.
+    pub(crate) fn why_withdraw(&self, outcome: &Outcome) -> Option<Reason> {
+        self.too_few(self.count(BackendState::Unproven))
+            .or_else(|| (!self.is_served).then_some(self.not_there(outcome)))
+    }
+
+    const fn not_there(&self, outcome: &Outcome) -> Reason {
+        if outcome.no_room { Reason::NoRoom } else { Reason::NotProgrammed }
+    }
+
+    fn min_healthy(&self) -> u32 {
+        self.spec.advertise.as_ref().map_or(1, |advertise| advertise.min_healthy)
+    }
+
+    fn too_few(&self, doubtful: u32) -> Option<Reason> {
+        let min = self.min_healthy();
+        let usable = self.count(BackendState::Active).saturating_add(doubtful);
+        let no_way = self.count(BackendState::NoWay);
+        let no_room = self.count(BackendState::NoRoom);
+        if usable >= min {
+            None
+        } else if usable.saturating_add(no_way) >= min {
+            Some(Reason::NoWay)
+        } else if usable.saturating_add(no_way).saturating_add(no_room) >= min {
+            Some(Reason::NoRoom)
+        } else {
+            Some(Reason::TooFewHealthy)
+        }
+    }
+
+    /// The service for people.
+    pub(crate) fn view(&self, reason: Option<Reason>, withheld: Option<Reason>) -> VipState {
+        let backend_view = |backend: &Backend| BackendView {
+            state: backend.state,
+            weight: backend.weight,
+            index: backend.index,
+            slots: backend.index.and_then(|i| self.scan.current.get(&i)).copied().unwrap_or(0),
+        };
+        let programmed = self.seen.entry.zip(self.seen.ring).map(|(entry, ring)| Programmed {
+            index: entry.index,
+            ring_offset: ring.offset,
+            ring_size: ring.size,
+            unsettled: self.scan.unsettled,
+        });
+        VipState {
+            name: self.name.to_owned(),
+            backends: self.backends.iter().map(|b| (b.addr, backend_view(b))).collect(),
+            usable: self.count(BackendState::Active),
+            programmed,
+            reason,
+            withheld,
+        }
+    }
+}
+
+/// What a backend does. Health comes first: of a backend that is down, nothing else matters.
+fn state(
+    spec: &Service,
+    addr: IpAddr,
+    identity: Identity,
+    in_ring: bool,
+    shared: &Shared<'_>,
+) -> BackendState {
+    let check = (spec.vip, addr);
+    let is_unproven = spec.health.is_some() && shared.observed.unproven.contains(&check);
+    let weight = spec.backends.get(&addr).map_or(0, |backend| backend.weight);
+    if is_unproven && !in_ring {
+        BackendState::Unproven
+    } else if spec.health.is_some() && !is_unproven && !shared.observed.healthy.contains(&check) {
+        BackendState::Down
+    } else if !shared.pool.has_way(identity) {
+        BackendState::NoWay
+    } else if weight == 0 {
+        BackendState::Draining
+    } else if shared.pool.index(identity).is_none() {
+        BackendState::NoRoom
+    } else {
+        BackendState::Active
+    }
+}

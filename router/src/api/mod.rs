@@ -1,0 +1,190 @@
+//! The admin API: HTTP on a Unix socket and, if configured, on a loopback address.
+//!
+//! Reads only. Every answer is made from a fresh [`View`] that the reconcile task is asked for, so
+//! that nothing here holds state of its own.
+
+mod problem;
+
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics;
+use crate::view::View;
+use problem::Problem;
+
+/// How long a request waits for the reconcile task before it is told to come back.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Asks the reconcile task for a view. Bounded: when sixteen requests already wait, the next one
+/// gets 503 instead of a place in the queue.
+pub type ViewSender = mpsc::Sender<oneshot::Sender<View>>;
+
+/// Makes the channel whose other end the reconcile task reads.
+pub fn view_channel() -> (ViewSender, mpsc::Receiver<oneshot::Sender<View>>) {
+    mpsc::channel(16)
+}
+
+/// The API could not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// On its Unix socket.
+    #[error("admin API cannot listen on {}: {source}; {remedy}", path.display())]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// On its TCP address.
+    #[error("admin API cannot listen on {addr}: {source}; choose another address in [api] listen")]
+    Tcp {
+        /// Which.
+        addr: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Listens where the configuration says and serves until the process ends.
+///
+/// # Errors
+/// [`Error`] when an address cannot be listened on; nothing is served then.
+pub async fn serve(
+    config: &tidegate_config::desired::Api,
+    views: ViewSender,
+) -> Result<(), Error> {
+    let unix = bind_unix(&config.socket).await?;
+    let tcp = match config.listen {
+        None => None,
+        Some(addr) => Some(
+            TcpListener::bind(addr).await.map_err(|source| Error::Tcp { addr, source })?,
+        ),
+    };
+    let routes = routes(views);
+    if let Some(tcp) = tcp {
+        tokio::spawn(axum::serve(tcp, routes.clone()).into_future());
+    }
+    tokio::spawn(axum::serve(unix, routes).into_future());
+    Ok(())
+}
+
+/// Binds the Unix socket, mode 0660; takes over one that a dead process left behind.
+async fn bind_unix(path: &Path) -> Result<UnixListener, Error> {
+    let failed = |source, remedy| Error::Socket { path: path.to_owned(), source, remedy };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)
+            .map_err(|source| failed(source, "create its directory, or run as root"))?;
+    }
+    let stale = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    if stale {
+        if tokio::net::UnixStream::connect(path).await.is_ok() {
+            let source = std::io::ErrorKind::AddrInUse.into();
+            return Err(failed(source, "another tidegate answers there: stop it first"));
+        }
+        std::fs::remove_file(path)
+            .map_err(|source| failed(source, "remove the file, it is a left-over socket"))?;
+    }
+    let listener = UnixListener::bind(path)
+        .map_err(|source| failed(source, "choose another path in [api] socket"))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+        .map_err(|source| failed(source, "its mode could not be set to 0660"))?;
+    Ok(listener)
+}
+
+fn routes(views: ViewSender) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(|view: Look| async { view.json(|v| v.status.clone()).await }))
+        .route("/api/v1/peers", get(|view: Look| async { view.json(View::peers).await }))
+        .route("/api/v1/vips", get(|view: Look| async { view.json(View::vips).await }))
+        .route("/api/v1/backends", get(|view: Look| async { view.json(View::backends).await }))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Arc::new(views))
+}
+
+/// The way from a request to the reconcile task.
+type Look = State<Arc<ViewSender>>;
+
+trait Answer {
+    async fn view(&self) -> Result<View, Problem>;
+    async fn json<T: serde::Serialize>(&self, part: impl Fn(&View) -> T) -> Response;
+}
+
+impl Answer for Look {
+    async fn view(&self) -> Result<View, Problem> {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send(reply).map_err(|full_or_closed| Problem::busy(&full_or_closed))?;
+        match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+            Ok(Ok(view)) => Ok(view),
+            Ok(Err(closed)) => Err(Problem::busy(&closed)),
+            Err(elapsed) => Err(Problem::busy(&elapsed)),
+        }
+    }
+
+    async fn json<T: serde::Serialize>(&self, part: impl Fn(&View) -> T) -> Response {
+        match self.view().await {
+            Ok(view) => Json(part(&view)).into_response(),
+            Err(problem) => problem.into_response(),
+        }
+    }
+}
+
+/// Ready: the configuration is in force and the packet path attached.
+async fn readyz(look: Look) -> Response {
+    match look.view().await {
+        Ok(view) if view.status.converged => "ready\n".into_response(),
+        Ok(view) => {
+            let why = view.status.problem.unwrap_or_else(|| "still converging".into());
+            Problem::not_ready(why).into_response()
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn metrics(look: Look) -> Response {
+    match look.view().await {
+        Ok(view) => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], metrics::render(&view)).into_response()
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        format!(
+            "there is nothing at {}; try /api/v1/status, /peers, /vips or /backends there, \
+             /metrics, /healthz or /readyz",
+            uri.path()
+        ),
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        format!("{} can only be read: use GET, not {method}", uri.path()),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! Refusals as RFC 9457 problem documents.
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// A refusal: what kind, and what to do.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    /// Stable name of the kind, below a base that need not resolve (RFC 9457 §3.1.1).
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, kind: &str, detail: String) -> Self {
+        Self {
+            kind: format!("urn:tidegate:problem:{kind}"),
+            title: status.canonical_reason().unwrap_or("Refused"),
+            status: status.as_u16(),
+            detail,
+        }
+    }
+
+    /// The reconcile task did not answer in time.
+    pub(super) fn busy(cause: &dyn std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            format!("the daemon is starting, stopping or too busy to answer ({cause}): try again"),
+        )
+    }
+
+    /// Not ready, and why.
+    pub(super) fn not_ready(why: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", why)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (status, kind, Json(self)).into_response()
+    }
+}

@@ -1,0 +1,258 @@
+//! The maps with their types: what a step writes, what an observation reads.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use aya::Ebpf;
+use aya::maps::xdp::DevMapHash;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
+use tidegate_abi::{
+    Backend, Counter, FlowKey, Plain, RING_SLOTS_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot,
+    Traffic, backend_kinds, map_names,
+};
+use tidegate_plan::observed;
+use tidegate_plan::step::Step;
+
+use super::error::Error;
+use super::pod::Pod;
+use super::slots::Slots;
+
+type Rows<T> = PerCpuArray<MapData, Pod<T>>;
+type Services<K> = HashMap<MapData, Pod<K>, Pod<Service>>;
+
+/// All maps of the packet path.
+pub(crate) struct Maps {
+    services_v4: Services<ServiceKeyV4>,
+    services_v6: Services<ServiceKeyV6>,
+    slots: Slots,
+    backends: Array<MapData, Pod<Backend>>,
+    flows: HashMap<MapData, Pod<FlowKey>, u32>,
+    service_traffic: Rows<Traffic>,
+    backend_traffic: Rows<Traffic>,
+    counters: PerCpuArray<MapData, u64>,
+    devices: DevMapHash<MapData>,
+    cpus: usize,
+}
+
+impl Maps {
+    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        let slots = match take_any(ebpf, map_names::RING_SLOTS)? {
+            Map::Array(map) => Slots::map(map.fd().as_fd())
+                .map_err(|error| Error::kernel("map the ring slots into memory", error))?,
+            _ => return Err(Error::kernel("map the ring slots", MapError::ElementNotFound)),
+        };
+        let cpus = nr_cpus().map_err(|(path, error)| Error::kernel(format!("read {path}"), error))?;
+        Ok(Self {
+            services_v4: take(ebpf, map_names::SERVICES_V4)?,
+            services_v6: take(ebpf, map_names::SERVICES_V6)?,
+            slots,
+            backends: take(ebpf, map_names::BACKENDS)?,
+            flows: take(ebpf, map_names::FLOWS)?,
+            service_traffic: take(ebpf, map_names::SERVICE_TRAFFIC)?,
+            backend_traffic: take(ebpf, map_names::BACKEND_TRAFFIC)?,
+            counters: take(ebpf, map_names::COUNTERS)?,
+            devices: take(ebpf, map_names::DEVICES)?,
+            cpus,
+        })
+    }
+
+    pub(crate) fn apply(&mut self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::PutBackend { index, entry, fresh } => self.put_backend(*index, *entry, *fresh),
+            Step::FreeBackend { index } => {
+                self.forget_flows(|backend| backend == *index)?;
+                self.put_backend(*index, Backend::FREE, false)
+            }
+            Step::PutSlots { slots } => self.put_slots(slots),
+            Step::PutServiceV4 { key, service, fresh } => {
+                clear_row(&mut self.service_traffic, service.index, *fresh, self.cpus)?;
+                put(&mut self.services_v4, map_names::SERVICES_V4, *key, *service)
+            }
+            Step::PutServiceV6 { key, service, fresh } => {
+                clear_row(&mut self.service_traffic, service.index, *fresh, self.cpus)?;
+                put(&mut self.services_v6, map_names::SERVICES_V6, *key, *service)
+            }
+            Step::DeleteServiceV4 { key } => {
+                delete(&mut self.services_v4, map_names::SERVICES_V4, *key)
+            }
+            Step::DeleteServiceV6 { key } => {
+                delete(&mut self.services_v6, map_names::SERVICES_V6, *key)
+            }
+            Step::Advertise { .. } | Step::Withdraw { .. } => Ok(()),
+        }
+    }
+
+    fn put_backend(&mut self, index: u32, entry: Backend, fresh: bool) -> Result<(), Error> {
+        clear_row(&mut self.backend_traffic, index, fresh, self.cpus)?;
+        let egress = entry.egress_ifindex;
+        if egress != 0 {
+            self.devices.insert(egress, egress, None, 0).map_err(|error| {
+                Error::kernel(format!("make interface {egress} a device to send through"), error)
+            })?;
+        }
+        self.backends.set(index, Pod(entry), 0).map_err(|error| row(error, "BACKENDS", index))
+    }
+
+    fn put_slots(&mut self, slots: &[(u32, Slot)]) -> Result<(), Error> {
+        for &(index, slot) in slots {
+            if !self.slots.store(index, slot) {
+                return Err(Error::NoRow { map: map_names::RING_SLOTS, index });
+            }
+        }
+        // The table serves slots in transition alone. Left in it, a flow would meet whatever its
+        // backend's index stands for at the next change.
+        if self.slots.first(self.slots_used()?).all(Slot::is_settled) {
+            self.forget_flows(|_| true)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the remembered flows of such backends.
+    fn forget_flows(&mut self, gone: impl Fn(u32) -> bool) -> Result<(), Error> {
+        let failed = |error| Error::kernel("forget flows", error);
+        let mut keys = Vec::new();
+        for flow in self.flows.iter() {
+            let (key, backend) = flow.map_err(failed)?;
+            if gone(backend) {
+                keys.push(key);
+            }
+        }
+        for key in keys {
+            absent_is_fine(self.flows.remove(&key)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Slots up to the last one that a service uses.
+    fn slots_used(&self) -> Result<usize, Error> {
+        let v4 = read(&self.services_v4, map_names::SERVICES_V4)?;
+        let v6 = read(&self.services_v6, map_names::SERVICES_V6)?;
+        Ok(end_of_rings(v4.values().chain(v6.values())))
+    }
+
+    pub(crate) fn observe(&self, attached: bool) -> Result<observed::Datapath, Error> {
+        let services_v4 = read(&self.services_v4, map_names::SERVICES_V4)?;
+        let services_v6 = read(&self.services_v6, map_names::SERVICES_V6)?;
+        let used = end_of_rings(services_v4.values().chain(services_v6.values()));
+        let mut backends = BTreeMap::new();
+        for (index, entry) in (0..).zip(self.backends.iter()) {
+            let Pod(entry) =
+                entry.map_err(|error| Error::kernel("read the map BACKENDS", error))?;
+            if entry.kind != backend_kinds::NONE {
+                backends.insert(index, entry);
+            }
+        }
+        let slots = self.slots.first(used).collect();
+        Ok(observed::Datapath { attached, services_v4, services_v6, backends, slots })
+    }
+
+    pub(crate) fn service_traffic(&self, index: u32) -> Result<Traffic, Error> {
+        sum(&self.service_traffic, map_names::SERVICE_TRAFFIC, index)
+    }
+
+    pub(crate) fn backend_traffic(&self, index: u32) -> Result<Traffic, Error> {
+        sum(&self.backend_traffic, map_names::BACKEND_TRAFFIC, index)
+    }
+
+    pub(crate) fn counters(&self) -> Result<BTreeMap<Counter, u64>, Error> {
+        let mut all = BTreeMap::new();
+        for &counter in Counter::ALL {
+            let index = counter as u32;
+            let values = self.counters.get(&index, 0);
+            let values = values.map_err(|error| row(error, map_names::COUNTERS, index))?;
+            all.insert(counter, values.iter().fold(0, |sum: u64, &value| sum.wrapping_add(value)));
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn flow_count(&self) -> Result<usize, Error> {
+        let flows: Result<Vec<_>, _> = self.flows.keys().collect();
+        flows.map(|flows| flows.len()).map_err(|error| Error::kernel("count the flows", error))
+    }
+}
+
+/// The end of the last ring, never beyond the map.
+fn end_of_rings<'a>(services: impl Iterator<Item = &'a Service>) -> usize {
+    let end = services
+        .filter(|service| service.ring_size != 0)
+        .map(|service| service.ring_offset.saturating_add(service.ring_size))
+        .max();
+    usize::try_from(end.unwrap_or(0).min(RING_SLOTS_MAX)).unwrap_or(usize::MAX)
+}
+
+fn take_any(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, Error> {
+    ebpf.take_map(name)
+        .ok_or_else(|| Error::kernel(format!("find the map {name}"), MapError::ElementNotFound))
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, Error> {
+    T::try_from(take_any(ebpf, name)?)
+        .map_err(|error| Error::kernel(format!("use the map {name}"), error))
+}
+
+fn row(error: MapError, map: &'static str, index: u32) -> Error {
+    match error {
+        MapError::OutOfBounds { .. } => Error::NoRow { map, index },
+        error => Error::kernel(format!("reach row {index} of the map {map}"), error),
+    }
+}
+
+fn put<K: Plain>(
+    map: &mut Services<K>,
+    name: &'static str,
+    key: K,
+    service: Service,
+) -> Result<(), Error> {
+    map.insert(Pod(key), Pod(service), 0)
+        .map_err(|error| Error::kernel(format!("write the map {name}"), error))
+}
+
+fn delete<K: Plain>(map: &mut Services<K>, name: &'static str, key: K) -> Result<(), Error> {
+    absent_is_fine(map.remove(&Pod(key)))
+        .map_err(|error| Error::kernel(format!("write the map {name}"), error))
+}
+
+/// Steps may be done twice.
+fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            Ok(())
+        }
+        Err(MapError::KeyNotFound) => Ok(()),
+        removed => removed,
+    }
+}
+
+fn read<K: Plain + Ord>(
+    map: &Services<K>,
+    name: &'static str,
+) -> Result<BTreeMap<K, Service>, Error> {
+    map.iter()
+        .map(|entry| entry.map(|(Pod(key), Pod(service))| (key, service)))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::kernel(format!("read the map {name}"), error))
+}
+
+fn clear_row(rows: &mut Rows<Traffic>, index: u32, fresh: bool, cpus: usize) -> Result<(), Error> {
+    if !fresh {
+        return Ok(());
+    }
+    PerCpuValues::try_from(vec![Pod(Traffic::default()); cpus])
+        .map_err(MapError::from)
+        .and_then(|zeros| rows.set(index, zeros, 0))
+        .map_err(|error| row(error, "traffic", index))
+}
+
+fn sum(rows: &Rows<Traffic>, map: &'static str, index: u32) -> Result<Traffic, Error> {
+    let values = rows.get(&index, 0).map_err(|error| row(error, map, index))?;
+    Ok(values.iter().fold(Traffic::default(), |sum, Pod(cpu)| Traffic {
+        packets: sum.packets.wrapping_add(cpu.packets),
+        bytes: sum.bytes.wrapping_add(cpu.bytes),
+    }))
+}

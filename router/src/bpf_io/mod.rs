@@ -1,0 +1,311 @@
+//! The packet path in the kernel: loads it, attaches it, writes and reads its maps.
+//!
+//! Promise: a restart that finds its pins changes nothing that packets see. Maps are taken over
+//! as they are, and each link gets the new program between two packets.
+//!
+//! All calls are short system calls; none waits.
+
+mod error;
+mod link;
+mod maps;
+mod pins;
+mod pod;
+mod slots;
+pub(crate) mod sys;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use tidegate_abi::{Counter, DatapathConfig, Traffic};
+use tidegate_config::desired::AttachMode;
+use tidegate_plan::observed;
+use tidegate_plan::step::Step;
+
+pub use error::Error;
+pub use link::{Link, Mode};
+
+use maps::Maps;
+pub(crate) use link::{attach, index_of};
+pub(crate) use pod::Pod;
+
+const OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate.bpf.o"));
+const PROGRAM: &str = "tidegate";
+
+/// What the program did with a frame of a test run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// What the kernel would do with the frame.
+    pub verdict: Verdict,
+    /// The frame as the program left it.
+    pub frame: Vec<u8>,
+}
+
+/// What the kernel does with a frame after the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Drops it.
+    Drop,
+    /// Takes it up.
+    Pass,
+    /// Sends it out of the interface it came in by.
+    Tx,
+    /// Sends it out of another one.
+    Redirect,
+    /// Drops it, because the program failed.
+    Aborted,
+}
+
+impl Verdict {
+    /// The verdict of an XDP action (linux/bpf.h, enum xdp_action).
+    const fn of(action: u32) -> Self {
+        match action {
+            1 => Self::Drop,
+            2 => Self::Pass,
+            3 => Self::Tx,
+            4 => Self::Redirect,
+            _ => Self::Aborted,
+        }
+    }
+}
+
+/// The loaded packet path.
+pub struct Datapath {
+    ebpf: Ebpf,
+    program_id: u32,
+    maps: Maps,
+    links: Vec<Link>,
+    pin_dir: Option<PathBuf>,
+    /// What [`attach`](Self::attach) was asked for last.
+    wanted: Vec<String>,
+}
+
+impl Datapath {
+    /// Loads program and maps of their own, which go with this value.
+    ///
+    /// # Errors
+    /// Everything the kernel may have against it: see [`Error`].
+    pub fn load(config: &DatapathConfig) -> Result<Self, Error> {
+        Self::load_in(config, None)
+    }
+
+    /// Loads the program with the maps that are pinned in `pin_dir`; those that are not there are
+    /// made and pinned, as is the program. The directory is made if it is missing.
+    ///
+    /// # Errors
+    /// Everything the kernel may have against it, and a directory that is not on a BPF file
+    /// system or holds maps of another shape: see [`Error`]. Pins are left as they were.
+    pub fn load_pinned(config: &DatapathConfig, pin_dir: &Path) -> Result<Self, Error> {
+        pins::prepare(pin_dir)?;
+        Self::load_in(config, Some(pin_dir))
+    }
+
+    fn load_in(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Self, Error> {
+        let config = Pod(*config);
+        let mut loader = EbpfLoader::new();
+        // The object needs no relocation against the kernel's types, whose parsing takes a while.
+        loader.btf(None).override_global("CONFIG", &config, true);
+        if let Some(dir) = pin_dir {
+            for shape in &pins::SHAPES {
+                loader.map_pin_path(shape.name, dir.join(shape.name));
+            }
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(PROGRAM, error))?;
+        let maps = Maps::take(&mut ebpf)?;
+        let program = program_mut(&mut ebpf)?;
+        program.load().map_err(|error| Error::program(PROGRAM, error))?;
+        let unknown = |error| Error::program(PROGRAM, error);
+        let program_id = program.info().map_err(unknown)?.id();
+        if let Some(dir) = pin_dir {
+            pins::replace(program.fd().map_err(unknown)?.as_fd(), &dir.join(pins::PROGRAM))?;
+        }
+        let pin_dir = pin_dir.map(Path::to_owned);
+        Ok(Self { ebpf, program_id, maps, links: Vec::new(), pin_dir, wanted: Vec::new() })
+    }
+
+    /// Attaches the program to exactly these interfaces. Where it is attached already, or was
+    /// before a restart, no packet misses it; from others it is taken off.
+    ///
+    /// # Errors
+    /// The first interface that fails; those before it are attached.
+    pub fn attach(&mut self, interfaces: &[String], mode: AttachMode) -> Result<&[Link], Error> {
+        interfaces.clone_into(&mut self.wanted);
+        let mut indices = Vec::new();
+        for interface in interfaces {
+            let ifindex = index_of(interface)?;
+            let old = self.links.iter().position(|link| link.ifindex == ifindex);
+            let link = match old.map(|at| self.links.swap_remove(at)) {
+                Some(link) if link.satisfies(mode) && link.runs(self.program_id) => {
+                    Link { interface: interface.clone(), ..link }
+                }
+                dead => {
+                    dead.map_or(Ok(()), Link::detach)?;
+                    attach(self.program_fd()?, interface, mode, self.pin_dir.as_deref())?
+                }
+            };
+            self.links.push(link);
+            indices.push(ifindex);
+        }
+        let (links, others): (Vec<_>, Vec<_>) =
+            self.links.drain(..).partition(|link| indices.contains(&link.ifindex));
+        self.links = links;
+        others.into_iter().try_for_each(Link::detach)?;
+        if let Some(dir) = &self.pin_dir {
+            link::remove_others(dir, &self.links)?;
+        }
+        Ok(&self.links)
+    }
+
+    /// Whether the kernel still runs this program on every interface it was attached to, each
+    /// under the name it had.
+    pub fn attached(&self) -> bool {
+        self.wanted.iter().all(|name| {
+            self.links.iter().any(|link| {
+                link.interface == *name
+                    && link.runs(self.program_id)
+                    && index_of(name).is_ok_and(|index| index == link.ifindex)
+            })
+        })
+    }
+
+    /// Where the program is attached, and how.
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Takes the program off all interfaces and removes every pin: nothing of it is left.
+    ///
+    /// # Errors
+    /// A pin that cannot be removed.
+    pub fn detach(mut self) -> Result<(), Error> {
+        self.links.drain(..).try_for_each(Link::detach)?;
+        match &self.pin_dir {
+            Some(dir) => {
+                link::remove_others(dir, &[])?;
+                pins::remove_all(dir)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Performs a step on the maps. Steps that are the speaker's do nothing here.
+    ///
+    /// # Errors
+    /// What the kernel says, and a row that is not there. The maps are as before, or, for slots,
+    /// as far as the step got.
+    pub fn apply(&mut self, step: &Step) -> Result<(), Error> {
+        self.maps.apply(step)
+    }
+
+    /// What the maps hold now, and whether the program is attached.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn observe(&self) -> Result<observed::Datapath, Error> {
+        self.maps.observe(self.attached())
+    }
+
+    /// Traffic of the service with this [`index`](tidegate_abi::Service::index).
+    ///
+    /// # Errors
+    /// No such row.
+    pub fn service_traffic(&self, index: u32) -> Result<Traffic, Error> {
+        self.maps.service_traffic(index)
+    }
+
+    /// Traffic of the backend at this index.
+    ///
+    /// # Errors
+    /// No such row.
+    pub fn backend_traffic(&self, index: u32) -> Result<Traffic, Error> {
+        self.maps.backend_traffic(index)
+    }
+
+    /// All counters, summed over the CPUs.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn counters(&self) -> Result<BTreeMap<Counter, u64>, Error> {
+        self.maps.counters()
+    }
+
+    /// Flows remembered in slots in transition.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn flow_count(&self) -> Result<usize, Error> {
+        self.maps.flow_count()
+    }
+
+    /// Instructions the verifier looked at, of the million it may; unknown before Linux 5.16.
+    pub fn verified_instructions(&self) -> Option<u32> {
+        self.program().ok()?.info().ok()?.verified_instruction_count()
+    }
+
+    /// Runs one frame through the loaded program with the live maps, as if it had come in by the
+    /// interface; nothing is sent. Counters move.
+    ///
+    /// # Errors
+    /// What the kernel says: a frame shorter than an Ethernet header, an interface that is not
+    /// there.
+    pub fn test_run(&self, frame: &[u8], ingress_ifindex: u32) -> Result<TestRun, Error> {
+        test_run(self.program()?, frame, ingress_ifindex)
+    }
+
+    fn program(&self) -> Result<&Xdp, Error> {
+        let program = self.ebpf.program(PROGRAM).ok_or_else(missing)?;
+        program.try_into().map_err(|error| Error::program(PROGRAM, error))
+    }
+
+    fn program_fd(&self) -> Result<BorrowedFd<'_>, Error> {
+        let fd = self.program()?.fd().map_err(|error| Error::program(PROGRAM, error))?;
+        Ok(fd.as_fd())
+    }
+}
+
+impl fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datapath")
+            .field("program_id", &self.program_id)
+            .field("links", &self.links)
+            .field("pin_dir", &self.pin_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+fn program_mut(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    let program = ebpf.program_mut(PROGRAM).ok_or_else(missing)?;
+    program.try_into().map_err(|error| Error::program(PROGRAM, error))
+}
+
+fn missing() -> Error {
+    let cause = "the object was built without it".to_owned();
+    Error::Kernel { what: format!("find the program {PROGRAM}"), cause }
+}
+
+/// Runs one frame through an XDP program.
+pub(crate) fn test_run(program: &Xdp, frame: &[u8], ingress_ifindex: u32) -> Result<TestRun, Error> {
+    /// The longest header that is put in front, and then some.
+    const GROWTH_MAX: usize = 64;
+    let failed = |error| Error::kernel(format!("test-run a frame of {} bytes", frame.len()), error);
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let data_end = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    let context: Vec<u8> = [0, data_end, 0, ingress_ifindex, 0, 0]
+        .iter()
+        .flat_map(|word: &u32| word.to_ne_bytes())
+        .collect();
+    let mut out = vec![0; frame.len() + GROWTH_MAX];
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        data_out: Some(&mut out),
+        ctx_in: Some(&context),
+        ..TestRunOptions::default()
+    };
+    let result = program.test_run(options).map_err(failed)?;
+    out.truncate(usize::try_from(result.data_size_out).unwrap_or(usize::MAX));
+    Ok(TestRun { verdict: Verdict::of(result.return_value), frame: out })
+}

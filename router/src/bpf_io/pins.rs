@@ -1,0 +1,128 @@
+//! The directory under a BPF file system in which everything outlives the daemon.
+
+use std::fs;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use aya::maps::{MapInfo, MapType};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use tidegate_abi::{
+    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, FLOWS_MAX, FlowKey, RING_SLOTS_MAX, SERVICES_MAX,
+    Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, map_names,
+};
+
+use super::error::Error;
+use super::sys;
+
+/// Name of the pinned program.
+pub(crate) const PROGRAM: &str = "program";
+
+/// What a map must look like for the program to use it.
+pub(crate) struct Shape {
+    /// Name of the map, and of its pin.
+    pub(crate) name: &'static str,
+    kind: MapType,
+    key_size: usize,
+    value_size: usize,
+    max_entries: u32,
+}
+
+const fn shape<K, V>(name: &'static str, kind: MapType, max_entries: u32) -> Shape {
+    Shape { name, kind, key_size: size_of::<K>(), value_size: size_of::<V>(), max_entries }
+}
+
+/// All maps of the packet path.
+pub(crate) const SHAPES: [Shape; 9] = [
+    shape::<ServiceKeyV4, Service>(map_names::SERVICES_V4, MapType::Hash, SERVICES_MAX),
+    shape::<ServiceKeyV6, Service>(map_names::SERVICES_V6, MapType::Hash, SERVICES_MAX),
+    shape::<u32, Slot>(map_names::RING_SLOTS, MapType::Array, RING_SLOTS_MAX),
+    shape::<u32, Backend>(map_names::BACKENDS, MapType::Array, BACKENDS_MAX),
+    shape::<FlowKey, u32>(map_names::FLOWS, MapType::Hash, FLOWS_MAX),
+    shape::<u32, Traffic>(map_names::SERVICE_TRAFFIC, MapType::PerCpuArray, SERVICES_MAX),
+    shape::<u32, Traffic>(map_names::BACKEND_TRAFFIC, MapType::PerCpuArray, BACKENDS_MAX),
+    shape::<u32, u64>(map_names::COUNTERS, MapType::PerCpuArray, Counter::COUNT),
+    // The value is the kernel's struct bpf_devmap_val.
+    shape::<u32, [u32; 2]>(map_names::DEVICES, MapType::DevMapHash, DEVICES_MAX),
+];
+
+/// Makes the directory if it is missing, and looks whether what is pinned there can be used.
+pub(crate) fn prepare(dir: &Path) -> Result<(), Error> {
+    let existing = dir.ancestors().find(|part| part.exists()).unwrap_or(dir);
+    let is_bpf = statfs(existing).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
+    if !is_bpf {
+        let usual = Path::new("/sys/fs/bpf");
+        let parent = dir.parent().unwrap_or(dir);
+        let mount_point = if dir.starts_with(usual) { usual } else { parent };
+        return Err(Error::NoBpfFileSystem {
+            path: dir.to_owned(),
+            mount_point: mount_point.to_owned(),
+        });
+    }
+    fs::create_dir_all(dir).map_err(|cause| Error::pin("make the directory", dir, cause))?;
+    SHAPES.iter().try_for_each(|shape| check(shape, &dir.join(shape.name)))
+}
+
+fn check(shape: &Shape, path: &Path) -> Result<(), Error> {
+    match path.try_exists() {
+        Ok(false) => return Ok(()),
+        Ok(true) => {}
+        Err(cause) => return Err(Error::pin("open the map", path, cause)),
+    }
+    let unknown = |error| Error::kernel(format!("open the pinned map {}", path.display()), error);
+    let info = MapInfo::from_pin(path).map_err(unknown)?;
+    let found = description(
+        info.map_type().map_err(unknown)?,
+        info.key_size(),
+        info.value_size(),
+        info.max_entries(),
+    );
+    let size = |size| u32::try_from(size).unwrap_or(u32::MAX);
+    let wanted =
+        description(shape.kind, size(shape.key_size), size(shape.value_size), shape.max_entries);
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Error::PinnedShape { path: path.to_owned(), found, wanted })
+}
+
+fn description(kind: MapType, key_size: u32, value_size: u32, max_entries: u32) -> String {
+    format!("{kind:?} of {max_entries} entries, {key_size}-byte keys, {value_size}-byte values")
+}
+
+/// Pins an object in the place of what is pinned there.
+pub(crate) fn replace(object: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
+    remove(path)?;
+    sys::pin(object, path).map_err(|cause| Error::pin("pin the program at", path, cause))
+}
+
+/// Removes the pins of program and maps, and the directory if nothing else is in it.
+pub(crate) fn remove_all(dir: &Path) -> Result<(), Error> {
+    for name in SHAPES.iter().map(|shape| shape.name).chain([PROGRAM]) {
+        remove(&dir.join(name))?;
+    }
+    match fs::remove_dir(dir) {
+        // Somebody else's pins are in it, or it is the mount point: both are fine.
+        Err(cause)
+            if !matches!(
+                cause.kind(),
+                io::ErrorKind::DirectoryNotEmpty
+                    | io::ErrorKind::NotFound
+                    | io::ErrorKind::ResourceBusy
+            ) =>
+        {
+            Err(Error::pin("remove the directory", dir, cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a pin; one that is not there is no mistake.
+pub(crate) fn remove(pin: &Path) -> Result<(), Error> {
+    match fs::remove_file(pin) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(Error::pin("remove the pin", pin, cause))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,121 @@
+//! The few bpf(2) commands about links that the loader hides: it falls back to attachments that
+//! end with the process, and does not tell what a link is attached to.
+
+#![expect(unsafe_code, reason = "bpf(2), and the file descriptors it returns")]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+// linux/bpf.h, enum bpf_cmd and enum bpf_attach_type.
+const OBJ_PIN: libc::c_int = 6;
+const OBJ_GET: libc::c_int = 7;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const LINK_CREATE: libc::c_int = 28;
+const LINK_UPDATE: libc::c_int = 29;
+const ATTACH_TYPE_XDP: u32 = 37;
+
+/// linux/if_link.h
+pub(crate) const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+/// linux/if_link.h
+pub(crate) const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+
+/// The head of `struct bpf_link_info`, as XDP links fill it.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(crate) struct LinkInfo {
+    kind: u32,
+    id: u32,
+    /// Program the link runs.
+    pub(crate) program_id: u32,
+    reserved: u32,
+    /// Interface the link is attached to; 0 once it was detached or the interface is gone.
+    pub(crate) ifindex: u32,
+    /// Room for what newer kernels say.
+    rest: [u32; 11],
+}
+
+#[repr(C)]
+struct PathAttr {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct InfoAttr {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// Four words: what all other commands here take.
+type Words = [u32; 4];
+
+fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<RawFd> {
+    // SAFETY: `attr` is the start of `union bpf_attr` for this command, by the callers below; the
+    // kernel reads and writes no more than the size given, and takes the rest as zero. What the
+    // attributes point to lives until the call returns.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    match RawFd::try_from(result) {
+        Ok(result) if result >= 0 => Ok(result),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just returned it to us, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from)
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().unsigned_abs() // Never negative.
+}
+
+/// Attaches a program by a link.
+pub(crate) fn link_create(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    xdp_flags: u32,
+) -> io::Result<OwnedFd> {
+    let mut attr: Words = [raw(program), ifindex, ATTACH_TYPE_XDP, xdp_flags];
+    bpf(LINK_CREATE, &mut attr).map(owned)
+}
+
+/// Puts another program behind a link; packets see the one or the other, never none.
+pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr: Words = [raw(link), raw(program), 0, 0];
+    bpf(LINK_UPDATE, &mut attr).map(|_| ())
+}
+
+/// What the kernel knows about a link.
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let mut info = LinkInfo::default();
+    let len = 64; // Its size; the kernel writes no more.
+    let mut attr = InfoAttr { fd: raw(link), len, info: std::ptr::from_mut(&mut info) as u64 };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info)
+}
+
+const _: () = assert!(size_of::<LinkInfo>() == 64);
+
+/// Pins an object at a path under a BPF file system.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attr = PathAttr { path: path.as_ptr() as u64, fd: raw(object), flags: 0 };
+    bpf(OBJ_PIN, &mut attr).map(|_| ())
+}
+
+/// Opens the object that is pinned at a path.
+pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let mut attr = PathAttr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    bpf(OBJ_GET, &mut attr).map(owned)
+}

@@ -1,0 +1,211 @@
+//! What each verb does and how its answer is laid out.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::view::{Backend, Backends, Peers, Status, Vip, Vips};
+
+use super::client::{Answer, get};
+use super::table::{Table, bytes, count, span};
+use super::{Failure, Output};
+
+/// Standard output, in one write; a reader that has gone away is no failure.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let newline = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+pub(super) fn check(file: &Path) -> Result<(), Failure> {
+    let config = crate::config_file::read(file).map_err(Failure::new)?;
+    let desired = &config.desired;
+    print(&format!(
+        "{}: well: {} peers, {} services, {} backends",
+        file.display(),
+        desired.peers.len(),
+        desired.services.len(),
+        desired.services.values().map(|service| service.backends.len()).sum::<usize>(),
+    ))
+}
+
+pub(super) fn detach(file: &Path) -> Result<(), Failure> {
+    let config = crate::config_file::read(file).map_err(Failure::new)?;
+    let pin_dir = &config.desired.router.pin_dir;
+    let removed = crate::bpf_io::detach(pin_dir).map_err(Failure::new)?;
+    print(&match removed {
+        true => format!("removed the packet path pinned under {}", pin_dir.display()),
+        false => format!("nothing is pinned under {}", pin_dir.display()),
+    })
+}
+
+pub(super) async fn status(socket: &Path, output: Output) -> Result<(), Failure> {
+    let answer: Answer<Status> = get(socket, "/api/v1/status").await?;
+    show(output, &answer, status_text)
+}
+
+pub(super) async fn peers(socket: &Path, output: Output) -> Result<(), Failure> {
+    let answer: Answer<Peers> = get(socket, "/api/v1/peers").await?;
+    show(output, &answer, peers_text)
+}
+
+pub(super) async fn vips(socket: &Path, output: Output) -> Result<(), Failure> {
+    let answer: Answer<Vips> = get(socket, "/api/v1/vips").await?;
+    show(output, &answer, vips_text)
+}
+
+pub(super) async fn backends(socket: &Path, output: Output) -> Result<(), Failure> {
+    let answer: Answer<Backends> = get(socket, "/api/v1/backends").await?;
+    show(output, &answer, backends_text)
+}
+
+fn show<T: serde::Serialize>(
+    output: Output,
+    answer: &Answer<T>,
+    text: fn(&T) -> String,
+) -> Result<(), Failure> {
+    match output {
+        Output::Table => print(&text(&answer.value)),
+        Output::Json => print(&pretty(&answer.text)),
+    }
+}
+
+/// The API's own bytes, indented, fields that this tool does not know included.
+fn pretty(text: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(text)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or_else(|_not_json| text.to_owned())
+}
+
+fn status_text(status: &Status) -> String {
+    let mut lines = vec![
+        format!("tidegate {}, up {}", status.version, span(status.uptime_secs)),
+        format!("  router     AS {}, id {}", status.asn, status.router_id),
+        format!("  config     {}, generation {}", status.config_file, status.generation),
+        format!("  peers      {} of {} established", status.peers.up, status.peers.configured),
+        format!("  vips       {} of {} announced", status.vips.up, status.vips.configured),
+        format!("  backends   {} of {} active", status.backends.up, status.backends.configured),
+    ];
+    for interface in &status.interfaces {
+        let note = interface.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+        lines.push(format!("  interface  {} {}{note}", interface.name, interface.mode));
+    }
+    if let Some(refused) = &status.config_refused {
+        lines.push(format!("  reload     REFUSED, the old configuration is in force: {refused}"));
+    }
+    match (&status.problem, status.converged) {
+        (Some(problem), _) => lines.push(format!("  problem    {problem}")),
+        (None, false) => lines.push("  state      converging".into()),
+        (None, true) => lines.push("  state      converged".into()),
+    }
+    let mut table = Table::new(&["PACKETS", "VERDICT", "MEANING"], &[0]);
+    for row in status.counters.iter().filter(|row| row.packets > 0) {
+        table.row(vec![count(row.packets), row.name.clone(), row.help.trim().to_owned()]);
+    }
+    format!("{}\n\n{}", lines.join("\n"), table.render())
+}
+
+fn peers_text(answer: &Peers) -> String {
+    let header =
+        ["NEIGHBOR", "ADDRESS", "AS", "MSGRCVD", "MSGSENT", "UP/DOWN", "STATE/PFXRCD", "PFXSENT"];
+    let mut table = Table::new(&header, &[2, 3, 4, 6, 7]);
+    for peer in &answer.peers {
+        let established = peer.state == "Established";
+        table.row(vec![
+            peer.name.clone(),
+            peer.remote.ip().to_string(),
+            peer.asn.to_string(),
+            peer.messages_received.to_string(),
+            peer.messages_sent.to_string(),
+            span(peer.since_secs),
+            if established { peer.prefixes_received.to_string() } else { peer.state.clone() },
+            if established { peer.prefixes_advertised.to_string() } else { "-".into() },
+        ]);
+    }
+    let mut text = table.render();
+    for peer in answer.peers.iter().filter(|peer| peer.state != "Established") {
+        if let Some(cause) = &peer.last_down {
+            text.push_str(&format!("{}: last down: {cause}\n", peer.name));
+        }
+    }
+    text
+}
+
+fn vips_text(answer: &Vips) -> String {
+    let header = ["VIP", "SERVICE", "STATE", "WEIGHT", "SHARE", "PACKETS", "BYTES", "SINCE"];
+    let mut table = Table::new(&header, &[3, 4, 5, 6, 7]);
+    for vip in &answer.vips {
+        table.row(vec![
+            vip_name(vip),
+            vip.service.clone(),
+            vip_state(vip),
+            String::new(),
+            String::new(),
+            count(vip.packets),
+            bytes(vip.bytes),
+            span(vip.since_secs),
+        ]);
+        for backend in &vip.backends {
+            table.row(vec![
+                format!("  -> {}", backend.address),
+                String::new(),
+                backend.state.clone(),
+                backend.weight.to_string(),
+                share(backend),
+                count(backend.packets),
+                bytes(backend.bytes),
+                span(backend.since_secs),
+            ]);
+        }
+    }
+    let mut text = table.render();
+    for vip in &answer.vips {
+        if let Some(reason) = &vip.reason_text {
+            text.push_str(&format!("{}: not announced: {reason}\n", vip.service));
+        }
+    }
+    text
+}
+
+fn backends_text(answer: &Backends) -> String {
+    let header =
+        ["SERVICE", "BACKEND", "STATE", "WEIGHT", "SHARE", "PACKETS", "SINCE", "REASON"];
+    let mut table = Table::new(&header, &[3, 4, 5, 6]);
+    for row in &answer.backends {
+        let backend = &row.backend;
+        table.row(vec![
+            row.service.clone(),
+            backend.address.to_string(),
+            backend.state.clone(),
+            backend.weight.to_string(),
+            share(backend),
+            count(backend.packets),
+            span(backend.since_secs),
+            backend.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+/// `192.0.2.10:80/tcp`, as services are named everywhere.
+fn vip_name(vip: &Vip) -> String {
+    let socket = std::net::SocketAddr::new(vip.address, vip.port);
+    format!("{socket}/{}", vip.protocol)
+}
+
+fn vip_state(vip: &Vip) -> String {
+    match (vip.announced, &vip.reason) {
+        (true, _) => "announced".into(),
+        (false, Some(reason)) => reason.clone(),
+        (false, None) => "withheld".into(),
+    }
+}
+
+fn share(backend: &Backend) -> String {
+    format!("{}.{:02}%", backend.share / 100, backend.share % 100)
+}
+
+#[cfg(test)]
+mod tests;

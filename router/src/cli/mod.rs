@@ -1,0 +1,145 @@
+//! The command line: one binary, daemon and client by verb.
+
+mod client;
+mod commands;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Everything went well.
+pub const EXIT_OK: u8 = 0;
+/// The command failed: bad configuration, refused by the kernel, not found.
+pub const EXIT_FAILED: u8 = 1;
+/// The daemon cannot be reached. (2 is a mistake on the command line.)
+pub const EXIT_UNREACHABLE: u8 = 3;
+
+const DEFAULT_CONFIG: &str = "/etc/tidegate/tidegate.toml";
+const DEFAULT_SOCKET: &str = "/run/tidegate/api.sock";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 well, 1 failed, 2 wrong usage, 3 the daemon cannot be reached.";
+
+/// Announces service addresses over BGP only while they work, and forwards their traffic to
+/// backends with XDP.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, after_help = EXIT_CODES, max_term_width = 80)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground (SIGHUP reloads, SIGTERM withdraws and stops)
+    Run(ConfigFile),
+    /// Read a configuration and report every mistake in it
+    Check(CheckFile),
+    /// The daemon on one screen
+    Status(Read),
+    /// BGP sessions
+    Peers(Read),
+    /// VIPs, their services and backends
+    Vips(Read),
+    /// Backends, one line each
+    Backends(Read),
+    /// The backend's side of ipip: take packets out of their outer header
+    Decap(Decap),
+    /// Remove the packet path that a stopped daemon left in place
+    Detach(ConfigFile),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CheckFile {
+    /// Configuration file
+    #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Read {
+    /// Admin socket of the daemon
+    #[arg(short, long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    #[arg(env = "TIDEGATE_SOCKET")]
+    socket: PathBuf,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Aligned columns
+    Table,
+    /// What the API answered
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct Decap {
+    /// Interface on which encapsulated packets arrive
+    #[arg(short, long, value_name = "IF")]
+    interface: String,
+}
+
+/// A command that failed: what to print and with which code to end.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn new(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), code: EXIT_FAILED }
+    }
+
+    fn unreachable(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), code: EXIT_UNREACHABLE }
+    }
+}
+
+impl Cli {
+    /// Does what was asked and says with which code the process ends.
+    pub async fn execute(self) -> ExitCode {
+        let done = match self.command {
+            Command::Run(args) => crate::daemon::run(&args.config).await.map_err(Failure::new),
+            Command::Check(args) => commands::check(&args.file),
+            Command::Status(args) => commands::status(&args.socket, args.output).await,
+            Command::Peers(args) => commands::peers(&args.socket, args.output).await,
+            Command::Vips(args) => commands::vips(&args.socket, args.output).await,
+            Command::Backends(args) => commands::backends(&args.socket, args.output).await,
+            Command::Decap(args) => {
+                crate::decap::run(&args.interface).await.map_err(Failure::new)
+            }
+            Command::Detach(args) => commands::detach(&args.config),
+            Command::Schema => commands::print(&tidegate_config::json_schema()),
+        };
+        match done {
+            Ok(()) => ExitCode::from(EXIT_OK),
+            Err(failure) => {
+                complain(&failure.message);
+                ExitCode::from(failure.code)
+            }
+        }
+    }
+}
+
+/// One line on standard error; a broken pipe there has nobody left to tell.
+fn complain(message: &str) {
+    use std::io::Write as _;
+    let line = format!("tidegate: {message}\n");
+    drop(std::io::stderr().write_all(line.as_bytes()));
+}

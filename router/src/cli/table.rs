@@ -1,0 +1,115 @@
+//! Aligned columns and times as operators read them.
+
+/// Rows of cells under a header, columns as wide as their widest cell.
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+    /// Columns that are aligned to the right: numbers.
+    right: &'static [usize],
+}
+
+impl Table {
+    pub(super) fn new(header: &[&str], right: &'static [usize]) -> Self {
+        Self { rows: vec![header.iter().map(|&cell| cell.to_owned()).collect()], right }
+    }
+
+    pub(super) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    pub(super) fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                if self.right.contains(&column) {
+                    line.push_str(&format!("{cell:>width$}  "));
+                } else {
+                    line.push_str(&format!("{cell:<width$}  "));
+                }
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A span as two units at most: `42s`, `5m07s`, `3h12m`, `9d04h`.
+pub(super) fn span(secs: u64) -> String {
+    let (minutes, hours, days) = (secs / 60, secs / 3_600, secs / 86_400);
+    match secs {
+        0..60 => format!("{secs}s"),
+        60..3_600 => format!("{minutes}m{:02}s", secs % 60),
+        3_600..86_400 => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+/// A count with thousands set apart, so that seven digits can be read.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in binary units, three digits at least kept.
+pub(super) fn bytes(number: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if number < 10_000 {
+        return format!("{number} B");
+    }
+    let mut scaled = number / 1024;
+    for unit in UNITS {
+        if scaled < 10_000 || unit == "PiB" {
+            return format!("{scaled} {unit}");
+        }
+        scaled /= 1024;
+    }
+    format!("{number} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_numbers_stand_right() {
+        let mut table = Table::new(&["NAME", "PACKETS", "STATE"], &[1]);
+        table.row(vec!["web".into(), "7".into(), "active".into()]);
+        table.row(vec!["dns-anycast".into(), "1,234,567".into(), "down".into()]);
+        let expected = "\
+NAME           PACKETS  STATE
+web                  7  active
+dns-anycast  1,234,567  down
+";
+        assert_eq!(table.render(), expected);
+    }
+
+    #[test]
+    fn spans_counts_and_bytes_read_easily() {
+        let spans = [(0, "0s"), (59, "59s"), (67, "1m07s"), (3_600, "1h00m"), (100_000, "1d03h")];
+        for (secs, text) in spans {
+            assert_eq!(span(secs), text);
+        }
+        let counts = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
+        for (number, text) in counts {
+            assert_eq!(count(number), text);
+        }
+        let sizes = [(9_999, "9999 B"), (10_240, "10 KiB"), (20_971_520, "20 MiB")];
+        for (number, text) in sizes {
+            assert_eq!(bytes(number), text);
+        }
+    }
+}

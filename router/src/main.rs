@@ -1,0 +1,10 @@
+//! The `tidegate` command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tidegate::cli::Cli::parse().execute().await
+}

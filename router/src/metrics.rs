@@ -1,0 +1,130 @@
+//! Prometheus metrics, made anew from a [`View`] at every scrape: a series lives as long as the
+//! object it describes, and nothing is counted twice.
+//!
+//! One prefix, base units, `_total` on counters only. Labels are names from the configuration,
+//! never a client's address.
+
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::view::{Backend, Peer, Status, View, Vip};
+
+/// The states of RFC 4271 §8.2.2, of which a peer is in exactly one.
+const PEER_STATES: [&str; 6] =
+    ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"];
+
+/// The whole exposition.
+pub fn render(view: &View) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        describe();
+        status(&view.status);
+        view.peers.iter().for_each(peer);
+        view.vips.iter().for_each(vip);
+    });
+    recorder.handle().render()
+}
+
+/// The help texts, in one table: metric, kind, meaning.
+fn describe() {
+    use metrics::{describe_counter, describe_gauge};
+    let gauges = [
+        ("tidegate_build_info", "Always 1; the version is a label."),
+        ("tidegate_config_generation", "Number of the configuration in force."),
+        ("tidegate_config_last_apply_success", "1 unless the last reload was refused."),
+        ("tidegate_converged", "1 while the maps hold what is wanted."),
+        ("tidegate_uptime_seconds", "Time since the daemon started."),
+        ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
+        ("tidegate_bgp_peer_up", "1 while the session is Established."),
+        ("tidegate_bgp_peer_state", "1 for the state the session is in."),
+        ("tidegate_bgp_prefixes", "Prefixes of a peer: view is received or advertised."),
+        ("tidegate_vip_announced", "1 while the VIP of the service is announced."),
+        ("tidegate_vip_healthy_backends", "Backends of the service that take new flows."),
+        ("tidegate_backend_up", "1 while the backend takes new flows."),
+        ("tidegate_backend_weight", "Configured weight."),
+        ("tidegate_backend_ring_share_ratio", "Share of the service's ring, 0 to 1."),
+    ];
+    let counters = [
+        ("tidegate_bgp_peer_flaps_total", "Times the session left Established."),
+        ("tidegate_bgp_messages_total", "BGP messages by direction."),
+        ("tidegate_vip_packets_total", "Packets forwarded for the service."),
+        ("tidegate_vip_bytes_total", "Bytes forwarded for the service."),
+        ("tidegate_backend_packets_total", "Packets forwarded to the backend."),
+        ("tidegate_backend_bytes_total", "Bytes forwarded to the backend."),
+        ("tidegate_datapath_packets_total", "Packets by verdict of the packet path."),
+    ];
+    for (name, help) in gauges {
+        describe_gauge!(name, help);
+    }
+    for (name, help) in counters {
+        describe_counter!(name, help);
+    }
+}
+
+fn status(status: &Status) {
+    gauge!("tidegate_build_info", "version" => status.version.clone()).set(1.0);
+    gauge!("tidegate_config_generation").set(exact(status.generation));
+    gauge!("tidegate_config_last_apply_success").set(flag(status.config_refused.is_none()));
+    gauge!("tidegate_converged").set(flag(status.converged));
+    gauge!("tidegate_uptime_seconds").set(exact(status.uptime_secs));
+    for interface in &status.interfaces {
+        let labels = [("interface", interface.name.clone()), ("mode", interface.mode.clone())];
+        gauge!("tidegate_interface_attached", &labels).set(flag(interface.mode != "detached"));
+    }
+    for row in &status.counters {
+        counter!("tidegate_datapath_packets_total", "verdict" => row.name.clone())
+            .absolute(row.packets);
+    }
+}
+
+fn peer(peer: &Peer) {
+    let label = [("peer", peer.name.clone())];
+    gauge!("tidegate_bgp_peer_up", &label).set(flag(peer.state == "Established"));
+    for state in PEER_STATES {
+        let labels = [("peer", peer.name.clone()), ("state", state.to_owned())];
+        gauge!("tidegate_bgp_peer_state", &labels).set(flag(peer.state == state));
+    }
+    for (view, prefixes) in
+        [("received", peer.prefixes_received), ("advertised", peer.prefixes_advertised)]
+    {
+        let labels = [("peer", peer.name.clone()), ("view", view.to_owned())];
+        gauge!("tidegate_bgp_prefixes", &labels).set(exact(prefixes));
+    }
+    for (direction, messages) in
+        [("received", peer.messages_received), ("sent", peer.messages_sent)]
+    {
+        let labels = [("peer", peer.name.clone()), ("direction", direction.to_owned())];
+        counter!("tidegate_bgp_messages_total", &labels).absolute(messages);
+    }
+    counter!("tidegate_bgp_peer_flaps_total", &label).absolute(peer.flaps);
+}
+
+fn vip(vip: &Vip) {
+    let label = [("service", vip.service.clone())];
+    gauge!("tidegate_vip_announced", &label).set(flag(vip.announced));
+    let healthy = vip.backends.iter().filter(|backend| backend.state == "active").count();
+    gauge!("tidegate_vip_healthy_backends", &label).set(exact(healthy as u64));
+    counter!("tidegate_vip_packets_total", &label).absolute(vip.packets);
+    counter!("tidegate_vip_bytes_total", &label).absolute(vip.bytes);
+    for row in &vip.backends {
+        backend(&vip.service, row);
+    }
+}
+
+fn backend(service: &str, backend: &Backend) {
+    let labels = [("service", service.to_owned()), ("backend", backend.address.to_string())];
+    gauge!("tidegate_backend_up", &labels).set(flag(backend.state == "active"));
+    gauge!("tidegate_backend_weight", &labels).set(f64::from(backend.weight));
+    gauge!("tidegate_backend_ring_share_ratio", &labels).set(f64::from(backend.share) / 10_000.0);
+    counter!("tidegate_backend_packets_total", &labels).absolute(backend.packets);
+    counter!("tidegate_backend_bytes_total", &labels).absolute(backend.bytes);
+}
+
+fn flag(set: bool) -> f64 {
+    f64::from(u8::from(set))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats; these stay far below 2^53")]
+fn exact(value: u64) -> f64 {
+    value as f64
+}

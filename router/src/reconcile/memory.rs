@@ -1,0 +1,182 @@
+//! What is remembered between two looks: health, and since when things are as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use tidegate_config::desired::{Desired, ServiceAddr};
+use tidegate_plan::Plan;
+use tidegate_plan::health::{Health, Verdict};
+use tidegate_plan::observed::Observed;
+use tidegate_plan::view::BackendState;
+use tracing::{info, warn};
+
+use crate::health_io::CheckResult;
+
+/// A backend of a service.
+pub(super) type BackendKey = (ServiceAddr, IpAddr);
+
+/// What the checks said of every backend that is checked.
+#[derive(Default)]
+pub(super) struct Healths(BTreeMap<BackendKey, Known>);
+
+struct Known {
+    health: Health,
+    last_failure: Option<String>,
+}
+
+impl Healths {
+    /// Backends that are new start unknown; what is known of the others stays.
+    pub(super) fn put(&mut self, desired: &Desired) {
+        let mut kept = BTreeMap::new();
+        for service in desired.services.values() {
+            let Some(check) = &service.health else { continue };
+            for backend in service.backends.keys() {
+                let key = (service.vip, *backend);
+                let mut known = self.0.remove(&key).unwrap_or_else(|| Known {
+                    health: Health::new(check.rise, check.fall),
+                    last_failure: None,
+                });
+                known.health.set_thresholds(check.rise, check.fall);
+                kept.insert(key, known);
+            }
+        }
+        self.0 = kept;
+    }
+
+    /// Takes a result in; true if it changed what is known of a backend.
+    pub(super) fn on_result(&mut self, result: &CheckResult) -> bool {
+        let Some(known) = self.0.get_mut(&(result.service, result.backend)) else {
+            return false; // On its way when its backend left the configuration.
+        };
+        known.last_failure = result.outcome.as_ref().err().map(ToString::to_string);
+        known.health.on_result(result.outcome.is_ok()).is_some()
+    }
+
+    /// Backends that are up, and those of which nothing is known yet.
+    pub(super) fn verdicts(&self) -> (BTreeSet<BackendKey>, BTreeSet<BackendKey>) {
+        let with = |verdict| {
+            let these = self.0.iter().filter(move |(_, known)| known.health.verdict() == verdict);
+            these.map(|(key, _)| *key).collect()
+        };
+        (with(Verdict::Up), with(Verdict::Unknown))
+    }
+
+    fn last_failure(&self, key: &BackendKey) -> Option<&str> {
+        self.0.get(key)?.last_failure.as_deref()
+    }
+}
+
+/// Since when each VIP and each backend is in the state it is in, and why. Changes go to the
+/// journal from here, once each.
+#[derive(Default)]
+pub(super) struct Seen {
+    vips: BTreeMap<ServiceAddr, Since<VipSeen>>,
+    backends: BTreeMap<BackendKey, Since<BackendSeen>>,
+}
+
+/// A state and when it began.
+#[derive(Clone, Debug)]
+pub(super) struct Since<T> {
+    pub(super) state: T,
+    pub(super) since: SystemTime,
+}
+
+/// Whether a service's VIP is announced; if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VipSeen {
+    pub(super) announced: bool,
+    pub(super) withheld: Option<tidegate_plan::step::Reason>,
+}
+
+/// What a backend does; if it is not active, why.
+#[derive(Clone, Debug)]
+pub(super) struct BackendSeen {
+    pub(super) state: BackendState,
+    pub(super) reason: Option<String>,
+}
+
+impl Seen {
+    /// Compares a look with the one before.
+    pub(super) fn note(
+        &mut self,
+        plan: &Plan,
+        observed: &Observed,
+        healths: &Healths,
+        no_ways: &BTreeMap<IpAddr, String>,
+    ) {
+        let now = SystemTime::now();
+        self.vips.retain(|vip, _| plan.vips.contains_key(vip));
+        self.backends.retain(|(vip, addr), _| {
+            plan.vips.get(vip).is_some_and(|state| state.backends.contains_key(addr))
+        });
+        for (vip, state) in &plan.vips {
+            let announced = observed.advertised.contains_key(&vip.prefix());
+            let seen = VipSeen { announced, withheld: state.withheld };
+            self.note_vip(*vip, &state.name, seen, now);
+            for (addr, backend) in &state.backends {
+                let key = (*vip, *addr);
+                let reason = match backend.state {
+                    BackendState::Down => healths.last_failure(&key).map(str::to_owned),
+                    BackendState::NoWay => no_ways.get(addr).cloned(),
+                    BackendState::NoRoom => Some("the map of backends is full".into()),
+                    BackendState::Unproven => Some("no check has been answered yet".into()),
+                    BackendState::Draining => Some("weight 0".into()),
+                    BackendState::Active => None,
+                };
+                let seen = BackendSeen { state: backend.state, reason };
+                self.note_backend(key, &state.name, seen, now);
+            }
+        }
+    }
+
+    fn note_vip(&mut self, vip: ServiceAddr, service: &str, seen: VipSeen, now: SystemTime) {
+        let before = self.vips.get(&vip).map(|before| &before.state);
+        if before == Some(&seen) {
+            return;
+        }
+        let was_announced = before.is_some_and(|before| before.announced);
+        match (seen.announced, seen.withheld) {
+            (true, None) if !was_announced => info!(service, vip = %vip.addr, "VIP announced"),
+            (false, Some(reason)) if was_announced => {
+                warn!(service, vip = %vip.addr, code = reason.name(), "VIP withdrawn: {reason}");
+            }
+            (false, Some(reason)) => {
+                info!(service, vip = %vip.addr, code = reason.name(), "VIP not announced: {reason}");
+            }
+            (true, _) | (false, None) => {} // On its way there.
+        }
+        self.vips.insert(vip, Since { state: seen, since: now });
+    }
+
+    fn note_backend(
+        &mut self,
+        key: BackendKey,
+        service: &str,
+        seen: BackendSeen,
+        now: SystemTime,
+    ) {
+        let state = seen.state.name();
+        match self.backends.get_mut(&key) {
+            Some(before) if before.state.state == seen.state => {
+                before.state = seen; // The reason may have changed; the state has not.
+                return;
+            }
+            _ => {}
+        }
+        let reason = seen.reason.as_deref().unwrap_or("answers");
+        match seen.state {
+            BackendState::Active => info!(service, backend = %key.1, "backend {state}"),
+            _ => warn!(service, backend = %key.1, "backend {state}: {reason}"),
+        }
+        self.backends.insert(key, Since { state: seen, since: now });
+    }
+
+    pub(super) fn vip(&self, vip: &ServiceAddr) -> Option<&Since<VipSeen>> {
+        self.vips.get(vip)
+    }
+
+    pub(super) fn backend(&self, key: &BackendKey) -> Option<&Since<BackendSeen>> {
+        self.backends.get(key)
+    }
+}

@@ -1,0 +1,286 @@
+//! The reconcile loop: the one task that owns the configuration in force, the maps and what is
+//! remembered of health.
+//!
+//! Level, not edge: whatever happens, the answer is to look at the world, plan, do the steps and
+//! look again until there is nothing left to do. What is decided is decided in `tidegate-plan`.
+
+mod memory;
+mod reload;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tidegate_bgp::speaker::{self, Report};
+use tidegate_plan::observed::{Observed, Way};
+use tidegate_plan::step::Step;
+use tidegate_plan::{Memory, Plan, plan};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, error, info, warn};
+
+use crate::bgp_io::{BgpHandle, Snapshot};
+use crate::bpf_io::Datapath;
+use crate::clock::Clock;
+use crate::config_file::ConfigFile;
+use crate::health_io::{CheckResult, Checks};
+use crate::journal;
+use crate::link_io::{Changes, Links};
+use crate::view::View;
+
+use memory::{Healths, Seen};
+
+/// Without any event the world is looked at this often: what an event failed to say is found then.
+const SLOW_LOOK: Duration = Duration::from_secs(5);
+/// Wait after a round that failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// Rounds in a row without a pause. A change takes about four; more means that somebody else
+/// writes the maps, and must not keep this task from its other work.
+const ROUNDS_MAX: usize = 16;
+/// How long a stop waits for the withdrawals to be handed to the sessions.
+const WITHDRAW_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Read the configuration file again.
+    Reload,
+    /// Withdraw and stop.
+    Stop,
+}
+
+/// What the loop is wired to.
+pub(crate) struct Parts {
+    pub(crate) datapath: Datapath,
+    pub(crate) links: Links,
+    pub(crate) link_changes: Changes,
+    pub(crate) checks: Checks,
+    pub(crate) results: mpsc::Receiver<CheckResult>,
+    pub(crate) bgp: BgpHandle,
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) questions: mpsc::Receiver<oneshot::Sender<View>>,
+}
+
+pub(crate) struct Reconciler {
+    config: ConfigFile,
+    /// Number of the configuration in force.
+    generation: u64,
+    /// Why the last reload was refused.
+    refused: Option<String>,
+    clock: Clock,
+    parts: Parts,
+    snapshot: watch::Receiver<Snapshot>,
+    healths: Healths,
+    times: Memory,
+    seen: Seen,
+    /// Why there is no way to these backends.
+    no_ways: BTreeMap<IpAddr, String>,
+    /// What the last look found.
+    last: Plan,
+    /// What made the last round fail.
+    problem: Option<String>,
+}
+
+/// What a round came to.
+enum Round {
+    /// Nothing is left to do.
+    Converged,
+    /// Maps were written: look again at once.
+    Again,
+    /// Only the speaker was told something; its snapshot will say when it is done.
+    Told,
+}
+
+impl Reconciler {
+    pub(crate) fn new(config: ConfigFile, clock: Clock, parts: Parts) -> Self {
+        let snapshot = parts.bgp.snapshot();
+        Self {
+            config,
+            generation: 1,
+            refused: None,
+            clock,
+            parts,
+            snapshot,
+            healths: Healths::default(),
+            times: Memory::default(),
+            seen: Seen::default(),
+            no_ways: BTreeMap::new(),
+            last: Plan::default(),
+            problem: None,
+        }
+    }
+
+    /// Runs until it is told to stop, or nobody is left who could tell it.
+    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        self.put_configuration().await;
+        self.converge().await;
+        journal::notify(&[NotifyState::Ready]);
+        while let Some(order) = self.next_turn(&mut orders).await {
+            match order {
+                Turn::Look => {}
+                Turn::Reload => self.reload().await,
+                Turn::Stop => break,
+            }
+            self.converge().await;
+            journal::notify(&[NotifyState::Watchdog]);
+        }
+        journal::notify(&[NotifyState::Stopping]);
+        self.stop().await;
+    }
+
+    /// Waits for something that makes another look worth while; answers questions meanwhile.
+    async fn next_turn(&mut self, orders: &mut mpsc::Receiver<Order>) -> Option<Turn> {
+        let now = self.clock.now();
+        let pause = if self.problem.is_some() { RETRY } else { SLOW_LOOK };
+        let wake_at = self.last.wake_at.into_iter().chain([now + pause]).min();
+        let timer = self.clock.sleep_until(wake_at);
+        tokio::pin!(timer);
+        loop {
+            tokio::select! {
+                Some(result) = self.parts.results.recv() => {
+                    if self.healths.on_result(&result) {
+                        return Some(Turn::Look);
+                    }
+                }
+                () = self.parts.link_changes.changed() => return Some(Turn::Look),
+                Ok(()) = self.snapshot.changed() => return Some(Turn::Look),
+                Some(report) = self.parts.reports.recv() => journal::report(&report),
+                Some(reply) = self.parts.questions.recv() => {
+                    // Who asked may have gone away by now.
+                    drop(reply.send(self.view()));
+                }
+                order = orders.recv() => return order.map(|order| match order {
+                    Order::Reload => Turn::Reload,
+                    Order::Stop => Turn::Stop,
+                }),
+                () = &mut timer => return Some(Turn::Look),
+            }
+        }
+    }
+
+    /// Looks and acts until nothing is left to do, or something has to be waited for.
+    async fn converge(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            match self.round().await {
+                Ok(Round::Again) => {}
+                Ok(Round::Told | Round::Converged) => {
+                    self.problem = None;
+                    return;
+                }
+                Err(failure) => {
+                    let failure = format!("{failure:#}");
+                    if self.problem.as_ref() != Some(&failure) {
+                        error!("{failure}; trying again every second");
+                    }
+                    self.problem = Some(failure);
+                    return;
+                }
+            }
+        }
+        warn!("after {ROUNDS_MAX} rounds there is still something to do; does somebody else write the maps?");
+    }
+
+    async fn round(&mut self) -> anyhow::Result<Round> {
+        if !self.parts.datapath.attached() {
+            let router = &self.config.desired.router;
+            self.parts.datapath.attach(&router.interfaces, router.attach)?;
+        }
+        let now = self.clock.now();
+        let observed = self.observe().await?;
+        let plan = plan(&self.config.desired, &observed, now);
+        self.seen.note(&plan, &observed, &self.healths, &self.no_ways);
+        let mut round = if plan.steps.is_empty() { Round::Converged } else { Round::Told };
+        for step in &plan.steps {
+            debug!(?step);
+            if !self.perform(step).await? {
+                round = Round::Again;
+            }
+            self.times.on_step(step, &observed.datapath, now);
+        }
+        self.last = plan;
+        Ok(round)
+    }
+
+    /// Everything the planner may know.
+    async fn observe(&mut self) -> anyhow::Result<Observed> {
+        let (healthy, unproven) = self.healths.verdicts();
+        let mut observed = Observed {
+            datapath: self.parts.datapath.observe()?,
+            healthy,
+            unproven,
+            ways: self.ways().await?,
+            advertised: self.snapshot.borrow_and_update().originated.clone(),
+            ..Observed::default()
+        };
+        self.times.on_look(&mut observed, self.clock.now());
+        Ok(observed)
+    }
+
+    async fn ways(&mut self) -> anyhow::Result<BTreeMap<IpAddr, Way>> {
+        let services = self.config.desired.services.values();
+        let backends: BTreeSet<IpAddr> =
+            services.flat_map(|service| service.backends.keys().copied()).collect();
+        let mut ways = BTreeMap::new();
+        self.no_ways.clear();
+        let found = self.parts.links.ways(&backends).await;
+        for (addr, found) in found.context("routes and neighbours cannot be read")? {
+            match found {
+                Ok(way) => {
+                    ways.insert(addr, way);
+                }
+                Err(reason) => {
+                    self.no_ways.insert(addr, reason.to_string());
+                }
+            }
+        }
+        Ok(ways)
+    }
+
+    /// Does a step; true if it was the speaker's.
+    async fn perform(&mut self, step: &Step) -> anyhow::Result<bool> {
+        let order = match step {
+            Step::Advertise { prefix, attributes } => {
+                speaker::Order::Advertise(*prefix, attributes.clone())
+            }
+            Step::Withdraw { prefix, .. } => speaker::Order::Withdraw(*prefix),
+            Step::PutBackend { .. }
+            | Step::FreeBackend { .. }
+            | Step::PutSlots { .. }
+            | Step::PutServiceV4 { .. }
+            | Step::DeleteServiceV4 { .. }
+            | Step::PutServiceV6 { .. }
+            | Step::DeleteServiceV6 { .. } => {
+                self.parts.datapath.apply(step)?;
+                return Ok(false);
+            }
+        };
+        self.parts.bgp.order(order).await?;
+        Ok(true)
+    }
+
+    /// Withdraws what is announced, waits until the speaker has it, ends the sessions. The packet
+    /// path stays: packets on their way while the routers learn of it still arrive.
+    async fn stop(mut self) {
+        info!("stopping: withdrawing every VIP");
+        let originated = self.snapshot.borrow().originated.clone();
+        for prefix in originated.into_keys() {
+            if self.parts.bgp.order(speaker::Order::Withdraw(prefix)).await.is_err() {
+                return;
+            }
+        }
+        let gone = self.snapshot.wait_for(|snapshot| snapshot.originated.is_empty());
+        if tokio::time::timeout(WITHDRAW_WITHIN, gone).await.is_err() {
+            warn!("the speaker did not withdraw in time; the sessions end anyway");
+        }
+        self.parts.bgp.stop().await;
+    }
+}
+
+/// What the loop does next.
+enum Turn {
+    Look,
+    Reload,
+    Stop,
+}

@@ -1,0 +1,97 @@
+//! The configuration in force: put at start, replaced on SIGHUP, kept when the new one is bad.
+
+use std::collections::BTreeMap;
+
+use tidegate_bgp::speaker;
+use tidegate_config::desired::Desired;
+use tracing::{error, info, warn};
+
+use crate::config_file::{self, ConfigFile};
+use crate::journal;
+
+use super::Reconciler;
+
+impl Reconciler {
+    /// Reads the file again. A file that is not good, or that changes what only a start can
+    /// change, is refused as a whole: the old configuration stays in force.
+    pub(super) async fn reload(&mut self) {
+        let loaded = config_file::read(&self.config.path).map_err(|error| error.to_string());
+        let checked = loaded.and_then(|new| match needs_restart(&self.config.desired, &new.desired) {
+            keys if keys.is_empty() => Ok(new),
+            keys => Err(format!(
+                "{} can only change with a restart of tidegate: change the file back, or restart",
+                keys.join(", ")
+            )),
+        });
+        match checked {
+            Ok(new) => self.replace(new).await,
+            Err(refused) => {
+                error!("reload refused, the old configuration stays in force:\n{refused}");
+                journal::status("reload refused, the old configuration is in force");
+                self.refused = Some(refused);
+            }
+        }
+    }
+
+    async fn replace(&mut self, new: ConfigFile) {
+        let old = std::mem::replace(&mut self.config, new);
+        self.generation += 1;
+        self.refused = None;
+        for name in old.desired.peers.keys() {
+            if !self.config.desired.peers.contains_key(name) {
+                self.order(speaker::Order::RemovePeer(name.as_str().into())).await;
+            }
+        }
+        let router = &self.config.desired.router;
+        if old.desired.router.interfaces != router.interfaces
+            || old.desired.router.attach != router.attach
+        {
+            if let Err(error) = self.parts.datapath.attach(&router.interfaces, router.attach) {
+                error!("{error}"); // The loop sees that it is not attached, and tries again.
+            }
+        }
+        self.put_configuration().await;
+        info!(generation = self.generation, "configuration reloaded");
+        journal::status(&format!("configuration {} in force", self.generation));
+    }
+
+    /// Hands each part its share of the configuration in force.
+    pub(super) async fn put_configuration(&mut self) {
+        let desired = &self.config.desired;
+        self.healths.put(desired);
+        let mut checks = BTreeMap::new();
+        for service in desired.services.values() {
+            let Some(check) = &service.health else { continue };
+            let these = service.backends.keys();
+            checks.extend(these.map(|backend| ((service.vip, *backend), check.clone())));
+        }
+        self.parts.checks.set(checks);
+        if self.parts.bgp.set_keys(self.config.keys.clone()).await.is_err() {
+            warn!("the BGP speaker has stopped");
+        }
+        let peers: Vec<_> = self.config.desired.peers.values().cloned().collect();
+        for peer in peers {
+            self.order(speaker::Order::PutPeer(peer)).await;
+        }
+    }
+
+    async fn order(&self, order: speaker::Order) {
+        if let Err(stopped) = self.parts.bgp.order(order).await {
+            error!("{stopped}");
+        }
+    }
+}
+
+/// Keys whose new value only a start can use.
+fn needs_restart(old: &Desired, new: &Desired) -> Vec<&'static str> {
+    let (old, new) = (&old.router, &new.router);
+    let keys = [
+        ("router.asn", old.asn != new.asn),
+        ("router.router-id", old.router_id != new.router_id),
+        ("router.listen", old.listen != new.listen),
+        ("router.hash-seed", old.hash_seed != new.hash_seed),
+        ("router.pin-dir", old.pin_dir != new.pin_dir),
+        ("[api]", old.api != new.api),
+    ];
+    keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}

@@ -1,0 +1,190 @@
+//! What the loop shows of itself: inner types turned by hand into those of [`crate::view`].
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use tidegate_abi::{Counter, Traffic};
+use tidegate_bgp::speaker::{DownCause, PeerStatus, State};
+use tidegate_config::desired::{ForwardingMode, Protocol, ServiceAddr};
+use tidegate_plan::view::{BackendState, BackendView, VipState};
+
+use crate::view::{
+    API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip,
+};
+
+use super::Reconciler;
+use super::memory::Since;
+
+impl Reconciler {
+    /// Everything at this moment.
+    pub(super) fn view(&self) -> View {
+        let mut vips: Vec<Vip> =
+            self.last.vips.iter().map(|(addr, state)| self.vip(*addr, state)).collect();
+        vips.sort_by(|a, b| a.service.cmp(&b.service));
+        let mut peers: Vec<Peer> =
+            self.snapshot.borrow().peers.iter().map(|peer| self.peer(peer)).collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        View { status: self.status(&peers, &vips), peers, vips }
+    }
+
+    fn status(&self, peers: &[Peer], vips: &[Vip]) -> Status {
+        let router = &self.config.desired.router;
+        let started = SystemTime::now() - self.clock.uptime();
+        let active = |backend: &&Backend| backend.state == BackendState::Active.name();
+        let backends = || vips.iter().flat_map(|vip| &vip.backends);
+        let established = peers.iter().filter(|peer| peer.state == State::Established.name());
+        Status {
+            api_version: API_VERSION.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            generation: self.generation,
+            config_file: self.config.path.display().to_string(),
+            config_refused: self.refused.clone(),
+            converged: self.problem.is_none() && self.last.steps.is_empty(),
+            problem: self.problem.clone(),
+            started_at: rfc3339(started),
+            uptime_secs: self.clock.uptime().as_secs(),
+            asn: router.asn.get(),
+            router_id: router.router_id.to_string(),
+            interfaces: self.interfaces(),
+            peers: Tally { up: established.count(), configured: peers.len() },
+            vips: Tally {
+                up: vips.iter().filter(|vip| vip.announced).count(),
+                configured: vips.len(),
+            },
+            backends: Tally { up: backends().filter(active).count(), configured: backends().count() },
+            counters: self.counters(),
+        }
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        let attached = self.parts.datapath.attached();
+        let links = self.parts.datapath.links().iter();
+        links
+            .map(|link| Interface {
+                name: link.interface.clone(),
+                mode: if attached { link.mode.name().into() } else { "detached".into() },
+                note: link.note.clone(),
+            })
+            .collect()
+    }
+
+    fn counters(&self) -> Vec<CounterRow> {
+        let counted = self.parts.datapath.counters().unwrap_or_default();
+        Counter::ALL
+            .iter()
+            .map(|counter| CounterRow {
+                name: counter.name().into(),
+                packets: counted.get(counter).copied().unwrap_or_default(),
+                help: counter.help().trim().into(),
+            })
+            .collect()
+    }
+
+    fn peer(&self, peer: &PeerStatus) -> Peer {
+        let age = self.clock.now().since(peer.since);
+        Peer {
+            name: peer.name.to_string(),
+            remote: peer.remote,
+            asn: peer.remote_as.get(),
+            state: peer.state.name().into(),
+            since: rfc3339(SystemTime::now() - age),
+            since_secs: age.as_secs(),
+            router_id: peer.router_id.map(|id| id.to_string()),
+            hold_time_secs: peer.hold_time.map(|hold| hold.as_secs()),
+            families: peer.families.iter().map(ToString::to_string).collect(),
+            messages_received: peer.messages_received,
+            messages_sent: peer.messages_sent,
+            prefixes_received: peer.prefixes_received,
+            prefixes_advertised: peer.prefixes_advertised,
+            flaps: peer.flaps,
+            last_down: peer.last_down.as_ref().map(down_cause),
+        }
+    }
+
+    fn vip(&self, addr: ServiceAddr, state: &VipState) -> Vip {
+        let seen = self.seen.vip(&addr);
+        let (since, since_secs) = age(seen);
+        let announced = seen.is_some_and(|seen| seen.state.announced);
+        let withheld = if announced { None } else { state.withheld };
+        let service = self.config.desired.services.get(&state.name);
+        let index = state.programmed.map(|programmed| programmed.index);
+        let datapath = &self.parts.datapath;
+        let traffic = index.and_then(|index| datapath.service_traffic(index).ok());
+        let Traffic { packets, bytes } = traffic.unwrap_or_default();
+        let ring_size = state.programmed.map_or(0, |programmed| programmed.ring_size);
+        let backends = state.backends.iter();
+        Vip {
+            service: state.name.clone(),
+            address: addr.addr,
+            port: addr.port,
+            protocol: protocol_name(addr.protocol).into(),
+            mode: service.map_or("", |service| mode_name(service.mode)).into(),
+            announced,
+            reason: withheld.map(|reason| reason.name().into()),
+            reason_text: withheld.map(|reason| reason.to_string()),
+            since,
+            since_secs,
+            packets,
+            bytes,
+            backends: backends.map(|(to, view)| self.backend(addr, *to, view, ring_size)).collect(),
+        }
+    }
+
+    fn backend(
+        &self,
+        service: ServiceAddr,
+        address: IpAddr,
+        view: &BackendView,
+        ring_size: u32,
+    ) -> Backend {
+        let seen = self.seen.backend(&(service, address));
+        let (since, since_secs) = age(seen);
+        let datapath = &self.parts.datapath;
+        let traffic = view.index.and_then(|index| datapath.backend_traffic(index).ok());
+        let Traffic { packets, bytes } = traffic.unwrap_or_default();
+        let share = (u64::from(view.slots) * 10_000).checked_div(ring_size.into()).unwrap_or(0);
+        Backend {
+            address,
+            weight: view.weight,
+            state: view.state.name().into(),
+            reason: seen.and_then(|seen| seen.state.reason.clone()),
+            since,
+            since_secs,
+            share: u32::try_from(share).unwrap_or(10_000),
+            packets,
+            bytes,
+        }
+    }
+}
+
+fn age<T>(seen: Option<&Since<T>>) -> (String, u64) {
+    let since = seen.map_or_else(SystemTime::now, |seen| seen.since);
+    let age = since.elapsed().unwrap_or(Duration::ZERO); // A clock set back: it is new.
+    (rfc3339(since), age.as_secs())
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+fn down_cause(cause: &DownCause) -> String {
+    match cause {
+        DownCause::Sent(notification) => format!("sent {notification}"),
+        DownCause::Received(notification) => format!("received {notification}"),
+        DownCause::ConnectionLost => "connection lost".into(),
+    }
+}
+
+const fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+const fn mode_name(mode: ForwardingMode) -> &'static str {
+    match mode {
+        ForwardingMode::Ipip => "ipip",
+        ForwardingMode::L2 => "l2",
+    }
+}

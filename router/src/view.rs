@@ -1,0 +1,246 @@
+//! What the daemon shows of itself: the bodies of the API's answers, and what the command line
+//! makes its tables from. No inner type is serialised; the reconcile task fills these by hand.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of these shapes; grows when a field changes its meaning or goes.
+pub const API_VERSION: &str = "v1";
+
+/// Everything at one moment, as the reconcile task answers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// `/api/v1/status`
+    pub status: Status,
+    /// `/api/v1/peers`
+    pub peers: Vec<Peer>,
+    /// `/api/v1/vips`, backends inside
+    pub vips: Vec<Vip>,
+}
+
+/// The daemon on one screen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`API_VERSION`]
+    pub api_version: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Number of the configuration in force; grows with every reload.
+    pub generation: u64,
+    /// The file it came from.
+    pub config_file: String,
+    /// Why the last reload was refused; absent when it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_refused: Option<String>,
+    /// The maps hold what the configuration and the backends' health ask for.
+    pub converged: bool,
+    /// What stands in the way of converging, if anything failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// RFC 3339
+    pub started_at: String,
+    /// Seconds since then.
+    pub uptime_secs: u64,
+    /// Our AS.
+    pub asn: u32,
+    /// Our BGP Identifier.
+    pub router_id: String,
+    /// Where the packet path is attached, and how.
+    pub interfaces: Vec<Interface>,
+    /// BGP sessions.
+    pub peers: Tally,
+    /// Services whose VIP is announced.
+    pub vips: Tally,
+    /// Backends that take traffic.
+    pub backends: Tally,
+    /// Verdicts and events of the packet path since it was loaded.
+    pub counters: Vec<CounterRow>,
+}
+
+/// So many of so many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Established, announced, active.
+    pub up: usize,
+    /// Configured.
+    pub configured: usize,
+}
+
+/// One interface of the packet path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Name.
+    pub name: String,
+    /// `native`, `generic` or `detached`.
+    pub mode: String,
+    /// Why not a better mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// One counter of the packet path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterRow {
+    /// Stable name, as in the metrics.
+    pub name: String,
+    /// Packets.
+    pub packets: u64,
+    /// One line for an operator.
+    pub help: String,
+}
+
+/// A BGP peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Configured name.
+    pub name: String,
+    /// Configured address and port.
+    pub remote: SocketAddr,
+    /// Configured AS.
+    pub asn: u32,
+    /// RFC 4271's name of the state.
+    pub state: String,
+    /// RFC 3339: when it entered that state.
+    pub since: String,
+    /// Seconds since then.
+    pub since_secs: u64,
+    /// BGP Identifier from its OPEN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<String>,
+    /// Agreed Hold Time, in seconds, while Established.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_time_secs: Option<u16>,
+    /// Agreed families, while Established.
+    pub families: Vec<String>,
+    /// Whole messages since start.
+    pub messages_received: u64,
+    /// Whole messages since start.
+    pub messages_sent: u64,
+    /// Prefixes the peer announces now.
+    pub prefixes_received: u64,
+    /// Prefixes it has been promised now.
+    pub prefixes_advertised: u64,
+    /// Times the session left Established.
+    pub flaps: u64,
+    /// Why the last session or attempt ended, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_down: Option<String>,
+}
+
+/// A service with its VIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vip {
+    /// Configured name of the service.
+    pub service: String,
+    /// The VIP.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Forwarding mode: `ipip` or `l2`.
+    pub mode: String,
+    /// The VIP is in the RIB, and so at every established peer.
+    pub announced: bool,
+    /// Why it is not, as a stable code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason_text: Option<String>,
+    /// RFC 3339: since when it is announced or withheld.
+    pub since: String,
+    /// Seconds since then.
+    pub since_secs: u64,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Who serves it.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its address.
+    pub address: IpAddr,
+    /// Configured weight.
+    pub weight: u16,
+    /// `active`, `down`, `unknown`, `unreachable` or `draining`.
+    pub state: String,
+    /// Why it is not active, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// RFC 3339: when it entered that state.
+    pub since: String,
+    /// Seconds since then.
+    pub since_secs: u64,
+    /// Share of the service's ring, in hundredths of a percent.
+    pub share: u32,
+    /// Packets forwarded to it, by all services that reach it in the same way.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Body of `/api/v1/peers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers {
+    /// [`API_VERSION`]
+    pub api_version: String,
+    /// By name.
+    pub peers: Vec<Peer>,
+}
+
+/// Body of `/api/v1/vips`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vips {
+    /// [`API_VERSION`]
+    pub api_version: String,
+    /// By name of the service.
+    pub vips: Vec<Vip>,
+}
+
+/// Body of `/api/v1/backends`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backends {
+    /// [`API_VERSION`]
+    pub api_version: String,
+    /// By name of the service, then by address.
+    pub backends: Vec<ServiceBackend>,
+}
+
+/// A backend, with the service it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceBackend {
+    /// Configured name of the service.
+    pub service: String,
+    /// The backend.
+    #[serde(flatten)]
+    pub backend: Backend,
+}
+
+impl View {
+    /// `/api/v1/peers`
+    pub fn peers(&self) -> Peers {
+        Peers { api_version: API_VERSION.into(), peers: self.peers.clone() }
+    }
+
+    /// `/api/v1/vips`
+    pub fn vips(&self) -> Vips {
+        Vips { api_version: API_VERSION.into(), vips: self.vips.clone() }
+    }
+
+    /// `/api/v1/backends`
+    pub fn backends(&self) -> Backends {
+        let backends = self.vips.iter().flat_map(|vip| {
+            vip.backends.iter().map(|backend| ServiceBackend {
+                service: vip.service.clone(),
+                backend: backend.clone(),
+            })
+        });
+        Backends { api_version: API_VERSION.into(), backends: backends.collect() }
+    }
+}
