@@ -105,7 +105,7 @@ pub struct MainJob {
     /// Web servers by backend, while they run.
     servers: [Option<Process>; 3],
     /// `tidegate decap` on each backend.
-    _decap: Vec<Process>,
+    decap: Vec<Process>,
     /// BIRD on the router.
     pub bird: Bird,
     variant: Variant,
@@ -127,8 +127,7 @@ impl MainJob {
                 decap.push(start_decap(&lab, host)?);
             }
         }
-        let mut job =
-            Self { edge: None, servers: [None, None, None], _decap: decap, bird, variant, lab };
+        let mut job = Self { edge: None, servers: [None, None, None], decap, bird, variant, lab };
         for backend in 0..BACKENDS.len() {
             job.start_server(backend)?;
         }
@@ -260,6 +259,18 @@ impl MainJob {
     pub fn hold(&self, vip: Vip, connections: usize) -> Result<Holding> {
         let to = vip.socket()?;
         Ok(self.lab.inside("client", || Holding::start(to, connections))??)
+    }
+
+    /// Leaves the lab up and everything in it running. `make clean-labs` removes it.
+    ///
+    /// # Errors
+    /// When that can't be noted in the lab's directory.
+    pub fn keep(mut self) -> Result<()> {
+        let parts = self.edge.iter_mut().chain(self.servers.iter_mut().flatten());
+        for process in parts.chain(&mut self.decap).chain([&mut self.bird.process]) {
+            process.leave();
+        }
+        self.lab.keep()
     }
 
     /// What a command of tidegate prints on the edge, such as `peers`.
