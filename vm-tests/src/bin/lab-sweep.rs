@@ -23,7 +23,7 @@ fn main() -> Result<()> {
         io::copy(&mut io::stdin(), &mut io::sink())?;
         if sweep::abandoned(&name)? {
             // There may be no terminal any more.
-            drop(writeln!(io::stderr(), "\nInterrupted; the lab is removed."));
+            drop(writeln!(io::stderr(), "\nLab {name} was left behind; it is removed."));
         }
         return Ok(());
     }

@@ -11,9 +11,11 @@
 //! A request goes client, router, edge, backend; the answer goes backend, router, client. The
 //! addresses are those that RFC 5737 and RFC 3849 set aside for documentation.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -103,7 +105,7 @@ pub struct MainJob {
     /// Web servers by backend, while they run.
     servers: [Option<Process>; 3],
     /// `tidegate decap` on each backend.
-    _decap: Vec<Process>,
+    decap: Vec<Process>,
     /// BIRD on the router.
     pub bird: Bird,
     variant: Variant,
@@ -125,8 +127,7 @@ impl MainJob {
                 decap.push(start_decap(&lab, host)?);
             }
         }
-        let mut job =
-            Self { edge: None, servers: [None, None, None], _decap: decap, bird, variant, lab };
+        let mut job = Self { edge: None, servers: [None, None, None], decap, bird, variant, lab };
         for backend in 0..BACKENDS.len() {
             job.start_server(backend)?;
         }
@@ -260,6 +261,18 @@ impl MainJob {
         Ok(self.lab.inside("client", || Holding::start(to, connections))??)
     }
 
+    /// Leaves the lab up and everything in it running. `make clean-labs` removes it.
+    ///
+    /// # Errors
+    /// When that can't be noted in the lab's directory.
+    pub fn keep(mut self) -> Result<()> {
+        let parts = self.edge.iter_mut().chain(self.servers.iter_mut().flatten());
+        for process in parts.chain(&mut self.decap).chain([&mut self.bird.process]) {
+            process.leave();
+        }
+        self.lab.keep()
+    }
+
     /// What a command of tidegate prints on the edge, such as `peers`.
     ///
     /// # Errors
@@ -283,20 +296,13 @@ impl MainJob {
         self.lab.bpffs().join("edge")
     }
 
-    /// What the maps hold that steers packets, as JSON by map; counters and remembered flows are
-    /// left out.
+    /// What the maps hold that steers packets; counters and remembered flows are left out.
     ///
     /// # Errors
     /// When bpftool can't read a map.
-    pub fn steering_maps(&self) -> Result<Vec<(String, String)>> {
-        let mut maps = Vec::new();
-        for map in ["SERVICES_V4", "SERVICES_V6", "BACKENDS", "RING_SLOTS"] {
-            let pin = self.pin_dir().join(map);
-            let mut dump = Command::new("bpftool");
-            dump.args(["--json", "map", "dump", "pinned"]).arg(&pin);
-            maps.push((map.to_owned(), super::finish(&mut dump)?));
-        }
-        Ok(maps)
+    pub fn steering_maps(&self) -> Result<Vec<Dump>> {
+        let maps = ["SERVICES_V4", "SERVICES_V6", "BACKENDS", "RING_SLOTS"];
+        maps.into_iter().map(|map| Dump::of(map, &self.pin_dir().join(map))).collect()
     }
 
     /// The edge's configuration.
@@ -358,6 +364,44 @@ advertise = {{ communities = ["{EDGE_AS}:80"], med = 50, prepend = 1 }}
 /// One of a host's two addresses.
 fn of_family(v6: bool, [v4_addr, v6_addr]: [&'static str; 2]) -> &'static str {
     if v6 { v6_addr } else { v4_addr }
+}
+
+/// A map as bpftool prints it. Whole dumps are too large to keep: a million slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dump {
+    /// The map.
+    pub map: &'static str,
+    /// How the dump begins.
+    pub beginning: String,
+    /// Number of its lines.
+    lines: u64,
+    /// Hash of all of it.
+    digest: u64,
+}
+
+impl Dump {
+    fn of(map: &'static str, pin: &Path) -> Result<Self> {
+        const BEGINNING_BYTES: usize = 4096;
+        let mut bpftool = Command::new("bpftool")
+            .args(["map", "dump", "pinned"])
+            .arg(pin)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start bpftool")?;
+        let mut dump = Self { map, beginning: String::new(), lines: 0, digest: 0 };
+        let mut hasher = DefaultHasher::new();
+        for line in BufReader::new(bpftool.stdout.take().context("no pipe")?).lines() {
+            let line = line?;
+            if dump.beginning.len() < BEGINNING_BYTES {
+                dump.beginning += &format!("{line}\n");
+            }
+            dump.lines += 1;
+            line.hash(&mut hasher);
+        }
+        ensure!(bpftool.wait()?.success(), "bpftool cannot dump {}", pin.display());
+        dump.digest = hasher.finish();
+        Ok(dump)
+    }
 }
 
 fn backend_host(backend: usize) -> Result<(&'static str, [&'static str; 2])> {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    /// It stays when this is dropped.
+    left: bool,
 }
 
 impl Process {
@@ -24,12 +26,12 @@ impl Process {
         // Appended to, so that a program that is started twice keeps what it said the first time.
         let output = File::options().create(true).append(true).open(&log)?;
         let child = command
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self { name: name.to_owned(), child, log, left: false })
     }
 
     /// Its process id.
@@ -47,9 +49,9 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Its standard input; it ends when that is dropped.
-    pub fn stdin(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
+    /// Lets it run on when this is dropped.
+    pub fn leave(&mut self) {
+        self.left = true;
     }
 
     /// Checks that it still runs.
@@ -117,6 +119,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         // It may have ended by itself, and a lab that is removed ends all that runs in it.
         drop(self.child.kill());
         drop(self.child.wait());

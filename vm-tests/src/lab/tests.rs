@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::bird::{Bird, Session, config};
 use super::http::{Holding, load};
-use super::main_job::{BACKENDS, CLIENT, SOON, topology};
+use super::main_job::{BACKENDS, CLIENT, MainJob, SOON, Variant, topology};
 use super::topology::Topology;
 use super::{Lab, program, sweep};
 
@@ -117,4 +117,12 @@ fn a_condition_that_does_not_come_true_is_reported_with_what_was_seen_and_the_lo
     for part in ["waited 0 s for the moon", "last seen: a cloud", "the last words"] {
         assert!(failed.contains(part), "{failed}");
     }
+}
+
+#[test]
+fn the_edge_is_given_a_configuration_that_passes_every_check() {
+    let job = MainJob::new(Variant { mode: "l2", ..Variant::default() }).unwrap();
+    let desired = tidegate_config::check("tidegate.toml", &job.edge_config()).unwrap().desired;
+    assert_eq!(desired.services.len(), 2);
+    assert!(desired.services.values().all(|service| service.backends.len() == 3));
 }

@@ -1,0 +1,86 @@
+//! The packet path outlives the daemon, and a new daemon finds it as it should be.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
+
+use serde_json::Value;
+use tidegate_vm_tests::lab::http::Holding;
+use tidegate_vm_tests::lab::main_job::{EDGE, MainJob, SOON, VIPS, Variant};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// The session dies with the daemon, and the routes with it. So that the client's packets go on
+/// reaching the edge, the router is told the way by hand: what is asked here is the edge.
+fn route_by_hand(job: &MainJob) {
+    for (vip, via) in VIPS.into_iter().zip(EDGE) {
+        let route = ["ip", "route", "add", vip.prefix, "via", via, "metric", "4000"];
+        job.lab.run("router", &route).unwrap();
+    }
+}
+
+fn wait_until_converged(job: &MainJob) {
+    let converged = job.lab.wait_for("tidegate to have converged", SOON, || {
+        let status: Value = serde_json::from_str(&job.tidegate(&["status", "-o", "json"])?)?;
+        anyhow::ensure!(status["converged"] == true, "{status}");
+        Ok(())
+    });
+    converged.unwrap();
+}
+
+#[test]
+fn packets_flow_on_when_the_daemon_is_killed_and_a_restart_changes_no_map_entry() {
+    let mut job = MainJob::announced(Variant::default()).unwrap();
+    wait_until_converged(&job);
+    route_by_hand(&job);
+    let held = VIPS.map(|vip| job.hold(vip, 20).unwrap());
+    let before = job.steering_maps().unwrap();
+
+    job.edge().unwrap().kill().unwrap();
+    for vip in VIPS {
+        let load = job.load(vip, 1_000, 20).unwrap();
+        assert!(load.failed.is_empty() && load.backends.len() == 3, "{load:?}");
+    }
+    assert_eq!(job.steering_maps().unwrap(), before);
+
+    job.start_edge().unwrap();
+    job.wait_for_routes().unwrap();
+    wait_until_converged(&job);
+    assert_eq!(job.steering_maps().unwrap(), before);
+    for vip in VIPS {
+        let load = job.load(vip, 200, 10).unwrap();
+        assert!(load.failed.is_empty(), "{load:?}");
+    }
+    for held in held.into_iter().flat_map(Holding::finish) {
+        assert_eq!(held.broken, None, "{held:?}");
+    }
+}
+
+#[test]
+fn a_restart_after_sigterm_changes_no_map_entry_either() {
+    let mut job = MainJob::announced(Variant::default()).unwrap();
+    wait_until_converged(&job);
+    let before = job.steering_maps().unwrap();
+    assert!(job.edge().unwrap().stop(SOON).unwrap().success());
+    job.start_edge().unwrap();
+    job.wait_for_routes().unwrap();
+    wait_until_converged(&job);
+    assert_eq!(job.steering_maps().unwrap(), before);
+}
+
+#[test]
+fn bpftool_reads_program_and_maps_by_their_types() {
+    let job = MainJob::announced(Variant::default()).unwrap();
+    wait_until_converged(&job);
+    let fields = ["ring_size", "ring_size", "mtu", "previous"];
+    for (dump, field) in job.steering_maps().unwrap().iter().zip(fields) {
+        // Without BTF, bpftool prints bytes.
+        assert!(dump.beginning.contains(&format!("\"{field}\": ")), "{dump:?}");
+    }
+    let shown = json(&job.lab.run("edge", &["bpftool", "--json", "net", "show"]).unwrap());
+    let id = shown[0]["xdp"][0]["id"].as_u64().unwrap().to_string();
+    let program = job.lab.run("edge", &["bpftool", "--json", "prog", "show", "id", &id]).unwrap();
+    let program = json(&program);
+    assert_eq!((&program["type"], &program["name"]), (&"xdp".into(), &"tidegate".into()));
+    assert!(program["btf_id"].is_u64(), "{program}");
+}
