@@ -1,1 +1,3 @@
-//! x
+//! Labs of network namespaces, golden frames, the demo.
+
+pub mod frame;
