@@ -140,7 +140,7 @@ impl Datapath {
             let old = self.links.iter().position(|link| link.ifindex == ifindex);
             let link = match old.map(|at| self.links.swap_remove(at)) {
                 Some(link) if link.satisfies(mode) && link.runs(self.program_id) => {
-                    Link { interface: interface.clone(), ..link }
+                    link.renamed(interface)
                 }
                 dead => {
                     dead.map_or(Ok(()), Link::detach)?;
