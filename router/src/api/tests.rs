@@ -15,7 +15,7 @@ fn answering(view: View) -> Router {
 }
 
 async fn get(routes: Router, method: &str, path: &str) -> (StatusCode, String, String) {
-    let request = axum::http::Request::builder().method(method).uri(path);
+    let request = http::Request::builder().method(method).uri(path);
     let request = request.body(axum::body::Body::empty()).unwrap();
     let response = routes.oneshot(request).await.unwrap();
     let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap());

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::view::{Backend, Backends, Peers, Status, Vip, Vips};
 
 use super::client::{Answer, get};
-use super::table::{Table, bytes, count, span};
+use super::table::{Table, count, span};
 use super::{Failure, Output};
 
 /// Standard output, in one write; a reader that has gone away is no failure.
@@ -135,28 +135,26 @@ fn peers_text(answer: &Peers) -> String {
 }
 
 fn vips_text(answer: &Vips) -> String {
-    let header = ["VIP", "SERVICE", "STATE", "WEIGHT", "SHARE", "PACKETS", "BYTES", "SINCE"];
-    let mut table = Table::new(&header, &[3, 4, 5, 6, 7]);
+    let header = ["SERVICE", "VIP", "STATE", "WEIGHT", "SHARE", "PACKETS", "SINCE"];
+    let mut table = Table::new(&header, &[3, 4, 5, 6]);
     for vip in &answer.vips {
         table.row(vec![
-            vip_name(vip),
             vip.service.clone(),
+            vip_name(vip),
             vip_state(vip),
             String::new(),
             String::new(),
             count(vip.packets),
-            bytes(vip.bytes),
             span(vip.since_secs),
         ]);
         for backend in &vip.backends {
             table.row(vec![
-                format!("  -> {}", backend.address),
                 String::new(),
+                format!("  -> {}", backend.address),
                 backend.state.clone(),
                 backend.weight.to_string(),
                 share(backend),
                 count(backend.packets),
-                bytes(backend.bytes),
                 span(backend.since_secs),
             ]);
         }

@@ -64,22 +64,6 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
-/// Bytes in binary units, three digits at least kept.
-pub(super) fn bytes(number: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if number < 10_000 {
-        return format!("{number} B");
-    }
-    let mut scaled = number / 1024;
-    for unit in UNITS {
-        if scaled < 10_000 || unit == "PiB" {
-            return format!("{scaled} {unit}");
-        }
-        scaled /= 1024;
-    }
-    format!("{number} B")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +82,7 @@ dns-anycast  1,234,567  down
     }
 
     #[test]
-    fn spans_counts_and_bytes_read_easily() {
+    fn spans_and_counts_read_easily() {
         let spans = [(0, "0s"), (59, "59s"), (67, "1m07s"), (3_600, "1h00m"), (100_000, "1d03h")];
         for (secs, text) in spans {
             assert_eq!(span(secs), text);
@@ -106,10 +90,6 @@ dns-anycast  1,234,567  down
         let counts = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
         for (number, text) in counts {
             assert_eq!(count(number), text);
-        }
-        let sizes = [(9_999, "9999 B"), (10_240, "10 KiB"), (20_971_520, "20 MiB")];
-        for (number, text) in sizes {
-            assert_eq!(bytes(number), text);
         }
     }
 }

@@ -31,7 +31,7 @@ impl Reconciler {
 
     fn status(&self, peers: &[Peer], vips: &[Vip]) -> Status {
         let router = &self.config.desired.router;
-        let uptime = self.clock.since(Timestamp::default());
+        let uptime = self.clock.now() - Timestamp::default();
         let started = SystemTime::now() - uptime;
         let active = |backend: &&Backend| backend.state == BackendState::Active.name();
         let backends = || vips.iter().flat_map(|vip| &vip.backends);
@@ -84,7 +84,7 @@ impl Reconciler {
     }
 
     fn peer(&self, peer: &PeerStatus) -> Peer {
-        let age = self.clock.now().since(peer.since);
+        let age = self.clock.now() - peer.since;
         Peer {
             name: peer.name.to_string(),
             remote: peer.remote,
