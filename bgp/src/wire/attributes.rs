@@ -476,6 +476,3 @@ fn read_shape(code: u8, value: &[u8]) -> Result<(), Fault> {
     };
     if sound { Ok(()) } else { Err(Fault::length("wrong length")) }
 }
-
-#[cfg(test)]
-mod tests;
