@@ -120,6 +120,18 @@ fn two_speakers_establish_a_session_exchange_a_prefix_and_part() {
     });
 }
 
+#[test]
+fn the_last_of_many_orders_shows_though_nothing_happens_after_it() {
+    lab(async |_peer| {
+        let (alone, _) = speaker(1, vec![], Keys::new()).unwrap();
+        for last in 1..=20 {
+            let prefix = Prefix::host(IpAddr::from([192, 0, 2, last]));
+            alone.order(Order::Advertise(prefix, RouteAttributes::default())).await.unwrap();
+        }
+        until(&alone, "all originated", |now| now.originated.len() == 20).await;
+    });
+}
+
 /// How many segments the kernel refused for this reason, in this namespace.
 fn refused_segments(counter: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap();

@@ -34,9 +34,8 @@ mod tests {
             ("same identifier, lower AS", (10, 65_001), (10, 65_002), Keep::Theirs),
             ("an AS number is four octets", (10, 4_200_000_000), (10, 65_001), Keep::Ours),
         ];
-        let identity = |(id, asn)| {
-            (RouterId::new(Ipv4Addr::from_bits(id)).unwrap(), Asn::new(asn).unwrap())
-        };
+        let identity =
+            |(id, asn)| (RouterId::new(Ipv4Addr::from_bits(id)).unwrap(), Asn::new(asn).unwrap());
         for (name, local, remote, keep) in cases {
             assert_eq!(resolve_collision(identity(local), identity(remote)), keep, "{name}");
         }

@@ -92,11 +92,8 @@ impl Peer {
     }
 
     pub(crate) fn start(&mut self, turn: &mut Turn<'_>) {
-        let event = if self.config.passive {
-            Event::ManualStartWithPassiveTcp
-        } else {
-            Event::ManualStart
-        };
+        let event =
+            if self.config.passive { Event::ManualStartWithPassiveTcp } else { Event::ManualStart };
         self.feed(0, event, turn);
     }
 
@@ -132,11 +129,7 @@ impl Peer {
     }
 
     /// The peer has connected to us; `None`: the connection is refused.
-    pub(crate) fn accept(
-        &mut self,
-        next_hops: NextHops,
-        turn: &mut Turn<'_>,
-    ) -> Option<ConnId> {
+    pub(crate) fn accept(&mut self, next_hops: NextHops, turn: &mut Turn<'_>) -> Option<ConnId> {
         let furthest = self.attempts.iter().map(|attempt| attempt.session.state()).max()?;
         if furthest == State::Idle {
             return None; // §8.2.2: Idle refuses all connections.
@@ -238,7 +231,7 @@ impl Peer {
 
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) {
         for at in 0..self.attempts.len() {
-            self.drive(at, turn, |session, now, effects| session.on_time(now, effects));
+            self.drive(at, turn, Session::on_time);
         }
         self.drop_losers();
     }
@@ -447,11 +440,7 @@ impl Peer {
         turn.out.push(Action::Send { conn, bytes });
     }
 
-    fn report(
-        &self,
-        turn: &mut Turn<'_>,
-        report: impl FnOnce(crate::speaker::PeerName) -> Report,
-    ) {
+    fn report(&self, turn: &mut Turn<'_>, report: impl FnOnce(crate::speaker::PeerName) -> Report) {
         turn.out.push(Action::Report(report(self.config.name.clone())));
     }
 
@@ -471,8 +460,7 @@ impl Peer {
     }
 
     fn established(&self) -> Option<usize> {
-        let is_established =
-            |attempt: &Attempt| attempt.session.state() == State::Established;
+        let is_established = |attempt: &Attempt| attempt.session.state() == State::Established;
         self.attempts.iter().position(is_established)
     }
 }

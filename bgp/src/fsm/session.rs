@@ -15,14 +15,14 @@ use crate::types::HoldTime;
 use crate::wire::notification::Notification;
 
 /// How long an OPEN may take to come: the "large value" of RFC 4271 §8.2.2.
-pub const HOLD_TIME_LARGE: Duration = Duration::from_secs(240);
+pub const HOLD_TIME_LARGE: Duration = Duration::from_mins(4);
 
 /// IdleHoldTime after the first failure; it doubles with each further one (DampPeerOscillations,
 /// RFC 4271 §8.1.1).
 pub const IDLE_HOLD_MIN: Duration = Duration::from_secs(1);
 
 /// IdleHoldTime does not grow beyond this.
-pub const IDLE_HOLD_MAX: Duration = Duration::from_secs(60);
+pub const IDLE_HOLD_MAX: Duration = Duration::from_mins(1);
 
 /// A session that was Established this long did not oscillate: its end counts as a first failure.
 pub const STABLE_AFTER: Duration = Duration::from_secs(10);
@@ -280,9 +280,11 @@ impl Session {
 
     fn step_open_sent(&mut self, now: Timestamp, event: Event, out: &mut Vec<Effect>) {
         match event {
-            Event::ManualStart | Event::ManualStartWithPassiveTcp => {}
             // A second connection is a second session: `peer` decides between them.
-            Event::TcpCrAcked | Event::TcpConnectionConfirmed => {}
+            Event::ManualStart
+            | Event::ManualStartWithPassiveTcp
+            | Event::TcpCrAcked
+            | Event::TcpConnectionConfirmed => {}
             Event::ManualStop(cease) => self.fail(now, cease, Rest::Stopped, out),
             Event::AutomaticStop(answer)
             | Event::BgpHeaderErr(answer)
@@ -312,8 +314,10 @@ impl Session {
 
     fn step_open_confirm(&mut self, now: Timestamp, event: Event, out: &mut Vec<Effect>) {
         match event {
-            Event::ManualStart | Event::ManualStartWithPassiveTcp => {}
-            Event::TcpCrAcked | Event::TcpConnectionConfirmed => {} // As in OpenSent.
+            Event::ManualStart
+            | Event::ManualStartWithPassiveTcp
+            | Event::TcpCrAcked
+            | Event::TcpConnectionConfirmed => {} // As in OpenSent.
             Event::ManualStop(cease) => self.fail(now, cease, Rest::Stopped, out),
             Event::AutomaticStop(answer)
             | Event::BgpHeaderErr(answer)
@@ -337,8 +341,12 @@ impl Session {
 
     fn step_established(&mut self, now: Timestamp, event: Event, out: &mut Vec<Effect>) {
         match event {
-            Event::ManualStart | Event::ManualStartWithPassiveTcp => {}
-            Event::TcpCrAcked | Event::TcpConnectionConfirmed => {} // As in OpenSent.
+            // Connections as in OpenSent; ROUTE-REFRESH does not feed the HoldTimer.
+            Event::ManualStart
+            | Event::ManualStartWithPassiveTcp
+            | Event::TcpCrAcked
+            | Event::TcpConnectionConfirmed
+            | Event::RouteRefreshMsg => {}
             Event::ManualStop(cease) => self.fail(now, cease, Rest::Stopped, out),
             // §8.2.2 answers a header error with 5/3 here; §6.1 says 1/x, which tells more.
             Event::AutomaticStop(answer)
@@ -352,7 +360,6 @@ impl Session {
             Event::OpenCollisionDump => self.yield_to_the_other(now, out),
             Event::NotifMsgVerErr(theirs) | Event::NotifMsg(theirs) => self.told(now, theirs, out),
             Event::KeepAliveMsg | Event::UpdateMsg => self.restart_hold_timer(now),
-            Event::RouteRefreshMsg => {} // RFC 4271 lets only the two above feed the HoldTimer.
             _ => self.fail(now, Notification::UNEXPECTED_IN_ESTABLISHED, Rest::BackOff, out),
         }
     }

@@ -129,13 +129,7 @@ impl Speaker {
     }
 
     /// Bytes came in, cut anywhere.
-    pub fn on_bytes(
-        &mut self,
-        now: Timestamp,
-        conn: ConnId,
-        bytes: &[u8],
-        out: &mut Vec<Action>,
-    ) {
+    pub fn on_bytes(&mut self, now: Timestamp, conn: ConnId, bytes: &[u8], out: &mut Vec<Action>) {
         let (mut turn, peers) = self.turn(now, out);
         let known = peers.values_mut().any(|peer| peer.received(conn, bytes, &mut turn));
         self.stale_events_total += u64::from(!known);

@@ -107,7 +107,9 @@ impl Peer {
     pub(super) fn send_updates(&mut self, messages: Vec<Vec<u8>>, turn: &mut Turn<'_>) {
         let Some(at) = self.established() else { return };
         let Some(attempt) = self.attempts.get_mut(at) else { return };
-        let Some(conn) = attempt.connection.as_ref().map(|connection| connection.id) else { return };
+        let Some(conn) = attempt.connection.as_ref().map(|connection| connection.id) else {
+            return;
+        };
         attempt.session.update_sent(turn.now);
         for message in messages {
             self.send(conn, message, turn);

@@ -1,0 +1,484 @@
+//! One speaker, and a peer played by the test, message by message.
+
+use core::time::Duration;
+
+use super::*;
+use crate::speaker::{ConnEvent, Order, RouteAttributes, Speaker};
+use crate::types::{Asn, Family, HoldTime, Prefix};
+use crate::wire::{AsSegment, Capability, Update};
+
+/// Our identifier is 10.0.0.10, in AS 65001; the peer is 10.0.0.2 in AS 65002.
+struct Lab {
+    speaker: Speaker,
+    now: Timestamp,
+    out: Vec<Action>,
+    remote_id: u8,
+    capabilities: Vec<Capability>,
+}
+
+const OURS: NextHops = NextHops { v4: Some(core::net::Ipv4Addr::new(10, 0, 0, 10)), v6: None };
+
+fn asn(number: u32) -> Asn {
+    Asn::new(number).unwrap()
+}
+
+fn id(last: u8) -> RouterId {
+    RouterId::new([10, 0, 0, last].into()).unwrap()
+}
+
+fn host(text: &str) -> Prefix {
+    Prefix::host(text.parse().unwrap())
+}
+
+fn config() -> PeerConfig {
+    PeerConfig {
+        name: "b".into(),
+        remote: "10.0.0.2:179".parse().unwrap(),
+        remote_as: asn(65_002),
+        local_addr: None,
+        passive: false,
+        hold_time: HoldTime::DEFAULT,
+        connect_retry: Duration::from_secs(5),
+        families: Family::ALL.to_vec(),
+        next_hops: NextHops::default(),
+    }
+}
+
+impl Lab {
+    fn new(remote_id: u8) -> Self {
+        Self::with(config(), remote_id)
+    }
+
+    fn with(config: PeerConfig, remote_id: u8) -> Self {
+        let local = Local { asn: asn(65_001), router_id: id(10) };
+        let families = [(1, 1), (2, 1)];
+        let mut capabilities: Vec<Capability> =
+            families.map(|(afi, safi)| Capability::Multiprotocol { afi, safi }).to_vec();
+        capabilities.push(Capability::RouteRefresh);
+        let mut lab = Self {
+            speaker: Speaker::new(local, 1),
+            now: Timestamp::from_nanos(1_000_000_000),
+            out: Vec::new(),
+            remote_id,
+            capabilities,
+        };
+        lab.order(Order::PutPeer(config));
+        lab
+    }
+
+    fn order(&mut self, order: Order) {
+        self.speaker.on_order(self.now, order, &mut self.out);
+        self.speaker.on_time(self.now, &mut self.out);
+    }
+
+    fn wait(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(next) = self.speaker.next_deadline().filter(|next| *next <= end) {
+            self.now = next;
+            self.speaker.on_time(next, &mut self.out);
+        }
+        self.now = end;
+    }
+
+    fn accept(&mut self) -> Option<ConnId> {
+        let remote = "10.0.0.2:40000".parse().unwrap();
+        let conn = self.speaker.accept(self.now, remote, OURS, &mut self.out);
+        self.speaker.on_time(self.now, &mut self.out);
+        conn
+    }
+
+    fn event(&mut self, event: ConnEvent) {
+        self.speaker.on_conn(self.now, event, &mut self.out);
+        self.speaker.on_time(self.now, &mut self.out);
+    }
+
+    fn connected(&mut self, conn: ConnId) {
+        self.event(ConnEvent::Connected { conn, next_hops: OURS });
+    }
+
+    fn hear(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.speaker.on_bytes(self.now, conn, bytes, &mut self.out);
+        self.speaker.on_time(self.now, &mut self.out);
+    }
+
+    fn hear_open(&mut self, conn: ConnId) {
+        let capabilities = self.capabilities.clone();
+        let hold_time = HoldTime::DEFAULT;
+        let open = Open { my_as: 65_002, hold_time, router_id: id(self.remote_id), capabilities };
+        self.hear(conn, &wire::encode_open(&open));
+    }
+
+    fn hear_keepalive(&mut self, conn: ConnId) {
+        self.hear(conn, &wire::encode_keepalive());
+    }
+
+    /// The connection that was dialled since the last look.
+    fn dialled(&mut self) -> ConnId {
+        let mut dials = self.out.iter().filter_map(|action| match action {
+            Action::Dial { conn, .. } => Some(*conn),
+            _ => None,
+        });
+        let dial = dials.next_back().expect("a dial");
+        self.out.clear();
+        dial
+    }
+
+    /// Brings the dialled connection to Established.
+    fn up(&mut self) -> ConnId {
+        let conn = self.dialled();
+        self.connected(conn);
+        self.hear_open(conn);
+        self.hear_keepalive(conn);
+        assert_eq!(self.status().state, State::Established);
+        conn
+    }
+
+    fn status(&self) -> PeerStatus {
+        self.speaker.peers().remove(0)
+    }
+
+    /// What was sent on a connection since the last look.
+    fn heard(&mut self, conn: ConnId) -> Vec<Message> {
+        let context = Negotiated { families: Family::ALL.to_vec(), ..Negotiated::NOTHING };
+        let ours = |action: &Action| match action {
+            Action::Send { conn: to, bytes } if *to == conn => Some(bytes.clone()),
+            _ => None,
+        };
+        let stream: Vec<u8> = self.out.iter().filter_map(ours).flatten().collect();
+        let mut rest = stream.as_slice();
+        let mut messages = Vec::new();
+        while let Some((raw, len)) = wire::next_message(rest).unwrap() {
+            messages.push(wire::decode(raw, &context).unwrap());
+            rest = &rest[len..];
+        }
+        self.out.clear();
+        messages
+    }
+
+    fn heard_updates(&mut self, conn: ConnId) -> Vec<Update> {
+        let update = |message| match message {
+            Message::Update(update) => Some(update),
+            _ => None,
+        };
+        self.heard(conn).into_iter().filter_map(update).collect()
+    }
+
+    fn closed(&self, conn: ConnId) -> bool {
+        self.out.contains(&Action::Close { conn })
+    }
+
+    fn last_words(&self, conn: ConnId) -> Option<(u8, u8)> {
+        let last = self.out.iter().rev().find_map(|action| match action {
+            Action::Send { conn: to, bytes } if *to == conn => Some(bytes),
+            _ => None,
+        })?;
+        (last[18] == 3).then(|| (last[19], last[20]))
+    }
+}
+
+/// Two connections; where each one stands when the OPEN comes on one of them.
+#[test]
+fn a_collision_is_settled_by_the_identifiers_as_soon_as_that_is_safe() {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Left {
+        Dialled,
+        Accepted,
+        Both,
+    }
+    // The peer's identifier (ours is 10), the order in which OPENs come: d on the dialled
+    // connection, a on the accepted one.
+    let cases = [
+        ("ours is higher, first OPEN on ours", 9, "d", Left::Dialled),
+        ("ours is higher, first OPEN on theirs", 9, "a", Left::Dialled),
+        ("theirs is higher, first OPEN on theirs", 11, "a", Left::Accepted),
+        ("theirs is higher, but may still be given up", 11, "d", Left::Both),
+        ("theirs is higher, OPENs on both", 11, "da", Left::Accepted),
+    ];
+    for (name, remote_id, opens, left) in cases {
+        let mut lab = Lab::new(remote_id);
+        let dialled = lab.dialled();
+        let accepted = lab.accept().unwrap();
+        lab.connected(dialled);
+        for open in opens.chars() {
+            lab.hear_open(if open == 'd' { dialled } else { accepted });
+        }
+        let found = match (lab.closed(dialled), lab.closed(accepted)) {
+            (false, false) => Left::Both,
+            (false, true) => Left::Dialled,
+            (true, false) => Left::Accepted,
+            (true, true) => panic!("{name}: both lost"),
+        };
+        assert_eq!(found, left, "{name}");
+        for (conn, other) in [(dialled, Left::Accepted), (accepted, Left::Dialled)] {
+            if left == other {
+                assert_eq!(lab.last_words(conn), Some((6, 7)), "{name}");
+            }
+        }
+        assert_eq!(lab.status().last_down, None, "{name}: the end of a collision is no loss");
+    }
+}
+
+#[test]
+fn between_equal_identifiers_the_higher_as_number_wins() {
+    let mut lab = Lab::new(10); // AS 65002 against our 65001.
+    let dialled = lab.dialled();
+    lab.connected(dialled);
+    let accepted = lab.accept().unwrap();
+    lab.hear_open(accepted);
+    assert!(lab.closed(dialled) && !lab.closed(accepted));
+}
+
+#[test]
+fn a_dial_that_is_not_up_is_given_up_for_a_connection_that_works() {
+    let mut lab = Lab::new(9);
+    let dialled = lab.dialled();
+    let accepted = lab.accept().unwrap();
+    lab.hear_open(accepted);
+    assert!(lab.closed(dialled));
+    assert_eq!(lab.last_words(dialled), None);
+    lab.connected(dialled); // Too late.
+    assert_eq!(lab.speaker.stale_events_total(), 1);
+    lab.hear_keepalive(accepted);
+    assert_eq!(lab.status().state, State::Established);
+}
+
+#[test]
+fn an_established_session_is_not_given_up_for_a_newcomer() {
+    for remote_id in [9, 11] {
+        let mut lab = Lab::new(remote_id);
+        let conn = lab.up();
+        lab.out.clear();
+        let newcomer = lab.accept().unwrap();
+        assert_eq!(lab.last_words(newcomer), Some((6, 7)));
+        assert!(lab.closed(newcomer) && !lab.closed(conn));
+        lab.hear_open(newcomer);
+        assert_eq!(lab.speaker.stale_events_total(), 1);
+        assert_eq!((lab.status().state, lab.status().flaps), (State::Established, 0));
+    }
+}
+
+#[test]
+fn the_connection_that_is_left_over_is_closed_when_the_other_is_established() {
+    let mut lab = Lab::new(11);
+    let dialled = lab.dialled();
+    lab.connected(dialled);
+    let accepted = lab.accept().unwrap();
+    lab.hear_open(dialled); // The peer decides, and has not: both live.
+    lab.hear_keepalive(dialled);
+    assert_eq!(lab.last_words(accepted), Some((6, 7)));
+    assert!(lab.closed(accepted) && !lab.closed(dialled));
+}
+
+#[test]
+fn a_peer_that_dials_again_has_forgotten_its_first_connection() {
+    let mut lab = Lab::new(11);
+    lab.dialled();
+    let first = lab.accept().unwrap();
+    let second = lab.accept().unwrap();
+    assert_eq!(lab.last_words(first), Some((6, 7)));
+    assert!(lab.closed(first) && !lab.closed(second));
+    lab.hear_open(second);
+    lab.hear_keepalive(second);
+    assert_eq!(lab.status().state, State::Established);
+}
+
+#[test]
+fn in_idle_nobody_is_accepted_and_after_a_cease_7_everybody_is() {
+    let mut lab = Lab::new(9);
+    let conn = lab.dialled();
+    lab.connected(conn);
+    lab.hear(conn, b"HTTP/1.1 400 Bad Request\r\n");
+    assert_eq!(lab.last_words(conn), Some((1, 1)));
+    assert_eq!((lab.status().state, lab.accept()), (State::Idle, None));
+    lab.wait(Duration::from_secs(1));
+    let conn = lab.dialled();
+    lab.connected(conn);
+    let collision = Notification::CONNECTION_COLLISION_RESOLUTION;
+    lab.hear(conn, &wire::encode_notification(&collision));
+    assert_eq!(lab.status().state, State::Active);
+    assert!(lab.accept().is_some());
+}
+
+#[test]
+fn a_stranger_is_refused() {
+    let mut lab = Lab::new(9);
+    let mut accept = |text: &str| {
+        lab.speaker.accept(lab.now, text.parse().unwrap(), OURS, &mut lab.out).is_some()
+    };
+    assert!(!accept("10.0.0.3:179"));
+    assert!(!accept("[2001:db8::2]:179"));
+    assert!(accept("[::ffff:10.0.0.2]:40000"), "a dual-stack listener shows IPv4 so");
+}
+
+#[test]
+fn messages_are_found_however_the_stream_is_cut() {
+    let update = {
+        let mut update = vec![0xff; 16];
+        update.extend([0, 52, 2, 0, 0, 0, 20]);
+        update.extend([0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xea]);
+        update.extend([0x40, 3, 4, 10, 0, 0, 2, 32, 203, 0, 113, 1, 32, 203, 0, 113, 2]);
+        update[17] = u8::try_from(update.len()).unwrap();
+        update
+    };
+    let capabilities = vec![Capability::FourOctetAs(asn(65_002))];
+    let open = Open { my_as: 65_002, hold_time: HoldTime::DEFAULT, router_id: id(2), capabilities };
+    let stream =
+        [wire::encode_open(&open), wire::encode_keepalive(), update, wire::encode_keepalive()]
+            .concat();
+    for len in 1..=stream.len() {
+        let mut lab = Lab::new(2);
+        let conn = lab.dialled();
+        lab.connected(conn);
+        for piece in stream.chunks(len) {
+            lab.hear(conn, piece);
+        }
+        let status = lab.status();
+        assert_eq!(status.state, State::Established, "in pieces of {len}");
+        assert_eq!((status.prefixes_received, status.messages_received), (2, 4), "{len}");
+    }
+}
+
+#[test]
+fn what_follows_the_message_that_ends_a_session_is_not_read() {
+    let mut lab = Lab::new(9);
+    let conn = lab.up();
+    let stop = wire::encode_notification(&Notification::ADMINISTRATIVE_SHUTDOWN);
+    let received = lab.status().messages_received;
+    lab.hear(conn, &[stop, wire::encode_keepalive(), b"rubbish".to_vec()].concat());
+    assert_eq!(lab.status().messages_received, received + 1);
+    assert_eq!(lab.last_words(conn), None, "a NOTIFICATION is not answered");
+    assert!(matches!(lab.status().last_down, Some(DownCause::Received(_))));
+}
+
+#[test]
+fn at_the_start_of_a_session_all_routes_then_end_of_rib_for_each_family() {
+    let mut lab = Lab::new(9);
+    let plain = RouteAttributes::default();
+    let tagged = RouteAttributes { med: Some(5), prepend: 1, ..plain.clone() };
+    for (prefix, route) in [("192.0.2.1", &plain), ("192.0.2.2", &tagged), ("192.0.2.3", &plain)] {
+        lab.order(Order::Advertise(host(prefix), route.clone()));
+    }
+    let conn = lab.up();
+    let updates = lab.heard_updates(conn);
+    let announced: Vec<&[Prefix]> =
+        updates.iter().map(|update| update.announced.as_slice()).collect();
+    let (a, b, c) = (host("192.0.2.1"), host("192.0.2.2"), host("192.0.2.3"));
+    assert_eq!(announced, [&[a, c][..], &[b], &[], &[]]);
+    let ends: Vec<Option<Family>> = updates.iter().map(|update| update.end_of_rib).collect();
+    assert_eq!(ends, [None, None, Some(Family::Ipv4Unicast), Some(Family::Ipv6Unicast)]);
+    let attributes = updates[1].attributes.clone().unwrap();
+    assert_eq!(attributes.as_path, [AsSegment::Sequence(vec![asn(65_001); 2])]);
+    assert_eq!((attributes.med, attributes.local_pref), (Some(5), None));
+    assert_eq!(attributes.next_hop.addr(), "10.0.0.10".parse::<core::net::IpAddr>().unwrap());
+    assert_eq!(lab.status().prefixes_advertised, 3);
+}
+
+#[test]
+fn a_route_refresh_brings_the_family_again() {
+    let mut lab = Lab::new(9);
+    let conn = lab.up();
+    lab.order(Order::Advertise(host("192.0.2.1"), RouteAttributes::default()));
+    lab.out.clear();
+    lab.hear(conn, &wire::encode_route_refresh(Family::Ipv6Unicast));
+    assert_eq!(lab.heard(conn), [], "nothing to be told of that family");
+    lab.hear(conn, &wire::encode_route_refresh(Family::Ipv4Unicast));
+    let updates = lab.heard_updates(conn);
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].announced, [host("192.0.2.1")]);
+}
+
+#[test]
+fn without_a_next_hop_a_family_is_not_announced_and_that_is_said_once() {
+    let mut lab = Lab::new(9);
+    let conn = lab.up();
+    lab.out.clear();
+    for prefix in ["2001:db8::1", "2001:db8::2"] {
+        lab.order(Order::Advertise(host(prefix), RouteAttributes::default()));
+    }
+    let silent = Report::NoNextHop { peer: "b".into(), family: Family::Ipv6Unicast };
+    assert_eq!(lab.out, [Action::Report(silent)]);
+    lab.out.clear();
+    lab.order(Order::Withdraw(host("2001:db8::1")));
+    assert_eq!(lab.out, [], "what was never promised is not withdrawn");
+    let mut better = config();
+    better.next_hops.v6 = "2001:db8::a".parse().ok();
+    lab.order(Order::PutPeer(better));
+    assert_eq!(lab.heard_updates(conn)[0].announced, [host("2001:db8::2")]);
+    lab.order(Order::PutPeer(config()));
+    assert_eq!(lab.heard_updates(conn)[0].withdrawn, [host("2001:db8::2")]);
+    assert_eq!((lab.status().prefixes_advertised, lab.status().flaps), (0, 0));
+}
+
+#[test]
+fn a_family_that_was_not_agreed_is_not_announced() {
+    let mut lab = Lab::new(9);
+    lab.capabilities.clear(); // IPv4 unicast, by implication.
+    let mut both = config();
+    both.next_hops.v6 = "2001:db8::a".parse().ok();
+    lab.order(Order::PutPeer(both));
+    let conn = lab.up();
+    lab.heard(conn);
+    lab.order(Order::Advertise(host("2001:db8::1"), RouteAttributes::default()));
+    assert_eq!(lab.out, []);
+    assert_eq!(lab.status().families, [Family::Ipv4Unicast]);
+}
+
+#[test]
+fn attributes_too_long_for_a_message_are_reported_and_the_old_promise_taken_back() {
+    let mut lab = Lab::new(9);
+    let conn = lab.up();
+    lab.order(Order::Advertise(host("192.0.2.1"), RouteAttributes::default()));
+    lab.out.clear();
+    let communities = (0..2000).map(crate::types::Community).collect();
+    let huge = RouteAttributes { communities, ..RouteAttributes::default() };
+    lab.order(Order::Advertise(host("192.0.2.1"), huge));
+    let reported = |action: &Action| matches!(action, Action::Report(Report::Unsendable { .. }));
+    assert!(lab.out.iter().any(reported), "{:?}", lab.out);
+    assert_eq!(lab.heard_updates(conn)[0].withdrawn, [host("192.0.2.1")]);
+}
+
+#[test]
+fn one_prefix_too_many_ends_the_session_with_cease_1() {
+    let mut ids = crate::speaker::ConnIds::default();
+    let mut out = Vec::new();
+    let originated = std::collections::BTreeMap::new();
+    let mut turn = Turn {
+        now: Timestamp::default(),
+        ids: &mut ids,
+        originated: &originated,
+        open_for_business: true,
+        out: &mut out,
+    };
+    let local = Local { asn: asn(65_001), router_id: id(10) };
+    let mut peer = Peer::new(turn.now, local, config(), Rng::new(1));
+    peer.start(&mut turn);
+    let conn = ConnId(1);
+    peer.connected(conn, OURS, &mut turn);
+    let hold_time = HoldTime::DEFAULT;
+    let open = Open { my_as: 65_002, hold_time, router_id: id(2), capabilities: vec![] };
+    peer.received(conn, &wire::encode_open(&open), &mut turn);
+    peer.received(conn, &wire::encode_keepalive(), &mut turn);
+    peer.adj_in = AdjRibIn::with_max(1);
+    let announced = vec![host("192.0.2.1"), host("192.0.2.2")];
+    let update = Update { announced, ..Update::default() };
+    peer.heard(0, Message::Update(update), &mut turn);
+    let Some(DownCause::Sent(cease)) = peer.status().last_down else { panic!("still up") };
+    assert_eq!((cease.code, cease.subcode), (6, 1));
+    assert_eq!(peer.status().prefixes_received, 0);
+}
+
+#[test]
+fn a_peer_configured_while_shut_down_stays_idle() {
+    let mut lab = Lab::new(9);
+    lab.order(Order::Shutdown);
+    lab.out.clear();
+    lab.order(Order::RemovePeer("b".into()));
+    lab.order(Order::PutPeer(config()));
+    let mut changed = config();
+    changed.families.pop();
+    lab.order(Order::PutPeer(changed));
+    lab.wait(Duration::from_secs(1000));
+    assert_eq!(lab.accept(), None);
+    assert_eq!(lab.out, []);
+    assert_eq!(lab.status().state, State::Idle);
+}
