@@ -55,7 +55,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
 }
 
 fn tables<T>(tables: Option<&At<Tables<T>>>) -> &[At<T>] {
-    tables.map_or(&[], |tables| tables.value.0.as_slice())
+    tables.map_or(&[], |tables| tables.value.0.read.as_slice())
 }
 
 /// The values in ascending order, so that the order of the file makes no difference; one that

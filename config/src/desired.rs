@@ -31,9 +31,10 @@ pub struct Router {
     pub asn: Asn,
     /// Our BGP Identifier.
     pub router_id: RouterId,
-    /// Where BGP listens; empty: nowhere, every session is dialled.
+    /// Where BGP listens, ascending; empty: nowhere, every session is dialled. `[::]` does not
+    /// include IPv4: the sockets are opened with `IPV6_V6ONLY` (RFC 3493 §5.3).
     pub listen: Vec<SocketAddr>,
-    /// Interfaces that the packet path is attached to, by name.
+    /// Interfaces that the packet path is attached to, by name, ascending.
     pub interfaces: Vec<String>,
     /// How it is attached.
     pub attach: AttachMode,
@@ -178,7 +179,7 @@ pub enum Probe {
 /// How a VIP is announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertise {
-    /// Attributes of the route.
+    /// Attributes of the route; communities ascending.
     pub attributes: RouteAttributes,
     /// Fewest healthy backends with which the VIP is announced, at least 1.
     pub min_healthy: u32,

@@ -75,7 +75,8 @@ struct Excerpt {
 impl Excerpt {
     /// As much of `line` around the mark as fits beside the line's number.
     fn new(line: &str, before: usize, marked: usize, width: usize) -> Self {
-        let skipped = if before + marked.min(width / 2) <= width { 0 } else { before - width / 2 };
+        let fits = before + marked.clamp(1, width / 2) <= width;
+        let skipped = if fits { 0 } else { before - width / 2 };
         let text: String = line.chars().skip(skipped).take(width).map(shown).collect();
         let before = before - skipped;
         let marked = marked.min(text.chars().count().saturating_sub(before)).max(1);

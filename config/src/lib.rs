@@ -62,17 +62,21 @@ fn read(text: &str, found: &mut Found<'_>) -> Option<Desired> {
     let table = syntax::parse(text, found)?;
     let value = DeValue::Table(table);
     let file = File::read(&Node { value: &value, span: 0..0, key: String::new() }, found)?;
-    warn_of_nothing_to_do(&file, found);
-    check::desired(&file, found)
+    let desired = check::desired(&file, found);
+    // After an error it may be that what is missing was misspelt.
+    if !found.has_errors() {
+        warn_of_nothing_to_do(&file, found);
+    }
+    desired
 }
 
 /// A node without peers or services is possible: it may be about to get them.
 fn warn_of_nothing_to_do(file: &File, found: &mut Found<'_>) {
-    if file.peers.as_ref().is_some_and(|peers| peers.value.0.is_empty()) {
+    if file.peers.as_ref().is_some_and(|peers| peers.value.0.typed == 0) {
         let sentence = "there is no peer: no VIP is announced to anybody";
         found.warning(&(0..0), "peer", sentence, "add [[peer]]");
     }
-    if file.services.as_ref().is_some_and(|services| services.value.0.is_empty()) {
+    if file.services.as_ref().is_some_and(|services| services.value.0.typed == 0) {
         let sentence = "there is no service: every packet is left to the kernel";
         found.warning(&(0..0), "service", sentence, "add [[service]]");
     }

@@ -12,14 +12,14 @@ use toml::de::{DeTable, DeValue};
 use crate::desired::{Affinity, AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
-use crate::read::{At, Node, Tables, Value, table};
+use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
     BgpListen, HttpHost, HttpPath, Int, Interface, Name, Port, ProbeKind, Seed, Span, Version,
 };
 
 table! {
     /// Configuration of a tidegate node.
-    pub(crate) struct File as "file" {
+    pub(crate) struct File as "tidegate.toml" {
         /// Version of the shape of this file.
         "version" => version: Version, Default("1");
         /// The node itself.
@@ -51,13 +51,13 @@ table! {
         /// node.
         "router-id" => router_id: RouterId, Required;
         /// Interfaces where packets for the VIPs arrive; the packet path is attached to them.
-        "interfaces" => interfaces: Vec<At<Interface>>, Required;
+        "interfaces" => interfaces: List<Interface>, Required;
         /// How the packet path is attached. `"native"` runs in the driver and fails if the driver
         /// cannot, `"generic"` works everywhere and is slower, `"auto"` takes the best that works.
         "attach" => attach: AttachMode, Default("\"auto\"");
         /// Where BGP listens; port 179 unless given. An IPv6 address here never stands for IPv4
         /// too. An empty list: nowhere, every session is dialled by us.
-        "listen" => listen: Vec<At<BgpListen>>, Default("[\"0.0.0.0:179\", \"[::]:179\"]");
+        "listen" => listen: List<BgpListen>, Default("[\"0.0.0.0:179\", \"[::]:179\"]");
         /// Seed of the flow hash. Nodes that announce the same VIPs must have the same seed, so
         /// that a flow which moves to another node finds its backend there. A value of your own
         /// keeps outsiders from computing which backend they get. The default is "tidegate" in
@@ -112,7 +112,7 @@ table! {
         /// Wait between attempts to dial.
         "connect-retry" => connect_retry: Span<1000, 3_600_000>, Default("\"5s\"");
         /// Address families that we offer.
-        "families" => families: Vec<At<Family>>, Default("[\"ipv4-unicast\", \"ipv6-unicast\"]");
+        "families" => families: List<Family>, Default("[\"ipv4-unicast\", \"ipv6-unicast\"]");
         /// Next hop of IPv4 VIPs. When absent: our own address on the session's interface.
         "next-hop-v4" => next_hop_v4: Ipv4Addr, Optional;
         /// Next hop of IPv6 VIPs, never an IPv4-mapped address. When absent: our own address on
@@ -172,7 +172,7 @@ table! {
 
 table! {
     /// A backend of the service above it.
-    pub(crate) struct BackendTable as "backend" {
+    pub(crate) struct BackendTable as "service.backend" {
         /// Its address.
         "address" => address: IpAddr, Required;
         /// Its share of new flows relative to the other backends; 0: no new flows.
@@ -186,7 +186,7 @@ table! {
 
 table! {
     /// How a backend's health is found out.
-    pub(crate) struct HealthTable as "health" {
+    pub(crate) struct HealthTable as "service.health" {
         /// `"tcp"`: a connection opens; `"http"`: a GET is answered with the right status.
         "type" => kind: ProbeKind, Required;
         /// Port that is asked, on the backend's own address. When absent: the service's port.
@@ -211,11 +211,11 @@ table! {
 
 table! {
     /// How a VIP is announced.
-    pub(crate) struct AdvertiseTable as "advertise" {
-        /// Communities of the route, such as `"65001:100"` or `"no-export"`.
-        "communities" => communities: Vec<At<Community>>, Default("[]");
-        /// Large communities of the route, such as `"65001:1:2"`.
-        "large-communities" => large_communities: Vec<At<LargeCommunity>>, Default("[]");
+    pub(crate) struct AdvertiseTable as "service.advertise" {
+        /// Communities of the route, such as `"65001:100"` or `"no-export"`; at most 128.
+        "communities" => communities: List<Community>, Default("[]");
+        /// Large communities of the route, such as `"65001:1:2"`; at most 128.
+        "large-communities" => large_communities: List<LargeCommunity>, Default("[]");
         /// MULTI_EXIT_DISC of the route. When absent: none.
         "med" => med: Int<u32, 0, 4_294_967_295>, Optional;
         /// LOCAL_PREF on internal sessions. When absent: 100.
@@ -236,7 +236,7 @@ pub(crate) enum AdvertiseSetting {
 
 impl Value for AdvertiseSetting {
     fn kind() -> String {
-        "true, false or a table of advertise keys".to_owned()
+        "true, false or a table of service.advertise keys".to_owned()
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
@@ -254,7 +254,7 @@ impl Value for AdvertiseSetting {
             }
             DeValue::Table(_) => AdvertiseTable::read(node, found).map(on),
             _ => {
-                node.wrong::<Self>(found, "write true, false or { … }");
+                node.wrong(found, &Self::kind(), "write true, false or { … }");
                 None
             }
         }

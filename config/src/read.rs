@@ -98,11 +98,11 @@ pub(crate) trait Table {
 }
 
 impl Node<'_, '_> {
-    /// Tells that the value should be something else.
-    pub(crate) fn wrong<T: Value>(&self, found: &mut Found<'_>, remedy: &str) {
-        let (typed, article) = (self.value.type_str(), "aeiou");
-        let a = if typed.starts_with(|c| article.contains(c)) { "an" } else { "a" };
-        let sentence = format!("{a} {typed} stands here, but {} belongs here", T::kind());
+    /// Tells that the value is of another type than expected.
+    pub(crate) fn wrong(&self, found: &mut Found<'_>, expected: &str, remedy: &str) {
+        let typed = self.value.type_str();
+        let a = if typed.starts_with(['a', 'i']) { "an" } else { "a" };
+        let sentence = format!("this is {a} {typed}, not {expected}");
         found.error(&self.span, &self.key, sentence, remedy);
     }
 
@@ -117,6 +117,8 @@ pub(crate) struct Keys<'a, 'i> {
     table: &'a DeTable<'i>,
     span: Range<usize>,
     key: String,
+    /// Keys that unknown ones were taken for: they are not missing as well.
+    meant: Vec<&'static str>,
 }
 
 impl<'a, 'i> Keys<'a, 'i> {
@@ -126,16 +128,16 @@ impl<'a, 'i> Keys<'a, 'i> {
     ) -> Option<Self> {
         match node.value {
             DeValue::Table(table) => {
-                let keys = Self { table, span: node.span.clone(), key: node.key.clone() };
-                keys.refuse_unknown::<T>(found);
-                Some(keys)
+                let (span, key) = (node.span.clone(), node.key.clone());
+                let meant = refuse_unknown::<T>(table, &key, found);
+                Some(Self { table, span, key, meant })
             }
             DeValue::Array(_) => {
-                node.wrong::<T>(found, &format!("write [{0}], not [[{0}]]", node.key));
+                node.wrong(found, &T::kind(), &format!("write [{0}], not [[{0}]]", T::NAME));
                 None
             }
             _ => {
-                node.wrong::<T>(found, &format!("write a table: [{}] or {{ … }}", node.key));
+                node.wrong(found, &T::kind(), &format!("write a table: [{}] or {{ … }}", T::NAME));
                 None
             }
         }
@@ -154,6 +156,7 @@ impl<'a, 'i> Keys<'a, 'i> {
         }
         match need {
             Need::Optional => None,
+            Need::Required if self.meant.contains(&name) => None,
             Need::Required => {
                 let add = T::remedy_if_missing(name);
                 let remedy = format!("{add}: {}", first_sentence(doc));
@@ -166,27 +169,41 @@ impl<'a, 'i> Keys<'a, 'i> {
             }
         }
     }
+}
 
-    fn refuse_unknown<T: Table>(&self, found: &mut Found<'_>) {
-        for typed in self.table.keys() {
-            let name: &str = typed.get_ref();
-            if T::KEYS.iter().any(|spec| spec.name == name) {
-                continue;
-            }
-            let names = T::KEYS.iter().map(|spec| spec.name);
-            let hint = T::HINTS.iter().find(|(key, _)| *key == name);
-            let remedy = if let Some((_, hint)) = hint {
-                (*hint).to_owned()
-            } else if let Some(meant) = did_you_mean(name, names.clone()) {
-                format!("did you mean {meant}?")
-            } else {
-                let names: Vec<_> = names.collect();
-                format!("remove it; the keys here are {}", names.join(", "))
-            };
-            let sentence = format!("unknown key {}", quote(name));
-            found.error(&typed.span(), &join(&self.key, name), sentence, remedy);
+/// Tells of each key that the table does not have; returns those that were probably meant.
+fn refuse_unknown<T: Table>(
+    table: &DeTable<'_>,
+    path: &str,
+    found: &mut Found<'_>,
+) -> Vec<&'static str> {
+    let names = T::KEYS.iter().map(|spec| spec.name);
+    let mut all_meant = Vec::new();
+    for typed in table.keys() {
+        let name: &str = typed.get_ref();
+        if names.clone().any(|known| known == name) {
+            continue;
         }
+        let hint = T::HINTS.iter().find(|(key, _)| *key == name);
+        let meant = match hint {
+            Some((_, remedy)) => {
+                names.clone().find(|known| remedy.strip_prefix("write ") == Some(known))
+            }
+            None => did_you_mean(name, names.clone()),
+        };
+        let remedy = match (hint, meant) {
+            (Some((_, remedy)), _) => (*remedy).to_owned(),
+            (None, Some(meant)) => format!("did you mean {meant}?"),
+            (None, None) => {
+                let names: Vec<_> = names.clone().collect();
+                format!("remove it; the keys here are {}", names.join(", "))
+            }
+        };
+        all_meant.extend(meant);
+        let sentence = format!("unknown key {}", quote(name));
+        found.error(&typed.span(), &join(path, name), sentence, remedy);
     }
+    all_meant
 }
 
 /// The path of a key in a table.
@@ -254,14 +271,17 @@ fn element_key(array: &str, index: usize, value: &DeValue<'_>) -> String {
     }
 }
 
-/// `[[key]]`, each of them kept that can be read.
+/// `[[key]]`.
 #[derive(Clone, Debug)]
-pub(crate) struct Tables<T>(pub(crate) Vec<At<T>>);
+pub(crate) struct Tables<T>(pub(crate) List<T>);
 
-impl<T> Default for Tables<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
+/// `[value, …]`.
+#[derive(Clone, Debug)]
+pub(crate) struct List<T> {
+    /// Those that can be read.
+    pub(crate) read: Vec<At<T>>,
+    /// How many were typed: an element that is wrong does not make the list empty.
+    pub(crate) typed: usize,
 }
 
 impl<T: Table + Value> Value for Tables<T> {
@@ -269,8 +289,8 @@ impl<T: Table + Value> Value for Tables<T> {
         format!("[[{}]] tables", T::NAME)
     }
 
-    fn remedy_if_missing(name: &str) -> String {
-        format!("add [[{name}]]")
+    fn remedy_if_missing(_: &str) -> String {
+        format!("add [[{}]]", T::NAME)
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
@@ -280,19 +300,18 @@ impl<T: Table + Value> Value for Tables<T> {
     fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
         let DeValue::Array(array) = node.value else {
             let remedy = format!("write [[{0}]], not [{0}]: there can be several", T::NAME);
-            node.wrong::<Self>(found, &remedy);
+            node.wrong(found, &format!("[[{}]]", T::NAME), &remedy);
             return None;
         };
         let tables = array.iter().enumerate().filter_map(|(index, element)| {
             let key = element_key(&node.key, index, element.get_ref());
             T::read_at(Node { value: element.get_ref(), span: element.span(), key }, found)
         });
-        Some(Self(tables.collect()))
+        Some(Self(List { read: tables.collect(), typed: array.len() }))
     }
 }
 
-/// `[value, …]`, kept as far as its values can be read.
-impl<T: Value> Value for Vec<At<T>> {
+impl<T: Value> Value for List<T> {
     fn kind() -> String {
         format!("a list, each {}", T::kind())
     }
@@ -303,14 +322,14 @@ impl<T: Value> Value for Vec<At<T>> {
 
     fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
         let DeValue::Array(array) = node.value else {
-            node.wrong::<Self>(found, "put it in brackets: [ … ]");
+            node.wrong(found, "a list", "put it in brackets: [ … ]");
             return None;
         };
         let values = array.iter().enumerate().filter_map(|(index, element)| {
             let key = format!("{}[{}]", node.key, index + 1);
             T::read_at(Node { value: element.get_ref(), span: element.span(), key }, found)
         });
-        Some(values.collect())
+        Some(Self { read: values.collect(), typed: array.len() })
     }
 }
 
@@ -364,8 +383,8 @@ macro_rules! table {
                 concat!("a table of ", $name, " keys").to_owned()
             }
 
-            fn remedy_if_missing(name: &str) -> String {
-                format!("add [{name}]")
+            fn remedy_if_missing(_: &str) -> String {
+                concat!("add [", $name, "]").to_owned()
             }
 
             fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -1,1 +1,263 @@
+use core::fmt::Write as _;
 
+use schemars::JsonSchema;
+use toml::de::DeValue;
+
+use super::*;
+use crate::raw::{
+    AdvertiseTable, ApiTable, BackendTable, HealthTable, PeerTable, RouterTable, ServiceTable,
+};
+use crate::read::{KeySpec, Need, Table};
+
+mod mistakes;
+mod round_trip;
+
+/// A small file without mistakes.
+const BASE: &str = r#"[router]
+asn = 65001
+router-id = "192.0.2.1"
+interfaces = ["eth0"]
+
+[[peer]]
+name = "tor"
+address = "192.0.2.254"
+asn = 65000
+
+[[service]]
+name = "web"
+vip = "198.51.100.10"
+port = 80
+
+[[service.backend]]
+address = "10.0.0.11"
+"#;
+
+const SAMPLE: &str = include_str!("../../packaging/tidegate.toml");
+
+/// Compares with a golden file below the workspace; `UPDATE_GOLDEN=1` rewrites it.
+#[expect(clippy::disallowed_methods, reason = "golden files are files")]
+fn assert_golden(path: &str, actual: &str) {
+    let path = format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("UPDATE_GOLDEN").is_ok() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == actual, "{path} is out of date (UPDATE_GOLDEN=1 rewrites it):\n{actual}");
+}
+
+#[track_caller]
+fn accepted(text: &str) -> Checked {
+    check("tidegate.toml", text).unwrap_or_else(|found| panic!("{found}\n---\n{text}"))
+}
+
+#[test]
+fn the_sample_is_accepted_without_a_warning() {
+    let checked = accepted(SAMPLE);
+    assert!(checked.warnings.is_empty(), "{}", checked.warnings);
+    assert_eq!(checked.desired.services.len(), 2);
+    assert_eq!(checked.desired.services["web"].backends.len(), 2);
+}
+
+/// The key of a line `key = value`, in a comment or not.
+fn key_of(line: &str) -> Option<(&str, &str)> {
+    let line = line.strip_prefix("# ").unwrap_or(line);
+    let (key, _) = line.split_once(" = ")?;
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    key.chars().all(fits).then_some((key, line))
+}
+
+#[test]
+fn the_sample_stays_acceptable_with_every_comment_opened() {
+    let mut tables: Vec<Vec<&str>> = vec![vec![]];
+    for line in SAMPLE.lines() {
+        if line.starts_with('[') {
+            tables.push(vec![]);
+        }
+        let table = tables.last_mut().unwrap();
+        let key = key_of(line);
+        // An example of a key that is there already takes its place.
+        table.retain(|old| {
+            key.is_none() || key_of(old).map(|(key, _)| key) != key.map(|(key, _)| key)
+        });
+        table.push(key.map_or(line, |(_, line)| line));
+    }
+    let opened = tables.concat().join("\n");
+    let checked = accepted(&opened);
+    assert!(checked.warnings.is_empty(), "{}", checked.warnings);
+    let names = |keys: &[KeySpec]| keys.iter().map(|spec| spec.name).collect::<Vec<_>>();
+    let all = [
+        names(RouterTable::KEYS),
+        names(ApiTable::KEYS),
+        names(PeerTable::KEYS),
+        names(ServiceTable::KEYS),
+        names(HealthTable::KEYS),
+        names(AdvertiseTable::KEYS),
+        names(BackendTable::KEYS),
+    ];
+    for key in all.concat() {
+        assert!(opened.contains(&format!("{key} = ")) || key == "backend", "{key} is not shown");
+    }
+}
+
+#[test]
+fn the_schema_is_up_to_date() {
+    assert_golden("docs/reference/tidegate.schema.json", &json_schema());
+}
+
+#[test]
+fn the_reference_is_up_to_date() {
+    assert_golden("docs/reference/config.md", &reference());
+}
+
+#[test]
+fn schema_and_reader_know_the_same_keys() {
+    fn compare<T: Table + JsonSchema>(schema: &serde_json::Value) {
+        let table = if T::NAME == File::NAME { schema } else { &schema["$defs"][T::NAME] };
+        let properties = table["properties"].as_object().unwrap();
+        let mut known: Vec<_> = T::KEYS.iter().map(|spec| spec.name).collect();
+        known.sort_unstable();
+        assert_eq!(properties.keys().collect::<Vec<_>>(), known, "{}", T::NAME);
+        assert_eq!(table["additionalProperties"], false, "{}", T::NAME);
+    }
+    let schema = serde_json::from_str(&json_schema()).unwrap();
+    compare::<File>(&schema);
+    compare::<RouterTable>(&schema);
+    compare::<ApiTable>(&schema);
+    compare::<PeerTable>(&schema);
+    compare::<ServiceTable>(&schema);
+    compare::<BackendTable>(&schema);
+    compare::<HealthTable>(&schema);
+    compare::<AdvertiseTable>(&schema);
+}
+
+/// `key = default` for every key of a table that has a default and is not in `except`.
+fn defaults<T: Table>(except: &[&str], separator: &str) -> String {
+    let keys = T::KEYS.iter().filter(|spec| !except.contains(&spec.name));
+    let lines = keys.filter_map(|spec| match spec.need {
+        Need::Default(literal) => {
+            assert!(DeValue::parse(literal).is_ok(), "{}.{}", T::NAME, spec.name);
+            Some(format!("{} = {literal}", spec.name))
+        }
+        Need::Required | Need::Optional => None,
+    });
+    lines.collect::<Vec<_>>().join(separator)
+}
+
+#[test]
+fn a_default_written_out_changes_nothing() {
+    let short = format!("{BASE}[service.health]\ntype = \"http\"\n");
+    let mut long = String::from("version = 1\n");
+    for line in short.lines() {
+        writeln!(long, "{line}").unwrap();
+        let more = match line {
+            "[router]" => defaults::<RouterTable>(&[], "\n"),
+            "[[peer]]" => defaults::<PeerTable>(&[], "\n"),
+            "[[service]]" => {
+                let advertise = defaults::<AdvertiseTable>(&[], ", ");
+                let rest = defaults::<ServiceTable>(&["advertise"], "\n");
+                format!("{rest}\nadvertise = {{ {advertise} }}")
+            }
+            "[[service.backend]]" => defaults::<BackendTable>(&[], "\n"),
+            // Those that stand in the text of the reference only.
+            "[service.health]" => {
+                let rest = defaults::<HealthTable>(&[], "\n");
+                format!("{rest}\nport = 80\npath = \"/\"\nstatus = 200\ntimeout = \"1s\"")
+            }
+            _ => continue,
+        };
+        writeln!(long, "{more}").unwrap();
+    }
+    long.push_str("[api]\n");
+    long.push_str(&defaults::<ApiTable>(&[], "\n"));
+    assert_eq!(accepted(&long).desired, accepted(&short).desired);
+}
+
+#[test]
+fn the_order_of_tables_keys_and_lists_makes_no_difference() {
+    let one = BASE.replace("[\"eth0\"]", "[\"eth0\", \"eth1\"]")
+        + "[[service.backend]]\naddress = \"10.0.0.12\"\n";
+    let other = BASE
+        .replace("[\"eth0\"]", "[\"eth1\", \"eth0\"]")
+        .replace("asn = 65001\nrouter-id = \"192.0.2.1\"", "router-id = \"192.0.2.1\"\nasn = 65001")
+        .replace(
+            "[[service.backend]]",
+            "[[service.backend]]\naddress = \"10.0.0.12\"\n[[service.backend]]",
+        );
+    assert_eq!(accepted(&one).desired, accepted(&other).desired);
+}
+
+#[test]
+fn values_have_more_than_one_spelling() {
+    let cases = [
+        ("asdot", "asn = 65001", "asn = \"0.65001\""),
+        ("a hexadecimal seed", "asn = 65001", "hash-seed = 0x7469646567617465\nasn = 65001"),
+        (
+            "a listen address without port",
+            "asn = 65001",
+            "listen = [\"::\", \"0.0.0.0\"]\nasn = 65001",
+        ),
+        ("a composed duration", "port = 80", "port = 80\ndrain = \"0m59s1000ms\""),
+        ("advertise = true", "port = 80", "port = 80\nadvertise = true"),
+    ];
+    for (name, from, to) in cases {
+        let other = BASE.replacen(from, to, 1);
+        assert_ne!(other, BASE, "{name}");
+        assert_eq!(accepted(&other).desired, accepted(BASE).desired, "{name}");
+    }
+}
+
+#[test]
+fn a_password_is_known_by_its_file() {
+    let text = BASE.replace("asn = 65000", "asn = 65000\npassword-file = \"/etc/tor\"");
+    let desired = accepted(&text).desired;
+    let expected = [("tor".to_owned(), "/etc/tor".into())].into();
+    assert_eq!(desired.password_files, expected);
+}
+
+#[test]
+fn a_service_that_does_not_advertise_is_no_route() {
+    let text = BASE.replace("port = 80", "port = 80\nadvertise = false");
+    assert_eq!(accepted(&text).desired.services["web"].advertise, None);
+    assert!(accepted(BASE).desired.services["web"].advertise.is_some());
+}
+
+#[test]
+fn a_file_too_large_is_refused_unread() {
+    let text = "#".repeat(FILE_BYTES_MAX + 1);
+    let found = check("tidegate.toml", &text).unwrap_err();
+    assert_eq!(found.len(), 1, "{found}");
+}
+
+/// As many services as asked for, each with a VIP of its own.
+fn many_services(count: u32, backends: u32) -> String {
+    let mut text = BASE.split("[[service]]").next().unwrap().to_owned();
+    for i in 0..count {
+        let [_, b, c, d] = i.to_be_bytes();
+        write!(text, "[[service]]\nname = \"s{i}\"\nvip = \"198.{b}.{c}.{d}\"\nport = 80\n")
+            .unwrap();
+        for j in 0..backends {
+            let [_, _, c, d] = j.to_be_bytes();
+            write!(text, "[[service.backend]]\naddress = \"10.0.{c}.{d}\"\n").unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn limits_of_the_packet_path_are_the_limits_of_the_file() {
+    let cases = [
+        ("1024 rings of 1024 slots", 1024, 1, None),
+        ("one more", 1025, 1, Some("with this service the rings need too much room")),
+        ("32 times 511 backends", 16, 1023, None),
+        ("one backend more", 16, 1024, Some("with this service there are too many backends")),
+    ];
+    for (name, services, backends, sentence) in cases {
+        let found = check("tidegate.toml", &many_services(services, backends)).err();
+        let sentences: Option<Vec<_>> =
+            found.as_ref().map(|found| found.iter().map(|d| d.sentence.as_str()).collect());
+        assert_eq!(sentences, sentence.map(|sentence| vec![sentence]), "{name}");
+    }
+    let found = check("tidegate.toml", &many_services(8193, 1)).unwrap_err();
+    let too_many = found.iter().find(|d| d.sentence == "this is one IPv4 service too many");
+    assert_eq!(too_many.map(|d| d.key.as_str()), Some("service.s8192"));
+}

@@ -1,17 +1,20 @@
 //! What can stand behind a key: each type with its words, its schema and its reader.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use core::str::FromStr;
-use core::time::Duration;
+mod address;
+mod duration;
+
 use std::path::{Path, PathBuf};
 
 use schemars::{Schema, SchemaGenerator, json_schema};
-use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, RouterId};
+use tidegate_bgp::types::{Asn, Family};
 use toml::de::DeValue;
 
 use crate::desired::{Affinity, AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
+
+pub(crate) use address::BgpListen;
+pub(crate) use duration::{Span, duration_text};
 
 /// A value that is typed as a string.
 pub(crate) trait Text: Sized {
@@ -41,7 +44,7 @@ impl<T: Text> Value for T {
 
     fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
         let DeValue::String(text) = node.value else {
-            node.wrong::<Self>(found, "write a string, in double quotes");
+            node.wrong(found, &<Self as Text>::kind(), "write a string, in double quotes");
             return None;
         };
         let parsed = T::parse(text);
@@ -181,191 +184,6 @@ impl Text for PathBuf {
     }
 }
 
-impl Text for IpAddr {
-    fn kind() -> String {
-        "an IP address".to_owned()
-    }
-
-    fn keywords() -> serde_json::Value {
-        serde_json::json!({ "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
-    }
-
-    fn parse(text: &str) -> Result<Self, (String, String)> {
-        let sentence = || format!("{} is not an IP address", quote(text));
-        let Ok(addr) = Self::from_str(text) else {
-            return Err((sentence(), address_remedy(text)));
-        };
-        match addr {
-            Self::V6(v6) if let Some(v4) = v6.to_ipv4_mapped() => {
-                let sentence = format!("{v6} is an IPv4 address written as IPv6");
-                Err((sentence, format!("write \"{v4}\"")))
-            }
-            Self::V4(_) | Self::V6(_) => Ok(addr),
-        }
-    }
-}
-
-/// What was probably meant by a text that is no address.
-fn address_remedy(text: &str) -> String {
-    let before = |separator| text.split_once(separator).map_or("", |(before, _)| before);
-    let is_address = |text: &str| IpAddr::from_str(text).is_ok();
-    if is_address(before('/')) {
-        format!("write \"{}\", without a prefix length", before('/'))
-    } else if let Ok(socket) = SocketAddr::from_str(text) {
-        format!("write \"{}\", without a port", socket.ip())
-    } else if is_address(before('%')) {
-        "write an address without a zone: link-local addresses are not possible here".to_owned()
-    } else {
-        "write an address such as \"192.0.2.1\" or \"2001:db8::1\"; names are not looked up"
-            .to_owned()
-    }
-}
-
-impl Text for Ipv4Addr {
-    fn kind() -> String {
-        "an IPv4 address".to_owned()
-    }
-
-    fn keywords() -> serde_json::Value {
-        serde_json::json!({ "format": "ipv4" })
-    }
-
-    fn parse(text: &str) -> Result<Self, (String, String)> {
-        match <IpAddr as Text>::parse(text)? {
-            IpAddr::V4(v4) => Ok(v4),
-            IpAddr::V6(v6) => {
-                let remedy = "write an address such as \"192.0.2.1\"";
-                Err((format!("{v6} is not an IPv4 address"), remedy.to_owned()))
-            }
-        }
-    }
-}
-
-impl Text for Ipv6Addr {
-    fn kind() -> String {
-        "an IPv6 address".to_owned()
-    }
-
-    fn keywords() -> serde_json::Value {
-        serde_json::json!({ "format": "ipv6" })
-    }
-
-    fn parse(text: &str) -> Result<Self, (String, String)> {
-        // An IPv4-mapped address gets the same answer as an IPv4 address: the remedy of the other
-        // parser, "write it as IPv4", would be wrong here.
-        match Self::from_str(text) {
-            Ok(v6) if v6.to_ipv4_mapped().is_none() => Ok(v6),
-            Ok(_) => Err((
-                format!("{} is an IPv4 address written as IPv6", quote(text)),
-                "write an IPv6 address such as \"2001:db8::1\"".to_owned(),
-            )),
-            Err(_) => Err((
-                format!("{} is not an IPv6 address", quote(text)),
-                match IpAddr::from_str(text) {
-                    Ok(_) => "write an IPv6 address such as \"2001:db8::1\"".to_owned(),
-                    Err(_) => address_remedy(text),
-                },
-            )),
-        }
-    }
-}
-
-impl Text for SocketAddr {
-    fn kind() -> String {
-        "an address with port".to_owned()
-    }
-
-    fn keywords() -> serde_json::Value {
-        serde_json::json!({ "pattern": ":[0-9]+$" })
-    }
-
-    fn parse(text: &str) -> Result<Self, (String, String)> {
-        let remedy = match IpAddr::from_str(text) {
-            Ok(IpAddr::V4(v4)) => format!("add a port, such as \"{v4}:8080\""),
-            Ok(IpAddr::V6(v6)) => format!("add a port, such as \"[{v6}]:8080\""),
-            Err(_) => "write it like \"192.0.2.1:8080\" or \"[2001:db8::1]:8080\"".to_owned(),
-        };
-        match Self::from_str(text) {
-            Ok(socket) if socket.port() != 0 => Ok(socket),
-            Ok(_) => Err(("port 0 is nowhere".to_owned(), "write 1 to 65535".to_owned())),
-            Err(_) => Err((format!("{} is not an address with port", quote(text)), remedy)),
-        }
-    }
-}
-
-/// Where BGP listens: an address whose port may be left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct BgpListen(pub(crate) SocketAddr);
-
-impl Text for BgpListen {
-    fn kind() -> String {
-        "an address, with port unless it is 179".to_owned()
-    }
-
-    fn keywords() -> serde_json::Value {
-        serde_json::json!({})
-    }
-
-    fn parse(text: &str) -> Result<Self, (String, String)> {
-        match IpAddr::from_str(text) {
-            Ok(addr) => Ok(Self(SocketAddr::new(addr, 179))),
-            Err(_) => <SocketAddr as Text>::parse(text).map(Self),
-        }
-    }
-}
-
-impl Text for RouterId {
-    fn kind() -> String {
-        "an IPv4 address".to_owned()
-    }
-
-    fn keywords() -> serde_json::Value {
-        serde_json::json!({ "format": "ipv4" })
-    }
-
-    fn parse(text: &str) -> Result<Self, (String, String)> {
-        let remedy = "write four octets that no other router of the AS uses, such as \"192.0.2.1\"";
-        let Ok(addr) = Ipv4Addr::from_str(text) else {
-            return Err((format!("{} is not a router ID", quote(text)), remedy.to_owned()));
-        };
-        Self::new(addr)
-            .ok_or_else(|| ("0.0.0.0 is not a router ID (RFC 6286)".to_owned(), remedy.to_owned()))
-    }
-}
-
-/// The parts of an error that is a sentence saying what belongs there.
-fn from_error(text: &str, what: &str, error: impl core::fmt::Display) -> (String, String) {
-    (format!("{} is not {what}", quote(text)), error.to_string())
-}
-
-impl Text for Community {
-    fn kind() -> String {
-        "a community".to_owned()
-    }
-
-    fn keywords() -> serde_json::Value {
-        serde_json::json!({ "examples": ["65001:100", "no-export"] })
-    }
-
-    fn parse(text: &str) -> Result<Self, (String, String)> {
-        Self::from_str(text).map_err(|error| from_error(text, "a community", error))
-    }
-}
-
-impl Text for LargeCommunity {
-    fn kind() -> String {
-        "a large community".to_owned()
-    }
-
-    fn keywords() -> serde_json::Value {
-        serde_json::json!({ "pattern": "^[0-9]+:[0-9]+:[0-9]+$" })
-    }
-
-    fn parse(text: &str) -> Result<Self, (String, String)> {
-        Self::from_str(text).map_err(|error| from_error(text, "a large community", error))
-    }
-}
-
 /// Path and query of an HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpPath(pub(crate) String);
@@ -418,113 +236,6 @@ impl Text for HttpHost {
     }
 }
 
-/// A duration of `MIN` to `MAX` milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span<const MIN: u64, const MAX: u64>(pub(crate) Duration);
-
-/// Units by size. `ms` stands before `m`: the first that fits is taken.
-const UNITS: [(&str, u64); 4] = [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-
-/// `1m30s` and the like, in milliseconds.
-fn parse_millis(text: &str) -> Option<u64> {
-    let mut rest = text;
-    let mut total: u64 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, tail) = rest.split_at_checked(digits)?;
-        let (name, millis) = UNITS.iter().find(|(name, _)| tail.starts_with(name))?;
-        let part = number.parse::<u64>().ok()?.checked_mul(*millis)?;
-        total = total.checked_add(part)?;
-        rest = tail.get(name.len()..)?;
-    }
-    (!text.is_empty()).then_some(total)
-}
-
-/// A duration as one would type it.
-pub(crate) fn duration_text(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let unit = [("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    match unit.iter().find(|(_, size)| millis >= *size && millis.is_multiple_of(*size)) {
-        Some((name, size)) => format!("{}{name}", millis / size),
-        None if millis == 0 => "0s".to_owned(),
-        None => format!("{millis}ms"),
-    }
-}
-
-/// The duration behind a key.
-fn read_millis<T: Value>(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<u64> {
-    match node.value {
-        DeValue::String(text) => {
-            let millis = parse_millis(text);
-            if millis.is_none() {
-                let remedy = "write whole numbers with the units h, m, s, ms, such as \"1m30s\"";
-                node.bad(found, format!("{} is not a duration", quote(text)), remedy);
-            }
-            millis
-        }
-        DeValue::Integer(number) => {
-            let remedy = format!("write it with a unit, in quotes: \"{}s\"", number.as_str());
-            node.bad(found, "a duration needs a unit".to_owned(), remedy);
-            None
-        }
-        _ => {
-            node.wrong::<T>(found, "write a string with a unit, such as \"10s\"");
-            None
-        }
-    }
-}
-
-fn duration_schema() -> Schema {
-    json_schema!({ "type": "string", "pattern": "^([0-9]+(ms|h|m|s))+$" })
-}
-
-impl<const MIN: u64, const MAX: u64> Value for Span<MIN, MAX> {
-    fn kind() -> String {
-        let text = |millis| duration_text(Duration::from_millis(millis));
-        format!("a duration from {} to {}", text(MIN), text(MAX))
-    }
-
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        duration_schema()
-    }
-
-    fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
-        let millis = read_millis::<Self>(node, found)?;
-        let text = |millis| duration_text(Duration::from_millis(millis));
-        if millis < MIN || millis > MAX {
-            let bound = if millis < MIN { "shorter than" } else { "longer than" };
-            let limit = if millis < MIN { MIN } else { MAX };
-            let sentence = format!("{} is {bound} {}", text(millis), text(limit));
-            node.bad(found, sentence, format!("write {} to {}", text(MIN), text(MAX)));
-            return None;
-        }
-        Some(Self(Duration::from_millis(millis)))
-    }
-}
-
-impl Value for HoldTime {
-    fn kind() -> String {
-        "a duration in whole seconds, \"0s\" or from 3s".to_owned()
-    }
-
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        duration_schema()
-    }
-
-    fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
-        let millis = read_millis::<Self>(node, found)?;
-        let remedy = "write \"0s\" for a session that never times out, or \"3s\" to \"65535s\"";
-        let secs = millis.is_multiple_of(1000).then(|| u16::try_from(millis / 1000).ok()).flatten();
-        let Some(secs) = secs else {
-            let typed = duration_text(Duration::from_millis(millis));
-            let sentence = format!("a hold time is whole seconds up to 65535, not {typed}");
-            node.bad(found, sentence, remedy);
-            return None;
-        };
-        Self::from_secs(secs).map_err(|bad| node.bad(found, bad.to_string(), remedy)).ok()
-    }
-}
-
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Int<T, const MIN: u64, const MAX: u64>(pub(crate) T);
@@ -545,7 +256,7 @@ impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Value for Int<T, MIN, MAX>
         let DeValue::Integer(number) = node.value else {
             let quoted = node.value.as_str().is_some_and(|text| text.parse::<u64>().is_ok());
             let remedy = if quoted { "remove the quotes" } else { "write a whole number" };
-            node.wrong::<Self>(found, remedy);
+            node.wrong(found, &Self::kind(), remedy);
             return None;
         };
         let value = i128::from_str_radix(number.as_str(), number.radix()).ok();
@@ -574,7 +285,7 @@ impl Value for bool {
     fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
         let value = node.value.as_bool();
         if value.is_none() {
-            node.wrong::<Self>(found, "write true or false, without quotes");
+            node.wrong(found, &Self::kind(), "write true or false, without quotes");
         }
         value
     }
@@ -598,20 +309,17 @@ impl Value for Asn {
             DeValue::Integer(number) => number.to_string(),
             DeValue::Float(number) => {
                 let remedy = format!("put asdot in quotes: \"{}\"", number.as_str());
-                node.wrong::<Self>(found, &remedy);
+                node.wrong(found, &Self::kind(), &remedy);
                 return None;
             }
             _ => {
-                node.wrong::<Self>(found, "write a number such as 65001");
+                node.wrong(found, &Self::kind(), "write a number such as 65001");
                 return None;
             }
         };
         let parsed = text.parse::<Self>();
-        parsed
-            .map_err(|bad| {
-                node.bad(found, format!("{text:.40} is not an AS number"), bad.to_string())
-            })
-            .ok()
+        let sentence = || format!("{text:.40} is not an AS number");
+        parsed.map_err(|bad| node.bad(found, sentence(), bad.to_string())).ok()
     }
 }
 

@@ -1,11 +1,14 @@
-//! The configuration file: read from disk, checked by `tidegate-config`.
+//! The configuration file, and the files it names: read from disk, checked by `tidegate-config`.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use tidegate_config::Checked;
 use tidegate_config::desired::Desired;
 
-/// Larger than any configuration within the limits; a file beyond it is something else.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Longest TCP MD5 key the kernel takes (`TCP_MD5SIG_MAXKEYLEN`).
+const KEY_BYTES_MAX: usize = 80;
 
 /// A checked file.
 #[derive(Debug)]
@@ -14,46 +17,66 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// What it asks for.
     pub desired: Desired,
+    /// TCP MD5 keys (RFC 2385) by peer address, read from the files it names.
+    pub keys: BTreeMap<IpAddr, Vec<u8>>,
+    /// What may not have been meant, rendered; empty if there is nothing.
+    pub warnings: String,
 }
 
 /// The file is not there, or not good.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It could not be read.
-    #[error("cannot read {}: {source}; name another file with --config", path.display())]
+    #[error("cannot read {}: {source}; name another file if this is not the one", path.display())]
     Read {
         /// Which.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// It is far too long.
-    #[error("{}: {bytes} bytes is no configuration; the limit is {FILE_BYTES_MAX}", path.display())]
-    TooLong {
-        /// Which.
-        path: PathBuf,
-        /// How long.
-        bytes: u64,
-    },
     /// It has mistakes: all of them, rendered.
     #[error("{0}")]
     Mistakes(String),
+    /// The password file of a peer could not be used.
+    #[error("peer {peer}: password-file {}: {cause}", path.display())]
+    Key {
+        /// Whose.
+        peer: String,
+        /// Which file.
+        path: PathBuf,
+        /// Why, and what to do.
+        cause: String,
+    },
 }
 
-/// Reads and checks a file.
+/// Reads and checks a file, and the password files that it names.
 ///
 /// # Errors
 /// [`Error`]: nothing has been changed by then.
 pub fn read(path: &Path) -> Result<ConfigFile, Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(Error::TooLong { path: path.to_owned(), bytes });
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let mistakes = |found: tidegate_config::Diagnostics| Error::Mistakes(found.to_string());
+    let Checked { desired, warnings } =
+        tidegate_config::check(&path.display().to_string(), &text).map_err(mistakes)?;
+    let mut keys = BTreeMap::new();
+    for (name, path) in &desired.password_files {
+        if let Some(peer) = desired.peers.get(name) {
+            let key = read_key(path);
+            let failed = |cause| Error::Key { peer: name.clone(), path: path.clone(), cause };
+            keys.insert(peer.remote.ip(), key.map_err(failed)?);
+        }
     }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    let name = path.display().to_string();
-    match tidegate_config::check(&name, &text) {
-        Ok(desired) => Ok(ConfigFile { path: path.to_owned(), desired }),
-        Err(mistakes) => Err(Error::Mistakes(tidegate_config::render(&mistakes))),
+    Ok(ConfigFile { path: path.to_owned(), desired, keys, warnings: warnings.to_string() })
+}
+
+/// The first line of a password file.
+fn read_key(path: &Path) -> Result<Vec<u8>, String> {
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    let key = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match key.len() {
+        0 => Err("its first line is empty; it must hold the password".into()),
+        1..=KEY_BYTES_MAX => Ok(key.to_vec()),
+        bytes => Err(format!("a password of {bytes} bytes; the kernel takes {KEY_BYTES_MAX}")),
     }
 }

@@ -3,29 +3,35 @@
 //! Nothing is changed before the configuration is known to be good; the session's sockets and
 //! the API come last, when there is something to say.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 
 use anyhow::Context as _;
+use tidegate_abi::DatapathConfig;
+use tidegate_bgp::speaker::Local;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::bgp_io::{self, Bgp};
 use crate::bpf_io::Datapath;
 use crate::clock::Clock;
 use crate::config_file::{self, ConfigFile};
-use crate::health_io::Checks;
-use crate::link_io::Links;
 use crate::reconcile::{Order, Parts, Reconciler};
-use crate::{api, journal};
+use crate::{api, bgp_io, health_io, journal, link_io};
+
+/// Session events on their way to the journal. When full, the speaker drops and counts them.
+const REPORTS_MAX: usize = 256;
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// What kept it from starting, or from stopping cleanly, in one line.
-pub async fn run(config: &Path) -> anyhow::Result<()> {
+pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
     let config = config_file::read(config)?;
     journal::start();
+    if !config.warnings.is_empty() {
+        warn!("{}", config.warnings);
+    }
     info!(version = env!("CARGO_PKG_VERSION"), config = %config.path.display(), "starting");
     let (orders, inbox) = mpsc::channel(4); // Full: signals wait their turn, none is lost.
     forward_signals(orders)?;
@@ -38,21 +44,29 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
 async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
     let router = &config.desired.router;
     let clock = Clock::start();
-    let (links, link_changes) = Links::start().await?;
-    let datapath = Datapath::load(router)?;
-    let (checks, results) = Checks::start();
-    let (bgp, reports) = Bgp::start(bgp_io::Config {
-        local: config.desired.local(),
+    let (links, link_changes) = link_io::start()?;
+    let constants = DatapathConfig { hash_seed: router.hash_seed, features: 0 };
+    let mut datapath = Datapath::load_pinned(&constants, &router.pin_dir)?;
+    datapath.attach(&router.interfaces, router.attach)?;
+    let (checks, results) = health_io::start();
+    let (report, reports) = mpsc::channel(REPORTS_MAX);
+    let settings = bgp_io::Settings {
+        local: Local { asn: router.asn, router_id: router.router_id },
         listen: router.listen.clone(),
-        md5: secrets(&config)?,
-    }, clock, links.clone()).await?;
+        md5: config.keys.clone(),
+        seed: random_seed(),
+    };
+    let bgp = bgp_io::start(settings, clock, links, report)?;
     let (views, questions) = api::view_channel();
     api::serve(&router.api, views).await?;
-    Ok(Reconciler::new(
-        config,
-        clock,
-        Parts { datapath, links, link_changes, checks, results, bgp, reports, questions },
-    ))
+    let parts =
+        Parts { datapath, links, link_changes, checks, results, bgp, reports, questions };
+    Ok(Reconciler::new(config, clock, parts))
+}
+
+/// Chance for the speaker's jitter, from the keys that std draws for its hash maps.
+fn random_seed() -> u64 {
+    RandomState::new().hash_one(std::process::id())
 }
 
 /// SIGHUP reloads; SIGTERM and SIGINT stop.

@@ -2,11 +2,14 @@
 
 use std::io::IsTerminal as _;
 
+use sd_notify::NotifyState;
+use tidegate_bgp::speaker::{DownCause, Report};
+use tracing::{debug, info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging. Under systemd the journal adds the time; elsewhere we do. `TIDEGATE_LOG` sets
 /// the level, such as `debug` or `tidegate::bgp_io=trace`.
-pub fn start() {
+pub(crate) fn start() {
     let filter =
         EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_unset| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
@@ -18,5 +21,49 @@ pub fn start() {
         log.without_time().init();
     } else {
         log.init();
+    }
+}
+
+/// Tells systemd; does nothing where there is none.
+pub(crate) fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!(%error, "systemd could not be told");
+    }
+}
+
+/// The line that `systemctl status` shows.
+pub(crate) fn status(text: &str) {
+    notify(&[NotifyState::Status(text)]);
+}
+
+/// What happened to a BGP session, for the operator who reads along.
+pub(crate) fn report(report: &Report) {
+    match report {
+        Report::Up { peer, hold_time } => {
+            info!(%peer, hold_time_secs = hold_time.as_secs(), "BGP session established");
+        }
+        Report::Down { peer, cause } => {
+            warn!(%peer, "BGP session down: {}", down_cause(cause));
+        }
+        Report::NoNextHop { peer, family } => warn!(
+            %peer, %family,
+            "prefixes of this family are not sent: the session's interface has no address of it; \
+             add one, or set next-hop-v4 or next-hop-v6"
+        ),
+        Report::Unsendable { peer, family, error } => {
+            warn!(%peer, %family, "prefixes are not sent: {error}");
+        }
+        Report::Repaired { peer, repair } => {
+            warn!(%peer, attribute = repair.attribute, "malformed UPDATE: {}", repair.what);
+        }
+    }
+}
+
+/// Why a session ended, in words.
+pub(crate) fn down_cause(cause: &DownCause) -> String {
+    match cause {
+        DownCause::Sent(notification) => format!("sent {notification}"),
+        DownCause::Received(notification) => format!("received {notification}"),
+        DownCause::ConnectionLost => "connection lost".into(),
     }
 }

@@ -14,7 +14,7 @@ const PEER_STATES: [&str; 6] =
     ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"];
 
 /// The whole exposition.
-pub fn render(view: &View) -> String {
+pub(crate) fn render(view: &View) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {
         describe();

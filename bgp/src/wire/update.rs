@@ -71,8 +71,7 @@ fn end_of_rib(fields: &Fields<'_>, walk: &Walk<'_>, context: &Negotiated) -> Opt
         return Some(Family::Ipv4Unicast).filter(|family| context.families.contains(family));
     }
     let unreach = walk.found.unreach.as_ref()?;
-    let alone = walk.types_seen() == 1 && walk.withdraw.is_none();
-    (alone && unreach.prefixes.is_empty()).then_some(unreach.family)
+    (walk.types_seen() == 1 && unreach.prefixes.is_empty()).then_some(unreach.family)
 }
 
 /// Well-known attributes that must come with routes (RFC 4271 §5, RFC 7606 §3 (d)). NEXT_HOP is

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 use core::ops::Range;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, ring_size};
 
@@ -127,7 +127,7 @@ fn vips_of_nobody_else(
 ) {
     let mut taken: BTreeMap<IpAddr, String> = BTreeMap::new();
     if let Some(router) = router {
-        for listen in router.listen.iter().flat_map(|list| &list.value) {
+        for listen in router.listen.iter().flat_map(|list| &list.value.read) {
             taken.insert(listen.value.0.ip(), "where BGP listens (router.listen)".to_owned());
         }
         let sources_v4 = router.encap_source_v4.iter().map(|at| IpAddr::from(at.value));
@@ -168,7 +168,7 @@ fn backends_are_no_vips(services: &[At<ServiceTable>], found: &mut Found<'_>) {
         }
     }
     for at in services {
-        let backends = at.value.backends.iter().flat_map(|list| &list.value.0);
+        let backends = at.value.backends.iter().flat_map(|list| &list.value.0.read);
         for address in backends.filter_map(|backend| backend.value.address.as_ref()) {
             if let Some(owner) = vips.get(&address.value) {
                 let owner = service_label(owner, found);
@@ -183,13 +183,13 @@ fn backends_are_no_vips(services: &[At<ServiceTable>], found: &mut Found<'_>) {
 /// What the maps hold. Each service is counted with a ring of its own.
 fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
     for (version, is_v4) in [("IPv4", true), ("IPv6", false)] {
-        let mut vips = BTreeMap::new();
+        let mut vips = BTreeSet::new();
         let mut entries = 0;
         let vip = |at: &At<ServiceTable>| at.value.vip.as_ref().map(|vip| vip.value);
         let of_version = services.iter().filter(|at| vip(at).is_some_and(|v| v.is_ipv4() == is_v4));
         for at in of_version {
             // One entry for the service, and one for its VIP.
-            entries += if vips.insert(vip(at), ()).is_none() { 2 } else { 1 };
+            entries += if vips.insert(vip(at)) { 2 } else { 1 };
             if entries > SERVICES_MAX {
                 let sentence = format!("this is one {version} service too many");
                 let remedy = format!("{SERVICES_MAX} {version} services and VIPs fit, together");
@@ -200,7 +200,7 @@ fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
     }
     let (mut backends, mut slots) = (0_u64, 0_u64);
     for at in services {
-        let count = at.value.backends.as_ref().map_or(0, |list| list.value.0.len());
+        let count = at.value.backends.as_ref().map_or(0, |list| list.value.0.typed);
         let before = (backends < u64::from(BACKENDS_MAX), slots <= u64::from(RING_SLOTS_MAX));
         backends += count as u64;
         slots += u64::from(ring_size(u32::try_from(count).unwrap_or(u32::MAX)));

@@ -57,8 +57,12 @@ fn check_passive(raw: &PeerTable, router: Option<&RouterTable>, found: &mut Foun
     let Some(passive) = raw.passive.as_ref().filter(|passive| passive.value) else { return };
     let Some(listen) = router.and_then(|router| router.listen.as_ref()) else { return };
     let Some(address) = &raw.address else { return };
+    // An address that could not be read may be the one that is missed.
+    if listen.value.read.len() < listen.value.typed {
+        return;
+    }
     let family = |addr: &SocketAddr| addr.is_ipv4() == address.value.is_ipv4();
-    if !listen.value.iter().any(|at| family(&at.value.0)) {
+    if !listen.value.read.iter().any(|at| family(&at.value.0)) {
         let version = if address.value.is_ipv4() { "IPv4" } else { "IPv6" };
         let sentence = format!(
             "this session can never come up: it is not dialled, and router.listen has no {version} \
@@ -71,11 +75,11 @@ fn check_passive(raw: &PeerTable, router: Option<&RouterTable>, found: &mut Foun
 
 fn families(raw: &PeerTable, found: &mut Found<'_>) -> Option<Vec<Family>> {
     let list = raw.families.as_ref()?;
-    if list.value.is_empty() {
+    if list.value.typed == 0 {
         let remedy = "name at least one, or leave the key out to offer both";
         found.error(&list.span, &list.key, "a session without families carries nothing", remedy);
     }
-    Some(distinct(&list.value, found))
+    Some(distinct(&list.value.read, found))
 }
 
 fn next_hops(raw: &PeerTable, families: Option<&[Family]>, found: &mut Found<'_>) -> NextHops {

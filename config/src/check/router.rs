@@ -1,6 +1,7 @@
 //! The node itself.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::BTreeSet;
 
 use tidegate_abi::DEVICES_MAX;
 
@@ -8,7 +9,7 @@ use super::{Role, check_address, distinct};
 use crate::desired::{Api, Router};
 use crate::diagnostic::Found;
 use crate::raw::{ApiTable, RouterTable};
-use crate::read::At;
+use crate::read::{At, List};
 use crate::value::{BgpListen, Interface};
 
 /// Bytes of a Unix socket's path that the kernel takes, the final NUL not included (unix(7)).
@@ -16,7 +17,7 @@ const SOCKET_PATH_MAX: usize = 107;
 
 pub(super) fn check(raw: &RouterTable, api: &ApiTable, found: &mut Found<'_>) -> Option<Router> {
     let interfaces = raw.interfaces.as_ref().map(|list| interfaces(list, found));
-    let listen = raw.listen.as_ref().map(|list| listen(&list.value, found));
+    let listen = raw.listen.as_ref().map(|list| listen(&list.value.read, found));
     if let Some(source) = &raw.encap_source_v4 {
         check_address(source, "the source of a packet", Role::Network, found);
     }
@@ -38,9 +39,9 @@ pub(super) fn check(raw: &RouterTable, api: &ApiTable, found: &mut Found<'_>) ->
     })
 }
 
-fn interfaces(list: &At<Vec<At<Interface>>>, found: &mut Found<'_>) -> Vec<String> {
-    let names = distinct(&list.value, found);
-    if names.is_empty() {
+fn interfaces(list: &At<List<Interface>>, found: &mut Found<'_>) -> Vec<String> {
+    let names = distinct(&list.value.read, found);
+    if list.value.typed == 0 {
         let remedy = "name at least one interface, such as [\"eth0\"]";
         found.error(&list.span, &list.key, "no packet can arrive without an interface", remedy);
     }
@@ -52,22 +53,21 @@ fn interfaces(list: &At<Vec<At<Interface>>>, found: &mut Found<'_>) -> Vec<Strin
 }
 
 fn listen(list: &[At<BgpListen>], found: &mut Found<'_>) -> Vec<SocketAddr> {
+    let open_to_all = |at: &&At<BgpListen>| at.value.0.ip().is_unspecified();
+    let all: BTreeSet<_> = list.iter().filter(open_to_all).map(|at| at.value.0).collect();
     for at in list {
         let socket = at.value.0;
         if socket.ip().is_multicast() {
             let sentence = format!("{} is a multicast address: BGP is TCP", socket.ip());
             found.error(&at.span, &at.key, sentence, "write a unicast address");
         }
-        let covers = |other: &&At<BgpListen>| {
-            let other = other.value.0;
-            other.ip().is_unspecified()
-                && other.is_ipv4() == socket.is_ipv4()
-                && other.port() == socket.port()
+        let unspecified: IpAddr = match socket {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        if !socket.ip().is_unspecified()
-            && let Some(all) = list.iter().find(covers)
-        {
-            let sentence = format!("{socket} is covered by {} already", all.value.0);
+        let covering = SocketAddr::new(unspecified, socket.port());
+        if socket != covering && all.contains(&covering) {
+            let sentence = format!("{socket} is covered by {covering} already");
             found.error(&at.span, &at.key, sentence, "remove one of them: both cannot be opened");
         }
     }

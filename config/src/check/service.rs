@@ -12,11 +12,15 @@ use crate::desired::{
 };
 use crate::diagnostic::Found;
 use crate::raw::{AdvertiseSetting, AdvertiseTable, BackendTable, HealthTable, ServiceTable};
-use crate::read::{At, Tables};
+use crate::read::{At, List, Tables};
 use crate::value::{ProbeKind, duration_text};
 
 /// How long a check may take unless the file says so.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Communities of one kind on a route. So many of both kinds leave room for all else in an UPDATE
+/// of 4096 bytes (RFC 4271 §4.1).
+const COMMUNITIES_MAX: usize = 128;
 
 pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(String, Service)> {
     let raw = &at.value;
@@ -57,7 +61,7 @@ fn backends(
     list: &At<Tables<BackendTable>>,
     found: &mut Found<'_>,
 ) -> Option<BTreeMap<IpAddr, Backend>> {
-    let tables = &list.value.0;
+    let tables = &list.value.0.read;
     let mut first: BTreeMap<IpAddr, &At<IpAddr>> = BTreeMap::new();
     for address in tables.iter().filter_map(|table| table.value.address.as_ref()) {
         check_address(address, "a backend", Role::Network, found);
@@ -75,10 +79,12 @@ fn backends(
         let weight = table.value.weight.as_ref()?.value.0;
         backends.insert(table.value.address.as_ref()?.value, Backend { weight });
     }
-    if backends.is_empty() {
+    if list.value.0.typed == 0 {
         let remedy = "add [[service.backend]] below it";
         found.error(&list.span, &list.key, "a service needs a backend", remedy);
-    } else if backends.values().all(|backend| backend.weight == 0) {
+    } else if tables.len() == list.value.0.typed
+        && backends.values().all(|backend| backend.weight == 0)
+    {
         let sentence = "all backends have weight 0: no flow could ever begin";
         found.error(&list.span, &list.key, sentence, "give at least one a weight from 1 to 1000");
     }
@@ -167,13 +173,13 @@ fn check_advertise(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Option<A
         AdvertiseSetting::On(table) => table,
     };
     if let Some(list) = &table.communities {
-        distinct(&list.value, found);
+        check_communities(list, found);
     }
     if let Some(list) = &table.large_communities {
-        distinct(&list.value, found);
+        check_communities(list, found);
     }
     let min_healthy = table.min_healthy.as_ref()?;
-    let backends = raw.backends.as_ref().map(|list| list.value.0.len());
+    let backends = raw.backends.as_ref().map(|list| list.value.0.typed);
     if let Some(backends) =
         backends.filter(|count| (*count as u64) < u64::from(min_healthy.value.0))
         && backends > 0
@@ -190,12 +196,20 @@ fn check_advertise(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Option<A
     Some(Some(Advertise { attributes, min_healthy: min_healthy.value.0 }))
 }
 
+fn check_communities<T: Ord + Clone>(list: &At<List<T>>, found: &mut Found<'_>) {
+    distinct(&list.value.read, found);
+    if list.value.typed > COMMUNITIES_MAX {
+        let sentence = format!("{} do not fit into one UPDATE", list.value.typed);
+        found.error(&list.span, &list.key, sentence, format!("write at most {COMMUNITIES_MAX}"));
+    }
+}
+
 /// Attributes of the route, as far as they could be read.
 pub(super) fn attributes(table: &AdvertiseTable) -> Option<RouteAttributes> {
     let mut communities: Vec<_> =
-        table.communities.as_ref()?.value.iter().map(|at| at.value).collect();
+        table.communities.as_ref()?.value.read.iter().map(|at| at.value).collect();
     let mut large_communities: Vec<_> =
-        table.large_communities.as_ref()?.value.iter().map(|at| at.value).collect();
+        table.large_communities.as_ref()?.value.read.iter().map(|at| at.value).collect();
     // Both are sets (RFC 1997, RFC 8092): the order of the file makes no difference.
     communities.sort_unstable();
     large_communities.sort_unstable();

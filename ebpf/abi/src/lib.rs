@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_ring_grows_with_its_backends_in_powers_of_two() {
-        let cases = [(0, 1024), (8, 1024), (9, 2048), (17, 4096), (512, 65_536), (u32::MAX, 65_536)];
+        let cases =
+            [(0, 1024), (8, 1024), (9, 2048), (17, 4096), (512, 65_536), (u32::MAX, 65_536)];
         for (backends, slots) in cases {
             assert_eq!(ring_size(backends), slots, "{backends} backends");
         }

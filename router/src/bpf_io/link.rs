@@ -82,6 +82,12 @@ impl Link {
         self.mode.satisfies(mode)
     }
 
+    /// The link under the name its interface has now.
+    pub(crate) fn renamed(mut self, interface: &str) -> Self {
+        interface.clone_into(&mut self.interface);
+        self
+    }
+
     /// Takes the program off the interface.
     pub(crate) fn detach(self) -> Result<(), Error> {
         match &self.pin {

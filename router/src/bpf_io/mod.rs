@@ -140,7 +140,7 @@ impl Datapath {
             let old = self.links.iter().position(|link| link.ifindex == ifindex);
             let link = match old.map(|at| self.links.swap_remove(at)) {
                 Some(link) if link.satisfies(mode) && link.runs(self.program_id) => {
-                    Link { interface: interface.clone(), ..link }
+                    link.renamed(interface)
                 }
                 dead => {
                     dead.map_or(Ok(()), Link::detach)?;
@@ -308,4 +308,18 @@ pub(crate) fn test_run(program: &Xdp, frame: &[u8], ingress_ifindex: u32) -> Res
     let result = program.test_run(options).map_err(failed)?;
     out.truncate(usize::try_from(result.data_size_out).unwrap_or(usize::MAX));
     Ok(TestRun { verdict: Verdict::of(result.return_value), frame: out })
+}
+
+/// Removes what a daemon that is gone has left pinned: links, program and maps. True if there was
+/// anything.
+///
+/// # Errors
+/// A pin that cannot be removed.
+pub fn detach(pin_dir: &Path) -> Result<bool, Error> {
+    if !pin_dir.exists() {
+        return Ok(false);
+    }
+    link::remove_others(pin_dir, &[])?;
+    pins::remove_all(pin_dir)?;
+    Ok(true)
 }

@@ -22,8 +22,9 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 pub(super) fn check(file: &Path) -> Result<(), Failure> {
     let config = crate::config_file::read(file).map_err(Failure::new)?;
     let desired = &config.desired;
+    let warnings = &config.warnings;
     print(&format!(
-        "{}: well: {} peers, {} services, {} backends",
+        "{warnings}{}: good: {} peers, {} services, {} backends",
         file.display(),
         desired.peers.len(),
         desired.services.len(),

@@ -8,7 +8,7 @@ use tidegate_config::desired::{Desired, ServiceAddr};
 use tidegate_plan::Plan;
 use tidegate_plan::health::{Health, Verdict};
 use tidegate_plan::observed::Observed;
-use tidegate_plan::view::BackendState;
+use tidegate_plan::BackendState;
 use tracing::{info, warn};
 
 use crate::health_io::CheckResult;

@@ -17,7 +17,7 @@ use sd_notify::NotifyState;
 use tidegate_bgp::speaker::{self, Report};
 use tidegate_plan::observed::{Observed, Way};
 use tidegate_plan::step::Step;
-use tidegate_plan::{Memory, Plan, plan};
+use tidegate_plan::{Memory, Plan, Rings, plan_with};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
@@ -74,6 +74,8 @@ pub(crate) struct Reconciler {
     snapshot: watch::Receiver<Snapshot>,
     healths: Healths,
     times: Memory,
+    /// Rings of the last plan: most are wanted again.
+    rings: Rings,
     seen: Seen,
     /// Why there is no way to these backends.
     no_ways: BTreeMap<IpAddr, String>,
@@ -105,6 +107,7 @@ impl Reconciler {
             snapshot,
             healths: Healths::default(),
             times: Memory::default(),
+            rings: Rings::default(),
             seen: Seen::default(),
             no_ways: BTreeMap::new(),
             last: Plan::default(),
@@ -189,7 +192,7 @@ impl Reconciler {
         }
         let now = self.clock.now();
         let observed = self.observe().await?;
-        let plan = plan(&self.config.desired, &observed, now);
+        let plan = plan_with(&mut self.rings, &self.config.desired, &observed, now);
         self.seen.note(&plan, &observed, &self.healths, &self.no_ways);
         let mut round = if plan.steps.is_empty() { Round::Converged } else { Round::Told };
         for step in &plan.steps {
@@ -264,10 +267,10 @@ impl Reconciler {
     /// path stays: packets on their way while the routers learn of it still arrive.
     async fn stop(mut self) {
         info!("stopping: withdrawing every VIP");
-        let originated = self.snapshot.borrow().originated.clone();
-        for prefix in originated.into_keys() {
-            if self.parts.bgp.order(speaker::Order::Withdraw(prefix)).await.is_err() {
-                return;
+        let advertised = self.snapshot.borrow().originated.clone();
+        for step in tidegate_plan::stop(&Observed { advertised, ..Observed::default() }) {
+            if let Err(failure) = self.perform(&step).await {
+                error!("{failure:#}");
             }
         }
         let gone = self.snapshot.wait_for(|snapshot| snapshot.originated.is_empty());

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use tidegate_abi::{Counter, Traffic};
-use tidegate_bgp::speaker::{DownCause, PeerStatus, State};
+use tidegate_bgp::time::Timestamp;
+use tidegate_bgp::speaker::{PeerStatus, State};
 use tidegate_config::desired::{ForwardingMode, Protocol, ServiceAddr};
-use tidegate_plan::view::{BackendState, BackendView, VipState};
+use tidegate_plan::{BackendState, BackendView, VipState};
 
+use crate::journal::down_cause;
 use crate::view::{
     API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip,
 };
@@ -29,7 +31,8 @@ impl Reconciler {
 
     fn status(&self, peers: &[Peer], vips: &[Vip]) -> Status {
         let router = &self.config.desired.router;
-        let started = SystemTime::now() - self.clock.uptime();
+        let uptime = self.clock.since(Timestamp::default());
+        let started = SystemTime::now() - uptime;
         let active = |backend: &&Backend| backend.state == BackendState::Active.name();
         let backends = || vips.iter().flat_map(|vip| &vip.backends);
         let established = peers.iter().filter(|peer| peer.state == State::Established.name());
@@ -42,7 +45,7 @@ impl Reconciler {
             converged: self.problem.is_none() && self.last.steps.is_empty(),
             problem: self.problem.clone(),
             started_at: rfc3339(started),
-            uptime_secs: self.clock.uptime().as_secs(),
+            uptime_secs: uptime.as_secs(),
             asn: router.asn.get(),
             router_id: router.router_id.to_string(),
             interfaces: self.interfaces(),
@@ -63,7 +66,7 @@ impl Reconciler {
             .map(|link| Interface {
                 name: link.interface.clone(),
                 mode: if attached { link.mode.name().into() } else { "detached".into() },
-                note: link.note.clone(),
+                note: link.why_not_native.clone(),
             })
             .collect()
     }
@@ -165,14 +168,6 @@ fn age<T>(seen: Option<&Since<T>>) -> (String, u64) {
 
 fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
-}
-
-fn down_cause(cause: &DownCause) -> String {
-    match cause {
-        DownCause::Sent(notification) => format!("sent {notification}"),
-        DownCause::Received(notification) => format!("received {notification}"),
-        DownCause::ConnectionLost => "connection lost".into(),
-    }
 }
 
 const fn protocol_name(protocol: Protocol) -> &'static str {

@@ -1,0 +1,341 @@
+//! What is written from a `Desired` is read as the same `Desired`.
+
+use core::fmt::Write as _;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::{btree_map, btree_set};
+use proptest::option;
+use proptest::prelude::*;
+use tidegate_bgp::speaker::{NextHops, PeerConfig, RouteAttributes};
+use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, RouterId};
+
+use super::accepted;
+use crate::desired::{
+    Advertise, Affinity, Api, AttachMode, Backend, Desired, ForwardingMode, HealthCheck, Probe,
+    Protocol, Router, Service, ServiceAddr,
+};
+
+/// Addresses come from ranges that do not meet, so that no rule between tables is broken.
+fn vip() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        any::<u8>().prop_map(|n| IpAddr::from([198, 51, 100, n])),
+        any::<u16>().prop_map(|n| IpAddr::from([0x2001, 0xdb8, 0x80, 0, 0, 0, 0, n])),
+    ]
+}
+
+fn backend_v4() -> impl Strategy<Value = IpAddr> {
+    any::<[u8; 2]>().prop_map(|[a, b]| IpAddr::from([10, 0, a, b]))
+}
+
+fn backend_v6() -> impl Strategy<Value = IpAddr> {
+    any::<u16>().prop_map(|n| IpAddr::from([0x2001, 0xdb8, 0x10, 0, 0, 0, 0, n]))
+}
+
+fn own_v4() -> impl Strategy<Value = Ipv4Addr> {
+    any::<u8>().prop_map(|n| Ipv4Addr::new(192, 0, 2, n))
+}
+
+fn own_v6() -> impl Strategy<Value = Ipv6Addr> {
+    any::<u16>().prop_map(|n| Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, n))
+}
+
+fn asn() -> impl Strategy<Value = Asn> {
+    (1..=u32::MAX).prop_map(|number| Asn::new(number).unwrap())
+}
+
+fn millis(range: core::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
+    range.prop_map(Duration::from_millis)
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9][a-zA-Z0-9._-]{0,12}"
+}
+
+fn router() -> impl Strategy<Value = Router> {
+    let listen = btree_set((own_v4(), 1_u16..), 1..3);
+    let node = (asn(), 1_u32.., listen, btree_set("[a-z]{1,4}[0-9.-]{0,4}", 1..4), any::<u64>());
+    let attach =
+        prop_oneof![Just(AttachMode::Auto), Just(AttachMode::Native), Just(AttachMode::Generic)];
+    let rest = (attach, option::of(own_v4()), option::of(own_v6()), "/[ -~é]{0,20}");
+    let api = (option::of(1_u16..), "/[a-z/\"\\\\]{1,20}");
+    (node, rest, api).prop_map(|(node, rest, api)| Router {
+        asn: node.0,
+        router_id: RouterId::new(Ipv4Addr::from_bits(node.1)).unwrap(),
+        listen: node.2.into_iter().map(SocketAddr::from).collect(),
+        interfaces: node.3.into_iter().collect(),
+        hash_seed: node.4,
+        attach: rest.0,
+        encap_source_v4: rest.1,
+        encap_source_v6: rest.2,
+        pin_dir: rest.3.into(),
+        api: Api {
+            socket: api.1.into(),
+            listen: api.0.map(|port| SocketAddr::from((Ipv6Addr::LOCALHOST, port))),
+        },
+    })
+}
+
+/// The local end of a session lies in another network than the peers.
+fn peer() -> impl Strategy<Value = PeerConfig> {
+    let remote = (any::<[u8; 2]>(), 1_u16..);
+    let hold_time = prop_oneof![Just(0), 3_u16..].prop_map(|s| HoldTime::from_secs(s).unwrap());
+    let families = prop_oneof![
+        Just(vec![Family::Ipv4Unicast]),
+        Just(vec![Family::Ipv6Unicast]),
+        Just(Family::ALL.to_vec()),
+    ];
+    let session = (asn(), option::of(own_v4()), any::<bool>(), hold_time, millis(1000..=3_600_000));
+    let next_hops = (option::of(own_v4()), option::of(own_v6()));
+    (remote, session, families, next_hops).prop_map(
+        |((addr, port), session, families, (v4, v6))| PeerConfig {
+            name: "".into(),
+            remote: SocketAddr::from(([172, 16, addr[0], addr[1]], port)),
+            remote_as: session.0,
+            local_addr: session.1.map(IpAddr::from),
+            passive: session.2,
+            hold_time: session.3,
+            connect_retry: session.4,
+            families,
+            next_hops: NextHops { v4, v6 },
+        },
+    )
+}
+
+fn health() -> impl Strategy<Value = HealthCheck> {
+    let http = ("/[!-\"$-~]{0,20}", option::of("[a-z0-9.:-]{1,20}"), 100_u16..600);
+    let probe = prop_oneof![
+        Just(Probe::Tcp),
+        http.prop_map(|(path, host, status)| Probe::Http { path, host, status }),
+    ];
+    let times = (100_u64..=3_600_000)
+        .prop_flat_map(|interval| (Just(interval), 10..=interval))
+        .prop_map(|(interval, timeout)| (interval, timeout));
+    (probe, 1_u16.., times, 1_u32..=100, 1_u32..=100).prop_map(
+        |(probe, port, (interval, timeout), rise, fall)| HealthCheck {
+            probe,
+            port,
+            interval: Duration::from_millis(interval),
+            timeout: Duration::from_millis(timeout),
+            rise,
+            fall,
+        },
+    )
+}
+
+fn advertise() -> impl Strategy<Value = Advertise> {
+    let numbers = (option::of(any::<u32>()), option::of(any::<u32>()), 0_u8..=10);
+    let communities = btree_set(any::<u32>().prop_map(Community), 0..4);
+    let large = btree_set(any::<[u32; 3]>().prop_map(LargeCommunity), 0..4);
+    (numbers, communities, large).prop_map(|((med, local_pref, prepend), communities, large)| {
+        Advertise {
+            attributes: RouteAttributes {
+                med,
+                local_pref,
+                prepend,
+                communities: communities.into_iter().collect(),
+                large_communities: large.into_iter().collect(),
+            },
+            min_healthy: 1,
+        }
+    })
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    let backends_v4 =
+        btree_map(backend_v4(), (1_u16..=1000).prop_map(|weight| Backend { weight }), 1..5);
+    let backends_v6 =
+        btree_map(backend_v6(), (0_u16..=1000).prop_map(|weight| Backend { weight }), 0..3);
+    let affinity = prop_oneof![Just(Affinity::FiveTuple), Just(Affinity::ClientAddress)];
+    let addr = (vip(), 1_u16.., prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)]);
+    let options = (any::<bool>(), affinity, any::<bool>(), millis(0..=86_400_000));
+    (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
+        .prop_map(
+            |((addr, port, protocol), (l2, affinity, echo, drain), health, advertise, v4, v6)| {
+                let mut backends = v4;
+                // In l2 all backends have the VIP's IP version; one of IPv4 always has a weight.
+                let l2 = l2 && addr.is_ipv4();
+                if !l2 {
+                    backends.extend(v6);
+                }
+                Service {
+                    vip: ServiceAddr { addr, port, protocol },
+                    mode: if l2 { ForwardingMode::L2 } else { ForwardingMode::Ipip },
+                    affinity,
+                    echo,
+                    drain,
+                    health,
+                    advertise,
+                    backends,
+                }
+            },
+        )
+}
+
+fn desired() -> impl Strategy<Value = Desired> {
+    let peers = btree_map(name(), (peer(), option::of("/[a-z]{1,9}")), 0..4);
+    let services = btree_map(name(), service(), 0..5);
+    (router(), peers, services).prop_map(|(router, peers, services)| {
+        let mut desired = Desired {
+            router,
+            peers: BTreeMap::new(),
+            password_files: BTreeMap::new(),
+            services: BTreeMap::new(),
+        };
+        let mut addresses = BTreeSet::new();
+        for (name, (mut peer, password_file)) in peers {
+            if addresses.insert(peer.remote.ip()) {
+                peer.name = name.as_str().into();
+                // A next hop without its family is accepted, but only with a warning.
+                desired.password_files.extend(password_file.map(|f| (name.clone(), f.into())));
+                desired.peers.insert(name, peer);
+            }
+        }
+        let mut vips = BTreeSet::new();
+        for (name, service) in services {
+            if vips.insert(service.vip.addr) {
+                desired.services.insert(name, service);
+            }
+        }
+        desired
+    })
+}
+
+/// `key = value`.
+fn key(out: &mut String, key: &str, value: impl Into<toml::Value>) {
+    writeln!(out, "{key} = {}", value.into()).unwrap();
+}
+
+/// `key = "value"`.
+fn text(out: &mut String, name: &str, value: &impl ToString) {
+    key(out, name, value.to_string());
+}
+
+/// `key = ["value", …]`.
+fn texts<T: ToString>(out: &mut String, name: &str, values: &[T]) {
+    key(out, name, values.iter().map(ToString::to_string).collect::<Vec<_>>());
+}
+
+fn time(out: &mut String, name: &str, duration: Duration) {
+    text(out, name, &format!("{}ms", duration.as_millis()));
+}
+
+/// `key = "value"`, if there is one.
+fn maybe<T: ToString>(out: &mut String, name: &str, value: Option<&T>) {
+    if let Some(value) = value {
+        text(out, name, value);
+    }
+}
+
+fn render(desired: &Desired) -> String {
+    let mut out = String::new();
+    render_router(&mut out, &desired.router);
+    for (name, peer) in &desired.peers {
+        render_peer(&mut out, peer);
+        let file = desired.password_files.get(name).map(|file| file.display());
+        maybe(&mut out, "password-file", file.as_ref());
+    }
+    for (name, service) in &desired.services {
+        out.push_str("[[service]]\n");
+        text(&mut out, "name", &name);
+        render_service(&mut out, service);
+    }
+    out
+}
+
+fn render_router(out: &mut String, router: &Router) {
+    out.push_str("[router]\n");
+    key(out, "asn", i64::from(router.asn.get()));
+    text(out, "router-id", &router.router_id);
+    texts(out, "listen", &router.listen);
+    texts(out, "interfaces", &router.interfaces);
+    let attach = match router.attach {
+        AttachMode::Auto => "auto",
+        AttachMode::Native => "native",
+        AttachMode::Generic => "generic",
+    };
+    text(out, "attach", &attach);
+    text(out, "hash-seed", &format!("{:x}", router.hash_seed));
+    maybe(out, "encap-source-v4", router.encap_source_v4.as_ref());
+    maybe(out, "encap-source-v6", router.encap_source_v6.as_ref());
+    text(out, "pin-dir", &router.pin_dir.display());
+    out.push_str("[api]\n");
+    text(out, "socket", &router.api.socket.display());
+    maybe(out, "listen", router.api.listen.as_ref());
+}
+
+fn render_peer(out: &mut String, peer: &PeerConfig) {
+    out.push_str("[[peer]]\n");
+    text(out, "name", &&peer.name);
+    text(out, "address", &peer.remote.ip());
+    key(out, "port", i64::from(peer.remote.port()));
+    key(out, "asn", i64::from(peer.remote_as.get()));
+    maybe(out, "local-address", peer.local_addr.as_ref());
+    key(out, "passive", peer.passive);
+    text(out, "hold-time", &format!("{}s", peer.hold_time.as_secs()));
+    time(out, "connect-retry", peer.connect_retry);
+    texts(out, "families", &peer.families);
+    maybe(out, "next-hop-v4", peer.next_hops.v4.as_ref());
+    maybe(out, "next-hop-v6", peer.next_hops.v6.as_ref());
+}
+
+fn render_service(out: &mut String, service: &Service) {
+    text(out, "vip", &service.vip.addr);
+    key(out, "port", i64::from(service.vip.port));
+    text(out, "protocol", &if service.vip.protocol == Protocol::Tcp { "tcp" } else { "udp" });
+    text(out, "mode", &if service.mode == ForwardingMode::L2 { "l2" } else { "ipip" });
+    let five_tuple = service.affinity == Affinity::FiveTuple;
+    text(out, "affinity", &if five_tuple { "5-tuple" } else { "client-address" });
+    key(out, "echo", service.echo);
+    time(out, "drain", service.drain);
+    if service.advertise.is_none() {
+        key(out, "advertise", false);
+    }
+    if let Some(health) = &service.health {
+        render_health(out, health);
+    }
+    if let Some(Advertise { attributes, min_healthy }) = &service.advertise {
+        out.push_str("[service.advertise]\n");
+        texts(out, "communities", &attributes.communities);
+        texts(out, "large-communities", &attributes.large_communities);
+        if let Some(med) = attributes.med {
+            key(out, "med", i64::from(med));
+        }
+        if let Some(local_pref) = attributes.local_pref {
+            key(out, "local-pref", i64::from(local_pref));
+        }
+        key(out, "prepend", i64::from(attributes.prepend));
+        key(out, "min-healthy", i64::from(*min_healthy));
+    }
+    for (address, backend) in &service.backends {
+        out.push_str("[[service.backend]]\n");
+        text(out, "address", &address);
+        key(out, "weight", i64::from(backend.weight));
+    }
+}
+
+fn render_health(out: &mut String, health: &HealthCheck) {
+    out.push_str("[service.health]\n");
+    match &health.probe {
+        Probe::Tcp => key(out, "type", "tcp"),
+        Probe::Http { path, host, status } => {
+            text(out, "type", &"http");
+            text(out, "path", &path);
+            maybe(out, "host", host.as_ref());
+            key(out, "status", i64::from(*status));
+        }
+    }
+    key(out, "port", i64::from(health.port));
+    time(out, "interval", health.interval);
+    time(out, "timeout", health.timeout);
+    key(out, "rise", i64::from(health.rise));
+    key(out, "fall", i64::from(health.fall));
+}
+
+proptest! {
+    #[test]
+    fn what_is_wanted_survives_its_file(desired in desired()) {
+        prop_assert_eq!(accepted(&render(&desired)).desired, desired);
+    }
+}

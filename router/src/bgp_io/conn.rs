@@ -1,0 +1,177 @@
+//! One TCP connection: bytes in, bytes out, and an end. What they mean is the speaker's matter.
+
+use core::future::pending;
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tidegate_bgp::speaker::ConnId;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::Inbound;
+
+/// Bytes read at a time, at most.
+const READ_BYTES_MAX: usize = 64 << 10;
+
+/// Room for reading below which more is allocated: a full-sized message fits (RFC 4271 §4.1).
+const READ_BYTES_MIN: usize = 4096;
+
+/// Bytes that may wait to be written, per connection. It is more than a peer that reads at all
+/// lets pile up, and bounds what one that does not read costs us.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
+
+/// Pieces that may wait to be written, so that small ones do not cost more than they hold.
+const QUEUE_PIECES_MAX: usize = 4096;
+
+/// A peer that takes no byte for so long is not there, though it may talk: the default Send Hold
+/// Time of RFC 9687 §6.
+const STALL_TIMEOUT: Duration = Duration::from_mins(8);
+
+/// How long a connection that is being closed may take to write what is queued.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes on their way to a peer; they hold their room in the queue until they are written.
+struct Piece {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Where the speaker's task puts what a peer shall get. Dropping it closes the connection after
+/// what is queued has been written, within a second.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    // First, so that it is dropped first: closing is what ends the connection.
+    _open: oneshot::Sender<()>,
+    queue: mpsc::Sender<Piece>,
+    room: Arc<Semaphore>,
+}
+
+/// The queue of a connection is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Overflow;
+
+impl Outbox {
+    /// Queues bytes without waiting.
+    ///
+    /// # Errors
+    /// [`Overflow`] when the peer does not read as fast as we write. The connection cannot go on
+    /// then: dropping some messages would leave the peer with routes that we no longer have, and
+    /// waiting would let one peer hold up all the others.
+    pub(super) fn send(&self, bytes: Vec<u8>) -> Result<(), Overflow> {
+        let len = u32::try_from(bytes.len()).or(Err(Overflow))?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(len).or(Err(Overflow))?;
+        self.queue.try_send(Piece { bytes: bytes.into(), _room: room }).or(Err(Overflow))
+    }
+}
+
+/// The other end of an [`Outbox`].
+pub(super) struct Unwritten {
+    closing: oneshot::Receiver<()>,
+    queue: Queue,
+}
+
+struct Queue {
+    pieces: mpsc::Receiver<Piece>,
+    /// Partly written.
+    current: Option<Piece>,
+}
+
+/// The two ends of a connection's send queue.
+pub(super) fn outbox() -> (Outbox, Unwritten) {
+    let (open, closing) = oneshot::channel();
+    let (queue, pieces) = mpsc::channel(QUEUE_PIECES_MAX);
+    let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
+    let queue_out = Queue { pieces, current: None };
+    (Outbox { _open: open, queue, room }, Unwritten { closing, queue: queue_out })
+}
+
+/// Moves bytes until the connection ends by itself, which it then says, or its [`Outbox`] is
+/// dropped. Reading and writing do not wait for each other: while the speaker is too busy to take
+/// what came in, what it has sent still goes out.
+pub(super) async fn run(
+    conn: ConnId,
+    mut stream: TcpStream,
+    unwritten: Unwritten,
+    inbound: mpsc::Sender<Inbound>,
+) {
+    let Unwritten { mut closing, mut queue } = unwritten;
+    let (mut read, mut write) = stream.split();
+    tokio::select! {
+        _dropped = &mut closing => {
+            // An error or a timeout here is a peer that does not want to hear our last words.
+            drop(timeout(CLOSE_TIMEOUT, part(&mut read, &mut write, &mut queue)).await);
+            return;
+        }
+        () = read_all(conn, &mut read, &inbound) => {}
+        () = write_until_broken(&mut write, &mut queue) => {}
+    }
+    // The speaker's task being gone is the one way this fails, and then nobody needs to know.
+    drop(inbound.send(Inbound::Closed { conn }).await);
+}
+
+/// Reads until the peer closes or the connection breaks. `inbound` is bounded and shared: when it
+/// is full this waits its turn, TCP closes its window, and the peer waits as well.
+async fn read_all(conn: ConnId, read: &mut ReadHalf<'_>, inbound: &mpsc::Sender<Inbound>) {
+    let mut unread = BytesMut::new();
+    loop {
+        if unread.capacity() < READ_BYTES_MIN {
+            unread.reserve(READ_BYTES_MAX);
+        }
+        match read.read_buf(&mut unread).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let bytes = unread.split().freeze();
+        if inbound.send(Inbound::Bytes { conn, bytes }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns when nothing can be written any more; a queue that ended is not that.
+async fn write_until_broken(write: &mut WriteHalf<'_>, queue: &mut Queue) {
+    match queue.write_to(write).await {
+        Ok(()) => pending().await,
+        Err(_broken) => {}
+    }
+}
+
+/// Writes the rest, says that no more comes, and reads on until the peer has closed too: closing
+/// with unread bytes makes TCP send a reset, which takes a NOTIFICATION away from the peer.
+async fn part(
+    read: &mut ReadHalf<'_>,
+    write: &mut WriteHalf<'_>,
+    queue: &mut Queue,
+) -> io::Result<()> {
+    queue.write_to(write).await?;
+    write.shutdown().await?;
+    let mut unread = BytesMut::with_capacity(READ_BYTES_MIN);
+    while read.read_buf(&mut unread).await? > 0 {
+        unread.clear();
+    }
+    Ok(())
+}
+
+impl Queue {
+    /// Writes until the queue ends. Cancel-safe: what was written is not written again.
+    async fn write_to(&mut self, write: &mut WriteHalf<'_>) -> io::Result<()> {
+        loop {
+            if self.current.is_none() {
+                self.current = self.pieces.recv().await;
+            }
+            let Some(piece) = &mut self.current else { return Ok(()) };
+            while piece.bytes.has_remaining() {
+                timeout(STALL_TIMEOUT, write.write_buf(&mut piece.bytes)).await??;
+            }
+            self.current = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,467 @@
+//! The speaker's shell: TCP connections, time and orders in, actions out.
+//!
+//! One task owns the [`Speaker`]; a task per connection moves its bytes. Nothing here knows what
+//! a message means, and nothing waits for a peer.
+
+mod conn;
+mod socket;
+mod sockopt;
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tidegate_bgp::speaker::{
+    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerName, PeerStatus, Report,
+    RouteAttributes, Speaker,
+};
+use tidegate_bgp::time::Timestamp;
+use tidegate_bgp::types::Prefix;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::link_io::{self, Links};
+use conn::Outbox;
+pub use socket::Keys;
+
+/// Orders that wait for the speaker; when it is full, who orders waits.
+const ORDERS_MAX: usize = 256;
+
+/// Events of all connections that wait for the speaker. When it is full, readers wait in the order
+/// they came, so a peer that floods takes its turn with the others.
+const INBOUND_MAX: usize = 64;
+
+/// A snapshot is published at most this often: one after each message would cost more than the
+/// message.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What the speaker is made of.
+pub struct Settings {
+    /// Who we are.
+    pub local: Local,
+    /// Where to listen; empty: nowhere.
+    pub listen: Vec<SocketAddr>,
+    /// TCP MD5 keys by peer address, for listening and dialling.
+    pub md5: Keys,
+    /// Seed of the speaker's jitter.
+    pub seed: u64,
+}
+
+/// The speaker could not start, or not change its keys.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No listener.
+    #[error("cannot listen for BGP on {addr}{}", remedy(source))]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// What an operator can do about it.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another BGP daemon listens there: stop it, or change `listen`)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need root or the capability CAP_NET_BIND_SERVICE)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            " (no interface has this address: add it, or change `listen`)"
+        }
+        io::ErrorKind::Unsupported => " (the kernel was built without CONFIG_TCP_MD5SIG)",
+        _ => "",
+    }
+}
+
+/// The speaker's task is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the BGP speaker has stopped")]
+pub struct Stopped;
+
+/// The speaker as others see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// All peers.
+    pub peers: Vec<PeerStatus>,
+    /// What we originate.
+    pub originated: BTreeMap<Prefix, RouteAttributes>,
+}
+
+/// The running speaker. Dropping it ends every session; [`stop`](Self::stop) does so politely.
+pub struct BgpHandle {
+    inputs: mpsc::Sender<Input>,
+    snapshot: watch::Receiver<Snapshot>,
+    reports_dropped: Arc<AtomicU64>,
+    listening: Vec<SocketAddr>,
+    task: JoinHandle<()>,
+}
+
+impl BgpHandle {
+    /// Hands an order to the speaker. What came of it shows in the [`Snapshot`].
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub async fn order(&self, order: Order) -> Result<(), Stopped> {
+        self.inputs.send(Input::Order(order)).await.or(Err(Stopped))
+    }
+
+    /// Replaces the TCP MD5 keys, for connections made from now on.
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub async fn set_keys(&self, keys: Keys) -> Result<(), Stopped> {
+        self.inputs.send(Input::Keys(keys)).await.or(Err(Stopped))
+    }
+
+    /// The state of the speaker, a twentieth of a second old at most; it can be waited on.
+    pub fn snapshot(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.clone()
+    }
+
+    /// Reports that found their channel full and were dropped, since start.
+    pub fn reports_dropped_total(&self) -> u64 {
+        self.reports_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Where it listens; the real port where port 0 was asked for.
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
+    /// Tells every peer that we shut down, and returns when the connections are closed, which
+    /// takes a second at most.
+    pub async fn stop(self) {
+        let Self { inputs, task, .. } = self;
+        // Either fails only if the task is gone already, which is what is wanted.
+        drop(inputs.send(Input::Order(Order::Shutdown)).await);
+        drop(inputs);
+        drop(task.await);
+    }
+}
+
+/// From the handle to the speaker's task.
+enum Input {
+    Order(Order),
+    Keys(Keys),
+}
+
+/// From the connections to the speaker's task.
+enum Inbound {
+    /// Somebody connected.
+    Accepted { stream: TcpStream, remote: SocketAddr, next_hops: NextHops },
+    /// A dialled connection is up.
+    Connected { conn: ConnId, stream: TcpStream, remote: SocketAddr, next_hops: NextHops },
+    /// It is not.
+    ConnectFailed { conn: ConnId },
+    /// The peer sent this.
+    Bytes { conn: ConnId, bytes: Bytes },
+    /// The connection ended by itself.
+    Closed { conn: ConnId },
+}
+
+/// Starts the speaker. Reports for journal and metrics go to `reports`; when that is full they are
+/// dropped and counted, since a session must not wait for a journal. Needs a Tokio runtime.
+///
+/// # Errors
+/// [`Error::Listen`]: nothing has been started then.
+pub fn start(
+    settings: Settings,
+    clock: Clock,
+    links: Links,
+    reports: mpsc::Sender<Report>,
+) -> Result<BgpHandle, Error> {
+    let Settings { local, listen, md5, seed } = settings;
+    let mut listeners = Vec::new();
+    let mut listening = Vec::new();
+    for addr in listen {
+        let bound =
+            socket::listen(addr, &md5).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let (addr, socket) = bound.map_err(|source| Error::Listen { addr, source })?;
+        listening.push(addr);
+        listeners.push(Arc::new(socket));
+    }
+    let (inputs, orders) = mpsc::channel(ORDERS_MAX);
+    let (inbound, events) = mpsc::channel(INBOUND_MAX);
+    let (publish, snapshot) = watch::channel(Snapshot::default());
+    let reports_dropped = Arc::new(AtomicU64::new(0));
+    let mut accepting = JoinSet::new();
+    for listener in &listeners {
+        accepting.spawn(accept_all(Arc::clone(listener), links, inbound.clone()));
+    }
+    let shell = Shell {
+        speaker: Speaker::new(local, seed),
+        clock,
+        out: Vec::new(),
+        conns: Conns {
+            open: BTreeMap::new(),
+            overflowed: Vec::new(),
+            tasks: JoinSet::new(),
+            listeners,
+            keys: Arc::new(md5),
+            inbound,
+            links,
+        },
+        reports,
+        reports_dropped: Arc::clone(&reports_dropped),
+        publish,
+        publish_from: Timestamp::default(),
+        unpublished: false,
+    };
+    let task = tokio::spawn(shell.run(orders, events, accepting));
+    Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, task })
+}
+
+/// The state of the speaker's task.
+struct Shell {
+    speaker: Speaker,
+    clock: Clock,
+    out: Vec<Action>,
+    conns: Conns,
+    reports: mpsc::Sender<Report>,
+    reports_dropped: Arc<AtomicU64>,
+    publish: watch::Sender<Snapshot>,
+    publish_from: Timestamp,
+    unpublished: bool,
+}
+
+impl Shell {
+    async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<Input>,
+        mut events: mpsc::Receiver<Inbound>,
+        accepting: JoinSet<()>,
+    ) {
+        loop {
+            let publish_at = self.unpublished.then_some(self.publish_from);
+            let wake_at = self.speaker.next_deadline().into_iter().chain(publish_at).min();
+            tokio::select! {
+                Some(event) = events.recv() => self.on_inbound(event),
+                input = orders.recv() => match input {
+                    Some(Input::Order(order)) => {
+                        self.speaker.on_order(self.clock.now(), order, &mut self.out);
+                    }
+                    Some(Input::Keys(keys)) => self.conns.set_keys(keys),
+                    None => break,
+                },
+                () = self.clock.sleep_until(wake_at) => {}
+            }
+            // Every turn: a busy socket must not starve a HoldTimer.
+            self.speaker.on_time(self.clock.now(), &mut self.out);
+            self.perform();
+            self.publish();
+            while self.conns.tasks.try_join_next().is_some() {}
+        }
+        drop(accepting);
+        drop(events);
+        self.conns.close_all().await;
+    }
+
+    fn on_inbound(&mut self, event: Inbound) {
+        let now = self.clock.now();
+        let out = &mut self.out;
+        match event {
+            Inbound::Accepted { stream, remote, next_hops } => {
+                // A connection that the speaker does not want is closed by dropping it.
+                if let Some(conn) = self.speaker.accept(now, remote, next_hops, out) {
+                    self.conns.open(conn, remote, stream);
+                }
+            }
+            Inbound::Connected { conn, stream, remote, next_hops } => {
+                if self.conns.open.contains_key(&conn) {
+                    self.conns.open(conn, remote, stream);
+                    self.speaker.on_conn(now, ConnEvent::Connected { conn, next_hops }, out);
+                }
+            }
+            Inbound::ConnectFailed { conn } => {
+                self.conns.open.remove(&conn);
+                self.speaker.on_conn(now, ConnEvent::ConnectFailed { conn }, out);
+            }
+            Inbound::Bytes { conn, bytes } => self.speaker.on_bytes(now, conn, &bytes, out),
+            Inbound::Closed { conn } => {
+                self.conns.open.remove(&conn);
+                self.speaker.on_conn(now, ConnEvent::Closed { conn }, out);
+            }
+        }
+    }
+
+    /// Does what the speaker wants done. Never waits: a full send queue comes back as an event.
+    fn perform(&mut self) {
+        while !self.out.is_empty() {
+            for action in self.out.drain(..) {
+                match action {
+                    Action::Dial { peer, conn, to, from } => self.conns.dial(&peer, conn, to, from),
+                    Action::Send { conn, bytes } => self.conns.send(conn, bytes),
+                    Action::Close { conn } => drop(self.conns.open.remove(&conn)),
+                    Action::Report(report) => {
+                        if self.reports.try_send(report).is_err() {
+                            self.reports_dropped.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            }
+            for conn in core::mem::take(&mut self.conns.overflowed) {
+                let closed = ConnEvent::Closed { conn };
+                self.speaker.on_conn(self.clock.now(), closed, &mut self.out);
+            }
+        }
+    }
+
+    /// Shows the speaker's state to others, unless it has been shown a moment ago; then the next
+    /// turn that is late enough does, and one is sure to come.
+    fn publish(&mut self) {
+        let now = self.clock.now();
+        self.unpublished = now < self.publish_from;
+        if self.unpublished {
+            return;
+        }
+        self.publish_from = now + PUBLISH_INTERVAL;
+        let peers = self.speaker.peers();
+        let originated = self.speaker.originated();
+        self.publish.send_if_modified(|snapshot| {
+            let changed = snapshot.peers != peers || snapshot.originated != *originated;
+            if changed {
+                snapshot.peers = peers;
+                snapshot.originated.clone_from(originated);
+            }
+            changed
+        });
+    }
+}
+
+/// The connections, by the numbers that the speaker gave them.
+struct Conns {
+    open: BTreeMap<ConnId, Conn>,
+    /// Closed because their queue was full; the speaker is to be told.
+    overflowed: Vec<ConnId>,
+    tasks: JoinSet<()>,
+    listeners: Vec<Arc<TcpListener>>,
+    keys: Arc<Keys>,
+    inbound: mpsc::Sender<Inbound>,
+    links: Links,
+}
+
+/// Removing it from the table closes it.
+enum Conn {
+    Dialling { _attempt: AbortOnDrop },
+    Open { remote: SocketAddr, outbox: Outbox },
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Conns {
+    fn dial(&mut self, peer: &PeerName, conn: ConnId, to: SocketAddr, from: Option<IpAddr>) {
+        let (keys, links, inbound) = (Arc::clone(&self.keys), self.links, self.inbound.clone());
+        let peer = Arc::clone(peer);
+        let task = self.tasks.spawn(async move {
+            let event = match connect(to, from, &keys, links).await {
+                Ok((stream, next_hops)) => {
+                    Inbound::Connected { conn, stream, remote: to, next_hops }
+                }
+                Err(error) => {
+                    info!(peer = &*peer, %to, %error, "cannot connect");
+                    Inbound::ConnectFailed { conn }
+                }
+            };
+            // Fails only when the speaker's task is gone.
+            drop(inbound.send(event).await);
+        });
+        self.open.insert(conn, Conn::Dialling { _attempt: AbortOnDrop(task) });
+    }
+
+    fn open(&mut self, conn: ConnId, remote: SocketAddr, stream: TcpStream) {
+        let (outbox, unwritten) = conn::outbox();
+        self.tasks.spawn(conn::run(conn, stream, unwritten, self.inbound.clone()));
+        self.open.insert(conn, Conn::Open { remote, outbox });
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        if let Some(Conn::Open { remote, outbox }) = self.open.get(&conn)
+            && outbox.send(bytes).is_err()
+        {
+            warn!(%remote, "the peer does not read what it is sent; connection closed");
+            self.open.remove(&conn);
+            self.overflowed.push(conn);
+        }
+    }
+
+    fn set_keys(&mut self, keys: Keys) {
+        for listener in &self.listeners {
+            if let Err(error) = socket::change_keys(listener, &self.keys, &keys) {
+                warn!(%error, "the TCP MD5 keys of a listener cannot be changed");
+            }
+        }
+        self.keys = Arc::new(keys);
+    }
+
+    /// Each connection ends within a second, on its own.
+    async fn close_all(mut self) {
+        self.open.clear();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+async fn connect(
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    keys: &Keys,
+    links: Links,
+) -> io::Result<(TcpStream, NextHops)> {
+    let stream = socket::dial(to, from, keys).await?;
+    let next_hops = next_hops(&stream, links).await?;
+    Ok((stream, next_hops))
+}
+
+/// Accepts for ever, one connection after the other: looking up next hops costs a question to the
+/// kernel, and whoever floods the port waits in the backlog for it.
+async fn accept_all(listener: Arc<TcpListener>, links: Links, inbound: mpsc::Sender<Inbound>) {
+    loop {
+        let accepted = async {
+            let (stream, remote) = listener.accept().await?;
+            // A connection that is broken already says so when it is read.
+            if let Err(error) = socket::adopt(&stream) {
+                warn!(%remote, %error, "socket options cannot be set on an accepted connection");
+            }
+            let next_hops = next_hops(&stream, links).await?;
+            Ok::<_, io::Error>(Inbound::Accepted { stream, remote, next_hops })
+        };
+        match accepted.await {
+            Ok(event) => {
+                if inbound.send(event).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                // Most likely no descriptor is left, which does not change within microseconds.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Our addresses on the interface that carries the connection. When the kernel does not tell, the
+/// connection's own address has to do.
+async fn next_hops(stream: &TcpStream, links: Links) -> io::Result<NextHops> {
+    let local = stream.local_addr()?.ip();
+    Ok(links.next_hops(local).await.unwrap_or_else(|error| {
+        warn!(%local, %error, "next hops of the other address family are not known");
+        link_io::session_next_hops(local)
+    }))
+}

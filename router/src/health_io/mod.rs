@@ -1,0 +1,123 @@
+//! Health checks: asks every backend that is to be asked, and says what came of it.
+//!
+//! What a result means for the backend (rise, fall) is the receiver's matter.
+
+mod probe;
+mod random;
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidegate_config::desired::{HealthCheck, ServiceAddr};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use probe::Failure;
+use random::Random;
+
+/// Checks in flight at a time. Each holds a socket, and systemd's default leaves a process 1024
+/// descriptors before it asks for more; one beyond waits its turn, which delays it and fails
+/// nothing: its timeout starts when it does.
+const IN_FLIGHT_MAX: usize = 512;
+
+/// Results that wait for their receiver. When it is full the check that has one more waits, and
+/// its next one is late: no result is lost, and a slow receiver is asked for less.
+const RESULTS_MAX: usize = 1024;
+
+/// What came of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckResult {
+    /// For which service. A result that was on its way when its check was dropped still arrives.
+    pub service: ServiceAddr,
+    /// Which backend was asked.
+    pub backend: IpAddr,
+    /// How long the answer took, or why there was no good one.
+    pub outcome: Result<Duration, Failure>,
+}
+
+/// The checks that run. Dropping it stops them all.
+#[derive(Debug)]
+pub struct Checks {
+    running: BTreeMap<(ServiceAddr, IpAddr), Check>,
+    results: mpsc::Sender<CheckResult>,
+    in_flight: Arc<Semaphore>,
+}
+
+/// No checks yet, and where their results will come out.
+pub fn start() -> (Checks, mpsc::Receiver<CheckResult>) {
+    let (results, receiver) = mpsc::channel(RESULTS_MAX);
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    (Checks { running: BTreeMap::new(), results, in_flight }, receiver)
+}
+
+impl Checks {
+    /// Runs exactly the checks of `wanted`: those that are unchanged go on undisturbed, those that
+    /// are gone or changed stop at once. Needs a Tokio runtime.
+    pub fn set(&mut self, wanted: BTreeMap<(ServiceAddr, IpAddr), HealthCheck>) {
+        self.running.retain(|key, check| wanted.get(key) == Some(&check.asks));
+        for ((service, backend), asks) in wanted {
+            self.running.entry((service, backend)).or_insert_with(|| {
+                let target = SocketAddr::new(backend, asks.port);
+                let results = self.results.clone();
+                let in_flight = Arc::clone(&self.in_flight);
+                let report = move |outcome| {
+                    let results = results.clone();
+                    let result = CheckResult { service, backend, outcome };
+                    async move { results.send(result).await }
+                };
+                let task = tokio::spawn(run(asks.clone(), target, in_flight, report));
+                Check { asks, task }
+            });
+        }
+    }
+}
+
+/// One backend that is asked for one service.
+#[derive(Debug)]
+struct Check {
+    asks: HealthCheck,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Asks at every interval until nobody wants to hear the results. The next check starts one
+/// interval after the start of this one, and never before this one has ended.
+async fn run<F>(
+    check: HealthCheck,
+    target: SocketAddr,
+    in_flight: Arc<Semaphore>,
+    report: impl Fn(Result<Duration, Failure>) -> F,
+) where
+    F: Future<Output = Result<(), mpsc::error::SendError<CheckResult>>>,
+{
+    let mut random = Random::new();
+    // Anywhere within the first interval: checks that were set together do not ask together.
+    let mut next = Instant::now() + check.interval.mul_f64(random.fraction());
+    loop {
+        tokio::time::sleep_until(next).await;
+        let Ok(permit) = in_flight.acquire().await else { return };
+        let started = Instant::now();
+        // Plus or minus a tenth: checks of many nodes do not fall into step.
+        next = started + check.interval.mul_f64(0.9 + 0.2 * random.fraction());
+        let asked = tokio::time::timeout(check.timeout, probe::ask(&check.probe, target));
+        let outcome = match asked.await {
+            Ok(answer) => answer.map(|()| started.elapsed()),
+            Err(_elapsed) => Err(Failure::TimedOut(check.timeout)),
+        };
+        drop(permit);
+        if report(outcome).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
