@@ -115,7 +115,6 @@ impl Datapath {
             }
         }
         let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(PROGRAM, error))?;
-        let maps = Maps::take(&mut ebpf)?;
         let program = program_mut(&mut ebpf)?;
         program.load().map_err(|error| Error::program(PROGRAM, error))?;
         let unknown = |error| Error::program(PROGRAM, error);
@@ -123,6 +122,8 @@ impl Datapath {
         if let Some(dir) = pin_dir {
             pins::replace(program.fd().map_err(unknown)?.as_fd(), &dir.join(pins::PROGRAM))?;
         }
+        // After the program is loaded: until then it names the maps by their file descriptors.
+        let maps = Maps::take(&mut ebpf)?;
         let pin_dir = pin_dir.map(Path::to_owned);
         Ok(Self { ebpf, program_id, maps, links: Vec::new(), pin_dir, wanted: Vec::new() })
     }

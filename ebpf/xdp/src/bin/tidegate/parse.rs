@@ -114,7 +114,7 @@ pub(crate) fn ipv6(mut at: Cursor, link: &Link) -> Result<Packet<V6>, Counter> {
         dst_port: [0; 2],
         proto: ip.next_header,
     };
-    for _ in 0..EXTENSIONS_MAX {
+    for _ in 0..=EXTENSIONS_MAX {
         let bytes_per_len = match flow.proto {
             extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => 8,
             extension::AUTHENTICATION => 4,

@@ -1,0 +1,19 @@
+//! Golden frames: a frame in, and verdict, whole frame and counters out, through the program as
+//! the kernel has loaded it, with its real maps. Needs root.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on stops; helpers are not covered by allow-in-tests"
+)]
+
+mod decap;
+mod drops;
+mod echo;
+mod forward;
+mod parsing;
+mod pins;
+mod ring;
+mod xdp;

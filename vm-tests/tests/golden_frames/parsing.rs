@@ -1,0 +1,175 @@
+//! What is not ours, what is not sound, and frames that end anywhere.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+use tidegate_abi::{Counter, backend_kinds};
+use tidegate_vm_tests::frame::{eth, ext, tcp};
+
+use crate::xdp::{
+    CLIENT4, CLIENT6, INGRESS, ROUTER, US, VIP4, VIP6, Xdp, entry, from_router, syn4, syn6,
+};
+
+fn xdp() -> Xdp {
+    Xdp::with(entry(backend_kinds::IPV4_IN_IPV4))
+}
+
+#[test]
+fn what_is_not_ours_is_passed_untouched() {
+    let other4 = Ipv4Addr::new(192, 0, 2, 11);
+    let other6 = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x11);
+    let cases = [
+        ("other address", from_router().ipv4(CLIENT4, other4).tcp(40_000, 80, tcp::SYN)),
+        ("from a VIP", from_router().ipv4(VIP4, CLIENT4).tcp(80, 40_000, tcp::ACK)),
+        ("echo", from_router().ipv4(CLIENT4, other4).icmp(8, 0, [0; 4])),
+        ("fragment", from_router().ipv4(CLIENT4, other4).fragment(0x2001).proto(6)),
+        ("malformed", from_router().ipv4(CLIENT4, other4).proto(6).payload([0; 3])),
+        ("other address, IPv6", from_router().ipv6(CLIENT6, other6).tcp(40_000, 80, tcp::SYN)),
+        ("neighbour discovery", from_router().ipv6(CLIENT6, other6).icmpv6(135, 0, [0; 4])),
+        ("tagged", from_router().vlan(5).ipv4(CLIENT4, other4).udp(1, 80)),
+    ];
+    let xdp = xdp();
+    for (name, frame) in cases {
+        assert_eq!(xdp.run(&frame).counter, Counter::PassNotOurs, "{name}");
+    }
+}
+
+#[test]
+fn what_is_not_ip_is_passed_untouched() {
+    let cases = [
+        ("ARP", eth(ROUTER, [0xff; 6]).ether_type(0x0806).payload([0; 28])),
+        ("LLDP", eth(ROUTER, US).ether_type(0x88cc).payload([0; 40])),
+        ("802.3 length", eth(ROUTER, US).ether_type(38).payload([0x42; 46])),
+        ("three tags", eth(ROUTER, US).vlan(1).vlan(2).vlan(3).inner_of(&syn4())),
+        ("tag cut off", eth(ROUTER, US).ether_type(0x8100).payload([0, 1, 8])),
+    ];
+    let xdp = xdp();
+    for (name, frame) in cases {
+        assert_eq!(xdp.run(&frame).counter, Counter::PassNotIp, "{name}");
+    }
+}
+
+#[test]
+fn an_unsound_ip_header_is_the_kernels_to_judge() {
+    // Byte of the frame, new value.
+    let v4 = [
+        ("version 5", 14, 0x55),
+        ("header below its minimum", 14, 0x44),
+        ("header beyond the packet", 14, 0x4f),
+        ("length beyond the frame", 16, 0x01),
+        ("length below the header", 17, 19),
+    ];
+    let v6 = [("version 4", 14, 0x45), ("version 0", 14, 0), ("length beyond the frame", 19, 21)];
+    let xdp = xdp();
+    for (frame, cases) in [(syn4().bytes(), &v4[..]), (syn6().bytes(), &v6[..])] {
+        for &(name, at, value) in cases {
+            let mut frame = frame.clone();
+            frame[at] = value;
+            let run = xdp.run_from(&frame, INGRESS);
+            assert_eq!(run.counter, Counter::PassBadHeader, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_may_end_anywhere() {
+    let frames = [
+        syn4().payload(*b"GET /"),
+        syn6().payload(*b"GET /"),
+        from_router().service_vlan(1).vlan(2).inner_of(&syn4()),
+        from_router().ipv4(CLIENT4, VIP4).options(&[1; 40]).udp(1, 80).payload([0; 9]),
+        from_router().ipv4(CLIENT4, VIP4).icmp(8, 0, [0; 4]).payload([0; 9]),
+        from_router()
+            .ipv6(CLIENT6, VIP6)
+            .extension(ext::HOP_BY_HOP, &[0; 14])
+            .extension(ext::AUTHENTICATION, &[0; 10])
+            .fragment_header(0, false)
+            .extension(ext::DESTINATION, &[0; 6])
+            .icmpv6(128, 0, [0; 4])
+            .payload([0; 9]),
+    ];
+    let xdp = xdp();
+    for frame in frames {
+        let whole = frame.bytes();
+        // The kernel takes no shorter frame for a test run.
+        for len in 14..whole.len() {
+            let run = xdp.run_from(&whole[..len], INGRESS);
+            let l3 = 14 + 4 * whole[12..].chunks(4).take_while(|tag| [0x81, 0x88].contains(&tag[0])).count();
+            let wanted = if len < l3 { Counter::PassNotIp } else { Counter::PassBadHeader };
+            assert_eq!(run.counter, wanted, "cut to {len} bytes of {}", whole.len());
+        }
+        let run = xdp.run_from(&whole, INGRESS);
+        assert!(matches!(run.counter, Counter::ForwardTx | Counter::EchoReply | Counter::DropUnresolved));
+    }
+}
+
+#[test]
+fn a_packet_may_end_anywhere() {
+    // The same, but with IP headers that know it: then the transport header is cut off.
+    let xdp = xdp();
+    let headers = [
+        (from_router().ipv4(CLIENT4, VIP4).tcp(40_000, 80, tcp::SYN).bytes(), 14 + 20),
+        (from_router().ipv4(CLIENT4, VIP4).udp(40_000, 80).bytes(), 14 + 20),
+        (from_router().ipv4(CLIENT4, VIP4).icmp(8, 0, [0; 4]).bytes(), 14 + 20),
+        (from_router().ipv6(CLIENT6, VIP6).tcp(40_000, 80, tcp::SYN).bytes(), 14 + 40),
+        (from_router().ipv6(CLIENT6, VIP6).fragment_header(0, false).udp(1, 80).bytes(), 14 + 40),
+    ];
+    for (mut whole, start) in headers {
+        for len in start..whole.len() {
+            let at = if start == 34 { 16 } else { 18 };
+            let ip_len = if start == 34 { len - 14 } else { len - start };
+            whole[at..at + 2].copy_from_slice(&u16::try_from(ip_len).unwrap().to_be_bytes());
+            for frame in [&whole[..len], &whole] {
+                let run = xdp.run_from(frame, INGRESS);
+                assert_eq!(run.counter, Counter::DropMalformed, "IP packet ends at {len}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn any_bytes_get_exactly_one_verdict(
+        ether_type in prop_oneof![Just(0x0800_u16), Just(0x86dd), Just(0x8100), any::<u16>()],
+        runs in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..120), 64),
+    ) {
+        // `run_from` checks it. One program for all, as loading takes longer than running.
+        let xdp = xdp();
+        for mut bytes in runs {
+            if let [first, ..] = &mut bytes[..] {
+                // Mostly plausible versions, so that more than the first check is reached.
+                *first = if ether_type == 0x86dd { 0x60 } else { 0x45 };
+            }
+            let frame = eth(ROUTER, US).ether_type(ether_type).payload(bytes);
+            let counter = xdp.run(&frame).counter;
+            prop_assert_ne!(counter, Counter::ForwardTx, "chance cannot hit a VIP");
+        }
+    }
+
+    #[test]
+    fn any_flipped_byte_of_a_good_frame_gets_exactly_one_verdict(
+        flips in proptest::collection::vec((12_usize..120, any::<u8>()), 128),
+    ) {
+        let xdp = xdp();
+        let good = [
+            from_router().vlan(3).inner_of(&syn4()).padded_to(128).bytes(),
+            from_router()
+                .ipv6(CLIENT6, VIP6)
+                .extension(ext::DESTINATION, &[0; 14])
+                .tcp(1, 80, tcp::SYN)
+                .padded_to(128)
+                .bytes(),
+        ];
+        for (at, value) in flips {
+            for mut frame in good.clone() {
+                frame[at] = value;
+                let before: u64 = xdp.datapath.counters().unwrap().values().sum();
+                xdp.datapath.test_run(&frame, INGRESS).unwrap();
+                let after: u64 = xdp.datapath.counters().unwrap().values().sum();
+                prop_assert_eq!(after, before + 1);
+            }
+        }
+    }
+}

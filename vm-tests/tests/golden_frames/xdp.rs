@@ -1,0 +1,246 @@
+//! The program under test, with the few services the tests need.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use nix::unistd::Uid;
+use tidegate::bpf_io::{Datapath, Verdict};
+use tidegate_abi::{
+    Backend, Counter, DatapathConfig, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
+    backend_flags, backend_kinds, service_flags,
+};
+use tidegate_plan::step::Step;
+use tidegate_vm_tests::frame::{Frame, Mac, describe, eth};
+
+pub(crate) const ROUTER: Mac = [2, 0, 0, 0, 0, 1];
+pub(crate) const US: Mac = [2, 0, 0, 0, 0, 2];
+pub(crate) const NEXT_HOP: Mac = [2, 0, 0, 0, 0, 3];
+
+pub(crate) const CLIENT4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub(crate) const VIP4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+pub(crate) const SOURCE4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const BACKEND4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+pub(crate) const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7);
+pub(crate) const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x10);
+pub(crate) const SOURCE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 1);
+pub(crate) const BACKEND6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 2);
+
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+
+/// The interface frames come in by unless a test says otherwise: loopback, which is everywhere.
+pub(crate) const INGRESS: u32 = 1;
+/// Where the services' ring starts: not at zero, so that the offset matters.
+pub(crate) const RING_OFFSET: u32 = 4_096;
+pub(crate) const RING_SIZE: u32 = 1_024;
+
+/// From the router to us.
+pub(crate) fn from_router() -> Frame {
+    eth(ROUTER, US)
+}
+
+/// From us to the next hop.
+pub(crate) fn to_backend() -> Frame {
+    eth(US, NEXT_HOP)
+}
+
+pub(crate) fn syn4() -> Frame {
+    from_router().ipv4(CLIENT4, VIP4).tcp(40_000, 80, tidegate_vm_tests::frame::tcp::SYN)
+}
+
+pub(crate) fn syn6() -> Frame {
+    from_router().ipv6(CLIENT6, VIP6).tcp(40_000, 80, tidegate_vm_tests::frame::tcp::SYN)
+}
+
+/// What came of a frame.
+pub(crate) struct Run {
+    pub(crate) verdict: Verdict,
+    pub(crate) frame: Vec<u8>,
+    /// The one verdict counter that moved.
+    pub(crate) counter: Counter,
+    /// How often the flow table was found full.
+    pub(crate) flow_table_full: u64,
+    /// Traffic rows that moved, and that by one packet and the length of the frame.
+    pub(crate) service: Option<u32>,
+    pub(crate) backend: Option<u32>,
+}
+
+pub(crate) struct Xdp {
+    pub(crate) datapath: Datapath,
+    services: Vec<u32>,
+    backends: Vec<u32>,
+}
+
+impl Xdp {
+    pub(crate) fn empty() -> Self {
+        assert!(Uid::effective().is_root(), "golden frames run in the kernel: run them as root");
+        let config = DatapathConfig { hash_seed: 0x7469_6465, features: 0 };
+        let datapath = Datapath::load(&config).unwrap();
+        Self { datapath, services: Vec::new(), backends: Vec::new() }
+    }
+
+    /// Both VIPs with echo and a TCP and a UDP service on port 80 each, all slots of whose rings
+    /// name backend 1.
+    pub(crate) fn with(backend: Backend) -> Self {
+        let mut xdp = Self::empty();
+        xdp.vip(service_flags::ECHO);
+        for (index, proto) in [(1, TCP), (2, UDP)] {
+            xdp.service(index, proto, 0);
+        }
+        xdp.backend(1, backend);
+        xdp.all_slots(Slot::settled(1));
+        xdp
+    }
+
+    pub(crate) fn apply(&mut self, step: &Step) {
+        self.datapath.apply(step).unwrap();
+    }
+
+    pub(crate) fn vip(&mut self, flags: u32) {
+        let service = Service { index: 9, flags, ..Service::default() };
+        self.put(VIP4.into(), 0, 0, service);
+        self.put(VIP6.into(), 0, 0, service);
+    }
+
+    /// A service on port 80 of both VIPs.
+    pub(crate) fn service(&mut self, index: u32, proto: u8, flags: u32) {
+        let service = Service { ring_offset: RING_OFFSET, ring_size: RING_SIZE, index, flags };
+        self.put(VIP4.into(), 80, proto, service);
+        self.put(VIP6.into(), 80, proto, service);
+        self.services.push(index);
+    }
+
+    fn put(&mut self, vip: IpAddr, port: u16, proto: u8, service: Service) {
+        let (port, fresh, reserved) = (port.to_be_bytes(), true, 0);
+        self.apply(&match vip {
+            IpAddr::V4(vip) => {
+                let key = ServiceKeyV4 { addr: vip.octets(), port, proto, reserved };
+                Step::PutServiceV4 { key, service, fresh }
+            }
+            IpAddr::V6(vip) => {
+                let key = ServiceKeyV6 { addr: vip.octets(), port, proto, reserved };
+                Step::PutServiceV6 { key, service, fresh }
+            }
+        });
+    }
+
+    pub(crate) fn backend(&mut self, index: u32, entry: Backend) {
+        self.apply(&Step::PutBackend { index, entry, fresh: true });
+        self.backends.push(index);
+    }
+
+    pub(crate) fn all_slots(&mut self, slot: Slot) {
+        let slots = (RING_OFFSET..RING_OFFSET + RING_SIZE).map(|index| (index, slot)).collect();
+        self.apply(&Step::PutSlots { slots });
+    }
+
+    /// Runs a frame and checks what is true of every frame: one verdict counter moves, and
+    /// traffic rows if, and only if, it was forwarded.
+    pub(crate) fn run_from(&self, frame: &[u8], ingress: u32) -> Run {
+        let before = self.totals();
+        let run = self.datapath.test_run(frame, ingress).unwrap();
+        let after = self.totals();
+        let mut moved: BTreeMap<Counter, u64> = after.counters.clone();
+        for (counter, count) in &mut moved {
+            *count -= before.counters[counter];
+        }
+        let flow_table_full = moved.remove(&Counter::FlowTableFull).unwrap();
+        moved.retain(|_, count| *count != 0);
+        assert_eq!(moved.len(), 1, "{moved:?} for\n{}", describe(frame));
+        let (counter, count) = moved.pop_first().unwrap();
+        assert_eq!(count, 1, "{counter:?} for\n{}", describe(frame));
+        let forwarded = matches!(counter, Counter::ForwardTx | Counter::ForwardRedirect);
+        let service = moved_row(&before.services, &after.services, frame.len());
+        let backend = moved_row(&before.backends, &after.backends, frame.len());
+        assert_eq!(service.is_some(), forwarded, "{counter:?}");
+        assert_eq!(backend.is_some(), forwarded, "{counter:?}");
+        if !forwarded && counter != Counter::EchoReply {
+            assert_eq!(run.frame, frame, "{counter:?} must leave the frame as it was");
+        }
+        assert_eq!(run.verdict, verdict_of(counter), "{counter:?}");
+        let (verdict, frame) = (run.verdict, run.frame);
+        Run { verdict, frame, counter, flow_table_full, service, backend }
+    }
+
+    pub(crate) fn run(&self, frame: &Frame) -> Run {
+        self.run_from(&frame.bytes(), INGRESS)
+    }
+
+    fn totals(&self) -> Totals {
+        let row = |row: &u32| (*row, self.datapath.service_traffic(*row).unwrap());
+        let services = self.services.iter().map(row).collect();
+        let row = |row: &u32| (*row, self.datapath.backend_traffic(*row).unwrap());
+        let backends = self.backends.iter().map(row).collect();
+        Totals { counters: self.datapath.counters().unwrap(), services, backends }
+    }
+}
+
+struct Totals {
+    counters: BTreeMap<Counter, u64>,
+    services: BTreeMap<u32, Traffic>,
+    backends: BTreeMap<u32, Traffic>,
+}
+
+fn moved_row(
+    before: &BTreeMap<u32, Traffic>,
+    after: &BTreeMap<u32, Traffic>,
+    frame_len: usize,
+) -> Option<u32> {
+    let mut moved = after.iter().filter(|(row, traffic)| before[row] != **traffic);
+    let (&row, traffic) = moved.next()?;
+    assert_eq!(moved.next(), None, "two rows for one frame");
+    assert_eq!(traffic.packets, before[&row].packets + 1);
+    assert_eq!(traffic.bytes, before[&row].bytes + frame_len as u64);
+    Some(row)
+}
+
+fn verdict_of(counter: Counter) -> Verdict {
+    match counter {
+        Counter::PassNotOurs | Counter::PassNotIp | Counter::PassBadHeader => Verdict::Pass,
+        Counter::ForwardTx | Counter::EchoReply => Verdict::Tx,
+        Counter::ForwardRedirect => Verdict::Redirect,
+        _ => Verdict::Drop,
+    }
+}
+
+/// A backend's entry as the daemon writes it, made from the frame builder's own headers.
+pub(crate) fn entry(kind: u8) -> Backend {
+    let [ipv4, ipv6] = [
+        to_backend().ipv4(SOURCE4, BACKEND4).proto(match kind {
+            backend_kinds::IPV6_IN_IPV4 => 41,
+            _ => 4,
+        }),
+        to_backend().ipv6(SOURCE6, BACKEND6).proto(match kind {
+            backend_kinds::IPV6_IN_IPV6 => 41,
+            _ => 4,
+        }),
+    ];
+    let mut ip = [0; 40];
+    match kind {
+        backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV6_IN_IPV4 => {
+            ip[..20].copy_from_slice(&ipv4.bytes()[14..]);
+            // The template has total length zero: take the 20 out of length and checksum.
+            let sum = u16::from_be_bytes([ip[10], ip[11]]) + 20;
+            assert!(sum >= 20, "no carry for these addresses");
+            ip[2..4].fill(0);
+            ip[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6 => {
+            ip.copy_from_slice(&ipv6.bytes()[14..]);
+        }
+        _ => ip[..16].copy_from_slice(&BACKEND4.to_ipv6_mapped().octets()),
+    }
+    let mut macs = [0; 12];
+    macs[..6].copy_from_slice(&NEXT_HOP);
+    macs[6..].copy_from_slice(&US);
+    Backend {
+        macs,
+        vlan_tci: [0; 2],
+        ip,
+        kind,
+        flags: backend_flags::RESOLVED,
+        egress_ifindex: INGRESS,
+        mtu: 1_500,
+        reserved: 0,
+    }
+}
