@@ -34,7 +34,7 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
     }
     info!(version = env!("CARGO_PKG_VERSION"), config = %config.path.display(), "starting");
     let (orders, inbox) = mpsc::channel(4); // Full: signals wait their turn, none is lost.
-    forward_signals(orders)?;
+    forward_signals(&orders)?;
     let reconciler = start(config).await?;
     reconciler.run(inbox).await;
     info!("stopped; the packet path stays pinned");
@@ -59,8 +59,7 @@ async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
     let bgp = bgp_io::start(settings, clock, links, report)?;
     let (views, questions) = api::view_channel();
     api::serve(&router.api, views).await?;
-    let parts =
-        Parts { datapath, links, link_changes, checks, results, bgp, reports, questions };
+    let parts = Parts { datapath, links, link_changes, checks, results, bgp, reports, questions };
     Ok(Reconciler::new(config, clock, parts))
 }
 
@@ -70,7 +69,7 @@ fn random_seed() -> u64 {
 }
 
 /// SIGHUP reloads; SIGTERM and SIGINT stop.
-fn forward_signals(orders: mpsc::Sender<Order>) -> anyhow::Result<()> {
+fn forward_signals(orders: &mpsc::Sender<Order>) -> anyhow::Result<()> {
     for (kind, order) in [
         (SignalKind::hangup(), Order::Reload),
         (SignalKind::terminate(), Order::Stop),

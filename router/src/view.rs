@@ -309,7 +309,11 @@ pub(crate) mod tests {
                 uptime_secs: 97_260,
                 asn: 65_001,
                 router_id: "10.0.0.2".into(),
-                interfaces: vec![Interface { name: "eth0".into(), mode: "native".into(), note: None }],
+                interfaces: vec![Interface {
+                    name: "eth0".into(),
+                    mode: "native".into(),
+                    note: None,
+                }],
                 peers: Tally { up: 1, configured: 2 },
                 vips: Tally { up: 1, configured: 2 },
                 backends: Tally { up: 1, configured: 3 },

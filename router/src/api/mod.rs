@@ -61,16 +61,13 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`] when an address cannot be listened on; nothing is served then.
-pub async fn serve(
-    config: &tidegate_config::desired::Api,
-    views: ViewSender,
-) -> Result<(), Error> {
+pub async fn serve(config: &tidegate_config::desired::Api, views: ViewSender) -> Result<(), Error> {
     let unix = bind_unix(&config.socket).await?;
     let tcp = match config.listen {
         None => None,
-        Some(addr) => Some(
-            TcpListener::bind(addr).await.map_err(|source| Error::Tcp { addr, source })?,
-        ),
+        Some(addr) => {
+            Some(TcpListener::bind(addr).await.map_err(|source| Error::Tcp { addr, source })?)
+        }
     };
     let routes = routes(views);
     if let Some(tcp) = tcp {
@@ -108,7 +105,10 @@ fn routes(views: ViewSender) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/api/v1/status", get(|look: Look| async move { look.json(|v| v.status.clone()).await }))
+        .route(
+            "/api/v1/status",
+            get(|look: Look| async move { look.json(|v| v.status.clone()).await }),
+        )
         .route("/api/v1/peers", get(|look: Look| async move { look.json(View::peers).await }))
         .route("/api/v1/vips", get(|look: Look| async move { look.json(View::vips).await }))
         .route("/api/v1/backends", get(|look: Look| async move { look.json(View::backends).await }))

@@ -26,9 +26,8 @@ pub(super) async fn get<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
 ) -> Result<Answer<T>, Failure> {
-    let (status, body) = tokio::time::timeout(ANSWER_WITHIN, fetch(socket, path))
-        .await
-        .map_err(|elapsed| {
+    let (status, body) =
+        tokio::time::timeout(ANSWER_WITHIN, fetch(socket, path)).await.map_err(|elapsed| {
             Failure::unreachable(format!(
                 "the daemon at {} did not answer ({elapsed}): is it stopped or very busy?",
                 socket.display()

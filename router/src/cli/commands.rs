@@ -36,10 +36,8 @@ pub(super) fn detach(file: &Path) -> Result<(), Failure> {
     let config = crate::config_file::read(file).map_err(Failure::new)?;
     let pin_dir = &config.desired.router.pin_dir;
     let removed = crate::bpf_io::detach(pin_dir).map_err(Failure::new)?;
-    print(&match removed {
-        true => format!("removed the packet path pinned under {}", pin_dir.display()),
-        false => format!("nothing is pinned under {}", pin_dir.display()),
-    })
+    let what = if removed { "removed the packet path that was" } else { "nothing is" };
+    print(&format!("{what} pinned under {}", pin_dir.display()))
 }
 
 pub(super) async fn status(socket: &Path, output: Output) -> Result<(), Failure> {
@@ -128,7 +126,7 @@ fn peers_text(answer: &Peers) -> String {
     let mut text = table.render();
     for peer in answer.peers.iter().filter(|peer| peer.state != "Established") {
         if let Some(cause) = &peer.last_down {
-            text.push_str(&format!("{}: last down: {cause}\n", peer.name));
+            text += &[peer.name.as_str(), ": last down: ", cause, "\n"].concat();
         }
     }
     text
@@ -162,15 +160,14 @@ fn vips_text(answer: &Vips) -> String {
     let mut text = table.render();
     for vip in &answer.vips {
         if let Some(reason) = &vip.reason_text {
-            text.push_str(&format!("{}: not announced: {reason}\n", vip.service));
+            text += &[vip.service.as_str(), ": not announced: ", reason, "\n"].concat();
         }
     }
     text
 }
 
 fn backends_text(answer: &Backends) -> String {
-    let header =
-        ["SERVICE", "BACKEND", "STATE", "WEIGHT", "SHARE", "PACKETS", "SINCE", "REASON"];
+    let header = ["SERVICE", "BACKEND", "STATE", "WEIGHT", "SHARE", "PACKETS", "SINCE", "REASON"];
     let mut table = Table::new(&header, &[3, 4, 5, 6]);
     for row in &answer.backends {
         let backend = &row.backend;

@@ -121,9 +121,7 @@ impl Cli {
             Command::Peers(args) => commands::peers(&args.socket, args.output).await,
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
-            Command::Decap(args) => {
-                crate::decap::run(&args.interface).await.map_err(Failure::new)
-            }
+            Command::Decap(args) => crate::decap::run(&args.interface).await.map_err(Failure::new),
             Command::Detach(args) => commands::detach(&args.config),
             Command::Schema => commands::print(&tidegate_config::json_schema()),
         };

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use tidegate_config::desired::{Desired, ServiceAddr};
+use tidegate_plan::BackendState;
 use tidegate_plan::Plan;
 use tidegate_plan::health::{Health, Verdict};
 use tidegate_plan::observed::Observed;
-use tidegate_plan::BackendState;
 use tracing::{info, warn};
 
 use crate::health_io::CheckResult;
@@ -149,13 +149,7 @@ impl Seen {
         self.vips.insert(vip, Since { state: seen, since: now });
     }
 
-    fn note_backend(
-        &mut self,
-        key: BackendKey,
-        service: &str,
-        seen: BackendSeen,
-        now: SystemTime,
-    ) {
+    fn note_backend(&mut self, key: BackendKey, service: &str, seen: BackendSeen, now: SystemTime) {
         let state = seen.state.name();
         match self.backends.get_mut(&key) {
             Some(before) if before.state.state == seen.state => {
@@ -165,9 +159,10 @@ impl Seen {
             _ => {}
         }
         let reason = seen.reason.as_deref().unwrap_or("answers");
-        match seen.state {
-            BackendState::Active => info!(service, backend = %key.1, "backend {state}"),
-            _ => warn!(service, backend = %key.1, "backend {state}: {reason}"),
+        if seen.state == BackendState::Active {
+            info!(service, backend = %key.1, "backend {state}");
+        } else {
+            warn!(service, backend = %key.1, "backend {state}: {reason}");
         }
         self.backends.insert(key, Since { state: seen, since: now });
     }

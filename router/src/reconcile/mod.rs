@@ -182,7 +182,9 @@ impl Reconciler {
                 }
             }
         }
-        warn!("after {ROUNDS_MAX} rounds there is still something to do; does somebody else write the maps?");
+        warn!(
+            "after {ROUNDS_MAX} rounds there is still something to do; does somebody else write the maps?"
+        );
     }
 
     async fn round(&mut self) -> anyhow::Result<Round> {

@@ -43,12 +43,10 @@ impl Reconciler {
             }
         }
         let router = &self.config.desired.router;
-        if old.desired.router.interfaces != router.interfaces
-            || old.desired.router.attach != router.attach
-        {
-            if let Err(error) = self.parts.datapath.attach(&router.interfaces, router.attach) {
-                error!("{error}"); // The loop sees that it is not attached, and tries again.
-            }
+        let before = &old.desired.router;
+        let moved = before.interfaces != router.interfaces || before.attach != router.attach;
+        if moved && let Err(error) = self.parts.datapath.attach(&router.interfaces, router.attach) {
+            error!("{error}"); // The loop sees that it is not attached, and tries again.
         }
         self.put_configuration().await;
         info!(generation = self.generation, "configuration reloaded");

@@ -4,15 +4,14 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use tidegate_abi::{Counter, Traffic};
-use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::speaker::{PeerStatus, State};
+use tidegate_bgp::time::Timestamp;
+use tidegate_bgp::types::HoldTime;
 use tidegate_config::desired::{ForwardingMode, Protocol, ServiceAddr};
 use tidegate_plan::{BackendState, BackendView, VipState};
 
 use crate::journal::down_cause;
-use crate::view::{
-    API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip,
-};
+use crate::view::{API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip};
 
 use super::Reconciler;
 use super::memory::Since;
@@ -54,7 +53,10 @@ impl Reconciler {
                 up: vips.iter().filter(|vip| vip.announced).count(),
                 configured: vips.len(),
             },
-            backends: Tally { up: backends().filter(active).count(), configured: backends().count() },
+            backends: Tally {
+                up: backends().filter(active).count(),
+                configured: backends().count(),
+            },
             counters: self.counters(),
         }
     }
@@ -93,7 +95,7 @@ impl Reconciler {
             since: rfc3339(SystemTime::now() - age),
             since_secs: age.as_secs(),
             router_id: peer.router_id.map(|id| id.to_string()),
-            hold_time_secs: peer.hold_time.map(|hold| hold.as_secs()),
+            hold_time_secs: peer.hold_time.map(HoldTime::as_secs),
             families: peer.families.iter().map(ToString::to_string).collect(),
             messages_received: peer.messages_received,
             messages_sent: peer.messages_sent,
