@@ -128,6 +128,7 @@ impl World {
     /// One round: all steps of one plan, safety looked at after each.
     fn round(&mut self, desired: &Desired) -> Plan {
         let plan = self.plan(desired);
+        self.assert_no_dead_previous(desired, &plan);
         let seen = self.observed.datapath.clone();
         let before = (self.broken_promises(desired), self.broken_maps());
         for step in &plan.steps {
@@ -228,6 +229,36 @@ impl World {
         }
     }
 
+    /// No slot of a ring in use is given a `previous` that is down or has no way.
+    fn assert_no_dead_previous(&self, desired: &Desired, plan: &Plan) {
+        let datapath = &self.observed.datapath;
+        let entries = key::entries(datapath);
+        let written = plan.steps.iter().flat_map(|step| match step {
+            Step::PutSlots { slots } => slots.as_slice(),
+            _ => &[],
+        });
+        let mut checked = BTreeSet::new();
+        for &(index, slot) in written.filter(|(_, slot)| !slot.is_settled()) {
+            // Rings are a thousand slots at least: a coarse key saves most of the looking.
+            if !checked.insert((index >> 10, slot.previous)) {
+                continue;
+            }
+            let (_, addr) = entry::identity(&datapath.backends[&slot.previous]).unwrap();
+            let service = desired.services.values().find(|service| {
+                let ring = entries.get(&MapKey::of_service(service.vip)).and_then(Span::of);
+                ring.is_some_and(|ring| (ring.offset..ring.end()).contains(&index))
+            });
+            let Some(service) = service.filter(|s| s.backends.contains_key(&addr)) else {
+                continue; // In a ring that is being built, or no longer configured: it drains.
+            };
+            let check = (service.vip, addr);
+            let is_up = service.health.is_none()
+                || self.observed.healthy.contains(&check)
+                || self.observed.unproven.contains(&check);
+            assert!(is_up && self.observed.ways.contains_key(&addr), "{check:?} is dead");
+        }
+    }
+
     /// Announced prefixes whose packets would not reach a backend.
     fn broken_promises(&self, desired: &Desired) -> BTreeSet<String> {
         let entries = key::entries(&self.observed.datapath);
@@ -258,11 +289,10 @@ impl World {
     fn is_served(&self, entry: &Entry) -> bool {
         let datapath = &self.observed.datapath;
         Span::of(entry).is_some_and(|ring| {
-            ring.slots(&datapath.slots).all(|slot| {
-                [slot.current, slot.previous]
-                    .iter()
-                    .all(|index| datapath.backends.get(index).is_some_and(is_resolved))
-            })
+            let all: Vec<Slot> = ring.slots(&datapath.slots).collect();
+            let is_full = all.iter().all(|slot| slot.current != 0 && slot.previous != 0);
+            let named = (0..).zip(slots::named(&all)).filter(|&(_, is_named)| is_named);
+            is_full && { named }.all(|(i, _)| datapath.backends.get(&i).is_some_and(is_resolved))
         })
     }
 
@@ -287,11 +317,9 @@ impl World {
     fn broken_maps(&self) -> BTreeSet<String> {
         let datapath = &self.observed.datapath;
         let mut broken = BTreeSet::new();
-        for slot in &datapath.slots {
-            for index in [slot.current, slot.previous] {
-                if index != 0 && !datapath.backends.contains_key(&index) {
-                    broken.insert(format!("a slot names {index}, which is free"));
-                }
+        for (index, is_named) in (0..).zip(slots::named(&datapath.slots)) {
+            if is_named && !datapath.backends.contains_key(&index) {
+                broken.insert(format!("a slot names {index}, which is free"));
             }
         }
         let services: Vec<(MapKey, Entry)> =
@@ -654,36 +682,48 @@ fn without_the_program_nothing_is_announced() {
 }
 
 #[test]
-fn the_service_that_finds_no_room_says_so_and_the_others_run() {
-    // Rings of 65,536 slots: sixteen fit.
-    let services: Vec<Service> = (1..=17).map(|port| service(tcp(VIP, port), 1..=250)).collect();
-    let mut services: Vec<Service> = services
-        .into_iter()
-        .enumerate()
-        .map(|(n, mut spec)| {
-            spec.vip.addr = Ipv4Addr::new(192, 0, 2, u8::try_from(n + 1).unwrap()).into();
-            for third in 1..=7 {
-                spec.backends.insert(Ipv4Addr::new(10, 0, 1, third).into(), Weight { weight: 1 });
-            }
-            spec.health = None;
-            spec
-        })
-        .collect();
+fn a_service_that_finds_no_room_says_so_and_gets_it_when_there_is_some() {
+    let vip = tcp(VIP, 80);
+    let desired = desired(&[service(vip, 1..=2)]);
     let mut world = World::new();
-    for third in 1..=7 {
-        world.observed.ways.insert(Ipv4Addr::new(10, 0, 1, third).into(), way(third));
+    world.all_healthy(&desired);
+    // Sixteen of the largest rings fill everything; their service is gone since a second ago.
+    for n in 0..16 {
+        let other = tcp("198.51.100.1", 1000 + n);
+        let (ring_size, index) = (tidegate_abi::RING_SIZE_MAX, u32::from(n) + 1);
+        let entry = Entry { ring_offset: u32::from(n) * ring_size, ring_size, index, flags: 0 };
+        let MapKey::V4(key) = MapKey::of_service(other) else { unreachable!() };
+        world.observed.datapath.services_v4.insert(key, entry);
+        world.memory.on_step(
+            &Step::Withdraw { prefix: other.prefix(), reason: Reason::NotConfigured },
+            &world.observed.datapath,
+            secs(99),
+        );
     }
-    let all = desired(&services);
-    world.settle(&all);
-    assert_eq!(world.observed.advertised.len(), 16);
-    let last = services.last().unwrap().vip;
-    assert_eq!(world.state(&all, last).withheld, Some(Reason::NoRoom));
-    // One goes, and the last one has its place.
-    services.remove(0);
-    let rest = desired(&services);
-    world.converge(&rest);
-    assert_eq!(world.observed.advertised.len(), 16);
-    assert!(world.observed.advertised.contains_key(&last.prefix()));
+    world.settle(&desired);
+    let state = world.state(&desired, vip);
+    assert_eq!((state.programmed, state.withheld), (None, Some(Reason::NoRoom)));
+    world.converge(&desired);
+    assert_eq!(world.now, secs(101));
+    assert!(world.observed.advertised.contains_key(&vip.prefix()));
+}
+
+#[test]
+fn a_backend_that_finds_no_room_says_so() {
+    let vip = tcp(VIP, 80);
+    let desired = desired(&[service(vip, 1..=2)]);
+    let mut world = World::new();
+    world.all_healthy(&desired);
+    // All entries but one are named by slots of a service that must stay a while.
+    let index_max = tidegate_abi::BACKENDS_MAX - 1;
+    world.observed.datapath.slots = (1..index_max).map(Slot::settled).collect();
+    let seen = entry::build((1, backend(250)), &way(1), entry::Sources::default()).unwrap();
+    world.observed.datapath.backends = (1..index_max).map(|index| (index, seen)).collect();
+    let plan = world.plan(&desired);
+    let states: Vec<BackendState> =
+        plan.vips[&vip].backends.values().map(|backend| backend.state).collect();
+    assert_eq!(states, [BackendState::Active, BackendState::NoRoom]);
+    assert_eq!(brief(&plan.steps[0]), format!("put backend {index_max}"));
 }
 
 #[test]
