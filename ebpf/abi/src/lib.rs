@@ -29,7 +29,9 @@ pub const RING_SLOTS_MAX: u32 = 1 << 20;
 pub const RING_SIZE_MIN: u32 = 1 << 10;
 /// The largest single ring.
 pub const RING_SIZE_MAX: u32 = 1 << 16;
-/// Slots of a ring for so many backends: at least 128 for each, so that a share is exact to 1 %.
+
+/// Slots of a ring for so many backends: 128 for each as long as the largest ring has them, so that
+/// a share is exact to 1 %.
 pub const fn ring_size(backends: u32) -> u32 {
     let wanted = backends.saturating_mul(128);
     if wanted <= RING_SIZE_MIN {
@@ -40,6 +42,7 @@ pub const fn ring_size(backends: u32) -> u32 {
         wanted.next_power_of_two()
     }
 }
+
 /// Flows remembered while ring slots are in transition.
 pub const FLOWS_MAX: u32 = 1 << 16;
 /// Network devices the datapath can send to.

@@ -130,7 +130,9 @@ impl<'a> Work<'a> {
         for (&addr, backend) in &spec.backends {
             let identity = entry::wanted(spec.mode, spec.vip.addr, addr);
             let index = shared.pool.index(identity);
-            let in_ring = index.is_some_and(|index| scan.current.contains_key(&index));
+            let in_ring = index.is_some_and(|index| {
+                scan.current.contains_key(&index) || scan.previous.contains(&index)
+            });
             let state = state(spec, addr, identity, in_ring, shared);
             states.insert(identity, state);
             let is_ready = shared.pool.is_ready(identity);

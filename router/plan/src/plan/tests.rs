@@ -61,7 +61,7 @@ fn service(vip: ServiceAddr, backends: RangeInclusive<u8>) -> Service {
         mode: ForwardingMode::Ipip,
         affinity: Affinity::FiveTuple,
         echo: true,
-        drain: Duration::from_secs(60),
+        drain: Duration::from_mins(1),
         health: Some(HealthCheck {
             probe: Probe::Tcp,
             port: 80,
@@ -440,6 +440,22 @@ fn a_restart_under_an_unchanged_file_touches_no_map() {
     world.observed.healthy = [(vip, backend(1)), (vip, backend(2))].into();
     let steps = world.settle(&desired);
     assert_eq!(steps, ["put 341 slots"], "only the third backend's slots");
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_drain_keeps_the_drain() {
+    let (mut world, mut desired, vip) = running(2);
+    for spec in desired.services.values_mut() {
+        spec.backends.insert(backend(2), Weight { weight: 0 });
+    }
+    world.settle(&desired);
+    world.now = secs(150);
+    world.memory = Memory::default();
+    world.observed.unproven = core::mem::take(&mut world.observed.healthy);
+    assert_eq!(world.settle(&desired), [""; 0]);
+    assert_eq!(world.state(&desired, vip).programmed.unwrap().unsettled, 512);
+    world.converge(&desired);
+    assert_eq!(world.now, secs(210), "nobody knows when it began: it begins anew");
 }
 
 #[test]
