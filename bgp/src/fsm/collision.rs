@@ -1,6 +1,7 @@
 //! Which of two connections with one peer survives (RFC 4271 §6.8).
 
 use crate::types::{Asn, RouterId};
+use crate::wire::notification::Notification;
 
 /// Whose connection stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,12 @@ pub enum Keep {
 /// peers in different ASes may have, the higher AS number decides (RFC 6286 §2.3).
 pub fn resolve_collision(local: (RouterId, Asn), remote: (RouterId, Asn)) -> Keep {
     if local > remote { Keep::Ours } else { Keep::Theirs }
+}
+
+/// Whether this ends a connection that lost, and not the session as such.
+pub fn is_collision(notification: &Notification) -> bool {
+    let collision = Notification::CONNECTION_COLLISION_RESOLUTION;
+    (notification.code, notification.subcode) == (collision.code, collision.subcode)
 }
 
 #[cfg(test)]

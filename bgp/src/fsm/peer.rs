@@ -23,7 +23,7 @@ use crate::types::RouterId;
 use crate::wire::notification::Notification;
 use crate::wire::{self, Message, Negotiated, Open};
 
-use super::collision::{Keep, resolve_collision};
+use super::collision::{Keep, is_collision, resolve_collision};
 use super::open::{negotiate, our_open};
 use super::session::{Effect, Event, Session};
 
@@ -121,7 +121,7 @@ impl Peer {
             attempt.session.reconfigure(turn.now, config.passive, config.connect_retry);
         }
         self.config = config;
-        if needs_reset && turn.open_for_business {
+        if needs_reset && turn.running {
             self.start(turn);
         } else if next_hops_changed {
             self.readvertise(turn);
@@ -178,7 +178,9 @@ impl Peer {
         turn: &mut Turn<'_>,
     ) -> bool {
         let Some(at) = self.find(conn) else { return false };
-        if let Some(connection) = self.connection_mut(at) {
+        if let Some(connection) = self.connection_mut(at)
+            && connection.origin == Origin::Dialled
+        {
             connection.next_hops = next_hops;
         }
         self.feed(at, Event::TcpCrAcked, turn);
@@ -201,9 +203,13 @@ impl Peer {
         let Some(connection) = self.find(conn).and_then(|at| self.connection_mut(at)) else {
             return false;
         };
-        let mut buffer = core::mem::take(&mut connection.unread);
-        buffer.extend_from_slice(bytes);
-        let mut rest = buffer.as_slice();
+        let mut joined = core::mem::take(&mut connection.unread);
+        let mut rest = if joined.is_empty() {
+            bytes
+        } else {
+            joined.extend_from_slice(bytes);
+            joined.as_slice()
+        };
         let nothing = Negotiated::NOTHING;
         // A message may end the connection: what follows it is not read.
         while let Some(at) = self.find(conn) {
@@ -405,17 +411,13 @@ impl Peer {
     }
 
     fn on_down(&mut self, cause: DownCause, turn: &mut Turn<'_>) {
-        let (DownCause::Sent(last_word) | DownCause::Received(last_word)) = &cause else {
-            return self.note_down(cause, turn);
+        let of_a_collision = match &cause {
+            DownCause::Sent(last_word) | DownCause::Received(last_word) => is_collision(last_word),
+            DownCause::ConnectionLost => false,
         };
-        let collision = *last_word == Notification::CONNECTION_COLLISION_RESOLUTION;
-        // The end of a collision is no loss: the other connection goes on.
-        if !(collision && self.attempts.len() > 1) {
-            self.note_down(cause, turn);
+        if of_a_collision && self.attempts.len() > 1 {
+            return; // No loss: the other connection goes on.
         }
-    }
-
-    fn note_down(&mut self, cause: DownCause, turn: &mut Turn<'_>) {
         self.last_down = Some(cause.clone());
         self.report(turn, |peer| Report::Down { peer, cause });
     }

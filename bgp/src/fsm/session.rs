@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 use crate::types::HoldTime;
 use crate::wire::notification::Notification;
 
+use super::collision::is_collision;
+
 /// How long an OPEN may take to come: the "large value" of RFC 4271 §8.2.2.
 pub const HOLD_TIME_LARGE: Duration = Duration::from_mins(4);
 
@@ -163,11 +165,6 @@ impl Session {
         self.since
     }
 
-    /// The Hold Time agreed on, once the peer's OPEN is accepted.
-    pub const fn hold_time(&self) -> HoldTime {
-        self.hold_time
-    }
-
     /// The next moment at which [`Self::on_time`] has something to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         [self.hold, self.connect_retry, self.keepalive, self.idle_hold].into_iter().flatten().min()
@@ -242,6 +239,10 @@ impl Session {
             Event::ManualStop(_) => {
                 out.push(Effect::Close);
                 self.rest(now, Rest::Stopped);
+            }
+            Event::ConnectRetryTimerExpires if self.passive => {
+                out.push(Effect::Close); // Configured so since the dial began.
+                self.enter(now, State::Active);
             }
             Event::ConnectRetryTimerExpires => {
                 out.extend([Effect::Close, Effect::Dial]);
@@ -403,8 +404,7 @@ impl Session {
 
     /// The peer ended it with a NOTIFICATION.
     fn told(&mut self, now: Timestamp, theirs: Notification, out: &mut Vec<Effect>) {
-        let collision = Notification::CONNECTION_COLLISION_RESOLUTION;
-        let rest = if (theirs.code, theirs.subcode) == (collision.code, collision.subcode) {
+        let rest = if is_collision(&theirs) {
             // The other connection may not have reached us yet: refusing it would lose both.
             self.failures = self.failures.saturating_add(1);
             Rest::Listen(idle_hold_time(self.failures))

@@ -37,7 +37,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) ids: &'a mut ConnIds,
     pub(crate) originated: &'a BTreeMap<Prefix, RouteAttributes>,
     /// Not shutting down.
-    pub(crate) open_for_business: bool,
+    pub(crate) running: bool,
     pub(crate) out: &'a mut Vec<Action>,
 }
 
@@ -175,7 +175,7 @@ impl Speaker {
             return;
         }
         let mut peer = Peer::new(now, local, config, rng);
-        if turn.open_for_business {
+        if turn.running {
             peer.start(&mut turn);
         }
         peers.insert(peer.config().name.clone(), peer);
@@ -190,7 +190,7 @@ impl Speaker {
             now,
             ids: &mut self.ids,
             originated: &self.originated,
-            open_for_business: !self.shut_down,
+            running: !self.shut_down,
             out,
         };
         (turn, &mut self.peers)

@@ -266,8 +266,8 @@ fn plan_routes(
 }
 
 /// Why a VIP is not to be announced. To announce it, all its services must be as they shall be;
-/// to keep it announced, those that the maps hold must work: a service that is added to a VIP, or
-/// changed, does not take it off the air.
+/// to keep it announced, they must have backends enough, and those that the maps hold must work: a
+/// service that is added to a VIP, or changed, does not take it off the air.
 fn withheld(
     attached: bool,
     group: &[&(Work<'_>, Outcome)],
@@ -284,11 +284,10 @@ fn withheld(
     if !is_announced {
         return asking.find_map(|(work, outcome)| work.why_not_announce(outcome, has_entry));
     }
-    let mut there = asking.filter(|(work, _)| !work.is_missing()).peekable();
-    if there.peek().is_none() {
+    if group.iter().all(|(work, _)| work.is_missing() || work.spec.advertise.is_none()) {
         return Some(Reason::NotProgrammed);
     }
-    there.find_map(|(work, outcome)| work.why_withdraw(outcome))
+    asking.find_map(|(work, outcome)| work.why_withdraw(outcome))
 }
 
 #[cfg(test)]

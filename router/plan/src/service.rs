@@ -93,6 +93,13 @@ pub(crate) struct Outcome {
     is_programmed: bool,
 }
 
+impl Outcome {
+    /// Why the maps do not hold the service as it shall be.
+    const fn not_there(&self) -> Reason {
+        if self.no_room { Reason::NoRoom } else { Reason::NotProgrammed }
+    }
+}
+
 /// What a plan does for the ring of one service.
 #[derive(Default)]
 struct RingPlan {
@@ -123,16 +130,18 @@ impl<'a> Work<'a> {
         for (&addr, backend) in &spec.backends {
             let identity = entry::wanted(spec.mode, spec.vip.addr, addr);
             let index = shared.pool.index(identity);
-            let in_ring = index.is_some_and(|index| scan.current.contains_key(&index));
+            let in_ring = index.is_some_and(|index| {
+                scan.current.contains_key(&index) || scan.previous.contains(&index)
+            });
             let state = state(spec, addr, identity, in_ring, shared);
             states.insert(identity, state);
             let is_ready = shared.pool.is_ready(identity);
             backends.push(Backend { addr, weight: backend.weight, state, index, is_ready });
         }
         let takes_old_flows = |identity: Identity| match states.get(&identity) {
-            Some(BackendState::Active | BackendState::Draining) => true,
+            // One that is no longer configured is alive as long as its entry is.
+            None | Some(BackendState::Active | BackendState::Draining) => true,
             Some(_) => false,
-            None => true, // No longer configured: alive as long as its entry is.
         };
         let alive = scan
             .indices()
@@ -202,6 +211,9 @@ impl<'a> Work<'a> {
         };
         let (mut slots, is_ready) = self.fill(shared, new, From::Other(old), is_drained);
         let is_complete = is_ready && slots.is_empty();
+        if !is_ready {
+            slots.clear(); // All at once, in the round after the entries.
+        }
         if let Some(old) = old.filter(|_| !is_complete) {
             slots.extend(self.fill(shared, old, From::ItselfIfDead, is_drained).0);
         }
@@ -239,9 +251,8 @@ impl<'a> Work<'a> {
             let index = ring.offset.saturating_add(place);
             let seen = slots::at(all, index);
             let old = match from {
-                From::Itself => seen,
                 From::ItselfIfDead if self.is_alive(seen) => continue,
-                From::ItselfIfDead => seen,
+                From::Itself | From::ItselfIfDead => seen,
                 From::Other(Some(other)) => other.covering(all, place, ring.size),
                 From::Other(None) => Slot::default(),
             };
@@ -288,7 +299,7 @@ impl<'a> Work<'a> {
         let in_ring = u32::try_from(in_ring.count()).unwrap_or(u32::MAX);
         self.too_few(0).or_else(|| {
             let is_there = outcome.is_programmed && self.is_served && has_vip_entry;
-            (!is_there || in_ring < self.min_healthy()).then_some(self.not_there(outcome))
+            (!is_there || in_ring < self.min_healthy()).then_some(outcome.not_there())
         })
     }
 
@@ -296,11 +307,7 @@ impl<'a> Work<'a> {
     /// way into the maps is no reason, as long as what they hold works.
     pub(crate) fn why_withdraw(&self, outcome: &Outcome) -> Option<Reason> {
         self.too_few(self.count(BackendState::Unproven))
-            .or_else(|| (!self.is_served).then_some(self.not_there(outcome)))
-    }
-
-    const fn not_there(&self, outcome: &Outcome) -> Reason {
-        if outcome.no_room { Reason::NoRoom } else { Reason::NotProgrammed }
+            .or_else(|| (!self.is_served && !self.is_missing()).then_some(outcome.not_there()))
     }
 
     fn min_healthy(&self) -> u32 {

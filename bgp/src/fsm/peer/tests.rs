@@ -283,6 +283,53 @@ fn a_peer_that_dials_again_has_forgotten_its_first_connection() {
 }
 
 #[test]
+fn of_two_connections_that_the_peer_dialled_the_newer_stays() {
+    let mut lab = Lab::with(PeerConfig { passive: true, ..config() }, 11);
+    let older = lab.accept().unwrap();
+    let newer = lab.accept().unwrap();
+    lab.hear_open(older);
+    assert!(!lab.closed(older) && !lab.closed(newer));
+    lab.hear_open(newer);
+    assert!(lab.closed(older) && !lab.closed(newer));
+    lab.hear_keepalive(newer);
+    assert_eq!(lab.status().state, State::Established);
+}
+
+#[test]
+fn an_update_spares_a_keepalive() {
+    let mut lab = Lab::new(9);
+    let conn = lab.up();
+    lab.out.clear();
+    lab.wait(Duration::from_secs(22)); // The earliest KEEPALIVE is at 22.5 s.
+    lab.order(Order::Advertise(host("192.0.2.1"), RouteAttributes::default()));
+    assert_eq!(lab.heard_updates(conn).len(), 1);
+    lab.wait(Duration::from_secs(22));
+    assert_eq!(lab.heard(conn), []);
+    lab.wait(Duration::from_secs(8));
+    assert_eq!(lab.heard(conn), [Message::KeepAlive]);
+}
+
+#[test]
+fn a_malformed_update_withdraws_its_routes_and_is_reported() {
+    let update = |origin: u8| {
+        let mut update = vec![0xff; 16];
+        update.extend([0, 46, 2, 0, 0, 0, 18, 0x40, 1, 1, origin]);
+        update.extend([0x40, 2, 4, 2, 1, 0xfd, 0xea, 0x40, 3, 4, 10, 0, 0, 2]);
+        update.extend([32, 203, 0, 113, 1]);
+        update
+    };
+    let mut lab = Lab::new(9);
+    let conn = lab.up();
+    lab.out.clear();
+    lab.hear(conn, &update(0));
+    assert_eq!((lab.status().prefixes_received, lab.out.len()), (1, 0));
+    lab.hear(conn, &update(9));
+    let repaired = |action: &Action| matches!(action, Action::Report(Report::Repaired { .. }));
+    assert!(lab.out.iter().any(repaired), "{:?}", lab.out);
+    assert_eq!((lab.status().prefixes_received, lab.status().flaps), (0, 0));
+}
+
+#[test]
 fn in_idle_nobody_is_accepted_and_after_a_cease_7_everybody_is() {
     let mut lab = Lab::new(9);
     let conn = lab.dialled();
@@ -446,7 +493,7 @@ fn one_prefix_too_many_ends_the_session_with_cease_1() {
         now: Timestamp::default(),
         ids: &mut ids,
         originated: &originated,
-        open_for_business: true,
+        running: true,
         out: &mut out,
     };
     let local = Local { asn: asn(65_001), router_id: id(10) };

@@ -213,6 +213,18 @@ fn a_passive_session_never_dials() {
 }
 
 #[test]
+fn a_session_made_passive_finishes_its_dial_and_begins_none() {
+    let mut session = session_in(State::Connect);
+    session.reconfigure(NOW, true, Duration::from_secs(5));
+    let mut effects = Vec::new();
+    session.on_time(session.next_deadline().unwrap(), &mut effects);
+    assert_eq!((session.state(), effects), (State::Active, vec![Effect::Close]));
+    assert_eq!(session.next_deadline(), None);
+    session.reconfigure(NOW, false, Duration::from_secs(5));
+    assert!(session.next_deadline().is_some(), "made active again");
+}
+
+#[test]
 fn a_hold_time_of_zero_runs_neither_timer() {
     let never = HoldTime::from_secs(0).unwrap();
     let mut session = session_in(State::OpenSent);
