@@ -4,6 +4,8 @@
 //! node with the same seed and in every version: flows move with it, so it may never change.
 //! Multiplications and shifts only: BPF has no widening multiply, and its division is slow.
 
+#![expect(clippy::inline_always, reason = "on the packet path a call costs more than the hash")]
+
 const INITIAL: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 / golden ratio.
 const MULTIPLIER: u64 = 0xd6e8_feb8_6659_fd93; // Odd, with a good avalanche in published tests.
 
