@@ -3,8 +3,6 @@
 //! With the pinned stable compiler: `RUSTC_BOOTSTRAP=1` lets this one command build `core` for a
 //! target that comes without it, so that no unpinned nightly can break the build.
 
-#![expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
-
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};

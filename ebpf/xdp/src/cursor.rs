@@ -1,3 +1,5 @@
+use core::hint::black_box;
+
 use aya_ebpf::programs::XdpContext;
 
 use crate::wire::Wire;
@@ -58,6 +60,18 @@ impl Cursor {
         unsafe { (self.at as *mut T).write(value) };
         self.at += size_of::<T>();
         Some(())
+    }
+
+    /// Bytes before this place, which must be below `MASK + 1`, a power of two.
+    ///
+    /// Changes nothing, but hides the way that led here: the verifier then follows all ways that
+    /// meet here as one, instead of each of them to the end of the program.
+    #[inline(always)]
+    pub fn settle<const MASK: usize>(&mut self, ctx: &XdpContext) -> usize {
+        let start = ctx.data();
+        let offset = black_box(self.at).wrapping_sub(start) & MASK;
+        self.at = start + offset;
+        offset
     }
 
     /// Moves on, maybe behind the end: what is taken there is `None`.

@@ -138,6 +138,11 @@ impl Error {
         Self::Kernel { what, cause: causes.join(": ") }
     }
 
+    pub(crate) fn missing(program: &'static str) -> Self {
+        let cause = "the object was built without it".to_owned();
+        Self::Kernel { what: format!("find the program {program}"), cause }
+    }
+
     pub(crate) fn load(program: &'static str, error: EbpfError) -> Self {
         match error {
             EbpfError::ProgramError(error) => Self::program(program, error),

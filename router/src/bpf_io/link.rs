@@ -123,7 +123,7 @@ pub(crate) fn attach(
 
 /// The index of an interface in our network namespace.
 pub(crate) fn index_of(interface: &str) -> Result<u32, Error> {
-    if_nametoindex(interface).map_err(|_| Error::NoInterface { interface: interface.to_owned() })
+    if_nametoindex(interface).map_err(|_no_such_device| Error::NoInterface { interface: interface.to_owned() })
 }
 
 /// Removes the pins of links to other interfaces than these, and so the links.

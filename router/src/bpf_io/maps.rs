@@ -1,14 +1,15 @@
 //! The maps with their types: what a step writes, what an observation reads.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Ebpf;
 use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use tidegate_abi::{
-    Backend, Counter, FlowKey, Plain, RING_SLOTS_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot,
+    BACKENDS_MAX, Backend, Counter, FlowKey, Plain, RING_SLOTS_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot,
     Traffic, backend_kinds, map_names,
 };
 use tidegate_plan::observed;
@@ -17,6 +18,7 @@ use tidegate_plan::step::Step;
 use super::error::Error;
 use super::pod::Pod;
 use super::slots::Slots;
+use super::sys;
 
 type Rows<T> = PerCpuArray<MapData, Pod<T>>;
 type Services<K> = HashMap<MapData, Pod<K>, Pod<Service>>;
@@ -27,6 +29,8 @@ pub(crate) struct Maps {
     services_v6: Services<ServiceKeyV6>,
     slots: Slots,
     backends: Array<MapData, Pod<Backend>>,
+    /// The same map, for reading all of it.
+    backends_fd: OwnedFd,
     flows: HashMap<MapData, Pod<FlowKey>, u32>,
     service_traffic: Rows<Traffic>,
     backend_traffic: Rows<Traffic>,
@@ -42,12 +46,19 @@ impl Maps {
                 .map_err(|error| Error::kernel("map the ring slots into memory", error))?,
             _ => return Err(Error::kernel("map the ring slots", MapError::ElementNotFound)),
         };
+        let backends = take_any(ebpf, map_names::BACKENDS)?;
+        let backends_fd = match &backends {
+            Map::Array(map) => map.fd().as_fd().try_clone_to_owned(),
+            _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        }
+        .map_err(|error| Error::kernel("open the map BACKENDS", error))?;
         let cpus = nr_cpus().map_err(|(path, error)| Error::kernel(format!("read {path}"), error))?;
         Ok(Self {
             services_v4: take(ebpf, map_names::SERVICES_V4)?,
             services_v6: take(ebpf, map_names::SERVICES_V6)?,
             slots,
-            backends: take(ebpf, map_names::BACKENDS)?,
+            backends: used(backends, map_names::BACKENDS)?,
+            backends_fd,
             flows: take(ebpf, map_names::FLOWS)?,
             service_traffic: take(ebpf, map_names::SERVICE_TRAFFIC)?,
             backend_traffic: take(ebpf, map_names::BACKEND_TRAFFIC)?,
@@ -112,7 +123,7 @@ impl Maps {
     fn forget_flows(&mut self, gone: impl Fn(u32) -> bool) -> Result<(), Error> {
         let failed = |error| Error::kernel("forget flows", error);
         let mut keys = Vec::new();
-        for flow in self.flows.iter() {
+        for flow in &self.flows {
             let (key, backend) = flow.map_err(failed)?;
             if gone(backend) {
                 keys.push(key);
@@ -135,14 +146,11 @@ impl Maps {
         let services_v4 = read(&self.services_v4, map_names::SERVICES_V4)?;
         let services_v6 = read(&self.services_v6, map_names::SERVICES_V6)?;
         let used = end_of_rings(services_v4.values().chain(services_v6.values()));
-        let mut backends = BTreeMap::new();
-        for (index, entry) in (0..).zip(self.backends.iter()) {
-            let Pod(entry) =
-                entry.map_err(|error| Error::kernel("read the map BACKENDS", error))?;
-            if entry.kind != backend_kinds::NONE {
-                backends.insert(index, entry);
-            }
-        }
+        let len = usize::try_from(BACKENDS_MAX).unwrap_or(usize::MAX);
+        let all = sys::read_array(self.backends_fd.as_fd(), len, Backend::FREE)
+            .map_err(|error| Error::kernel("read the map BACKENDS", error))?;
+        let in_use = |(_, entry): &(u32, Backend)| entry.kind != backend_kinds::NONE;
+        let backends = (0..).zip(all).filter(in_use).collect();
         let slots = self.slots.first(used).collect();
         Ok(observed::Datapath { attached, services_v4, services_v6, backends, slots })
     }
@@ -186,11 +194,16 @@ fn take_any(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, Error> {
         .ok_or_else(|| Error::kernel(format!("find the map {name}"), MapError::ElementNotFound))
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(
+/// A map of an object, with its type.
+pub(crate) fn take<T: TryFrom<Map, Error = MapError>>(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<T, Error> {
-    T::try_from(take_any(ebpf, name)?)
+    used(take_any(ebpf, name)?, name)
+}
+
+fn used<T: TryFrom<Map, Error = MapError>>(map: Map, name: &'static str) -> Result<T, Error> {
+    T::try_from(map)
         .map_err(|error| Error::kernel(format!("use the map {name}"), error))
 }
 

@@ -30,7 +30,8 @@ pub use link::{Link, Mode};
 
 use maps::Maps;
 pub(crate) use link::{attach, index_of};
-pub(crate) use pod::Pod;
+pub(crate) use maps::take;
+use pod::Pod;
 
 const OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate.bpf.o"));
@@ -258,7 +259,7 @@ impl Datapath {
     }
 
     fn program(&self) -> Result<&Xdp, Error> {
-        let program = self.ebpf.program(PROGRAM).ok_or_else(missing)?;
+        let program = self.ebpf.program(PROGRAM).ok_or_else(|| Error::missing(PROGRAM))?;
         program.try_into().map_err(|error| Error::program(PROGRAM, error))
     }
 
@@ -279,13 +280,8 @@ impl fmt::Debug for Datapath {
 }
 
 fn program_mut(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
-    let program = ebpf.program_mut(PROGRAM).ok_or_else(missing)?;
+    let program = ebpf.program_mut(PROGRAM).ok_or_else(|| Error::missing(PROGRAM))?;
     program.try_into().map_err(|error| Error::program(PROGRAM, error))
-}
-
-fn missing() -> Error {
-    let cause = "the object was built without it".to_owned();
-    Error::Kernel { what: format!("find the program {PROGRAM}"), cause }
 }
 
 /// Runs one frame through an XDP program.

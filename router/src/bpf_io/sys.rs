@@ -1,5 +1,6 @@
-//! The few bpf(2) commands about links that the loader hides: it falls back to attachments that
-//! end with the process, and does not tell what a link is attached to.
+//! The few bpf(2) commands that the loader hides. About links: it falls back to attachments that
+//! end with the process, and does not tell what a link is attached to. And reading a whole array
+//! by one call.
 
 #![expect(unsafe_code, reason = "bpf(2), and the file descriptors it returns")]
 
@@ -9,10 +10,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use tidegate_abi::Plain;
+
 // linux/bpf.h, enum bpf_cmd and enum bpf_attach_type.
 const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const MAP_LOOKUP_BATCH: libc::c_int = 24;
 const LINK_CREATE: libc::c_int = 28;
 const LINK_UPDATE: libc::c_int = 29;
 const ATTACH_TYPE_XDP: u32 = 37;
@@ -49,6 +53,18 @@ struct InfoAttr {
     fd: u32,
     len: u32,
     info: u64,
+}
+
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
 }
 
 /// Four words: what all other commands here take.
@@ -118,4 +134,31 @@ pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let mut attr = PathAttr { path: path.as_ptr() as u64, fd: 0, flags: 0 };
     bpf(OBJ_GET, &mut attr).map(owned)
+}
+
+/// All `len` values of an array of `T`; `blank` is what they are before the kernel fills them in.
+pub(crate) fn read_array<T: Plain>(
+    map: BorrowedFd<'_>,
+    len: usize,
+    blank: T,
+) -> io::Result<Vec<T>> {
+    let mut keys = vec![0_u32; len];
+    let mut values = vec![blank; len];
+    let mut position = 0_u32;
+    let mut attr = BatchAttr {
+        in_batch: 0, // From the start.
+        out_batch: std::ptr::from_mut(&mut position) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: u32::try_from(len).map_err(io::Error::other)?,
+        map_fd: raw(map),
+        elem_flags: 0,
+        flags: 0,
+    };
+    match bpf(MAP_LOOKUP_BATCH, &mut attr) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
+        _ => {} // ENOENT: the end of the map was reached, as it should be.
+    }
+    values.truncate(usize::try_from(attr.count).map_err(io::Error::other)?);
+    Ok(values)
 }

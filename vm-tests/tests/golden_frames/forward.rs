@@ -12,9 +12,11 @@ use crate::xdp::{
     syn4, syn6, to_backend,
 };
 
-/// Asserts that the frame leaves as this one, through the interface it came in by.
-fn assert_forwarded(backend: Backend, frame: &Frame, wanted: &Frame) {
-    let run = Xdp::with(backend).run(frame);
+/// Asserts that, with such a backend, the frame leaves as this one, through the interface it came
+/// in by.
+fn assert_forwarded(xdp: &mut Xdp, backend: Backend, frame: &Frame, wanted: &Frame) {
+    xdp.backend(1, backend);
+    let run = xdp.run(frame);
     assert_eq!(run.counter, Counter::ForwardTx);
     assert_frame_eq(&run.frame, wanted);
     assert_eq!(run.backend, Some(1));
@@ -30,6 +32,7 @@ fn outer6() -> Frame {
 
 #[test]
 fn ipip_in_all_four_combinations_and_l2() {
+    let mut xdp = Xdp::with(Backend::FREE);
     let cases = [
         ("4in4", backend_kinds::IPV4_IN_IPV4, syn4(), outer4().inner_of(&syn4())),
         ("6in4", backend_kinds::IPV6_IN_IPV4, syn6(), outer4().inner_of(&syn6())),
@@ -40,7 +43,7 @@ fn ipip_in_all_four_combinations_and_l2() {
     ];
     for (name, kind, frame, wanted) in cases {
         println!("{name}");
-        assert_forwarded(entry(kind), &frame, &wanted);
+        assert_forwarded(&mut xdp, entry(kind), &frame, &wanted);
     }
 }
 
@@ -56,6 +59,7 @@ fn udp_goes_to_the_service_of_its_own() {
 
 #[test]
 fn tags_are_taken_off_and_the_backends_is_put_on() {
+    let mut xdp = Xdp::with(Backend::FREE);
     let untagged = entry(backend_kinds::IPV4_IN_IPV4);
     let tagged = Backend { vlan_tci: [0x20, 0x64], ..untagged };
     let l2_tagged = Backend { vlan_tci: [0x20, 0x64], ..entry(backend_kinds::L2) };
@@ -70,27 +74,29 @@ fn tags_are_taken_off_and_the_backends_is_put_on() {
         println!("{name}");
         let frame = head.inner_of(&syn4());
         let wanted = outer4().inner_of(&syn4());
-        assert_forwarded(untagged, &frame, &wanted);
+        assert_forwarded(&mut xdp, untagged, &frame, &wanted);
         let wanted = out.clone().ipv4(SOURCE4, BACKEND4).inner_of(&syn4());
-        assert_forwarded(tagged, &frame, &wanted);
-        assert_forwarded(l2_tagged, &frame, &out.clone().inner_of(&syn4()));
+        assert_forwarded(&mut xdp, tagged, &frame, &wanted);
+        assert_forwarded(&mut xdp, l2_tagged, &frame, &out.clone().inner_of(&syn4()));
     }
 }
 
 #[test]
 fn ip_options_travel_inside() {
+    let mut xdp = Xdp::with(Backend::FREE);
     for len in (4..=40).step_by(4) {
         let frame = from_router()
             .ipv4(CLIENT4, VIP4)
             .options(&vec![1; len])
             .tcp(40_000, 80, tcp::SYN)
             .payload(*b"hello");
-        assert_forwarded(entry(backend_kinds::IPV4_IN_IPV4), &frame, &outer4().inner_of(&frame));
+        assert_forwarded(&mut xdp, entry(backend_kinds::IPV4_IN_IPV4), &frame, &outer4().inner_of(&frame));
     }
 }
 
 #[test]
 fn extension_headers_travel_inside() {
+    let mut xdp = Xdp::with(Backend::FREE);
     let head = || from_router().ipv6(CLIENT6, VIP6);
     let padding = [1, 4, 0, 0, 0, 0];
     let cases = [
@@ -114,16 +120,17 @@ fn extension_headers_travel_inside() {
     for (name, head) in cases {
         println!("{name}");
         let frame = head.tcp(40_000, 80, tcp::SYN).payload(*b"hello");
-        assert_forwarded(entry(backend_kinds::IPV6_IN_IPV6), &frame, &outer6().inner_of(&frame));
+        assert_forwarded(&mut xdp, entry(backend_kinds::IPV6_IN_IPV6), &frame, &outer6().inner_of(&frame));
     }
 }
 
 #[test]
 fn the_outer_length_counts_the_packet_and_not_the_padding_of_the_frame() {
+    let mut xdp = Xdp::with(Backend::FREE);
     let ack = from_router().ipv4(CLIENT4, VIP4).tcp(40_000, 80, tcp::ACK);
     let outer = outer4().inner_of(&ack);
     let wanted = outer.clone().padded_to(outer.bytes().len() + 6);
-    assert_forwarded(entry(backend_kinds::IPV4_IN_IPV4), &ack.padded_to(60), &wanted);
+    assert_forwarded(&mut xdp, entry(backend_kinds::IPV4_IN_IPV4), &ack.padded_to(60), &wanted);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tidegate_abi::{Counter, backend_kinds};
 use tidegate_vm_tests::frame::{eth, ext, tcp};
 
 use crate::xdp::{
-    CLIENT4, CLIENT6, INGRESS, ROUTER, US, VIP4, VIP6, Xdp, entry, from_router, syn4, syn6,
+    CLIENT4, CLIENT6, INGRESS, ROUTER, US, VIP4, VIP6, Xdp, entry, from_router, runner, syn4, syn6,
 };
 
 fn xdp() -> Xdp {
@@ -94,12 +94,15 @@ fn a_frame_may_end_anywhere() {
         // The kernel takes no shorter frame for a test run.
         for len in 14..whole.len() {
             let run = xdp.run_from(&whole[..len], INGRESS);
-            let l3 = 14 + 4 * whole[12..].chunks(4).take_while(|tag| [0x81, 0x88].contains(&tag[0])).count();
+            let tags = whole[12..].chunks(4).take_while(|tag| [0x81, 0x88].contains(&tag[0]));
+            let l3 = 14 + 4 * tags.count();
             let wanted = if len < l3 { Counter::PassNotIp } else { Counter::PassBadHeader };
             assert_eq!(run.counter, wanted, "cut to {len} bytes of {}", whole.len());
         }
         let run = xdp.run_from(&whole, INGRESS);
-        assert!(matches!(run.counter, Counter::ForwardTx | Counter::EchoReply | Counter::DropUnresolved));
+        // The backend is one for IPv4 clients.
+        let whole = [Counter::ForwardTx, Counter::EchoReply, Counter::DropUnresolved];
+        assert!(whole.contains(&run.counter), "{:?}", run.counter);
     }
 }
 
@@ -127,49 +130,44 @@ fn a_packet_may_end_anywhere() {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
-
-    #[test]
-    fn any_bytes_get_exactly_one_verdict(
-        ether_type in prop_oneof![Just(0x0800_u16), Just(0x86dd), Just(0x8100), any::<u16>()],
-        runs in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..120), 64),
-    ) {
-        // `run_from` checks it. One program for all, as loading takes longer than running.
-        let xdp = xdp();
-        for mut bytes in runs {
-            if let [first, ..] = &mut bytes[..] {
-                // Mostly plausible versions, so that more than the first check is reached.
-                *first = if ether_type == 0x86dd { 0x60 } else { 0x45 };
-            }
-            let frame = eth(ROUTER, US).ether_type(ether_type).payload(bytes);
+#[test]
+fn any_bytes_get_exactly_one_verdict() {
+    // `run` checks it. Mostly plausible versions, so that more than the first check is reached.
+    let xdp = xdp();
+    let ether_types = prop_oneof![Just(0x0800_u16), Just(0x86dd), Just(0x8100), any::<u16>()];
+    let bytes = proptest::collection::vec(any::<u8>(), 1..120);
+    let any_frame = (ether_types, bytes).prop_map(|(ether_type, mut bytes)| {
+        bytes[0] = if ether_type == 0x86dd { 0x60 } else { 0x45 };
+        eth(ROUTER, US).ether_type(ether_type).payload(bytes)
+    });
+    runner(1_000)
+        .run(&any_frame, |frame| {
             let counter = xdp.run(&frame).counter;
             prop_assert_ne!(counter, Counter::ForwardTx, "chance cannot hit a VIP");
-        }
-    }
+            Ok(())
+        })
+        .unwrap();
+}
 
-    #[test]
-    fn any_flipped_byte_of_a_good_frame_gets_exactly_one_verdict(
-        flips in proptest::collection::vec((12_usize..120, any::<u8>()), 128),
-    ) {
-        let xdp = xdp();
-        let good = [
-            from_router().vlan(3).inner_of(&syn4()).padded_to(128).bytes(),
-            from_router()
-                .ipv6(CLIENT6, VIP6)
-                .extension(ext::DESTINATION, &[0; 14])
-                .tcp(1, 80, tcp::SYN)
-                .padded_to(128)
-                .bytes(),
-        ];
-        for (at, value) in flips {
-            for mut frame in good.clone() {
-                frame[at] = value;
-                let before: u64 = xdp.datapath.counters().unwrap().values().sum();
-                xdp.datapath.test_run(&frame, INGRESS).unwrap();
-                let after: u64 = xdp.datapath.counters().unwrap().values().sum();
-                prop_assert_eq!(after, before + 1);
-            }
-        }
-    }
+#[test]
+fn any_changed_byte_of_a_good_frame_gets_exactly_one_verdict() {
+    let xdp = xdp();
+    let v4 = from_router().vlan(3).inner_of(&syn4()).padded_to(128).bytes();
+    let v6 = from_router()
+        .ipv6(CLIENT6, VIP6)
+        .extension(ext::DESTINATION, &[0; 14])
+        .tcp(1, 80, tcp::SYN)
+        .padded_to(128)
+        .bytes();
+    let good = prop_oneof![Just(v4), Just(v6)];
+    runner(2_000)
+        .run(&(good, 12_usize..120, any::<u8>()), |(mut frame, at, value)| {
+            frame[at] = value;
+            let before: u64 = xdp.datapath.counters().unwrap().values().sum();
+            xdp.datapath.test_run(&frame, INGRESS).unwrap();
+            let after: u64 = xdp.datapath.counters().unwrap().values().sum();
+            prop_assert_eq!(after, before + 1);
+            Ok(())
+        })
+        .unwrap();
 }

@@ -1,0 +1,16 @@
+//! The program and its maps outlive the daemon, and tools read them.
+use std::time::Instant;
+use crate::xdp::Xdp;
+
+#[test]
+fn measured() {
+    let start = Instant::now();
+    let xdp = Xdp::empty();
+    println!("load {:?} insns {:?}", start.elapsed(), xdp.datapath.verified_instructions());
+    let start = Instant::now();
+    xdp.datapath.observe().unwrap();
+    println!("observe {:?}", start.elapsed());
+    let start = Instant::now();
+    drop(xdp);
+    println!("drop {:?}", start.elapsed());
+}

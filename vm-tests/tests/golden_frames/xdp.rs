@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::unistd::Uid;
+use proptest::test_runner::{Config, TestRunner};
 use tidegate::bpf_io::{Datapath, Verdict};
 use tidegate_abi::{
     Backend, Counter, DatapathConfig, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
@@ -34,6 +35,12 @@ pub(crate) const INGRESS: u32 = 1;
 pub(crate) const RING_OFFSET: u32 = 4_096;
 pub(crate) const RING_SIZE: u32 = 1_024;
 
+/// Runs a property on one loaded program: loading takes longer than running.
+pub(crate) fn runner(cases: u32) -> TestRunner {
+    // No file of failures: it would name a place in the tree. The failure prints its case.
+    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
+}
+
 /// From the router to us.
 pub(crate) fn from_router() -> Frame {
     eth(ROUTER, US)
@@ -54,7 +61,6 @@ pub(crate) fn syn6() -> Frame {
 
 /// What came of a frame.
 pub(crate) struct Run {
-    pub(crate) verdict: Verdict,
     pub(crate) frame: Vec<u8>,
     /// The one verdict counter that moved.
     pub(crate) counter: Counter,
@@ -126,7 +132,9 @@ impl Xdp {
 
     pub(crate) fn backend(&mut self, index: u32, entry: Backend) {
         self.apply(&Step::PutBackend { index, entry, fresh: true });
-        self.backends.push(index);
+        if !self.backends.contains(&index) {
+            self.backends.push(index);
+        }
     }
 
     pub(crate) fn all_slots(&mut self, slot: Slot) {
@@ -158,8 +166,8 @@ impl Xdp {
             assert_eq!(run.frame, frame, "{counter:?} must leave the frame as it was");
         }
         assert_eq!(run.verdict, verdict_of(counter), "{counter:?}");
-        let (verdict, frame) = (run.verdict, run.frame);
-        Run { verdict, frame, counter, flow_table_full, service, backend }
+        let frame = run.frame;
+        Run { frame, counter, flow_table_full, service, backend }
     }
 
     pub(crate) fn run(&self, frame: &Frame) -> Run {

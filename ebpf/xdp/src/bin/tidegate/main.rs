@@ -43,10 +43,10 @@ fn tidegate(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn walk(ctx: &XdpContext) -> Result<Counter, Counter> {
     let mut frame = Cursor::of(ctx);
-    let link = parse::link(&mut frame).ok_or(Counter::PassNotIp)?;
+    let link = parse::link(ctx, &mut frame).ok_or(Counter::PassNotIp)?;
     match link.ether_type {
         ether_type::IPV4 => balance::<V4>(ctx, &parse::ipv4(frame, &link)?),
-        ether_type::IPV6 => balance::<V6>(ctx, &parse::ipv6(frame, &link)?),
+        ether_type::IPV6 => balance::<V6>(ctx, &parse::ipv6(ctx, frame, &link)?),
         _ => Err(Counter::PassNotIp),
     }
 }

@@ -4,6 +4,7 @@
 //! IP header is unsound is the kernel's to judge; what its transport header says is judged here,
 //! but it counts only if the packet turns out to be for a VIP.
 
+use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{Counter, ip_proto};
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::{
@@ -14,6 +15,9 @@ use crate::address::{Address, Flow, V4, V6};
 
 /// Extension headers before the transport header, at most; more are malformed.
 const EXTENSIONS_MAX: usize = 6;
+/// Covers the farthest place of a transport header: behind tags, IPv6 and the longest extensions.
+const OFFSET_MASK: usize = 0x3fff;
+const _: () = assert!(22 + 40 + EXTENSIONS_MAX * 2_048 <= OFFSET_MASK);
 
 /// The link layer.
 pub(crate) struct Link {
@@ -56,18 +60,18 @@ pub(crate) enum Transport {
 
 /// Ethernet and up to two VLAN tags; `None` if the frame ends before.
 #[inline(always)]
-pub(crate) fn link(frame: &mut Cursor) -> Option<Link> {
+pub(crate) fn link(ctx: &XdpContext, frame: &mut Cursor) -> Option<Link> {
     let frame_len = frame.len();
     let ethernet: Ethernet = frame.take()?;
-    let mut link = Link { ether_type: ethernet.ether_type, len: size_of::<Ethernet>(), frame_len };
+    let mut link = Link { ether_type: ethernet.ether_type, len: 0, frame_len };
     for _ in 0..2 {
         if !matches!(link.ether_type, ether_type::VLAN | ether_type::SERVICE_VLAN) {
             break;
         }
         let tag: VlanTag = frame.take()?;
         link.ether_type = tag.ether_type;
-        link.len += size_of::<VlanTag>();
     }
+    link.len = frame.settle::<0x1f>(ctx);
     Some(link)
 }
 
@@ -99,7 +103,11 @@ pub(crate) fn ipv4(mut at: Cursor, link: &Link) -> Result<Packet<V4>, Counter> {
 
 /// IPv6 with extension headers.
 #[inline(always)]
-pub(crate) fn ipv6(mut at: Cursor, link: &Link) -> Result<Packet<V6>, Counter> {
+pub(crate) fn ipv6(
+    ctx: &XdpContext,
+    mut at: Cursor,
+    link: &Link,
+) -> Result<Packet<V6>, Counter> {
     let room = at.len();
     let ip: Ipv6 = at.take().ok_or(Counter::PassBadHeader)?;
     let mut left = usize::from(u16::from_be_bytes(ip.payload_len));
@@ -115,6 +123,7 @@ pub(crate) fn ipv6(mut at: Cursor, link: &Link) -> Result<Packet<V6>, Counter> {
         proto: ip.next_header,
     };
     for _ in 0..=EXTENSIONS_MAX {
+        at.settle::<OFFSET_MASK>(ctx);
         let bytes_per_len = match flow.proto {
             extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => 8,
             extension::AUTHENTICATION => 4,
