@@ -38,7 +38,7 @@ pub struct Interface {
     /// What it is plugged into; at most twelve characters.
     pub segment: &'static str,
     /// With prefix length.
-    pub addresses: Vec<&'static str>,
+    pub addresses: Vec<String>,
     /// In bytes, as on the port at the other end.
     pub mtu: u16,
 }

@@ -1,6 +1,6 @@
 //! The program and its maps outlive the daemon, and tools read them.
-use std::time::Instant;
 use crate::xdp::Xdp;
+use std::time::Instant;
 
 #[test]
 fn measured() {
