@@ -38,17 +38,53 @@ const SERVICE_VLAN: u16 = 0x88a8;
 
 #[derive(Clone, Debug)]
 enum Layer {
-    Eth { from: Mac, to: Mac, kind: Option<u16> },
-    Vlan { tpid: u16, tci: u16 },
-    Ipv4 { src: Ipv4Addr, dst: Ipv4Addr, ttl: u8, tos: u8, fragment: u16, options: Vec<u8> },
-    Ipv6 { src: Ipv6Addr, dst: Ipv6Addr, hops: u8 },
+    Eth {
+        from: Mac,
+        to: Mac,
+        kind: Option<u16>,
+    },
+    Vlan {
+        tpid: u16,
+        tci: u16,
+    },
+    Ipv4 {
+        src: Ipv4Addr,
+        dst: Ipv4Addr,
+        ttl: u8,
+        tos: u8,
+        fragment: u16,
+        options: Vec<u8>,
+    },
+    Ipv6 {
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        hops: u8,
+    },
     /// An extension header with its body: what follows next header and length.
-    Extension { kind: u8, body: Vec<u8> },
-    Tcp { src: u16, dst: u16, flags: u8, options: Vec<u8> },
-    Udp { src: u16, dst: u16 },
-    Icmp { v6: bool, kind: u8, code: u8, rest: [u8; 4] },
+    Extension {
+        kind: u8,
+        body: Vec<u8>,
+    },
+    Tcp {
+        src: u16,
+        dst: u16,
+        flags: u8,
+        options: Vec<u8>,
+    },
+    Udp {
+        src: u16,
+        dst: u16,
+    },
+    Icmp {
+        v6: bool,
+        kind: u8,
+        code: u8,
+        rest: [u8; 4],
+    },
     /// A transport protocol that is nothing but a number.
-    Other { proto: u8 },
+    Other {
+        proto: u8,
+    },
     Payload(Vec<u8>),
     /// Behind the IP packet, counted by no length.
     Padding(usize),
@@ -531,16 +567,9 @@ fn ip(version: u8, reader: &mut Reader<'_>, text: &mut String) -> Option<()> {
     whole
 }
 
-fn transport(
-    next: u8,
-    reader: &mut Reader<'_>,
-    pseudo: Pseudo,
-    text: &mut String,
-) -> Option<()> {
+fn transport(next: u8, reader: &mut Reader<'_>, pseudo: Pseudo, text: &mut String) -> Option<()> {
     let all = reader.rest;
-    let sound = |pseudo: Pseudo| {
-        verdict(checksum(words(all) + pseudo.sum(next, all.len())) == 0)
-    };
+    let sound = |pseudo: Pseudo| verdict(checksum(words(all) + pseudo.sum(next, all.len())) == 0);
     match next {
         4 | 41 => return ip(next, reader, text),
         6 => {

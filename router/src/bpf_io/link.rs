@@ -123,7 +123,8 @@ pub(crate) fn attach(
 
 /// The index of an interface in our network namespace.
 pub(crate) fn index_of(interface: &str) -> Result<u32, Error> {
-    if_nametoindex(interface).map_err(|_no_such_device| Error::NoInterface { interface: interface.to_owned() })
+    if_nametoindex(interface)
+        .map_err(|_no_such_device| Error::NoInterface { interface: interface.to_owned() })
 }
 
 /// Removes the pins of links to other interfaces than these, and so the links.
@@ -131,7 +132,8 @@ pub(crate) fn remove_others(dir: &Path, keep: &[Link]) -> Result<(), Error> {
     let failed = |cause| Error::pin("read", dir, cause);
     for entry in fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let is_link = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"link_"));
+        let is_link =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"link_"));
         if is_link && !keep.iter().any(|link| link.pin.as_ref() == Some(&path)) {
             remove(&path)?;
         }

@@ -9,8 +9,8 @@ use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Counter, FlowKey, Plain, RING_SLOTS_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot,
-    Traffic, backend_kinds, map_names,
+    BACKENDS_MAX, Backend, Counter, FlowKey, Plain, RING_SLOTS_MAX, Service, ServiceKeyV4,
+    ServiceKeyV6, Slot, Traffic, backend_kinds, map_names,
 };
 use tidegate_plan::observed;
 use tidegate_plan::step::Step;
@@ -52,7 +52,8 @@ impl Maps {
             _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
         }
         .map_err(|error| Error::kernel("open the map BACKENDS", error))?;
-        let cpus = nr_cpus().map_err(|(path, error)| Error::kernel(format!("read {path}"), error))?;
+        let cpus =
+            nr_cpus().map_err(|(path, error)| Error::kernel(format!("read {path}"), error))?;
         Ok(Self {
             services_v4: take(ebpf, map_names::SERVICES_V4)?,
             services_v6: take(ebpf, map_names::SERVICES_V6)?,
@@ -203,8 +204,7 @@ pub(crate) fn take<T: TryFrom<Map, Error = MapError>>(
 }
 
 fn used<T: TryFrom<Map, Error = MapError>>(map: Map, name: &'static str) -> Result<T, Error> {
-    T::try_from(map)
-        .map_err(|error| Error::kernel(format!("use the map {name}"), error))
+    T::try_from(map).map_err(|error| Error::kernel(format!("use the map {name}"), error))
 }
 
 fn row(error: MapError, map: &'static str, index: u32) -> Error {

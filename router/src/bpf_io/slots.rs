@@ -49,10 +49,7 @@ impl Slots {
 
     /// The first `count` slots, fewer if there are not so many.
     pub(crate) fn first(&self, count: usize) -> impl Iterator<Item = Slot> {
-        self.words()
-            .iter()
-            .take(count)
-            .map(|word| Slot::from_word(word.load(Ordering::Relaxed)))
+        self.words().iter().take(count).map(|word| Slot::from_word(word.load(Ordering::Relaxed)))
     }
 
     /// Stores a slot; `false` if there is no such slot.
