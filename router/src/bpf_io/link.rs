@@ -10,6 +10,7 @@ use nix::net::if_::if_nametoindex;
 use tidegate_config::desired::AttachMode;
 
 use super::error::Error;
+use super::pins::remove;
 use super::sys;
 
 /// How a program is attached.
@@ -147,15 +148,6 @@ fn pin_path(dir: &Path, ifindex: u32, mode: Mode) -> PathBuf {
     dir.join(format!("link_{ifindex}_{mode}"))
 }
 
-fn remove(pin: &Path) -> Result<(), Error> {
-    match fs::remove_file(pin) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(Error::pin("remove the pin", pin, cause))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn adopt(
     program: BorrowedFd<'_>,
     interface: &str,
@@ -229,8 +221,7 @@ fn refused(interface: &str, mode: Mode, cause: io::Error) -> Error {
         _ => {
             let remedy = match mode {
                 Mode::Native => {
-                    "a smaller MTU (at most 3498 bytes) or fewer queues may help, \
-                     or attach = \"generic\""
+                    "a smaller MTU (3498 bytes is a usual limit) may help, or attach = \"generic\""
                 }
                 Mode::Generic => "XDP links need Linux 5.9 or later",
             };
