@@ -151,7 +151,13 @@ impl Slot {
         let current = self.current.to_ne_bytes();
         let previous = self.previous.to_ne_bytes();
         u64::from_ne_bytes([
-            current[0], current[1], current[2], current[3], previous[0], previous[1], previous[2],
+            current[0],
+            current[1],
+            current[2],
+            current[3],
+            previous[0],
+            previous[1],
+            previous[2],
             previous[3],
         ])
     }

@@ -16,7 +16,8 @@ fn xdp() -> Xdp {
 fn an_echo_request_is_answered_with_its_own_payload() {
     let xdp = xdp();
     let ping = from_router().ipv4(CLIENT4, VIP4).ttl(3).icmp(8, 0, ID).payload(*b"are you there");
-    let pong = eth(US, ROUTER).ipv4(VIP4, CLIENT4).ttl(64).icmp(0, 0, ID).payload(*b"are you there");
+    let pong =
+        eth(US, ROUTER).ipv4(VIP4, CLIENT4).ttl(64).icmp(0, 0, ID).payload(*b"are you there");
     let run = xdp.run(&ping);
     assert_eq!(run.counter, Counter::EchoReply);
     assert_frame_eq(&run.frame, &pong);

@@ -90,7 +90,12 @@ fn ip_options_travel_inside() {
             .options(&vec![1; len])
             .tcp(40_000, 80, tcp::SYN)
             .payload(*b"hello");
-        assert_forwarded(&mut xdp, entry(backend_kinds::IPV4_IN_IPV4), &frame, &outer4().inner_of(&frame));
+        assert_forwarded(
+            &mut xdp,
+            entry(backend_kinds::IPV4_IN_IPV4),
+            &frame,
+            &outer4().inner_of(&frame),
+        );
     }
 }
 
@@ -120,7 +125,12 @@ fn extension_headers_travel_inside() {
     for (name, head) in cases {
         println!("{name}");
         let frame = head.tcp(40_000, 80, tcp::SYN).payload(*b"hello");
-        assert_forwarded(&mut xdp, entry(backend_kinds::IPV6_IN_IPV6), &frame, &outer6().inner_of(&frame));
+        assert_forwarded(
+            &mut xdp,
+            entry(backend_kinds::IPV6_IN_IPV6),
+            &frame,
+            &outer6().inner_of(&frame),
+        );
     }
 }
 
