@@ -57,9 +57,9 @@ mod tests {
     fn the_hash_never_changes() {
         // Golden: nodes of different versions must agree, or flows move on an upgrade.
         let cases = [
-            (flow_hash_v4(0, 0xc633_6407_c000_020a, 40_000 << 16 | 80, 6), 2_925_115_950),
-            (flow_hash_v4(1, 0xc633_6407_c000_020a, 40_000 << 16 | 80, 6), 4_208_765_663),
-            (flow_hash_v6(0, [1 << 61, 7], [1 << 61, 10], 40_000 << 16 | 80, 6), 2_806_399_373),
+            (flow_hash_v4(0, 0xc633_6407_c000_020a, (40_000 << 16) + 80, 6), 2_925_115_950),
+            (flow_hash_v4(1, 0xc633_6407_c000_020a, (40_000 << 16) + 80, 6), 4_208_765_663),
+            (flow_hash_v6(0, [1 << 61, 7], [1 << 61, 10], (40_000 << 16) + 80, 6), 2_806_399_373),
         ];
         for (row, (found, golden)) in cases.into_iter().enumerate() {
             assert_eq!(found, golden, "case {row}");
@@ -73,7 +73,7 @@ mod tests {
         let mut hits = [0_u32; SLOTS as usize];
         for flow in 0..FLOWS {
             let addrs = u64::from(0x0a00_0000 + flow / 100) << 32 | 0xc000_020a;
-            let hash = flow_hash_v4(3, addrs, (32_768 + flow % 100) << 16 | 443, 6);
+            let hash = flow_hash_v4(3, addrs, ((32_768 + flow % 100) << 16) + 443, 6);
             hits[slot_of(hash, SLOTS) as usize] += 1;
         }
         for (slot, &hit) in hits.iter().enumerate() {

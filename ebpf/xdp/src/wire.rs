@@ -166,16 +166,16 @@ impl Extension {
     }
 }
 
-/// Values of [`Ethernet::ether_type`].
+/// Values of [`Ethernet::ether_type`], in host order: one comparison instead of two.
 pub mod ether_type {
     /// IPv4
-    pub const IPV4: [u8; 2] = [0x08, 0x00];
+    pub const IPV4: u16 = 0x0800;
     /// IPv6
-    pub const IPV6: [u8; 2] = [0x86, 0xdd];
+    pub const IPV6: u16 = 0x86dd;
     /// A VLAN tag of a customer (IEEE 802.1Q).
-    pub const VLAN: [u8; 2] = [0x81, 0x00];
+    pub const VLAN: u16 = 0x8100;
     /// A VLAN tag of a provider (IEEE 802.1ad).
-    pub const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
+    pub const SERVICE_VLAN: u16 = 0x88a8;
 }
 
 /// Values of [`Extension::next_header`] that announce an extension header.
@@ -203,8 +203,11 @@ pub mod tcp_flags {
 /// Adds two one's complement sums, the carry back in at the low end (RFC 1071). Byte order does
 /// not matter as long as both have the same.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "two 16-bit values carry at most once, and after that there is no second carry"
+)]
 pub const fn ones_add(a: u16, b: u16) -> u16 {
     let sum = a as u32 + b as u32;
-    // Two 16-bit values carry at most once, and after that there is no second carry.
     ((sum & 0xffff) + (sum >> 16)) as u16
 }

@@ -125,7 +125,7 @@ impl<'a> Work<'a> {
     pub(crate) fn new(name: &'a str, spec: &'a Service, seen: Seen, shared: &Shared<'_>) -> Self {
         let all = &shared.observed.datapath.slots;
         let scan = seen.ring.map_or_else(Scan::default, |ring| Scan::of(ring.slots(all)));
-        let mut states: BTreeMap<Identity, BackendState> = BTreeMap::new();
+        let mut states: BTreeMap<IpAddr, BackendState> = BTreeMap::new();
         let mut backends = Vec::with_capacity(spec.backends.len());
         for (&addr, backend) in &spec.backends {
             let identity = entry::wanted(spec.mode, spec.vip.addr, addr);
@@ -134,11 +134,12 @@ impl<'a> Work<'a> {
                 scan.current.contains_key(&index) || scan.previous.contains(&index)
             });
             let state = state(spec, addr, identity, in_ring, shared);
-            states.insert(identity, state);
+            states.insert(identity.1, state);
             let is_ready = shared.pool.is_ready(identity);
             backends.push(Backend { addr, weight: backend.weight, state, index, is_ready });
         }
-        let takes_old_flows = |identity: Identity| match states.get(&identity) {
+        // By address: in another forwarding mode it is still the same backend.
+        let takes_old_flows = |(_, addr): Identity| match states.get(&addr) {
             // One that is no longer configured is alive as long as its entry is.
             None | Some(BackendState::Active | BackendState::Draining) => true,
             Some(_) => false,

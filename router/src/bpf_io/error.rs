@@ -32,7 +32,7 @@ pub enum Error {
         mount_point: PathBuf,
     },
     /// The directory for pins cannot be made or read, or a pin cannot be made or removed.
-    #[error("cannot {what} {}: {cause}; names on a BPF file system hold no dots", path.display())]
+    #[error("cannot {what} {}: {cause}; {remedy}", path.display())]
     Pin {
         /// What was tried.
         what: &'static str,
@@ -40,6 +40,8 @@ pub enum Error {
         path: PathBuf,
         /// What the kernel said.
         cause: io::Error,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A pinned map that this version cannot use.
     #[error(
@@ -167,7 +169,12 @@ impl Error {
         if matches!(cause.raw_os_error(), Some(libc::EACCES)) {
             return Self::NotPermitted { what: format!("{what} {}", path.into().display()), cause };
         }
-        Self::Pin { what, path: path.into(), cause }
+        // The BPF file system answers EPERM to names that it reserves.
+        let remedy = match cause.raw_os_error() {
+            Some(libc::EPERM) => "names on a BPF file system hold no dots",
+            _ => "look with `ls -l` what is in the way, and whether the file system is still there",
+        };
+        Self::Pin { what, path: path.into(), cause, remedy }
     }
 }
 

@@ -10,6 +10,7 @@ use nix::net::if_::if_nametoindex;
 use tidegate_config::desired::AttachMode;
 
 use super::error::Error;
+use super::pins::remove;
 use super::sys;
 
 /// How a program is attached.
@@ -123,7 +124,8 @@ pub(crate) fn attach(
 
 /// The index of an interface in our network namespace.
 pub(crate) fn index_of(interface: &str) -> Result<u32, Error> {
-    if_nametoindex(interface).map_err(|_no_such_device| Error::NoInterface { interface: interface.to_owned() })
+    if_nametoindex(interface)
+        .map_err(|_no_such_device| Error::NoInterface { interface: interface.to_owned() })
 }
 
 /// Removes the pins of links to other interfaces than these, and so the links.
@@ -131,7 +133,8 @@ pub(crate) fn remove_others(dir: &Path, keep: &[Link]) -> Result<(), Error> {
     let failed = |cause| Error::pin("read", dir, cause);
     for entry in fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let is_link = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"link_"));
+        let is_link =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"link_"));
         if is_link && !keep.iter().any(|link| link.pin.as_ref() == Some(&path)) {
             remove(&path)?;
         }
@@ -143,15 +146,6 @@ pub(crate) fn remove_others(dir: &Path, keep: &[Link]) -> Result<(), Error> {
 /// not. A link whose interface is gone says so itself, so an index that is used again is no trap.
 fn pin_path(dir: &Path, ifindex: u32, mode: Mode) -> PathBuf {
     dir.join(format!("link_{ifindex}_{mode}"))
-}
-
-fn remove(pin: &Path) -> Result<(), Error> {
-    match fs::remove_file(pin) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(Error::pin("remove the pin", pin, cause))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn adopt(
@@ -227,8 +221,7 @@ fn refused(interface: &str, mode: Mode, cause: io::Error) -> Error {
         _ => {
             let remedy = match mode {
                 Mode::Native => {
-                    "a smaller MTU (at most 3498 bytes) or fewer queues may help, \
-                     or attach = \"generic\""
+                    "a smaller MTU (3498 bytes is a usual limit) may help, or attach = \"generic\""
                 }
                 Mode::Generic => "XDP links need Linux 5.9 or later",
             };

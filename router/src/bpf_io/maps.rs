@@ -9,7 +9,7 @@ use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Counter, FlowKey, Plain, RING_SLOTS_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot,
+    BACKENDS_MAX, Backend, Counter, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot,
     Traffic, backend_kinds, map_names,
 };
 use tidegate_plan::observed;
@@ -113,7 +113,7 @@ impl Maps {
         }
         // The table serves slots in transition alone. Left in it, a flow would meet whatever its
         // backend's index stands for at the next change.
-        if self.slots.first(self.slots_used()?).all(Slot::is_settled) {
+        if self.slots.used().into_iter().all(Slot::is_settled) {
             self.forget_flows(|_| true)?;
         }
         Ok(())
@@ -135,23 +135,15 @@ impl Maps {
         Ok(())
     }
 
-    /// Slots up to the last one that a service uses.
-    fn slots_used(&self) -> Result<usize, Error> {
-        let v4 = read(&self.services_v4, map_names::SERVICES_V4)?;
-        let v6 = read(&self.services_v6, map_names::SERVICES_V6)?;
-        Ok(end_of_rings(v4.values().chain(v6.values())))
-    }
-
     pub(crate) fn observe(&self, attached: bool) -> Result<observed::Datapath, Error> {
         let services_v4 = read(&self.services_v4, map_names::SERVICES_V4)?;
         let services_v6 = read(&self.services_v6, map_names::SERVICES_V6)?;
-        let used = end_of_rings(services_v4.values().chain(services_v6.values()));
         let len = usize::try_from(BACKENDS_MAX).unwrap_or(usize::MAX);
         let all = sys::read_array(self.backends_fd.as_fd(), len, Backend::FREE)
             .map_err(|error| Error::kernel("read the map BACKENDS", error))?;
         let in_use = |(_, entry): &(u32, Backend)| entry.kind != backend_kinds::NONE;
         let backends = (0..).zip(all).filter(in_use).collect();
-        let slots = self.slots.first(used).collect();
+        let slots = self.slots.used();
         Ok(observed::Datapath { attached, services_v4, services_v6, backends, slots })
     }
 
@@ -178,15 +170,6 @@ impl Maps {
         let flows: Result<Vec<_>, _> = self.flows.keys().collect();
         flows.map(|flows| flows.len()).map_err(|error| Error::kernel("count the flows", error))
     }
-}
-
-/// The end of the last ring, never beyond the map.
-fn end_of_rings<'a>(services: impl Iterator<Item = &'a Service>) -> usize {
-    let end = services
-        .filter(|service| service.ring_size != 0)
-        .map(|service| service.ring_offset.saturating_add(service.ring_size))
-        .max();
-    usize::try_from(end.unwrap_or(0).min(RING_SLOTS_MAX)).unwrap_or(usize::MAX)
 }
 
 fn take_any(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, Error> {

@@ -28,13 +28,12 @@ use tidegate_plan::step::Step;
 pub use error::Error;
 pub use link::{Link, Mode};
 
-use maps::Maps;
 pub(crate) use link::{attach, index_of};
+use maps::Maps;
 pub(crate) use maps::take;
 use pod::Pod;
 
-const OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate.bpf.o"));
+const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate.bpf.o"));
 const PROGRAM: &str = "tidegate";
 
 /// What the program did with a frame of a test run.
@@ -285,7 +284,11 @@ fn program_mut(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
 }
 
 /// Runs one frame through an XDP program.
-pub(crate) fn test_run(program: &Xdp, frame: &[u8], ingress_ifindex: u32) -> Result<TestRun, Error> {
+pub(crate) fn test_run(
+    program: &Xdp,
+    frame: &[u8],
+    ingress_ifindex: u32,
+) -> Result<TestRun, Error> {
     /// The longest header that is put in front, and then some.
     const GROWTH_MAX: usize = 64;
     let failed = |error| Error::kernel(format!("test-run a frame of {} bytes", frame.len()), error);

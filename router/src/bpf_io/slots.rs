@@ -16,6 +16,8 @@ const LEN_BYTES: usize = COUNT * size_of::<AtomicU64>();
 #[derive(Debug)]
 pub(crate) struct Slots {
     start: NonNull<AtomicU64>,
+    /// Slots from here on are zero: a look need not read a million of them.
+    end: usize,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread, and is only accessed atomically.
@@ -38,7 +40,10 @@ impl Slots {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        NonNull::new(start.cast()).map(|start| Self { start }).ok_or_else(io::Error::last_os_error)
+        let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
+        let mut slots = Self { start, end: COUNT };
+        slots.end = slots.used().len();
+        Ok(slots)
     }
 
     fn words(&self) -> &[AtomicU64] {
@@ -47,20 +52,26 @@ impl Slots {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), COUNT) }
     }
 
-    /// The first `count` slots, fewer if there are not so many.
-    pub(crate) fn first(&self, count: usize) -> impl Iterator<Item = Slot> {
-        self.words()
-            .iter()
-            .take(count)
-            .map(|word| Slot::from_word(word.load(Ordering::Relaxed)))
+    /// The slots up to the last one that is not zero.
+    pub(crate) fn used(&self) -> Vec<Slot> {
+        let words = self.words().iter().take(self.end);
+        let mut slots: Vec<Slot> =
+            words.map(|word| Slot::from_word(word.load(Ordering::Relaxed))).collect();
+        let zero = Slot::settled(0);
+        let used = slots.iter().rposition(|slot| *slot != zero).map_or(0, |last| last + 1);
+        slots.truncate(used);
+        slots
     }
 
     /// Stores a slot; `false` if there is no such slot.
     #[must_use]
-    pub(crate) fn store(&self, index: u32, slot: Slot) -> bool {
-        let word = usize::try_from(index).ok().and_then(|index| self.words().get(index));
+    pub(crate) fn store(&mut self, index: u32, slot: Slot) -> bool {
+        let Ok(index) = usize::try_from(index) else { return false };
+        let Some(word) = self.words().get(index) else { return false };
         // Release: what the slot names was written before.
-        word.map(|word| word.store(slot.to_word(), Ordering::Release)).is_some()
+        word.store(slot.to_word(), Ordering::Release);
+        self.end = self.end.max(index + 1);
+        true
     }
 }
 

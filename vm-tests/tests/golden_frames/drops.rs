@@ -1,9 +1,12 @@
 //! What ends here, and under which name it is counted.
 
-use tidegate_abi::{Backend, Counter, Slot, backend_kinds};
+use tidegate_abi::{Backend, Counter, Service, ServiceKeyV4, Slot, backend_kinds};
+use tidegate_plan::step::Step;
 use tidegate_vm_tests::frame::{Frame, ext, tcp};
 
-use crate::xdp::{CLIENT4, CLIENT6, VIP4, VIP6, Xdp, entry, from_router, syn4, syn6};
+use crate::xdp::{
+    CLIENT4, CLIENT6, RING_OFFSET, TCP, VIP4, VIP6, Xdp, entry, from_router, syn4, syn6,
+};
 
 fn v4() -> Frame {
     from_router().ipv4(CLIENT4, VIP4)
@@ -125,4 +128,12 @@ fn an_empty_ring_drops() {
     assert_eq!(xdp.run(&syn6()).counter, Counter::DropNoBackend);
     let ack = v4().tcp(40_000, 80, tcp::ACK);
     assert_eq!(xdp.run(&ack).backend, Some(1), "old flows drain");
+
+    // A service without a ring must not fall into somebody else's.
+    let service = Service { ring_offset: RING_OFFSET, index: 1, ..Service::default() };
+    let key = ServiceKeyV4 { addr: VIP4.octets(), port: [0, 80], proto: TCP, reserved: 0 };
+    xdp.apply(&Step::PutServiceV4 { key, service, fresh: false });
+    xdp.all_slots(Slot::settled(1));
+    assert_eq!(xdp.run(&syn4()).counter, Counter::DropNoBackend);
+    assert_eq!(xdp.run(&syn6()).counter, Counter::DropUnresolved, "IPv6 has its ring");
 }

@@ -5,7 +5,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
     reason = "a test that cannot go on stops; helpers are not covered by allow-in-tests"
 )]
 
@@ -13,6 +12,7 @@ mod decap;
 mod drops;
 mod echo;
 mod forward;
+mod live;
 mod parsing;
 mod pins;
 mod ring;

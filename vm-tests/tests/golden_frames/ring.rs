@@ -1,7 +1,7 @@
 //! Which backend a flow belongs to, in settled slots and while they change.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_abi::{
     Backend, Counter, FLOWS_MAX, Slot, backend_kinds, flow_hash_v4, flow_hash_v6, service_flags,
@@ -20,6 +20,12 @@ const NEW: u32 = 2;
 
 fn segment(port: u16, flags: u8) -> Frame {
     from_router().ipv4(CLIENT4, VIP4).tcp(port, 80, flags)
+}
+
+/// An address as two big-endian words.
+fn words(addr: Ipv6Addr) -> [u64; 2] {
+    let [high, low] = [0..8, 8..16].map(|half| addr.octets()[half].try_into().unwrap());
+    [u64::from_be_bytes(high), u64::from_be_bytes(low)]
 }
 
 /// Old backend 1, new backend 2.
@@ -42,13 +48,12 @@ fn the_flow_hash_names_the_slot() {
             xdp.apply(&Step::PutBackend { index, entry, fresh });
         }
         for port in [1_u16, 40_000, 40_001, 65_535] {
-            let ports = u32::from(port) << 16 | 80;
+            let ports = (u32::from(port) << 16) + 80;
             let (hash, frame) = if family == 0 {
                 let addrs = u64::from(u32::from(CLIENT4)) << 32 | u64::from(u32::from(VIP4));
                 (flow_hash_v4(SEED, addrs, ports, TCP), segment(port, tcp::SYN))
             } else {
-                let words = |addr: u128| [(addr >> 64) as u64, addr as u64];
-                let (src, dst) = (words(CLIENT6.into()), words(VIP6.into()));
+                let (src, dst) = (words(CLIENT6), words(VIP6));
                 let frame = from_router().ipv6(CLIENT6, VIP6).tcp(port, 80, tcp::SYN);
                 (flow_hash_v6(SEED, src, dst, ports, TCP), frame)
             };

@@ -24,6 +24,7 @@ static DECAP_COUNTERS: PerCpuArray<u64, { DecapCounter::COUNT as usize }> = PerC
 
 /// Entry: one frame in, one XDP action out.
 #[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_decap(ctx: XdpContext) -> u32 {
     let counter = match unwrap(&ctx) {
         Ok(()) => DecapCounter::Unwrapped,
@@ -39,9 +40,10 @@ fn tidegate_decap(ctx: XdpContext) -> u32 {
     }
 }
 
-/// An outer header, behind it the cursor.
+/// An outer header.
 struct Outer {
-    len: usize,
+    /// In bytes, at most 60.
+    len: u8,
     /// What the outer header says follows it, in bytes.
     payload_len: usize,
     proto: u8,
@@ -51,12 +53,12 @@ struct Outer {
 fn unwrap(ctx: &XdpContext) -> Result<(), DecapCounter> {
     let mut at = Cursor::of(ctx);
     let ethernet: Ethernet = at.take().ok_or(DecapCounter::PassNotOurs)?;
-    let mut kind = ethernet.ether_type;
+    let mut kind = u16::from_be_bytes(ethernet.ether_type);
     // One tag: where the card does not strip it, the kernel still gets to see it.
     let mut tag: Option<VlanTag> = None;
     if kind == ether_type::VLAN {
         let found: VlanTag = at.take().ok_or(DecapCounter::PassNotOurs)?;
-        kind = found.ether_type;
+        kind = u16::from_be_bytes(found.ether_type);
         tag = Some(found);
     }
     let outer = match kind {
@@ -67,19 +69,17 @@ fn unwrap(ctx: &XdpContext) -> Result<(), DecapCounter> {
     let outer = outer.ok_or(DecapCounter::PassNotOurs)?;
     let inner = inner(at, &outer).ok_or(DecapCounter::DropMalformed)?;
 
-    // At most 60.
-    let delta = outer.len as i32;
     // SAFETY: the context is the one the program was called with. All cursors are void now.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, delta) } != 0 {
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, i32::from(outer.len)) } != 0 {
         return Err(DecapCounter::DropMalformed);
     }
     let mut at = Cursor::of(ctx);
     at.put(ethernet.macs)
         .and_then(|()| match tag {
-            Some(tag) => at.put(ether_type::VLAN).and_then(|()| at.put(tag.tci)),
+            Some(tag) => at.put(ether_type::VLAN.to_be_bytes()).and_then(|()| at.put(tag.tci)),
             None => Some(()),
         })
-        .and_then(|()| at.put(inner))
+        .and_then(|()| at.put(inner.to_be_bytes()))
         .ok_or(DecapCounter::DropMalformed)
 }
 
@@ -96,7 +96,8 @@ fn outer_ipv4(at: &mut Cursor) -> Option<Outer> {
     let [a, b, c, d] = ip.dst;
     let is_ours = is_ours([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]);
     at.skip(len - size_of::<Ipv4>());
-    is_ours.then_some(Outer { len, payload_len: total_len - len, proto: ip.proto })
+    let len_bytes = (ip.version_ihl & 0xf) * 4;
+    is_ours.then_some(Outer { len: len_bytes, payload_len: total_len - len, proto: ip.proto })
 }
 
 /// A sound IPv6 header to us, with a packet right behind it.
@@ -107,11 +108,7 @@ fn outer_ipv6(at: &mut Cursor) -> Option<Outer> {
     if !ip.has_version() || payload_len > at.len() || !carries_a_packet(ip.next_header) {
         return None;
     }
-    is_ours(ip.dst).then_some(Outer {
-        len: size_of::<Ipv6>(),
-        payload_len,
-        proto: ip.next_header,
-    })
+    is_ours(ip.dst).then_some(Outer { len: 40, payload_len, proto: ip.next_header })
 }
 
 #[inline(always)]
@@ -127,7 +124,7 @@ fn is_ours(addr: [u8; 16]) -> bool {
 
 /// The ether type of the packet inside, if its header is sound and it fits into the outer one.
 #[inline(always)]
-fn inner(at: Cursor, outer: &Outer) -> Option<[u8; 2]> {
+fn inner(at: Cursor, outer: &Outer) -> Option<u16> {
     let room = outer.payload_len;
     if outer.proto == ip_proto::IPIP {
         let ip: Ipv4 = at.peek()?;

@@ -325,16 +325,16 @@ impl World {
         let services: Vec<(MapKey, Entry)> =
             key::entries(datapath).into_iter().filter(|(key, _)| key.service().is_some()).collect();
         for (n, (key, entry)) in services.iter().enumerate() {
-            let Some(ring) = Span::of(entry) else {
+            let ring = Span::of(entry);
+            if ring.is_none() {
                 broken.insert(format!("{key:?} has no ring"));
-                continue;
-            };
+            }
             for (other, other_entry) in &services[..n] {
                 if other_entry.index == entry.index {
                     broken.insert(format!("{key:?} and {other:?} share a row"));
                 }
-                let Some(other_ring) = Span::of(other_entry) else { continue };
-                let apart = other_ring.end() <= ring.offset || ring.end() <= other_ring.offset;
+                let Some((one, two)) = ring.zip(Span::of(other_entry)) else { continue };
+                let apart = one.end() <= two.offset || two.end() <= one.offset;
                 // What was found in somebody else's place has no place of its own.
                 if !apart && !self.squatters.contains(key) && !self.squatters.contains(other) {
                     broken.insert(format!("the rings of {key:?} and {other:?} overlap"));
@@ -580,6 +580,22 @@ fn a_removed_backend_drains_and_then_frees_its_entry() {
     world.converge(&desired);
     assert!(!world.observed.datapath.backends.contains_key(&3));
     assert_eq!(world.now, secs(160));
+}
+
+#[test]
+fn flows_drain_from_one_forwarding_mode_to_the_other_unless_the_backend_dies() {
+    let (mut world, mut desired, vip) = running(2);
+    for spec in desired.services.values_mut() {
+        spec.mode = ForwardingMode::L2;
+    }
+    world.settle(&desired);
+    assert_eq!(world.observed.datapath.backends.len(), 4, "each in both modes");
+    assert_eq!(world.state(&desired, vip).programmed.unwrap().unsettled, 1024);
+    world.observed.healthy.remove(&(vip, backend(1)));
+    world.settle(&desired);
+    assert_eq!(world.state(&desired, vip).programmed.unwrap().unsettled, 512);
+    world.converge(&desired);
+    assert_eq!(world.observed.datapath.backends.len(), 2);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) struct V6(pub(crate) [u8; 16]);
 /// A family of addresses.
 pub(crate) trait Address: Copy {
     /// Announces a packet of this family in an Ethernet header.
-    const ETHER_TYPE: [u8; 2];
+    const ETHER_TYPE: u16;
     /// The backend kind that puts packets of this family into IPv4.
     const IN_IPV4: u8;
     /// The backend kind that puts packets of this family into IPv6.
@@ -73,7 +73,7 @@ impl<A: Address> Flow<A> {
 }
 
 impl Address for V4 {
-    const ETHER_TYPE: [u8; 2] = ether_type::IPV4;
+    const ETHER_TYPE: u16 = ether_type::IPV4;
     const IN_IPV4: u8 = backend_kinds::IPV4_IN_IPV4;
     const IN_IPV6: u8 = backend_kinds::IPV4_IN_IPV6;
     const ICMP: u8 = ip_proto::ICMP;
@@ -106,7 +106,7 @@ impl Address for V4 {
 }
 
 impl Address for V6 {
-    const ETHER_TYPE: [u8; 2] = ether_type::IPV6;
+    const ETHER_TYPE: u16 = ether_type::IPV6;
     const IN_IPV4: u8 = backend_kinds::IPV6_IN_IPV4;
     const IN_IPV6: u8 = backend_kinds::IPV6_IN_IPV6;
     const ICMP: u8 = ip_proto::ICMPV6;
@@ -135,8 +135,8 @@ impl Address for V6 {
 }
 
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
 fn words(addr: V6) -> [u64; 2] {
     let all = u128::from_be_bytes(addr.0);
-    // The two halves.
     [(all >> 64) as u64, all as u64]
 }

@@ -29,7 +29,11 @@ fn turn<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Option<()> {
 
     let mut at = start;
     at.skip(packet.link_len);
-    if A::ICMP == tidegate_abi::ip_proto::ICMP { turn_ipv4(at)? } else { turn_ipv6(at)? }
+    if A::ICMP == tidegate_abi::ip_proto::ICMP {
+        turn_ipv4(at)?;
+    } else {
+        turn_ipv6(at)?;
+    }
 
     let mut at = packet.payload;
     let mut icmp: Icmp = at.peek()?;

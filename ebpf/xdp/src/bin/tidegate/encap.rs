@@ -44,11 +44,15 @@ pub(crate) fn wrap<A: Address>(
 
 /// Moves the start of the frame so that `want` bytes stand where `have` stood.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "headers: both are below 64"
+)]
 fn make_room(ctx: &XdpContext, have: usize, want: usize) -> Result<(), Counter> {
     if have == want {
         return Ok(());
     }
-    // Both are below 64.
     let delta = have as i32 - want as i32;
     // SAFETY: the context is the one the program was called with. All cursors are void now.
     match unsafe { bpf_xdp_adjust_head(ctx.ctx, delta) } {
@@ -58,21 +62,21 @@ fn make_room(ctx: &XdpContext, have: usize, want: usize) -> Result<(), Counter> 
 }
 
 #[inline(always)]
-fn link(at: &mut Cursor, backend: &Backend, tagged: bool, ether_type: [u8; 2]) -> Option<()> {
+fn link(at: &mut Cursor, backend: &Backend, tagged: bool, ether_type: u16) -> Option<()> {
     at.put(backend.macs)?;
     if tagged {
-        at.put(ether_type::VLAN)?;
+        at.put(ether_type::VLAN.to_be_bytes())?;
         at.put(backend.vlan_tci)?;
     }
-    at.put(ether_type)
+    at.put(ether_type.to_be_bytes())
 }
 
 /// The template's checksum covers a total length of zero, so the length is added to the sum.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "checked against the MTU, of 16 bits")]
 fn ipv4(at: &mut Cursor, backend: &Backend, inner_len: usize) -> Option<()> {
     // SAFETY: the entry's 40 bytes hold an IPv4 header, which is plain bytes, in the first 20.
     let mut header = unsafe { backend.ip.as_ptr().cast::<Ipv4>().read() };
-    // Checked against the MTU, which is 16 bits wide.
     let total_len = (size_of::<Ipv4>() + inner_len) as u16;
     let sum = ones_add(!u16::from_be_bytes(header.checksum), total_len);
     header.total_len = total_len.to_be_bytes();
@@ -81,10 +85,10 @@ fn ipv4(at: &mut Cursor, backend: &Backend, inner_len: usize) -> Option<()> {
 }
 
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "checked against the MTU, of 16 bits")]
 fn ipv6(at: &mut Cursor, backend: &Backend, inner_len: usize) -> Option<()> {
     // SAFETY: the entry's 40 bytes hold an IPv6 header, which is plain bytes.
     let mut header = unsafe { backend.ip.as_ptr().cast::<Ipv6>().read() };
-    // Checked against the MTU, which is 16 bits wide.
     header.payload_len = (inner_len as u16).to_be_bytes();
     at.put(header)
 }

@@ -30,11 +30,11 @@ tidegate_xdp::license!();
 
 /// Written by the daemon before the program is loaded.
 #[unsafe(no_mangle)]
-static CONFIG: Global<DatapathConfig> =
-    Global::new(DatapathConfig { hash_seed: 0, features: 0 });
+static CONFIG: Global<DatapathConfig> = Global::new(DatapathConfig { hash_seed: 0, features: 0 });
 
 /// Entry: one frame in, one XDP action out.
 #[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk(&ctx);
     count::verdict(verdict)

@@ -22,7 +22,7 @@ const _: () = assert!(22 + 40 + EXTENSIONS_MAX * 2_048 <= OFFSET_MASK);
 /// The link layer.
 pub(crate) struct Link {
     /// What it carries.
-    pub(crate) ether_type: [u8; 2],
+    pub(crate) ether_type: u16,
     /// Length with VLAN tags, in bytes: 14, 18 or 22.
     pub(crate) len: usize,
     /// Length of the whole frame, in bytes.
@@ -63,13 +63,13 @@ pub(crate) enum Transport {
 pub(crate) fn link(ctx: &XdpContext, frame: &mut Cursor) -> Option<Link> {
     let frame_len = frame.len();
     let ethernet: Ethernet = frame.take()?;
-    let mut link = Link { ether_type: ethernet.ether_type, len: 0, frame_len };
+    let mut link = Link { ether_type: u16::from_be_bytes(ethernet.ether_type), len: 0, frame_len };
     for _ in 0..2 {
         if !matches!(link.ether_type, ether_type::VLAN | ether_type::SERVICE_VLAN) {
             break;
         }
         let tag: VlanTag = frame.take()?;
-        link.ether_type = tag.ether_type;
+        link.ether_type = u16::from_be_bytes(tag.ether_type);
     }
     link.len = frame.settle::<0x1f>(ctx);
     Some(link)
@@ -103,11 +103,7 @@ pub(crate) fn ipv4(mut at: Cursor, link: &Link) -> Result<Packet<V4>, Counter> {
 
 /// IPv6 with extension headers.
 #[inline(always)]
-pub(crate) fn ipv6(
-    ctx: &XdpContext,
-    mut at: Cursor,
-    link: &Link,
-) -> Result<Packet<V6>, Counter> {
+pub(crate) fn ipv6(ctx: &XdpContext, mut at: Cursor, link: &Link) -> Result<Packet<V6>, Counter> {
     let room = at.len();
     let ip: Ipv6 = at.take().ok_or(Counter::PassBadHeader)?;
     let mut left = usize::from(u16::from_be_bytes(ip.payload_len));

@@ -16,6 +16,9 @@ pub(crate) fn backend<A: Address>(
     service: &Service,
     packet: &Packet<A>,
 ) -> Result<(u32, &'static Backend), Counter> {
+    if service.ring_size == 0 {
+        return Err(Counter::DropNoBackend);
+    }
     let hash = A::flow_hash(CONFIG.load().hash_seed, &packet.flow, service.flags);
     let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
     let word = RING_SLOTS.get_ptr(row).ok_or(Counter::DropNoBackend)?;
@@ -42,13 +45,13 @@ fn in_transition<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
     }
     let key = flow.key();
     if packet.transport == (Transport::Ports { opens: true }) {
-        if slot.current != 0 && FLOWS.insert(&key, slot.current, 0).is_err() {
+        if slot.current != 0 && FLOWS.insert(key, slot.current, 0).is_err() {
             count::event(Counter::FlowTableFull);
         }
         return slot.current;
     }
     // SAFETY: a word is read whole; the daemon removes an entry only together with its backend.
-    if let Some(&remembered) = unsafe { FLOWS.get(&key) } {
+    if let Some(&remembered) = unsafe { FLOWS.get(key) } {
         return remembered;
     }
     if slot.previous == 0 { slot.current } else { slot.previous }

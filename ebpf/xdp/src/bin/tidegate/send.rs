@@ -10,8 +10,8 @@ use crate::maps::DEVICES;
 /// The kernel performs a redirect after the program has ended, so a device that is gone by then
 /// shows in the kernel's counters, not in ours.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the context holds 32 bits")]
 pub(crate) fn towards(ctx: &XdpContext, egress_ifindex: u32) -> Result<Counter, Counter> {
-    // An interface index is a positive 31-bit number.
     if ctx.ingress_ifindex() as u32 == egress_ifindex {
         return Ok(Counter::ForwardTx);
     }
