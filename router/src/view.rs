@@ -249,41 +249,64 @@ impl View {
 pub(crate) mod tests {
     use super::*;
 
+    /// When everything in the sample began.
+    const SINCE: &str = "2026-11-23T08:00:00Z";
+
     /// A small node in the middle of its day.
     pub(crate) fn sample() -> View {
-        let since = || "2026-11-23T08:00:00Z".to_owned();
-        let backend = |last: u8, state: &str, reason: Option<&str>, share, packets| Backend {
-            address: IpAddr::from([10, 0, 0, last]),
-            weight: 10,
-            state: state.into(),
-            reason: reason.map(str::to_owned),
-            since: since(),
-            since_secs: 3_725,
-            share,
-            packets,
-            bytes: packets * 66,
-        };
-        let vip = |service: &str, last: u8, reason: Option<(&str, &str)>, backends| Vip {
-            service: service.into(),
-            address: IpAddr::from([192, 0, 2, last]),
-            port: 80,
-            protocol: "tcp".into(),
-            mode: "ipip".into(),
-            announced: reason.is_none(),
-            reason: reason.map(|(code, _)| code.into()),
-            reason_text: reason.map(|(_, text)| text.into()),
-            since: since(),
-            since_secs: 67,
-            packets: 1_234_567,
-            bytes: 81_481_422,
-            backends,
-        };
-        let peer = |name: &str, last: u8, state: &str, last_down: Option<&str>| Peer {
+        let refused = Some("connection refused");
+        let withheld = Some(("too-few-healthy", "too few healthy backends"));
+        let web =
+            vec![backend(11, "active", None, 10_000, 1_200), backend(12, "down", refused, 0, 34)];
+        let last_down = Some("received Cease/Administrative Shutdown (6/2)");
+        View {
+            status: status(),
+            peers: vec![
+                peer("tor-1", 1, "Established", None),
+                peer("tor-2", 3, "Active", last_down),
+            ],
+            vips: vec![
+                vip("web", 10, None, web),
+                vip("web-old", 11, withheld, vec![backend(13, "down", refused, 0, 0)]),
+            ],
+        }
+    }
+
+    fn status() -> Status {
+        Status {
+            api_version: API_VERSION.into(),
+            version: "0.1.0".into(),
+            generation: 3,
+            config_file: "/etc/tidegate/tidegate.toml".into(),
+            config_refused: None,
+            converged: true,
+            problem: None,
+            started_at: SINCE.into(),
+            uptime_secs: 97_260,
+            asn: 65_001,
+            router_id: "10.0.0.2".into(),
+            interfaces: vec![Interface { name: "eth0".into(), mode: "native".into(), note: None }],
+            peers: Tally { up: 1, configured: 2 },
+            vips: Tally { up: 1, configured: 2 },
+            backends: Tally { up: 1, configured: 3 },
+            counters: vec![
+                CounterRow {
+                    name: "forward_tx".into(),
+                    packets: 1_234_567,
+                    help: "Sent to a backend through the interface it came in by.".into(),
+                },
+                CounterRow { name: "drop_no_service".into(), packets: 0, help: "x".into() },
+            ],
+        }
+    }
+
+    fn peer(name: &str, last: u8, state: &str, last_down: Option<&str>) -> Peer {
+        Peer {
             name: name.into(),
             remote: SocketAddr::from(([10, 0, 0, last], 179)),
             asn: 65_000,
             state: state.into(),
-            since: since(),
+            since: SINCE.into(),
             since_secs: 97_200,
             router_id: Some("10.0.0.1".into()),
             hold_time_secs: Some(90),
@@ -294,59 +317,38 @@ pub(crate) mod tests {
             prefixes_advertised: 2,
             flaps: 1,
             last_down: last_down.map(str::to_owned),
-        };
-        let refused = Some("connection refused");
-        View {
-            status: Status {
-                api_version: API_VERSION.into(),
-                version: "0.1.0".into(),
-                generation: 3,
-                config_file: "/etc/tidegate/tidegate.toml".into(),
-                config_refused: None,
-                converged: true,
-                problem: None,
-                started_at: since(),
-                uptime_secs: 97_260,
-                asn: 65_001,
-                router_id: "10.0.0.2".into(),
-                interfaces: vec![Interface {
-                    name: "eth0".into(),
-                    mode: "native".into(),
-                    note: None,
-                }],
-                peers: Tally { up: 1, configured: 2 },
-                vips: Tally { up: 1, configured: 2 },
-                backends: Tally { up: 1, configured: 3 },
-                counters: vec![
-                    CounterRow {
-                        name: "forward_tx".into(),
-                        packets: 1_234_567,
-                        help: "Sent to a backend through the interface it came in by.".into(),
-                    },
-                    CounterRow { name: "drop_no_service".into(), packets: 0, help: "x".into() },
-                ],
-            },
-            peers: vec![
-                peer("tor-1", 1, "Established", None),
-                peer("tor-2", 3, "Active", Some("received Cease/Administrative Shutdown (6/2)")),
-            ],
-            vips: vec![
-                vip(
-                    "web",
-                    10,
-                    None,
-                    vec![
-                        backend(11, "active", None, 10_000, 1_200),
-                        backend(12, "down", refused, 0, 34),
-                    ],
-                ),
-                vip(
-                    "web-old",
-                    11,
-                    Some(("too-few-healthy", "too few healthy backends")),
-                    vec![backend(13, "down", refused, 0, 0)],
-                ),
-            ],
+        }
+    }
+
+    fn vip(service: &str, last: u8, withheld: Option<(&str, &str)>, backends: Vec<Backend>) -> Vip {
+        Vip {
+            service: service.into(),
+            address: IpAddr::from([192, 0, 2, last]),
+            port: 80,
+            protocol: "tcp".into(),
+            mode: "ipip".into(),
+            announced: withheld.is_none(),
+            reason: withheld.map(|(code, _)| code.into()),
+            reason_text: withheld.map(|(_, text)| text.into()),
+            since: SINCE.into(),
+            since_secs: 67,
+            packets: 1_234_567,
+            bytes: 81_481_422,
+            backends,
+        }
+    }
+
+    fn backend(last: u8, state: &str, reason: Option<&str>, share: u32, packets: u64) -> Backend {
+        Backend {
+            address: IpAddr::from([10, 0, 0, last]),
+            weight: 10,
+            state: state.into(),
+            reason: reason.map(str::to_owned),
+            since: SINCE.into(),
+            since_secs: 3_725,
+            share,
+            packets,
+            bytes: packets * 66,
         }
     }
 }

@@ -52,7 +52,8 @@ impl Maps {
             _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
         }
         .map_err(|error| Error::kernel("open the map BACKENDS", error))?;
-        let cpus = nr_cpus().map_err(|(path, error)| Error::kernel(format!("read {path}"), error))?;
+        let cpus =
+            nr_cpus().map_err(|(path, error)| Error::kernel(format!("read {path}"), error))?;
         Ok(Self {
             services_v4: take(ebpf, map_names::SERVICES_V4)?,
             services_v6: take(ebpf, map_names::SERVICES_V6)?,
@@ -186,8 +187,7 @@ pub(crate) fn take<T: TryFrom<Map, Error = MapError>>(
 }
 
 fn used<T: TryFrom<Map, Error = MapError>>(map: Map, name: &'static str) -> Result<T, Error> {
-    T::try_from(map)
-        .map_err(|error| Error::kernel(format!("use the map {name}"), error))
+    T::try_from(map).map_err(|error| Error::kernel(format!("use the map {name}"), error))
 }
 
 fn row(error: MapError, map: &'static str, index: u32) -> Error {

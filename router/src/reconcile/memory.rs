@@ -159,10 +159,15 @@ impl Seen {
             _ => {}
         }
         let reason = seen.reason.as_deref().unwrap_or("answers");
-        if seen.state == BackendState::Active {
-            info!(service, backend = %key.1, "backend {state}");
-        } else {
-            warn!(service, backend = %key.1, "backend {state}: {reason}");
+        match seen.state {
+            BackendState::Active => info!(service, backend = %key.1, "backend {state}"),
+            BackendState::Unproven => {} // The next one or two checks will say.
+            BackendState::Draining
+            | BackendState::Down
+            | BackendState::NoWay
+            | BackendState::NoRoom => {
+                warn!(service, backend = %key.1, "backend {state}: {reason}");
+            }
         }
         self.backends.insert(key, Since { state: seen, since: now });
     }

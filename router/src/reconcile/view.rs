@@ -147,7 +147,9 @@ impl Reconciler {
         let datapath = &self.parts.datapath;
         let traffic = view.index.and_then(|index| datapath.backend_traffic(index).ok());
         let Traffic { packets, bytes } = traffic.unwrap_or_default();
-        let share = (u64::from(view.slots) * 10_000).checked_div(ring_size.into()).unwrap_or(0);
+        let ring_size = u64::from(ring_size);
+        // Rounded, so that three thirds look like a whole.
+        let share = (u64::from(view.slots) * 10_000 + ring_size / 2).checked_div(ring_size);
         Backend {
             address,
             weight: view.weight,
@@ -155,7 +157,7 @@ impl Reconciler {
             reason: seen.and_then(|seen| seen.state.reason.clone()),
             since,
             since_secs,
-            share: u32::try_from(share).unwrap_or(10_000),
+            share: share.and_then(|share| u32::try_from(share).ok()).unwrap_or(0),
             packets,
             bytes,
         }

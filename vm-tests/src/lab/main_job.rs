@@ -22,7 +22,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::bird::{self, Bird, Session};
 use super::http::{Holding, Load, load};
-use super::topology::{Host, Interface, Topology};
+use super::topology::{Host, Interface, SWITCH, Topology};
 use super::{Lab, Process, program};
 
 /// AS of the router.
@@ -121,7 +121,7 @@ pub struct MainJob {
     pub edge: Option<Process>,
     /// Web servers by backend, while they run.
     servers: [Option<Process>; 3],
-    /// `tidegate decap` on each backend.
+    /// `tidegate decap` on each backend, and on the edge's port.
     decap: Vec<Process>,
     /// BIRD on the router.
     pub bird: Bird,
@@ -138,10 +138,13 @@ impl MainJob {
     pub fn new(variant: Variant) -> Result<Self> {
         let lab = Lab::new(&topology())?;
         let bird = Bird::start(&lab, "router", &bird_config(variant))?;
-        let mut decap = Vec::new();
+        // veth only wakes up for what an XDP program at the other end sends if it runs a program
+        // of its own: without one, frames lie in its ring until something else is sent, and once
+        // the ring is full for ever. A real wire has no such end. Any program will do.
+        let mut decap = vec![start_decap(&lab, SWITCH, "edge-eth0")?];
         if variant.mode == "ipip" {
             for (host, _) in BACKENDS {
-                decap.push(start_decap(&lab, host)?);
+                decap.push(start_decap(&lab, host, "eth0")?);
             }
         }
         let mut job = Self { edge: None, servers: [None, None, None], decap, bird, variant, lab };
@@ -443,12 +446,12 @@ fn backend_host(backend: usize) -> Result<(&'static str, [&'static str; 2])> {
 }
 
 /// Starts the other end of the tunnel and waits until it is attached.
-fn start_decap(lab: &Lab, host: &str) -> Result<Process> {
+fn start_decap(lab: &Lab, host: &str, interface: &str) -> Result<Process> {
     let tidegate = program("tidegate")?.display().to_string();
-    let mut decap = lab.start(host, "decap", &[&tidegate, "decap", "--interface", "eth0"])?;
+    let mut decap = lab.start(host, "decap", &[&tidegate, "decap", "--interface", interface])?;
     lab.wait_for(&format!("tidegate decap on {host}"), SOON, || {
         decap.alive()?;
-        let link = lab.run(host, &["ip", "link", "show", "dev", "eth0"])?;
+        let link = lab.run(host, &["ip", "link", "show", "dev", interface])?;
         ensure!(link.contains("prog/xdp"), "{link}");
         Ok(())
     })?;
