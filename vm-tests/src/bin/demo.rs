@@ -30,8 +30,7 @@ fn main() -> ExitCode {
 fn tell(story: &mut Story) -> Result<()> {
     let keep = env::var("KEEP").is_ok_and(|keep| !keep.is_empty() && keep != "0");
     story.say(PICTURE)?;
-    story
-        .say("Making the network, starting BIRD on the router and a web server on each backend…")?;
+    story.say("Making the network, starting BIRD on the router, a web server on each backend…")?;
     let mut job = MainJob::new(Variant::default())?;
     let outcome = steps(story, &mut job);
     if keep {
@@ -53,8 +52,8 @@ fn steps(story: &mut Story, job: &mut MainJob) -> Result<()> {
     one_comes_back(story, job)?;
     counters(story, job)?;
     story.say(&format!(
-        "\nThat was the main job, in {} seconds: announced while it worked, spread by weight,\n\
-         withdrawn when it did not work, announced again when it did.\n",
+        "That was the main job in {} seconds: announced while it worked, spread by\n\
+         weight, withdrawn when it did not work, announced again when it did.",
         story.start.elapsed().as_secs()
     ))
 }
@@ -74,6 +73,7 @@ fn session_comes_up(story: &mut Story, job: &mut MainJob) -> Result<()> {
     for vip in VIPS {
         story.birdc(job, &format!("show route {}", vip.prefix))?;
     }
+    story.say("The same seen from the edge: shares of the ring are the weights, exactly.")?;
     story.tidegate(job, "vips")?;
     for (vip, next_hop) in VIPS.into_iter().zip(EDGE) {
         let route = job.bird.route(&job.lab, vip.prefix)?;
@@ -96,7 +96,7 @@ fn requests_are_spread(story: &mut Story, job: &MainJob) -> Result<()> {
     for (vip, client) in VIPS.into_iter().zip(CLIENT) {
         wait_until_served(job, vip, &[0, 1, 2])?;
         let load = job.load(vip, REQUESTS, 50)?;
-        story.say(&shares(vip, &load, &[0, 1, 2]))?;
+        story.chart(&shares(vip, &load, &[0, 1, 2]))?;
         ensure!(load.failed.is_empty(), "requests failed: {:?}", load.failed);
         let clients: Vec<_> = load.clients.keys().map(ToString::to_string).collect();
         ensure!(clients == [client], "backends saw {clients:?} instead of {client}");
@@ -115,7 +115,7 @@ fn shares(vip: Vip, load: &Load, alive: &[usize]) -> String {
         *weight *= u16::from(alive.contains(&backend));
     }
     let total: u16 = weights.iter().sum();
-    let mut lines = format!("\n  {}\n", vip.addr);
+    let mut lines = format!("  {}\n", vip.addr);
     for ((name, _), weight) in BACKENDS.into_iter().zip(weights) {
         let got = load.backends.get(name).copied().unwrap_or(0);
         let wanted = load.answered * usize::from(weight) / usize::from(total.max(1));
@@ -125,7 +125,7 @@ fn shares(vip: Vip, load: &Load, alive: &[usize]) -> String {
         writeln!(lines, "{}", line.trim_end()).ok();
     }
     let (median, p99) = (millis(load.median_micros), millis(load.p99_micros));
-    lines + &format!("    half within {median} ms, 99 of 100 within {p99} ms\n")
+    lines + &format!("    half within {median} ms, 99 of 100 within {p99} ms")
 }
 
 fn millis(micros: u64) -> String {
@@ -140,8 +140,7 @@ fn story_weights() -> String {
 
 fn one_backend_dies(story: &mut Story, job: &mut MainJob) -> Result<()> {
     story.step("One backend dies, and traffic leaves it")?;
-    story
-        .say("The web server on b1, which has most of the weight, is killed while requests run.")?;
+    story.say("The web server on b1, which has most of the weight, is killed. Requests go on.")?;
     job.kill_server(0)?;
     let died = Instant::now();
     let lost = lost_until_served(job, VIP_V4, &[1, 2])?;
@@ -153,7 +152,7 @@ fn one_backend_dies(story: &mut Story, job: &mut MainJob) -> Result<()> {
     for vip in VIPS {
         wait_until_served(job, vip, &[1, 2])?;
         let load = job.load(vip, 1_000, 50)?;
-        story.say(&shares(vip, &load, &[1, 2]))?;
+        story.chart(&shares(vip, &load, &[1, 2]))?;
         ensure!(load.failed.is_empty(), "requests failed: {:?}", load.failed);
     }
     story.tidegate(job, "backends")?;
@@ -167,8 +166,8 @@ fn all_backends_die(story: &mut Story, job: &mut MainJob) -> Result<()> {
     let died = Instant::now();
     job.wait_for_no_routes()?;
     story.say(&format!(
-        "{} ms after the last server died the router has no route to the VIPs any more, so\n\
-         another site could take over. The session itself stays up:",
+        "{} ms after the last server died the router has no route to the VIPs any more,\n\
+         so another site could take over. The session itself stays up:",
         died.elapsed().as_millis()
     ))?;
     story.birdc(job, "show route protocol edge")?;
@@ -229,6 +228,7 @@ fn walk_in(story: &mut Story, job: &mut MainJob, well: bool) -> Result<()> {
         for backend in [0, 2] {
             job.start_server(backend)?;
         }
+        job.wait_until_all_active()?;
     }
     let tidegate = program("tidegate")?.display().to_string();
     let load = program("lab-http")?.display().to_string();
@@ -306,6 +306,13 @@ impl Story {
         self.say(&format!("{prompt}{command}"))?;
         let printed = if printed.trim().is_empty() { "(nothing)" } else { printed.trim_end() };
         self.say(printed)?;
+        self.after_output = true;
+        Ok(())
+    }
+
+    fn chart(&mut self, lines: &str) -> Result<()> {
+        self.after_output = true;
+        self.say(lines)?;
         self.after_output = true;
         Ok(())
     }
