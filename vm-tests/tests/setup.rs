@@ -12,13 +12,14 @@ use std::process::Command;
 const NOBODY: &str = "65534";
 
 /// What a complete machine has. Each notes how it was called if that changes the machine.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("cc", ""),
     ("ip", ""),
     ("bird", ""),
     ("birdc", ""),
     ("bpftool", ""),
     ("ethtool", ""),
+    ("ping", ""),
     ("nsenter", ""),
     ("mount", ""),
     ("bpf-linker", "echo bpf-linker 0.13.0"),
