@@ -62,7 +62,7 @@ fn session_comes_up(story: &mut Story, job: &mut MainJob) -> Result<()> {
     story.step("A session comes up, and the router learns two addresses")?;
     story.say(
         "tidegate starts on the edge. It attaches its XDP program, asks the backends how\n\
-         they are, proves a path for each VIP, and only then announces it.",
+         they are, fills its maps, and announces a VIP only once the maps hold it.",
     )?;
     job.start_edge()?;
     job.wait_for_routes()?;
