@@ -1,6 +1,8 @@
 //! No flow leaves a backend that lives: packets between every two steps, through a model of what
 //! the packet path picks.
 
+use core::fmt::Debug;
+
 use proptest::prelude::*;
 use tidegate_abi::slot_of;
 
@@ -133,6 +135,22 @@ impl Packets {
         });
     }
 
+    /// One round, with packets after each step; false if there was nothing to do.
+    fn round(&mut self, world: &mut World, desired: &Desired, change: &dyn Debug) -> bool {
+        let plan = world.plan(desired);
+        let seen = world.observed.datapath.clone();
+        for step in &plan.steps {
+            world.apply(step, desired);
+            world.memory.on_step(step, &seen, world.now);
+            self.on_step(step, &world.observed.datapath);
+            let after = format!("{change:?}, {}", brief(step));
+            self.assert_all_stay(&world.observed.datapath, &after);
+            self.open(&world.observed.datapath);
+            self.end_dead(&world.observed, desired);
+        }
+        !plan.steps.is_empty()
+    }
+
     fn assert_all_stay(&mut self, datapath: &Datapath, after: &str) {
         for at in 0..self.flows.len() {
             let Flow { vip, hash, backend } = self.flows[at];
@@ -140,6 +158,57 @@ impl Packets {
             let found = datapath.backends.get(&index).and_then(entry::identity);
             assert_eq!(found.map(|(_, addr)| addr), Some(backend), "{hash:#x} after {after}");
         }
+    }
+}
+
+/// Both services with backends 1 to `last`; all backends there can be are up.
+fn both_running(last: u8) -> (World, Desired) {
+    let desired = desired(&services().map(|vip| service(vip, 1..=last)));
+    let mut world = World::new();
+    world.observed.healthy = services()
+        .into_iter()
+        .flat_map(|vip| (1..=BACKENDS).map(move |n| (vip, backend(n))))
+        .collect();
+    world.converge(&desired);
+    (world, desired)
+}
+
+#[test]
+fn what_operators_do_in_a_hurry_moves_no_flow() {
+    use Change::{Down, Remove, Restart, Up, Weight};
+    let cases: [(&str, u8, &[Change]); 7] = [
+        ("drain and undrain", 3, &[Weight(2, 0), Weight(2, 1)]),
+        ("a backend added and taken back", 3, &[Weight(4, 1), Remove(4)]),
+        ("and added once more", 3, &[Weight(4, 1), Remove(4), Weight(4, 1)]),
+        ("all drained, all back", 2, &[Weight(1, 0), Weight(2, 0), Weight(1, 1), Weight(2, 1)]),
+        ("a ring that shrinks", 9, &[Remove(9)]),
+        ("a ring that grows and shrinks", 8, &[Weight(9, 1), Weight(10, 1), Remove(9), Remove(1)]),
+        ("a flap in a drain", 3, &[Weight(2, 0), Down(1), Up(1), Restart, Weight(2, 1)]),
+    ];
+    for (name, last, changes) in cases {
+        let (mut world, mut desired) = both_running(last);
+        let mut packets = Packets::default();
+        for _ in 0..20 {
+            packets.open(&world.observed.datapath);
+        }
+        for change in changes {
+            for vip in services() {
+                change.make(vip, &mut world, &mut desired);
+            }
+            packets.end_dead(&world.observed, &desired);
+            while packets.round(&mut world, &desired, &(name, change)) {}
+        }
+        assert!(packets.flows.len() >= 40, "{name}: too few flows to show anything");
+        let rings = services().map(|vip| world.ring(vip));
+        world.converge(&desired);
+        // When the drain time is over, new flows go where they went: the rings were right before.
+        for (before, vip) in rings.iter().zip(services()) {
+            let after = world.ring(vip);
+            let copies = before.len() / after.len();
+            let same = |at: usize| before[at] == after[at / copies];
+            assert!((0..before.len()).all(same), "{name}");
+        }
+        assert!(world.observed.datapath.slots.iter().all(|slot| slot.is_settled()));
     }
 }
 
@@ -154,13 +223,7 @@ proptest! {
         ),
         seed in any::<u32>(),
     ) {
-        let mut desired = desired(&services().map(|vip| service(vip, 1..=first)));
-        let mut world = World::new();
-        world.observed.healthy = services()
-            .into_iter()
-            .flat_map(|vip| (1..=BACKENDS).map(move |n| (vip, backend(n))))
-            .collect();
-        world.converge(&desired);
+        let (mut world, mut desired) = both_running(first);
         let mut packets = Packets { seed, ..Packets::default() };
         packets.open(&world.observed.datapath);
         // All within one drain time: after it, old flows may be moved.
@@ -168,17 +231,7 @@ proptest! {
             change.make(services()[usize::from(other)], &mut world, &mut desired);
             packets.end_dead(&world.observed, &desired);
             for _ in 0..rounds {
-                let plan = world.plan(&desired);
-                let seen = world.observed.datapath.clone();
-                for step in &plan.steps {
-                    world.apply(step, &desired);
-                    world.memory.on_step(step, &seen, world.now);
-                    packets.on_step(step, &world.observed.datapath);
-                    let after = format!("{change:?}, {}", brief(step));
-                    packets.assert_all_stay(&world.observed.datapath, &after);
-                    packets.open(&world.observed.datapath);
-                    packets.end_dead(&world.observed, &desired);
-                }
+                packets.round(&mut world, &desired, &change);
             }
             world.now = world.now + Duration::from_secs(wait_secs);
         }
