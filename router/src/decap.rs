@@ -4,6 +4,9 @@
 //! The VIP must be an address of the host (on `lo`, say) for the kernel to take the packet, and
 //! the way back to the client must lead out of the same interface, or strict reverse path
 //! filtering (`rp_filter` = 1) drops it there.
+//!
+//! Whoever can send to the host can put a packet of any source into it, past a filter that does
+//! not look inside: let the network, or the host's own filter, take IPIP from the edge hosts only.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -67,7 +70,12 @@ pub async fn run(interface: &str) -> Result<(), Error> {
         tokio::select! {
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
-            _ = look_again.tick() => decap.take_for(&addresses(interface)?)?,
+            _ = look_again.tick() => {
+                // Those that it has go on; a moment without memory is no reason to stop.
+                if let Err(error) = addresses(interface).and_then(|now| Ok(decap.take_for(&now)?)) {
+                    tracing::warn!("{error}; going on with the addresses of before");
+                }
+            }
         }
     }
 }

@@ -55,11 +55,15 @@ counters! {
     DropNoHeadroom = 12, "drop_no_headroom";
     /// Event: a flow could not be remembered, the flow table is full.
     FlowTableFull = 13, "flow_table_full";
+    /// Passed to the kernel: for a VIP, but in a broadcast or multicast frame.
+    PassGroupFrame = 14, "pass_group_frame";
+    /// Passed to the kernel: neighbour discovery of a VIP's link.
+    PassNeighbour = 15, "pass_neighbour";
 }
 
 impl Counter {
     /// Rows of the map.
-    pub const COUNT: u32 = 14;
+    pub const COUNT: u32 = 16;
 
     /// Whether a packet that moved this counter was dropped.
     pub const fn is_drop(self) -> bool {

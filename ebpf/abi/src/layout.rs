@@ -73,7 +73,8 @@ plain! {
     pub struct Slot {
         /// Backend of new flows; 0: none.
         pub current: u32,
-        /// Backend of flows that are older than the last change; equal to `current` when settled.
+        /// Backend of flows that are older than the last change, maybe with [`Slot::ASKS`]; equal
+        /// to `current` when settled.
         pub previous: u32,
     }
 
@@ -171,9 +172,24 @@ impl Slot {
         }
     }
 
+    /// Bit of `previous`: the slot is in transition though old flows and new ones go to the same
+    /// backend. The flow table is asked for those that others took in between.
+    pub const ASKS: u32 = 1 << 31;
+
     /// A slot without transition.
     pub const fn settled(backend: u32) -> Self {
         Self { current: backend, previous: backend }
+    }
+
+    /// A slot in transition: flows that the flow table does not know go to `older`.
+    pub const fn in_transition(current: u32, older: u32) -> Self {
+        let asks = if current == older { Self::ASKS } else { 0 };
+        Self { current, previous: older | asks }
+    }
+
+    /// Backend of flows that are older than the last change; 0: none.
+    pub const fn older(self) -> u32 {
+        self.previous & !Self::ASKS
     }
 
     /// Whether every flow of this slot goes to `current`.
@@ -235,5 +251,15 @@ mod tests {
         let slot = Slot { current: 7, previous: 0x0102_0304 };
         assert_eq!(Slot::from_word(slot.to_word()), slot);
         assert_eq!(Slot::from_word(0), Slot::settled(0), "a fresh map has no backend anywhere");
+    }
+
+    #[test]
+    fn a_slot_in_transition_is_never_a_settled_one() {
+        for (current, older) in [(1, 2), (1, 1), (0, 1), (1, 0), (0, 0)] {
+            let slot = Slot::in_transition(current, older);
+            assert!(!slot.is_settled());
+            assert_eq!((slot.current, slot.older()), (current, older));
+        }
+        assert!(super::super::BACKENDS_MAX <= Slot::ASKS, "no index has the bit");
     }
 }

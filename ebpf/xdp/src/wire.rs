@@ -198,6 +198,8 @@ pub mod tcp_flags {
     pub const SYN: u8 = 0x02;
     /// Acknowledges.
     pub const ACK: u8 = 0x10;
+    /// The bits that move a connection from state to state: FIN, SYN, RST and ACK.
+    pub const STATE: u8 = 0x17;
 }
 
 /// Adds two one's complement sums, the carry back in at the low end (RFC 1071). Byte order does

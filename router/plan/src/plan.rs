@@ -61,12 +61,13 @@ pub fn plan_with(
         .map(|(name, service)| (service.vip, (name.as_str(), service)))
         .collect();
     let named = slots::named(&observed.datapath.slots);
+    let in_transition = observed.datapath.slots.iter().any(|slot| !slot.is_settled());
     let free = |used: usize| SERVICES_MAX.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
     let mut shared = Shared {
         observed,
         now,
         hash_seed: desired.router.hash_seed,
-        pool: Pool::new(desired, observed, &named),
+        pool: Pool::new(desired, observed, &named, in_transition),
         rings,
         spans: Spans::default(),
         rows: Rows::default(),

@@ -1,7 +1,8 @@
 //! The entries of `BACKENDS`: which index stands for which backend, and what is to be written.
 //!
 //! The entries name their backends, so the map itself is the memory of who has which index. An
-//! entry is freed, or marked as not resolved, only when no slot names it any more.
+//! entry is marked as not resolved only when no slot names it any more, and freed only when the
+//! flow table cannot name it either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,8 +29,14 @@ pub(crate) struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    /// `named` says which indices any slot names.
-    pub(crate) fn new(desired: &Desired, observed: &'a Observed, named: &[bool]) -> Self {
+    /// `named` says which indices any slot names, `in_transition` whether any slot is: then the
+    /// flow table may name others.
+    pub(crate) fn new(
+        desired: &Desired,
+        observed: &'a Observed,
+        named: &[bool],
+        in_transition: bool,
+    ) -> Self {
         let seen = &observed.datapath.backends;
         let mut index_of = BTreeMap::new();
         for (&index, backend) in seen.range(1..BACKENDS_MAX) {
@@ -53,7 +60,9 @@ impl<'a> Pool<'a> {
         let (puts, frees) = (Vec::new(), Vec::new());
         let mut pool = Self { seen, index_of, identity_of, wanted, puts, frees };
         pool.write_wanted(named);
-        pool.clean_up(observed, sources, named);
+        pool.clean_up(observed, sources, |index| {
+            !in_transition && !named.get(index as usize).copied().unwrap_or(false)
+        });
         pool
     }
 
@@ -92,13 +101,13 @@ impl<'a> Pool<'a> {
     }
 
     /// Entries that no configured backend uses: freed, or kept up to date while flows drain.
-    fn clean_up(&mut self, observed: &Observed, sources: Sources, named: &[bool]) {
+    fn clean_up(&mut self, observed: &Observed, sources: Sources, is_over: impl Fn(u32) -> bool) {
         for (&index, seen) in self.seen {
             let identity = self.identity_of.get(&index).copied();
             if identity.is_some_and(|identity| self.wanted.contains_key(&identity)) {
                 continue;
             }
-            if !named.get(index as usize).copied().unwrap_or(false) {
+            if is_over(index) {
                 self.frees.push(Step::FreeBackend { index });
             } else if let Some(identity) = identity
                 && let Some(way) = observed.ways.get(&identity.1)

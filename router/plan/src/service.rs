@@ -201,34 +201,44 @@ impl<'a> Work<'a> {
             return RingPlan { ring: old, ..RingPlan::default() };
         }
         let size = ring_size(u32::try_from(self.backends.len()).unwrap_or(u32::MAX));
-        if let Some(ring) = old.filter(|ring| ring.size == size) {
-            let (slots, _) = self.fill(shared, ring, From::Itself, is_drained);
-            return RingPlan { slots, ring: old, ..RingPlan::default() };
+        // Two slots with flows of two backends do not fit into one: before a ring shrinks, it
+        // holds what the smaller one will, each slot several times, until the old flows are over.
+        let shrinks = |ring: &Span| ring.size > size;
+        if let Some(ring) = old.filter(|ring| ring.size == size || shrinks(ring)) {
+            let (slots, is_ready) = self.fill(shared, ring, From::Itself, size, is_drained);
+            if !shrinks(&ring) || !is_ready || !slots.is_empty() || self.scan.unsettled > 0 {
+                return RingPlan { slots, ring: old, ..RingPlan::default() };
+            }
         }
         let Some(new) = shared.spans.first_fit(size) else {
-            let fill = |ring| self.fill(shared, ring, From::Itself, is_drained).0;
+            let fill = |ring: Span| {
+                self.fill(shared, ring, From::Itself, ring.size.min(size), is_drained).0
+            };
             let slots = old.map(fill).unwrap_or_default();
             return RingPlan { slots, ring: old, no_room: true, is_building: false };
         };
-        let (mut slots, is_ready) = self.fill(shared, new, From::Other(old), is_drained);
+        let (mut slots, is_ready) = self.fill(shared, new, From::Other(old), size, is_drained);
         let is_complete = is_ready && slots.is_empty();
         if !is_ready {
             slots.clear(); // All at once, in the round after the entries.
         }
         if let Some(old) = old.filter(|_| !is_complete) {
-            slots.extend(self.fill(shared, old, From::ItselfIfDead, is_drained).0);
+            let size = old.size.min(size);
+            slots.extend(self.fill(shared, old, From::ItselfIfDead, size, is_drained).0);
         }
         let ring = if is_complete { Some(new) } else { old };
         RingPlan { slots, ring, is_building: true, no_room: false }
     }
 
-    /// Slots to write so that the ring holds what it shall, and whether all entries that it will
-    /// name were seen in place: until then their slots wait.
+    /// Slots to write so that the ring holds what one of `size` slots holds, its own size or a
+    /// smaller one, and whether all entries that it will name were seen in place: until then their
+    /// slots wait.
     fn fill(
         &self,
         shared: &mut Shared<'_>,
         ring: Span,
         from: From,
+        size: u32,
         is_drained: bool,
     ) -> (Vec<(u32, Slot)>, bool) {
         let all = &shared.observed.datapath.slots;
@@ -239,7 +249,9 @@ impl<'a> Work<'a> {
             .collect();
         let is_active = |backend: &Backend| backend.state == BackendState::Active;
         let usable: Vec<bool> = self.backends.iter().map(is_active).collect();
-        let owners = shared.rings.served(shared.hash_seed, &members, &usable, ring.size);
+        let owners = shared.rings.served(shared.hash_seed, &members, &usable, size);
+        let copies = usize::try_from(ring.size / size.max(1)).unwrap_or(1);
+        let owners = owners.iter().flat_map(|owner| core::iter::repeat_n(owner, copies));
         let ready: Vec<Option<u32>> = self
             .backends
             .iter()
@@ -248,7 +260,7 @@ impl<'a> Work<'a> {
         let drains = !self.spec.drain.is_zero();
         let is_alive = |index: u32| drains && self.alive.contains(&index);
         let (mut slots, mut is_ready) = (Vec::new(), true);
-        for (place, owner) in (0..).zip(owners.iter()) {
+        for (place, owner) in (0..).zip(owners) {
             let index = ring.offset.saturating_add(place);
             let seen = slots::at(all, index);
             let old = match from {
@@ -274,7 +286,7 @@ impl<'a> Work<'a> {
     }
 
     fn is_alive(&self, slot: Slot) -> bool {
-        self.alive.contains(&slot.current) && self.alive.contains(&slot.previous)
+        self.alive.contains(&slot.current) && self.alive.contains(&slot.older())
     }
 
     fn count(&self, state: BackendState) -> u32 {

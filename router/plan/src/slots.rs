@@ -7,25 +7,26 @@ use tidegate_abi::{BACKENDS_MAX, RING_SIZE_MAX, RING_SIZE_MIN, RING_SLOTS_MAX, S
 /// What a slot shall hold next.
 ///
 /// `target` is the index of its owner, 0 for none. `alive` says of an index whether old flows may
-/// still go there; what is not alive is never `previous`. `drained` says that the drain time of
+/// still go there; what is not alive is never the older one. `drained` says that the drain time of
 /// this ring's transitions is over.
+///
+/// A slot in transition stays so until then, whatever becomes of its backends: the flow table may
+/// hold flows that a third one has taken.
 pub(crate) fn next(slot: Slot, target: u32, drained: bool, alive: impl Fn(u32) -> bool) -> Slot {
-    if target == 0 {
-        return Slot::default();
+    if slot == Slot::settled(target) || (slot.current == target && drained) {
+        return Slot::settled(target); // Nearly always.
     }
-    if slot == Slot::settled(target) {
-        return slot; // Nearly always.
-    }
-    let previous = if slot.current == target {
-        if !drained && alive(slot.previous) { slot.previous } else { target }
-    } else if !slot.is_settled() && alive(slot.previous) {
-        slot.previous // The flows that `current` has taken since then are in the flow table.
+    let older = if !slot.is_settled() && alive(slot.older()) {
+        slot.older() // The flows that `current` has taken since then are in the flow table.
     } else if alive(slot.current) {
         slot.current
     } else {
         target
     };
-    Slot { current: target, previous }
+    if slot.is_settled() && older == target {
+        return Slot::settled(target);
+    }
+    Slot::in_transition(target, older)
 }
 
 /// A ring's place in `RING_SLOTS`.
@@ -117,7 +118,7 @@ impl Spans {
 pub(crate) fn named(all: &[Slot]) -> Vec<bool> {
     let mut named = vec![false; BACKENDS_MAX as usize];
     for slot in all {
-        for index in [slot.current, slot.previous] {
+        for index in [slot.current, slot.older()] {
             if let Some(named) = named.get_mut(index as usize) {
                 *named = true;
             }
@@ -134,7 +135,7 @@ pub(crate) fn named(all: &[Slot]) -> Vec<bool> {
 pub(crate) struct Scan {
     /// How many slots have this index as `current`.
     pub(crate) current: BTreeMap<u32, u32>,
-    /// Indices that slots in transition have as `previous`.
+    /// Indices that slots in transition have as the older one.
     pub(crate) previous: BTreeSet<u32>,
     /// Slots in transition.
     pub(crate) unsettled: u32,
@@ -154,7 +155,7 @@ impl Scan {
                 None => *scan.current.entry(slot.current).or_default() += 1, // No valid index.
             }
             if !slot.is_settled() {
-                scan.previous.insert(slot.previous);
+                scan.previous.insert(slot.older());
                 scan.unsettled += 1;
             }
         }
@@ -174,21 +175,28 @@ mod tests {
 
     #[test]
     fn a_slot_changes_by_the_rule() {
-        // Backends 1, 2 and 3 are alive, 9 is not. Drain time over: '!'.
+        const ASKS: u32 = Slot::ASKS;
+        // Backends 1, 2 and 3 are alive, 8 and 9 are not. Drain time over: '!'.
         let cases = [
             ("nothing to do", (1, 1), 1, "", (1, 1)),
             ("a change starts a transition", (1, 1), 2, "", (2, 1)),
             ("a transition goes on", (2, 1), 2, "", (2, 1)),
             ("a transition settles", (2, 1), 2, "!", (2, 2)),
-            ("a dead previous settles at once", (2, 9), 2, "", (2, 2)),
+            ("a dead previous: others took flows", (2, 9), 2, "", (2, 2 | ASKS)),
+            ("and it settles in time", (2, 2 | ASKS), 2, "!", (2, 2)),
             ("a second change keeps the oldest flows", (2, 1), 3, "", (3, 1)),
             ("a second change, oldest dead", (2, 9), 3, "", (3, 2)),
-            ("a second change, all dead", (9, 9), 3, "", (3, 3)),
+            ("a second change, all dead", (8, 9), 3, "", (3, 3 | ASKS)),
             ("a change starts anew though old ones are over", (1, 1), 2, "!", (2, 1)),
             ("dead current", (9, 9), 1, "", (1, 1)),
-            ("back to where it came from", (2, 1), 1, "", (1, 1)),
+            ("back to where it came from", (2, 1), 1, "", (1, 1 | ASKS)),
+            ("and away again", (1, 1 | ASKS), 2, "", (2, 1)),
+            ("back after the drain time", (2, 1), 1, "!", (1, 1 | ASKS)),
             ("from an empty ring", (0, 0), 1, "", (1, 1)),
-            ("into an empty ring", (1, 2), 0, "", (0, 0)),
+            ("into an empty ring", (9, 9), 0, "", (0, 0)),
+            ("into an empty ring, old flows drain", (1, 1), 0, "", (0, 1)),
+            ("and the drain time ends", (0, 1), 0, "!", (0, 0)),
+            ("and comes back", (0, 1), 1, "", (1, 1 | ASKS)),
         ];
         for (name, (current, previous), target, drained, (to_current, to_previous)) in cases {
             let found = next(Slot { current, previous }, target, drained == "!", |index| {

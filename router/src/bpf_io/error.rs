@@ -45,8 +45,8 @@ pub enum Error {
     },
     /// A pinned map that this version cannot use.
     #[error(
-        "{} was pinned by another version ({found}, but {wanted} is needed); remove the \
-         directory's files and start again: services are rebuilt, their packets stop until then",
+        "{} was pinned by another version ({found}, but {wanted} is needed); run `tidegate detach` \
+         and start again: services are rebuilt, their packets stop until then",
         path.display()
     )]
     PinnedShape {

@@ -54,7 +54,7 @@ impl Maps {
         .map_err(|error| Error::kernel("open the map BACKENDS", error))?;
         let cpus =
             nr_cpus().map_err(|(path, error)| Error::kernel(format!("read {path}"), error))?;
-        Ok(Self {
+        let mut maps = Self {
             services_v4: take(ebpf, map_names::SERVICES_V4)?,
             services_v6: take(ebpf, map_names::SERVICES_V6)?,
             slots,
@@ -66,14 +66,17 @@ impl Maps {
             counters: take(ebpf, map_names::COUNTERS)?,
             devices: take(ebpf, map_names::DEVICES)?,
             cpus,
-        })
+        };
+        // A daemon that was killed may not have come to it.
+        maps.forget_settled_flows()?;
+        Ok(maps)
     }
 
     pub(crate) fn apply(&mut self, step: &Step) -> Result<(), Error> {
         match step {
             Step::PutBackend { index, entry, fresh } => self.put_backend(*index, *entry, *fresh),
             Step::FreeBackend { index } => {
-                self.forget_flows(|backend| backend == *index)?;
+                self.forget_flows_of(*index)?;
                 self.put_backend(*index, Backend::FREE, false)
             }
             Step::PutSlots { slots } => self.put_slots(slots),
@@ -95,6 +98,11 @@ impl Maps {
         }
     }
 
+    /// The kernel copies the entry word by word while packets may be reading it. What it stands
+    /// for never changes under packets: an index is free, seen by a look of its own, before it is
+    /// another backend's. A new way may: for the time of the copy a frame may leave with a part of
+    /// the old way, as it would have a moment before, and be lost. The destination's MAC address
+    /// lies in one aligned word, so it goes to the old next hop or to the new one.
     fn put_backend(&mut self, index: u32, entry: Backend, fresh: bool) -> Result<(), Error> {
         clear_row(&mut self.backend_traffic, index, fresh, self.cpus)?;
         let egress = entry.egress_ifindex;
@@ -112,28 +120,66 @@ impl Maps {
                 return Err(Error::NoRow { map: map_names::RING_SLOTS, index });
             }
         }
-        // The table serves slots in transition alone. Left in it, a flow would meet whatever its
-        // backend's index stands for at the next change.
-        if self.slots.used().into_iter().all(Slot::is_settled) {
-            self.forget_flows(|_| true)?;
+        if slots.iter().any(|(_, slot)| slot.is_settled()) {
+            self.forget_settled_flows()?;
         }
         Ok(())
     }
 
-    /// Removes the remembered flows of such backends.
-    fn forget_flows(&mut self, gone: impl Fn(u32) -> bool) -> Result<(), Error> {
-        let failed = |error| Error::kernel("forget flows", error);
-        let mut keys = Vec::new();
+    /// Removes the flows that are to be forgotten with a backend: whoever gets its index next is
+    /// not theirs.
+    fn forget_flows_of(&mut self, index: u32) -> Result<(), Error> {
+        let mut gone = Vec::new();
         for flow in &self.flows {
-            let (key, backend) = flow.map_err(failed)?;
-            if gone(backend) {
-                keys.push(key);
+            let (key, backend) = flow.map_err(forgetting)?;
+            if backend == index {
+                gone.push(key);
             }
         }
-        for key in keys {
-            absent_is_fine(self.flows.remove(&key)).map_err(failed)?;
+        self.forget_flows(&gone)
+    }
+
+    /// Removes the flows of services that have no slot in transition: the table serves such slots
+    /// alone. Left in it, a flow that opens with the same ports later would be taken for this one.
+    ///
+    /// A packet that has seen the slot before it was settled may be remembered after this. That
+    /// flow has the backend that the slot has, so it does no harm, and goes the next time.
+    fn forget_settled_flows(&mut self) -> Result<(), Error> {
+        let mut asked = BTreeMap::new();
+        let mut gone = Vec::new();
+        for flow in self.flows.keys() {
+            let Pod(key) = flow.map_err(forgetting)?;
+            let service = (key.dst, key.dst_port, key.proto);
+            let asks = match asked.get(&service) {
+                Some(&asks) => asks,
+                None => *asked.entry(service).or_insert(self.is_in_transition(&key)?),
+            };
+            if !asks {
+                gone.push(Pod(key));
+            }
         }
-        Ok(())
+        self.forget_flows(&gone)
+    }
+
+    /// Whether a slot of the flow's service is in transition; not if the service is gone.
+    fn is_in_transition(&self, flow: &FlowKey) -> Result<bool, Error> {
+        let FlowKey { dst, dst_port: port, proto, .. } = *flow;
+        let service = if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] = dst {
+            let key = ServiceKeyV4 { addr: [a, b, c, d], port, proto, reserved: 0 };
+            self.services_v4.get(&Pod(key), 0)
+        } else {
+            let key = ServiceKeyV6 { addr: dst, port, proto, reserved: 0 };
+            self.services_v6.get(&Pod(key), 0)
+        };
+        match service {
+            Ok(Pod(service)) => Ok(self.slots.any_in_transition(&service)),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(error) => Err(forgetting(error)),
+        }
+    }
+
+    fn forget_flows(&mut self, gone: &[Pod<FlowKey>]) -> Result<(), Error> {
+        gone.iter().try_for_each(|key| absent_is_fine(self.flows.remove(key)).map_err(forgetting))
     }
 
     pub(crate) fn observe(&self, attached: bool) -> Result<observed::Datapath, Error> {
@@ -188,6 +234,10 @@ pub(crate) fn take<T: TryFrom<Map, Error = MapError>>(
 
 fn used<T: TryFrom<Map, Error = MapError>>(map: Map, name: &'static str) -> Result<T, Error> {
     T::try_from(map).map_err(|error| Error::kernel(format!("use the map {name}"), error))
+}
+
+fn forgetting(error: MapError) -> Error {
+    Error::kernel("forget flows", error)
 }
 
 fn row(error: MapError, map: &'static str, index: u32) -> Error {

@@ -133,33 +133,44 @@ impl Datapath {
     /// before a restart, no packet misses it; from others it is taken off.
     ///
     /// # Errors
-    /// The first interface that fails; those before it are attached.
+    /// The first interface that fails; all others are attached.
     pub fn attach(&mut self, interfaces: &[String], mode: AttachMode) -> Result<&[Link], Error> {
         interfaces.clone_into(&mut self.wanted);
         let mut indices = Vec::new();
+        let mut failed = None;
         for interface in interfaces {
-            let ifindex = index_of(interface)?;
-            let old = self.links.iter().position(|link| link.ifindex == ifindex);
-            let link = match old.map(|at| self.links.swap_remove(at)) {
-                Some(link) if link.satisfies(mode) && link.runs(self.program_id) => {
-                    link.renamed(interface)
-                }
-                dead => {
-                    dead.map_or(Ok(()), Link::detach)?;
-                    attach(self.program_fd()?, interface, mode, self.pin_dir.as_deref())?
-                }
-            };
-            self.links.push(link);
-            indices.push(ifindex);
+            match self.attach_one(interface, mode) {
+                Ok(ifindex) => indices.push(ifindex),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
         let (links, others): (Vec<_>, Vec<_>) =
             self.links.drain(..).partition(|link| indices.contains(&link.ifindex));
         self.links = links;
         others.into_iter().try_for_each(Link::detach)?;
+        if let Some(error) = failed {
+            return Err(error); // Pins of others may be those of what failed.
+        }
         if let Some(dir) = &self.pin_dir {
             link::remove_others(dir, &self.links)?;
         }
         Ok(&self.links)
+    }
+
+    fn attach_one(&mut self, interface: &str, mode: AttachMode) -> Result<u32, Error> {
+        let ifindex = index_of(interface)?;
+        let old = self.links.iter().position(|link| link.ifindex == ifindex);
+        let link = match old.map(|at| self.links.swap_remove(at)) {
+            Some(link) if link.satisfies(mode) && link.runs(self.program_id) => {
+                link.renamed(interface)
+            }
+            dead => {
+                dead.map_or(Ok(()), Link::detach)?;
+                attach(self.program_fd()?, interface, mode, self.pin_dir.as_deref())?
+            }
+        };
+        self.links.push(link);
+        Ok(ifindex)
     }
 
     /// Whether the kernel still runs this program on every interface it was attached to, each

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_abi::{RING_SLOTS_MAX, Slot};
+use tidegate_abi::{RING_SLOTS_MAX, Service, Slot};
 
 const COUNT: usize = RING_SLOTS_MAX as usize;
 const LEN_BYTES: usize = COUNT * size_of::<AtomicU64>();
@@ -61,6 +61,15 @@ impl Slots {
         let used = slots.iter().rposition(|slot| *slot != zero).map_or(0, |last| last + 1);
         slots.truncate(used);
         slots
+    }
+
+    /// Whether a slot of this service's ring is in transition.
+    pub(crate) fn any_in_transition(&self, service: &Service) -> bool {
+        let [offset, size] = [service.ring_offset, service.ring_size]
+            .map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        let ring = self.words().iter().skip(offset).take(size);
+        ring.map(|word| Slot::from_word(word.load(Ordering::Relaxed)))
+            .any(|slot| !slot.is_settled())
     }
 
     /// Stores a slot; `false` if there is no such slot.

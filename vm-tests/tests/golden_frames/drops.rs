@@ -31,7 +31,9 @@ fn what_is_for_no_service_of_a_vip_is_dropped() {
         ("ICMPv6 in IPv4", v4().icmpv6(128, 0, [0; 4])),
         ("IPv6 TCP port", v6().tcp(40_000, 81, tcp::SYN)),
         ("packet too big", v6().icmpv6(2, 0, [0; 4]).payload([0; 48])),
-        ("neighbour solicitation", v6().icmpv6(135, 0, [0; 4]).payload([0; 16])),
+        ("neighbour solicitation from afar", v6().icmpv6(135, 0, [0; 4]).payload([0; 16])),
+        ("packet too big from the link", v6().ttl(255).icmpv6(2, 0, [0; 4]).payload([0; 48])),
+        ("no neighbour discovery", v6().ttl(255).icmpv6(138, 0, [0; 4]).payload([0; 16])),
         ("ICMP in IPv6", v6().icmp(8, 0, [0; 4])),
         ("no next header", v6()),
     ];

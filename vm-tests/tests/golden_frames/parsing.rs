@@ -35,6 +35,41 @@ fn what_is_not_ours_is_passed_untouched() {
 }
 
 #[test]
+fn frames_for_a_group_of_hosts_are_the_kernels() {
+    let xdp = xdp();
+    for group in [[0xff; 6], [1, 0, 0x5e, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 1]] {
+        let (v4, v6) =
+            (eth(ROUTER, group).ipv4(CLIENT4, VIP4), eth(ROUTER, group).ipv6(CLIENT6, VIP6));
+        let cases = [
+            v4.clone().tcp(40_000, 80, tcp::SYN),
+            v4.clone().udp(40_000, 81),
+            v4.clone().icmp(8, 0, [0; 4]),
+            v4.fragment(0x2000).proto(6).payload([0; 24]),
+            v6.clone().tcp(40_000, 80, tcp::SYN),
+            v6.icmpv6(128, 0, [0; 4]),
+        ];
+        for frame in cases {
+            assert_eq!(xdp.run(&frame).counter, Counter::PassGroupFrame);
+        }
+        let other = eth(ROUTER, group).ipv4(CLIENT4, Ipv4Addr::BROADCAST).udp(68, 67);
+        assert_eq!(xdp.run(&other).counter, Counter::PassNotOurs);
+    }
+}
+
+#[test]
+fn neighbour_discovery_of_a_vip_on_link_is_the_kernels() {
+    let xdp = xdp();
+    for kind in 133..=137 {
+        let plain = from_router().ipv6(CLIENT6, VIP6);
+        let tagged = from_router().vlan(7).ipv6(CLIENT6, VIP6);
+        for frame in [plain, tagged] {
+            let from_the_link = frame.ttl(255).icmpv6(kind, 0, [0; 4]).payload([0; 16]);
+            assert_eq!(xdp.run(&from_the_link).counter, Counter::PassNeighbour, "type {kind}");
+        }
+    }
+}
+
+#[test]
 fn what_is_not_ip_is_passed_untouched() {
     let cases = [
         ("ARP", eth(ROUTER, [0xff; 6]).ether_type(0x0806).payload([0; 28])),

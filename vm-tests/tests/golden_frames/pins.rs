@@ -159,6 +159,74 @@ fn what_happens_to_a_link_behind_our_back_is_noticed_and_mended() {
 }
 
 #[test]
+fn a_daemon_killed_at_any_point_of_its_start_leaves_what_the_next_one_takes() {
+    let world = World::new("killed");
+    let both = names(&["tg.a", "tg-b"]);
+    let start = || {
+        let mut datapath = world.load();
+        datapath.attach(&both, AttachMode::Auto).unwrap();
+        fill(&mut datapath);
+        assert!(datapath.attached());
+        datapath
+    };
+    drop(start());
+    let pins = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(world.pin_dir()).unwrap();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let all = pins();
+    assert_eq!(all.len(), 12, "nine maps, the program and two links: {all:?}");
+    // Each alone is missing; then, in the order of their names, all before it are.
+    for missing in 0..all.len() {
+        fs::remove_file(&all[missing]).unwrap();
+        drop(start());
+        assert_eq!(pins(), all, "without {}", all[missing].display());
+    }
+    for missing in 1..=all.len() {
+        for pin in &all[..missing] {
+            fs::remove_file(pin).unwrap();
+        }
+        drop(start());
+        assert_eq!(pins(), all, "without the first {missing}");
+    }
+    assert_eq!(link_ids("tg.a").len(), 2);
+}
+
+#[test]
+fn pins_may_be_removed_under_a_daemon_that_runs() {
+    let world = World::new("removed");
+    let both = names(&["tg.a", "tg-b"]);
+    let mut first = world.load();
+    first.attach(&both, AttachMode::Auto).unwrap();
+    fill(&mut first);
+    assert!(tidegate::bpf_io::detach(&world.pin_dir()).unwrap());
+    assert!(!world.pin_dir().exists());
+    assert!(first.attached(), "what a daemon holds it keeps");
+    fill(&mut first);
+    drop(first);
+    assert_eq!(program_on("tg-b"), None, "nothing outlives it any more");
+    let mut second = world.load();
+    second.attach(&both, AttachMode::Auto).unwrap();
+    assert!(second.observe().unwrap().slots.is_empty());
+}
+
+#[test]
+fn one_interface_that_is_missing_does_not_keep_the_program_from_the_others() {
+    let world = World::new("missing");
+    let mut datapath = world.load();
+    datapath.attach(&names(&["tg-b"]), AttachMode::Auto).unwrap();
+    let ids = link_ids("tg-b");
+    let some = names(&["nowhere0", "tg.a", "tg-b"]);
+    let error = datapath.attach(&some, AttachMode::Auto).unwrap_err().to_string();
+    assert!(error.contains("no interface nowhere0"), "{error}");
+    assert!(!datapath.attached());
+    assert_eq!(program_on("tg.a"), program_on("tg-b"));
+    assert!(link_ids("tg-b").contains(&ids[0]), "no packet missed it");
+}
+
+#[test]
 fn every_obstacle_is_named_with_its_remedy() {
     let world = World::new("obstacles");
     let error = |result: Result<_, tidegate::bpf_io::Error>| match result {
@@ -239,6 +307,11 @@ fn bpftool_reads_the_pinned_object_by_names() {
     let entry = &entries[0]["formatted"];
     assert_eq!(entry["key"]["proto"], 6, "{dumped}");
     assert_eq!(entry["value"]["ring_size"], RING_SIZE_MIN, "{dumped}");
+    let path = dir.join("RING_SLOTS");
+    let looked = run(&format!("bpftool -j map lookup pinned {} key 1 0 0 0", path.display()));
+    let looked: serde_json::Value = serde_json::from_str(&looked).unwrap();
+    let slot = &looked["formatted"]["value"];
+    assert_eq!((&slot["current"], &slot["previous"]), (&1.into(), &1.into()), "{looked}");
     let path = dir.join("BACKENDS");
     let looked = run(&format!("bpftool -j map lookup pinned {} key 1 0 0 0", path.display()));
     let looked: serde_json::Value = serde_json::from_str(&looked).unwrap();

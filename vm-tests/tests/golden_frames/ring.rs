@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_abi::{
-    Backend, Counter, FLOWS_MAX, Slot, backend_kinds, flow_hash_v4, flow_hash_v6, service_flags,
-    slot_of,
+    Backend, Counter, FLOWS_MAX, Service, ServiceKeyV4, Slot, backend_kinds, flow_hash_v4,
+    flow_hash_v6, service_flags, slot_of,
 };
 use tidegate_plan::step::Step;
 use tidegate_vm_tests::frame::{Frame, tcp};
@@ -108,6 +108,56 @@ fn while_a_slot_changes_old_flows_stay_and_new_ones_move() {
 
     xdp.all_slots(Slot { current: NEW, previous: 0 });
     assert_eq!(xdp.run(&segment(1, tcp::ACK)).backend, Some(NEW), "nobody is left there");
+}
+
+#[test]
+fn a_change_that_is_taken_back_moves_nobody() {
+    let mut xdp = xdp();
+    xdp.all_slots(Slot::in_transition(NEW, OLD));
+    assert_eq!(xdp.run(&segment(3, tcp::SYN)).backend, Some(NEW));
+    xdp.all_slots(Slot::in_transition(OLD, OLD));
+    assert_eq!(xdp.run(&segment(1, tcp::ACK)).backend, Some(OLD), "older than both changes");
+    assert_eq!(xdp.run(&segment(3, tcp::ACK)).backend, Some(NEW), "came in between");
+    assert_eq!(xdp.run(&segment(4, tcp::SYN)).backend, Some(OLD), "new");
+    xdp.all_slots(Slot::in_transition(0, 0));
+    assert_eq!(xdp.run(&segment(3, tcp::ACK)).backend, Some(NEW), "no new ones, old ones drain");
+    assert_eq!(xdp.run(&segment(5, tcp::SYN)).counter, Counter::DropNoBackend);
+    assert_eq!(xdp.run(&segment(5, tcp::ACK)).counter, Counter::DropNoBackend);
+}
+
+#[test]
+fn only_a_segment_that_can_open_a_connection_is_new() {
+    let mut xdp = xdp();
+    xdp.all_slots(Slot::in_transition(NEW, OLD));
+    for more in [tcp::ACK, tcp::FIN, tcp::RST, tcp::FIN | tcp::RST] {
+        assert_eq!(xdp.run(&segment(1, tcp::SYN | more)).backend, Some(OLD));
+    }
+    assert_eq!(xdp.datapath.flow_count().unwrap(), 0);
+    let ecn = 0xc0; // CWR and ECE ask for ECN (RFC 3168 §6.1.1).
+    assert_eq!(xdp.run(&segment(1, tcp::SYN | ecn)).backend, Some(NEW));
+}
+
+#[test]
+fn flows_of_a_settled_service_are_forgotten_while_another_changes() {
+    let mut xdp = xdp();
+    let ring_offset = RING_OFFSET + RING_SIZE;
+    let service = Service { ring_offset, ring_size: RING_SIZE, index: 5, flags: 0 };
+    let key = ServiceKeyV4 { addr: VIP4.octets(), port: [0, 81], proto: TCP, reserved: 0 };
+    xdp.apply(&Step::PutServiceV4 { key, service, fresh: true });
+    let other = (ring_offset..ring_offset + RING_SIZE)
+        .map(|index| (index, Slot::in_transition(NEW, OLD)))
+        .collect();
+    xdp.apply(&Step::PutSlots { slots: other });
+    xdp.all_slots(Slot::in_transition(NEW, OLD));
+    let syn = from_router().ipv4(CLIENT4, VIP4).tcp(3, 81, tcp::SYN).bytes();
+    xdp.datapath.test_run(&syn, 1).unwrap();
+    xdp.run(&segment(3, tcp::SYN));
+    assert_eq!(xdp.datapath.flow_count().unwrap(), 2);
+    xdp.all_slots(Slot::settled(NEW));
+    assert_eq!(xdp.datapath.flow_count().unwrap(), 1, "the other service's");
+    xdp.apply(&Step::DeleteServiceV4 { key });
+    xdp.all_slots(Slot::settled(NEW));
+    assert_eq!(xdp.datapath.flow_count().unwrap(), 0, "a service that is gone has no flows");
 }
 
 #[test]

@@ -204,7 +204,11 @@ fn moved_row(
 
 fn verdict_of(counter: Counter) -> Verdict {
     match counter {
-        Counter::PassNotOurs | Counter::PassNotIp | Counter::PassBadHeader => Verdict::Pass,
+        Counter::PassNotOurs
+        | Counter::PassNotIp
+        | Counter::PassBadHeader
+        | Counter::PassGroupFrame
+        | Counter::PassNeighbour => Verdict::Pass,
         Counter::ForwardTx | Counter::EchoReply => Verdict::Tx,
         Counter::ForwardRedirect => Verdict::Redirect,
         _ => Verdict::Drop,

@@ -14,6 +14,7 @@ use crate::observed::Way;
 use crate::view::{BackendState, Programmed};
 use crate::{Memory, entry};
 
+mod flows;
 mod property;
 
 /// More rounds than any plan needs.
@@ -190,7 +191,7 @@ impl World {
             Step::PutSlots { slots } => {
                 assert!(slots.windows(2).all(|pair| pair[0].0 < pair[1].0), "not ascending");
                 for &(index, slot) in slots {
-                    for named in [slot.current, slot.previous] {
+                    for named in [slot.current, slot.older()] {
                         let is_resolved = datapath.backends.get(&named).is_some_and(is_resolved);
                         assert!(named == 0 || is_resolved, "slot {index} names {named}");
                     }
@@ -241,10 +242,10 @@ impl World {
         let mut checked = BTreeSet::new();
         for &(index, slot) in written.filter(|(_, slot)| !slot.is_settled()) {
             // Rings are a thousand slots at least: a coarse key saves most of the looking.
-            if !checked.insert((index >> 10, slot.previous)) {
+            if slot.older() == 0 || !checked.insert((index >> 10, slot.older())) {
                 continue;
             }
-            let (_, addr) = entry::identity(&datapath.backends[&slot.previous]).unwrap();
+            let (_, addr) = entry::identity(&datapath.backends[&slot.older()]).unwrap();
             let service = desired.services.values().find(|service| {
                 let ring = entries.get(&MapKey::of_service(service.vip)).and_then(Span::of);
                 ring.is_some_and(|ring| (ring.offset..ring.end()).contains(&index))
@@ -291,7 +292,7 @@ impl World {
         let datapath = &self.observed.datapath;
         Span::of(entry).is_some_and(|ring| {
             let all: Vec<Slot> = ring.slots(&datapath.slots).collect();
-            let is_full = all.iter().all(|slot| slot.current != 0 && slot.previous != 0);
+            let is_full = all.iter().all(|slot| slot.current != 0 && slot.older() != 0);
             let named = (0..).zip(slots::named(&all)).filter(|&(_, is_named)| is_named);
             is_full && { named }.all(|(i, _)| datapath.backends.get(&i).is_some_and(is_resolved))
         })
@@ -592,9 +593,14 @@ fn flows_drain_from_one_forwarding_mode_to_the_other_unless_the_backend_dies() {
     world.settle(&desired);
     assert_eq!(world.observed.datapath.backends.len(), 4, "each in both modes");
     assert_eq!(world.state(&desired, vip).programmed.unwrap().unsettled, 1024);
+    let with_old_flows = |world: &World| {
+        let slots = world.observed.datapath.slots.iter();
+        slots.filter(|slot| slot.older() != slot.current).count()
+    };
+    assert_eq!(with_old_flows(&world), 1024);
     world.observed.healthy.remove(&(vip, backend(1)));
     world.settle(&desired);
-    assert_eq!(world.state(&desired, vip).programmed.unwrap().unsettled, 512);
+    assert_eq!(with_old_flows(&world), 512);
     world.converge(&desired);
     assert_eq!(world.observed.datapath.backends.len(), 2);
 }
@@ -622,7 +628,7 @@ fn a_ring_grows_beside_the_old_one_and_the_vip_stays() {
     let datapath = &world.observed.datapath;
     let ring = Span { offset: 1024, size: 2048 };
     for (place, slot) in (0..).zip(ring.slots(&datapath.slots)) {
-        let old = entry::identity(&datapath.backends[&slot.previous]).unwrap().1;
+        let old = entry::identity(&datapath.backends[&slot.older()]).unwrap().1;
         assert_eq!(Some(old), before[place / 2], "old flows stay where they were");
     }
     let moved = after.iter().enumerate().filter(|(i, owner)| **owner != before[i / 2]).count();

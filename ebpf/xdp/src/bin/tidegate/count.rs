@@ -10,7 +10,11 @@ use crate::maps::{BACKEND_TRAFFIC, COUNTERS, SERVICE_TRAFFIC};
 pub(crate) fn verdict(counter: Counter) -> u32 {
     event(counter);
     match counter {
-        Counter::PassNotOurs | Counter::PassNotIp | Counter::PassBadHeader => xdp_action::XDP_PASS,
+        Counter::PassNotOurs
+        | Counter::PassNotIp
+        | Counter::PassBadHeader
+        | Counter::PassGroupFrame
+        | Counter::PassNeighbour => xdp_action::XDP_PASS,
         Counter::ForwardTx | Counter::EchoReply => xdp_action::XDP_TX,
         Counter::ForwardRedirect => xdp_action::XDP_REDIRECT,
         _ => xdp_action::XDP_DROP,

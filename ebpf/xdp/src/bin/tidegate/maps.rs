@@ -5,7 +5,7 @@ use aya_ebpf::btf_maps::{Array, DevMapHash, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, DEVICES_MAX, FLOWS_MAX, FlowKey, RING_SLOTS_MAX, SERVICES_MAX,
-    Service, ServiceKeyV4, ServiceKeyV6, Traffic,
+    Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
 };
 
 #[btf_map]
@@ -14,10 +14,12 @@ pub(crate) static SERVICES_V4: HashMap<ServiceKeyV4, Service, { SERVICES_MAX as 
 #[btf_map]
 pub(crate) static SERVICES_V6: HashMap<ServiceKeyV6, Service, { SERVICES_MAX as usize }> =
     HashMap::new();
-/// Words of [`Slot::to_word`](tidegate_abi::Slot::to_word), so that each is loaded whole.
 #[btf_map]
-pub(crate) static RING_SLOTS: Array<u64, { RING_SLOTS_MAX as usize }, { BPF_F_MMAPABLE as usize }> =
-    Array::new();
+pub(crate) static RING_SLOTS: Array<
+    Slot,
+    { RING_SLOTS_MAX as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
 #[btf_map]
 pub(crate) static BACKENDS: Array<Backend, { BACKENDS_MAX as usize }> = Array::new();
 /// Not an LRU: a flood of new flows must not push out one that lives.

@@ -27,6 +27,8 @@ pub(crate) struct Link {
     pub(crate) len: usize,
     /// Length of the whole frame, in bytes.
     frame_len: usize,
+    /// The frame is for a group of hosts: broadcast or multicast (IEEE 802, the I/G bit).
+    is_for_group: bool,
 }
 
 /// What is known of a packet whose IP header is sound.
@@ -39,6 +41,8 @@ pub(crate) struct Packet<A> {
     pub(crate) ip_len: usize,
     /// Length of the whole frame, in bytes.
     pub(crate) frame_len: usize,
+    /// The frame is for a group of hosts.
+    pub(crate) is_for_group: bool,
     /// Where the transport header stands.
     pub(crate) payload: Cursor,
 }
@@ -46,7 +50,7 @@ pub(crate) struct Packet<A> {
 /// What follows the IP header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// TCP or UDP, the ports stand in the flow. `opens`: a SYN without ACK.
+    /// TCP or UDP, the ports stand in the flow. `opens`: a SYN that is nothing else.
     Ports { opens: bool },
     /// An ICMP echo request.
     Echo,
@@ -63,7 +67,13 @@ pub(crate) enum Transport {
 pub(crate) fn link(ctx: &XdpContext, frame: &mut Cursor) -> Option<Link> {
     let frame_len = frame.len();
     let ethernet: Ethernet = frame.take()?;
-    let mut link = Link { ether_type: u16::from_be_bytes(ethernet.ether_type), len: 0, frame_len };
+    let [first_octet, ..] = ethernet.macs;
+    let mut link = Link {
+        ether_type: u16::from_be_bytes(ethernet.ether_type),
+        len: 0,
+        frame_len,
+        is_for_group: first_octet & 1 != 0,
+    };
     for _ in 0..2 {
         if !matches!(link.ether_type, ether_type::VLAN | ether_type::SERVICE_VLAN) {
             break;
@@ -147,8 +157,8 @@ pub(crate) fn ipv6(ctx: &XdpContext, mut at: Cursor, link: &Link) -> Result<Pack
 #[inline(always)]
 fn packet<A: Address>(flow: Flow<A>, link: &Link, ip_len: usize, payload: Cursor) -> Packet<A> {
     let transport = Transport::Malformed;
-    let (link_len, frame_len) = (link.len, link.frame_len);
-    Packet { flow, transport, link_len, ip_len, frame_len, payload }
+    let Link { len: link_len, frame_len, is_for_group, .. } = *link;
+    Packet { flow, transport, link_len, ip_len, frame_len, is_for_group, payload }
 }
 
 /// Looks at the transport header, for which the IP header leaves `room` bytes.
@@ -161,7 +171,7 @@ fn transport<A: Address>(mut packet: Packet<A>, room: usize) -> Packet<A> {
             if header_len >= size_of::<Tcp>() && header_len <= room {
                 packet.flow.src_port = tcp.src_port;
                 packet.flow.dst_port = tcp.dst_port;
-                let opens = tcp.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+                let opens = tcp.flags & tcp_flags::STATE == tcp_flags::SYN;
                 packet.transport = Transport::Ports { opens };
             }
         }

@@ -22,9 +22,9 @@ pub(crate) fn backend<A: Address>(
     let hash = A::flow_hash(CONFIG.load().hash_seed, &packet.flow, service.flags);
     let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
     let word = RING_SLOTS.get_ptr(row).ok_or(Counter::DropNoBackend)?;
-    // SAFETY: a value of the map, 8 bytes and aligned. Volatile, so that it is one load: the
-    // daemon stores slots while we read.
-    let slot = Slot::from_word(unsafe { word.read_volatile() });
+    // SAFETY: a value of the map, 8 bytes and, as the kernel lays arrays out, aligned to them.
+    // Volatile, so that it is one load: the daemon stores slots while we read.
+    let slot = Slot::from_word(unsafe { word.cast::<u64>().read_volatile() });
     let index = if slot.is_settled() { slot.current } else { in_transition(slot, packet) };
     if index == 0 {
         return Err(Counter::DropNoBackend);
@@ -37,6 +37,10 @@ pub(crate) fn backend<A: Address>(
 
 /// New flows take the slot's current backend and are remembered; the others keep the one they
 /// had. Only a TCP flow shows that it is new, so without a port to tell by, all take the current.
+///
+/// A SYN replaces what is remembered: ports are used again, and the backend of the flow before
+/// may be dead by now. So whoever forges a SYN of a flow can cut it, but only in a slot in
+/// transition, and only by guessing the client's port.
 #[inline(always)]
 fn in_transition<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
     let flow: &Flow<A> = &packet.flow;
@@ -54,5 +58,5 @@ fn in_transition<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
     if let Some(&remembered) = unsafe { FLOWS.get(key) } {
         return remembered;
     }
-    if slot.previous == 0 { slot.current } else { slot.previous }
+    if slot.older() == 0 { slot.current } else { slot.older() }
 }
