@@ -176,13 +176,16 @@ impl Datapath {
     /// Whether the kernel still runs this program on every interface it was attached to, each
     /// under the name it had.
     pub fn attached(&self) -> bool {
-        self.wanted.iter().all(|name| {
-            self.links.iter().any(|link| {
-                link.interface == *name
-                    && link.runs(self.program_id)
-                    && index_of(name).is_ok_and(|index| index == link.ifindex)
-            })
-        })
+        let runs_at = |name: &String| {
+            self.links.iter().any(|link| link.interface == *name && self.runs(link))
+        };
+        self.wanted.iter().all(runs_at)
+    }
+
+    /// Whether the kernel still runs this program at a link, under the interface's name.
+    pub fn runs(&self, link: &Link) -> bool {
+        link.runs(self.program_id)
+            && index_of(&link.interface).is_ok_and(|index| index == link.ifindex)
     }
 
     /// Where the program is attached, and how.

@@ -89,12 +89,13 @@ impl Reconciler {
     }
 
     fn interfaces(&self) -> Vec<Interface> {
-        let attached = self.parts.datapath.attached();
-        let links = self.parts.datapath.links().iter();
-        links
+        let datapath = &self.parts.datapath;
+        datapath
+            .links()
+            .iter()
             .map(|link| Interface {
                 name: link.interface.clone(),
-                mode: if attached { link.mode.name().into() } else { "detached".into() },
+                mode: if datapath.runs(link) { link.mode.name().into() } else { "detached".into() },
                 note: link.why_not_native.clone(),
             })
             .collect()
