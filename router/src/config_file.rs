@@ -27,12 +27,12 @@ pub struct ConfigFile {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It could not be read.
-    #[error("cannot read {}: {source}; name another file if this is not the one", path.display())]
+    #[error("cannot read {}: {cause}; name another file if this is not the one", path.display())]
     Read {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// It has mistakes: all of them, rendered.
     #[error("{0}")]
@@ -55,7 +55,7 @@ pub enum Error {
 /// [`Error`]: nothing has been changed by then.
 pub fn read(path: &Path) -> Result<ConfigFile, Error> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        .map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
     let mistakes = |found: tidegate_config::Diagnostics| Error::Mistakes(found.to_string());
     let Checked { desired, warnings } =
         tidegate_config::check(&path.display().to_string(), &text).map_err(mistakes)?;
@@ -72,7 +72,9 @@ pub fn read(path: &Path) -> Result<ConfigFile, Error> {
 
 /// The first line of a password file.
 fn read_key(path: &Path) -> Result<Vec<u8>, String> {
-    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    let text = std::fs::read(path).map_err(|error| {
+        format!("{error}; its first line must be the password, and root able to read it")
+    })?;
     let key = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match key.len() {
         0 => Err("its first line is empty; it must hold the password".into()),

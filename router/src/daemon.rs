@@ -1,7 +1,7 @@
 //! `tidegate run`: starts the parts in order, hands them to the reconcile task, ends in order.
 //!
-//! Nothing is changed before the configuration is known to be good; the session's sockets and
-//! the API come last, when there is something to say.
+//! Nothing that packets see is changed before everything that can be refused has been had: a good
+//! configuration, the packet path for ourselves alone, the interfaces, the ports and the socket.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
@@ -13,9 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::bpf_io::Datapath;
+use crate::bpf_io::{self, Datapath};
 use crate::clock::Clock;
 use crate::config_file::{self, ConfigFile};
+use crate::lock::Lock;
 use crate::reconcile::{Order, Parts, Reconciler};
 use crate::{api, bgp_io, health_io, journal, link_io};
 
@@ -27,7 +28,7 @@ const REPORTS_MAX: usize = 256;
 /// # Errors
 /// What kept it from starting, or from stopping cleanly, in one line.
 pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
-    let config = config_file::read(config)?;
+    let config = config_file::read(&std::path::absolute(config)?)?;
     journal::start();
     if !config.warnings.is_empty() {
         warn!("{}", config.warnings);
@@ -35,6 +36,8 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), config = %config.path.display(), "starting");
     let (orders, inbox) = mpsc::channel(4); // Full: signals wait their turn, none is lost.
     forward_signals(&orders)?;
+    // Held until the end: a second daemon on the same maps is refused.
+    let _lock = Lock::take(&config.desired.router.pin_dir)?;
     let reconciler = start(config).await?;
     reconciler.run(inbox).await;
     info!("stopped; the packet path stays pinned");
@@ -44,10 +47,10 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
 async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
     let router = &config.desired.router;
     let clock = Clock::start();
+    for interface in &router.interfaces {
+        bpf_io::index_of(interface)?;
+    }
     let (links, link_changes) = link_io::start()?;
-    let constants = DatapathConfig { hash_seed: router.hash_seed, features: 0 };
-    let mut datapath = Datapath::load_pinned(&constants, &router.pin_dir)?;
-    datapath.attach(&router.interfaces, router.attach)?;
     let (checks, results) = health_io::start();
     let (report, reports) = mpsc::channel(REPORTS_MAX);
     let settings = bgp_io::Settings {
@@ -57,8 +60,18 @@ async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
         seed: random_seed(),
     };
     let bgp = bgp_io::start(settings, clock, links, report)?;
+    let listeners = api::listen(&router.api).await?;
+    let constants = DatapathConfig { hash_seed: router.hash_seed, features: 0 };
+    let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
+    let mut datapath = Datapath::load_pinned(&constants, &router.pin_dir)?;
+    if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
+        if is_first {
+            datapath.detach()?; // Nobody's packets went through it: leave nothing behind.
+        }
+        return Err(refused.into());
+    }
     let (views, questions) = api::view_channel();
-    api::serve(&router.api, views).await?;
+    api::serve(listeners, views);
     let parts = Parts { datapath, links, link_changes, checks, results, bgp, reports, questions };
     Ok(Reconciler::new(config, clock, parts))
 }

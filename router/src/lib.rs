@@ -12,6 +12,7 @@ pub mod decap;
 pub mod health_io;
 mod journal;
 pub mod link_io;
+mod lock;
 mod metrics;
 mod reconcile;
 pub mod view;

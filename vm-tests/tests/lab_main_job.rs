@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use tidegate_vm_tests::lab::http::{Held, Load};
 use tidegate_vm_tests::lab::main_job::{
@@ -48,7 +52,8 @@ fn ten_thousand_requests_are_spread_ten_to_one_and_none_fails() {
     for vip in VIPS {
         wait_until_served_by(&job, vip, &["b1", "b2"]);
         let load = job.load(vip, 10_000, 50).unwrap();
-        check_answers(&load, vip, &["b1", "b2"]).unwrap();
+        let well = check_answers(&load, vip, &["b1", "b2"]);
+        assert!(well.is_ok(), "{well:?}\n{}", job.lab.log_tails());
         // 10,000 fair draws have a standard deviation of 29; this is more than eight of them.
         let first = load.backends.get("b1").copied().unwrap_or(0);
         assert!((8_840..=9_340).contains(&first), "{load:?}");
@@ -120,6 +125,32 @@ fn no_connection_to_the_others_breaks_when_a_backend_leaves_the_ring() {
         assert!(others.len() > 20, "{others:?}");
         assert!(others.iter().all(|held| held.broken.is_none()), "{others:?}");
     }
+}
+
+#[test]
+fn a_vip_answers_ping_and_drops_what_is_for_no_service_of_it() {
+    let job = MainJob::announced(Variant::default()).unwrap();
+    for vip in VIPS {
+        // 1,400 bytes: the checksum of the answer is not right by chance.
+        let ping = ["ping", "-n", "-c", "5", "-i", "0.2", "-W", "5", "-s", "1400", vip.addr];
+        let answers = job.lab.run("client", &ping).unwrap();
+        assert!(answers.contains("5 received, 0% packet loss"), "{answers}");
+        let mut elsewhere = vip.socket().unwrap();
+        elsewhere.set_port(81);
+        let connected = job.lab.inside("client", || {
+            TcpStream::connect_timeout(&elsewhere, Duration::from_millis(500))
+        });
+        let refused = connected.unwrap().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::TimedOut, "{refused}");
+    }
+    let status = job.tidegate(&["status", "-o", "json"]).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let counted = |name: &str| {
+        let rows = status["counters"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == name).unwrap()["packets"].as_u64().unwrap()
+    };
+    assert_eq!(counted("echo_reply"), 10, "{status}");
+    assert!(counted("drop_no_service") >= 2, "{status}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("birdc", ""),
     ("bpftool", ""),
     ("ethtool", ""),
+    ("ping", ""),
     ("nsenter", ""),
     ("mount", ""),
     ("bpf-linker", "echo bpf-linker 0.13.0"),
@@ -28,11 +29,19 @@ const PROGRAMS: [(&str, &str); 13] = [
             which) [ -e "$HERE/no-toolchain" ] && exit 1; echo "$HERE/toolchain/bin/rustc" ;;
             component) cat "$HERE/components" ;;
             run) note "$@"; echo 'echo bpf-linker 0.13.0' >"$HERE/bin/bpf-linker" ;;
-            *) note "$@"; rm -f "$HERE/no-toolchain" ;;
+            *) note "$@"; fetched; rm -f "$HERE/no-toolchain" ;;
         esac"#,
     ),
-    ("apt-get", r#"note "$@"; case "$*" in *' install '*|install*) install_all "$@" ;; esac"#),
-    ("apt-cache", r#"! grep -qx "$2" "$HERE/not-in-the-archive" 2>/dev/null"#),
+    (
+        "apt-get",
+        r#"note "$@"
+        echo "something that no one asked about"
+        case "$*" in
+            *download-only*) fetched ;;
+            install*) install_all "$@" ;;
+            *) echo "W: a source that has no part in this"; exit 100 ;;
+        esac"#,
+    ),
     ("systemctl", r#"note "$@""#),
 ];
 
@@ -41,6 +50,9 @@ const PRELUDE: &str = r#"#!/bin/bash
 HERE=${BASH_SOURCE[0]%/*}/..
 PATH=/usr/bin:/bin
 note() { echo "${BASH_SOURCE[0]##*/} $*" >>"$HERE/calls"; }
+fetched() {
+    [[ ! -e $HERE/no-network ]] || { printf 'W: tried twice\nE: no route to it\nE: more\n' >&2; exit 100; }
+}
 install_all() {
     for name in bird birdc; do
         [[ " $* " != *" bird2 "* ]] || { printf '#!/bin/bash\n' >"$HERE/bin/$name"; chmod +x "$HERE/bin/$name"; }
@@ -167,9 +179,17 @@ fn what_cannot_be_had_is_one_line_with_a_remedy_and_changes_nothing() {
     assert_stopped(&outcome, &["bird2 ethtool", "no apt-get", "nothing was changed"]);
     assert_eq!(outcome.calls, "");
 
-    let outcome = machine("no-package").note("not-in-the-archive", "ethtool\n").set_up("0", &[]);
-    assert_stopped(&outcome, &["no package ethtool", "sources.list", "nothing was changed"]);
-    assert_eq!(outcome.calls, "apt-get --quiet=2 update\n");
+    let outcome = machine("no-network").note("no-network", "").set_up("0", &[]);
+    let words = ["bird2 ethtool (E: no route to it):", "apt's sources", "nothing was changed"];
+    assert_stopped(&outcome, &words);
+    let calls: Vec<&str> = outcome.calls.lines().collect();
+    assert_eq!((calls.len(), calls[0]), (2, "apt-get --quiet=2 update"), "{calls:?}");
+    assert!(calls[1].ends_with(" bird2 ethtool --quiet=2 --download-only"), "{calls:?}");
+
+    let machine = Machine::complete("no-component").note("no-network", "");
+    machine.components("");
+    let outcome = machine.set_up("0", &[]);
+    assert_stopped(&outcome, &["clippy rust-src rustfmt (E: no route to it):", "network"]);
 
     let outcome = Machine::complete("no-rustup").without("rustup").set_up("0", &[]);
     assert_stopped(&outcome, &["rustup", "https://rustup.rs", "nothing was changed"]);
@@ -180,8 +200,9 @@ fn missing_packages_are_named_and_installed_once() {
     let machine = Machine::complete("packages").without("bird").without("birdc");
     let outcome = machine.set_up("0", &[]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
-    assert!(outcome.out.contains("setup: missing: bird2\n"), "{}", outcome.out);
-    assert!(outcome.out.contains("setup: installing bird2 "), "{}", outcome.out);
+    let said: Vec<&str> = outcome.out.lines().take(2).collect();
+    assert_eq!(said, ["setup: missing: bird2", "setup: installing bird2 with apt-get"]);
+    assert_eq!(outcome.err, "");
     let install = "apt-get install --yes --no-install-recommends bird2 ";
     assert!(outcome.calls.starts_with("apt-get --quiet=2 update\n"), "{}", outcome.calls);
     assert!(outcome.calls.contains(install), "{}", outcome.calls);
@@ -196,7 +217,8 @@ fn a_missing_component_or_toolchain_is_installed() {
     machine.components("clippy-x86_64\nrustfmt-x86_64\n");
     let outcome = machine.set_up(NOBODY, &[]);
     assert_eq!(outcome.code, 0, "{}", outcome.err);
-    assert!(outcome.calls.contains("--component=rust-src\n"), "{}", outcome.calls);
+    let added = "rustup --quiet component add --toolchain 1.95.0 rust-src\n";
+    assert_eq!(outcome.calls, added);
 
     let machine = Machine::complete("toolchain").note("no-toolchain", "");
     let outcome = machine.set_up("0", &[]);

@@ -4,6 +4,7 @@
 //! that nothing here holds state of its own.
 
 mod problem;
+mod serve;
 
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -38,65 +39,76 @@ pub fn view_channel() -> (ViewSender, mpsc::Receiver<oneshot::Sender<View>>) {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// On its Unix socket.
-    #[error("admin API cannot listen on {}: {source}; {remedy}", path.display())]
+    #[error("admin API cannot listen on {}: {cause}; {remedy}", path.display())]
     Socket {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
         /// What to do.
         remedy: &'static str,
     },
     /// On its TCP address.
-    #[error("admin API cannot listen on {addr}: {source}; choose another address in [api] listen")]
+    #[error("admin API cannot listen on {addr}: {cause}; choose another address in [api] listen")]
     Tcp {
         /// Which.
         addr: std::net::SocketAddr,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
-/// Listens where the configuration says and serves until the process ends.
+/// Where the API is listened for; who connects waits until [`serve`] is called.
+#[derive(Debug)]
+pub struct Listeners {
+    unix: UnixListener,
+    tcp: Option<TcpListener>,
+}
+
+/// Listens where the configuration says.
 ///
 /// # Errors
-/// [`Error`] when an address cannot be listened on; nothing is served then.
-pub async fn serve(config: &tidegate_config::desired::Api, views: ViewSender) -> Result<(), Error> {
+/// [`Error`] when an address cannot be listened on.
+pub async fn listen(config: &tidegate_config::desired::Api) -> Result<Listeners, Error> {
     let unix = bind_unix(&config.socket).await?;
     let tcp = match config.listen {
         None => None,
         Some(addr) => {
-            Some(TcpListener::bind(addr).await.map_err(|source| Error::Tcp { addr, source })?)
+            Some(TcpListener::bind(addr).await.map_err(|cause| Error::Tcp { addr, cause })?)
         }
     };
+    Ok(Listeners { unix, tcp })
+}
+
+/// Serves until the process ends.
+pub fn serve(listeners: Listeners, views: ViewSender) {
     let routes = routes(views);
-    if let Some(tcp) = tcp {
-        tokio::spawn(axum::serve(tcp, routes.clone()).into_future());
+    if let Some(tcp) = listeners.tcp {
+        tokio::spawn(serve::all(tcp, routes.clone(), serve::WITHIN));
     }
-    tokio::spawn(axum::serve(unix, routes).into_future());
-    Ok(())
+    tokio::spawn(serve::all(listeners.unix, routes, serve::WITHIN));
 }
 
 /// Binds the Unix socket, mode 0660; takes over one that a dead process left behind.
 async fn bind_unix(path: &Path) -> Result<UnixListener, Error> {
-    let failed = |source, remedy| Error::Socket { path: path.to_owned(), source, remedy };
+    let failed = |cause, remedy| Error::Socket { path: path.to_owned(), cause, remedy };
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)
-            .map_err(|source| failed(source, "create its directory, or run as root"))?;
+            .map_err(|cause| failed(cause, "create its directory, or run as root"))?;
     }
     let stale = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     if stale {
         if tokio::net::UnixStream::connect(path).await.is_ok() {
-            let source = std::io::ErrorKind::AddrInUse.into();
-            return Err(failed(source, "another tidegate answers there: stop it first"));
+            let in_use = std::io::ErrorKind::AddrInUse.into();
+            return Err(failed(in_use, "another tidegate answers there: stop it first"));
         }
         std::fs::remove_file(path)
-            .map_err(|source| failed(source, "remove the file, it is a left-over socket"))?;
+            .map_err(|cause| failed(cause, "remove the file, it is a left-over socket"))?;
     }
     let listener = UnixListener::bind(path)
-        .map_err(|source| failed(source, "choose another path in [api] socket"))?;
+        .map_err(|cause| failed(cause, "choose another path in [api] socket"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
-        .map_err(|source| failed(source, "its mode could not be set to 0660"))?;
+        .map_err(|cause| failed(cause, "its mode could not be set to 0660"))?;
     Ok(listener)
 }
 

@@ -119,3 +119,57 @@ async fn a_left_over_socket_is_taken_over_and_a_living_one_is_not() {
     bind_unix(&path).await.unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+/// What the server says on a connection until it closes it.
+async fn said(mut stream: tokio::net::UnixStream) -> String {
+    use tokio::io::AsyncReadExt as _;
+    let mut said = Vec::new();
+    // A reset ends it as well as a close does.
+    drop(stream.read_to_end(&mut said).await);
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[tokio::test]
+async fn slow_clients_are_cut_off_and_keep_nobody_out() {
+    use tokio::io::AsyncWriteExt as _;
+    let dir = std::env::temp_dir().join(format!("tidegate-slow-{}", std::process::id()));
+    let path = dir.join("api.sock");
+    let (unix, within) = (bind_unix(&path).await.unwrap(), Duration::from_secs(1));
+    let server = tokio::spawn(serve::all(unix, answering(sample()), within));
+    let connect = || tokio::net::UnixStream::connect(&path);
+
+    let mut idle = Vec::new();
+    for _ in 0..serve::CONNECTIONS_MAX {
+        let mut stream = connect().await.unwrap();
+        stream.write_all(b"GET /healthz HT").await.unwrap();
+        idle.push(stream);
+    }
+    // One more waits its turn, which comes when the others have had their time.
+    let mut asks = connect().await.unwrap();
+    asks.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let answer = said(asks).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.ends_with("ok\n"), "{answer}");
+    for stream in idle {
+        said(stream).await; // Returns only because the server hung up.
+    }
+    server.abort();
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[tokio::test]
+async fn a_large_body_is_not_read() {
+    use tokio::io::AsyncWriteExt as _;
+    let dir = std::env::temp_dir().join(format!("tidegate-body-{}", std::process::id()));
+    let path = dir.join("api.sock");
+    let unix = bind_unix(&path).await.unwrap();
+    let server = tokio::spawn(serve::all(unix, answering(sample()), serve::WITHIN));
+    let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    let head = "POST /api/v1/vips HTTP/1.1\r\nhost: x\r\ncontent-length: 99000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = said(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+    server.abort();
+    std::fs::remove_dir_all(&dir).unwrap();
+}

@@ -31,6 +31,7 @@ pub use link::{Link, Mode};
 pub(crate) use link::{attach, index_of};
 use maps::Maps;
 pub(crate) use maps::take;
+pub(crate) use pins::prepare as prepare_pin_dir;
 use pod::Pod;
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate.bpf.o"));

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use crate::lock::Lock;
 use crate::view::{Backend, Backends, Peers, Status, Vip, Vips};
 
 use super::client::{Answer, get};
@@ -20,7 +21,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 }
 
 pub(super) fn check(file: &Path) -> Result<(), Failure> {
-    let config = crate::config_file::read(file).map_err(Failure::new)?;
+    let config = crate::config_file::read(file).map_err(|error| Failure::config(&error))?;
     let desired = &config.desired;
     let warnings = &config.warnings;
     print(&format!(
@@ -33,8 +34,10 @@ pub(super) fn check(file: &Path) -> Result<(), Failure> {
 }
 
 pub(super) fn detach(file: &Path) -> Result<(), Failure> {
-    let config = crate::config_file::read(file).map_err(Failure::new)?;
+    let config = crate::config_file::read(file).map_err(|error| Failure::config(&error))?;
     let pin_dir = &config.desired.router.pin_dir;
+    // A living daemon would go on announcing what nothing forwards any more.
+    let _lock = Lock::take_existing(pin_dir).map_err(Failure::new)?;
     let removed = crate::bpf_io::detach(pin_dir).map_err(Failure::new)?;
     let what = if removed { "removed the packet path that was" } else { "nothing is" };
     print(&format!("{what} pinned under {}", pin_dir.display()))
@@ -92,10 +95,11 @@ fn status_text(status: &Status) -> String {
         lines.push(format!("  interface  {} {}{note}", interface.name, interface.mode));
     }
     if let Some(refused) = &status.config_refused {
-        lines.push(format!("  reload     REFUSED, the old configuration is in force: {refused}"));
+        lines.push("  reload     REFUSED, the old configuration is in force:".into());
+        lines.extend(refused.lines().map(|line| format!("             {line}").trim_end().into()));
     }
     match (&status.problem, status.converged) {
-        (Some(problem), _) => lines.push(format!("  problem    {problem}")),
+        (Some(problem), _) => lines.push(format!("  state      NOT CONVERGED: {problem}")),
         (None, false) => lines.push("  state      converging".into()),
         (None, true) => lines.push("  state      converged".into()),
     }

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config_file;
+
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
 /// The command failed: bad configuration, refused by the kernel, not found.
@@ -103,11 +105,29 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(message: impl std::fmt::Display) -> Self {
-        Self { message: message.to_string(), code: EXIT_FAILED }
+        Self { message: format!("tidegate: {message}"), code: EXIT_FAILED }
     }
 
     fn unreachable(message: impl std::fmt::Display) -> Self {
-        Self { message: message.to_string(), code: EXIT_UNREACHABLE }
+        Self { message: format!("tidegate: {message}"), code: EXIT_UNREACHABLE }
+    }
+
+    /// Mistakes in a file start with their place, as editors like to read it.
+    fn config(error: &config_file::Error) -> Self {
+        match error {
+            config_file::Error::Mistakes(found) => {
+                Self { message: found.clone(), code: EXIT_FAILED }
+            }
+            config_file::Error::Read { .. } | config_file::Error::Key { .. } => Self::new(error),
+        }
+    }
+
+    /// What kept the daemon from running, with its causes.
+    fn daemon(error: &anyhow::Error) -> Self {
+        match error.downcast_ref() {
+            Some(error) => Self::config(error),
+            None => Self::new(format_args!("{error:#}")),
+        }
     }
 }
 
@@ -115,7 +135,9 @@ impl Cli {
     /// Does what was asked and says with which code the process ends.
     pub async fn execute(self) -> ExitCode {
         let done = match self.command {
-            Command::Run(args) => crate::daemon::run(&args.config).await.map_err(Failure::new),
+            Command::Run(args) => {
+                crate::daemon::run(&args.config).await.map_err(|error| Failure::daemon(&error))
+            }
             Command::Check(args) => commands::check(&args.file),
             Command::Status(args) => commands::status(&args.socket, args.output).await,
             Command::Peers(args) => commands::peers(&args.socket, args.output).await,
@@ -135,9 +157,9 @@ impl Cli {
     }
 }
 
-/// One line on standard error; a broken pipe there has nobody left to tell.
+/// To standard error; a broken pipe there has nobody left to tell.
 fn complain(message: &str) {
     use std::io::Write as _;
-    let line = format!("tidegate: {message}\n");
+    let line = format!("{message}\n");
     drop(std::io::stderr().write_all(line.as_bytes()));
 }

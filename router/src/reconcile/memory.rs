@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use tidegate_config::desired::{Desired, ServiceAddr};
-use tidegate_plan::BackendState;
-use tidegate_plan::Plan;
 use tidegate_plan::health::{Health, Verdict};
 use tidegate_plan::observed::Observed;
+use tidegate_plan::step::Reason;
+use tidegate_plan::{BackendState, BackendView, Plan};
 use tracing::{info, warn};
 
 use crate::health_io::CheckResult;
@@ -86,7 +86,7 @@ pub(super) struct Since<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VipSeen {
     pub(super) announced: bool,
-    pub(super) withheld: Option<tidegate_plan::step::Reason>,
+    pub(super) withheld: Option<Reason>,
 }
 
 /// What a backend does; if it is not active, why.
@@ -112,7 +112,14 @@ impl Seen {
         });
         for (vip, state) in &plan.vips {
             let announced = observed.advertised.contains_key(&vip.prefix());
-            let seen = VipSeen { announced, withheld: state.withheld };
+            let waits = |backend: &BackendView| backend.state == BackendState::Unproven;
+            let withheld = match state.withheld {
+                // On its way: no reason yet that anybody should act on.
+                Some(Reason::NotProgrammed) => None,
+                Some(Reason::TooFewHealthy) if state.backends.values().any(waits) => None,
+                withheld => withheld,
+            };
+            let seen = VipSeen { announced, withheld };
             self.note_vip(*vip, &state.name, seen, now);
             for (addr, backend) in &state.backends {
                 let key = (*vip, *addr);
@@ -137,16 +144,23 @@ impl Seen {
         }
         let was_announced = before.is_some_and(|before| before.announced);
         match (seen.announced, seen.withheld) {
-            (true, None) if !was_announced => info!(service, vip = %vip.addr, "VIP announced"),
+            (true, _) if !was_announced => info!(service, vip = %vip.addr, "VIP announced"),
             (false, Some(reason)) if was_announced => {
                 warn!(service, vip = %vip.addr, code = reason.name(), "VIP withdrawn: {reason}");
+            }
+            (false, None) if was_announced => {
+                warn!(service, vip = %vip.addr, "VIP withdrawn until the maps hold the service");
             }
             (false, Some(reason)) => {
                 info!(service, vip = %vip.addr, code = reason.name(), "VIP not announced: {reason}");
             }
             (true, _) | (false, None) => {} // On its way there.
         }
-        self.vips.insert(vip, Since { state: seen, since: now });
+        match self.vips.get_mut(&vip) {
+            // Why it is not announced may have changed; since when, has not.
+            Some(before) if before.state.announced == seen.announced => before.state = seen,
+            _ => drop(self.vips.insert(vip, Since { state: seen, since: now })),
+        }
     }
 
     fn note_backend(&mut self, key: BackendKey, service: &str, seen: BackendSeen, now: SystemTime) {

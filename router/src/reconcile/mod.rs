@@ -12,9 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use sd_notify::NotifyState;
-use tidegate_bgp::speaker::{self, Report};
+use tidegate_bgp::speaker::{self, Report, RouteAttributes};
+use tidegate_bgp::time::Timestamp;
+use tidegate_bgp::types::Prefix;
 use tidegate_plan::observed::{Observed, Way};
 use tidegate_plan::step::Step;
 use tidegate_plan::{Memory, Plan, Rings, plan_with};
@@ -34,6 +36,9 @@ use memory::{Healths, Seen};
 
 /// Without any event the world is looked at this often: what an event failed to say is found then.
 const SLOW_LOOK: Duration = Duration::from_secs(5);
+/// Looks follow each other no faster than this. A look reads whole tables of the kernel, and events
+/// come in floods (a link that goes takes its routes with it); the first one never waits.
+const PACE: Duration = Duration::from_millis(20);
 /// Wait after a round that failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Rounds in a row without a pause. A change takes about four; more means that somebody else
@@ -72,6 +77,8 @@ pub(crate) struct Reconciler {
     clock: Clock,
     parts: Parts,
     snapshot: watch::Receiver<Snapshot>,
+    /// What the speaker was told to advertise, until its snapshot shows it.
+    told: BTreeMap<Prefix, RouteAttributes>,
     healths: Healths,
     times: Memory,
     /// Rings of the last plan: most are wanted again.
@@ -83,6 +90,10 @@ pub(crate) struct Reconciler {
     last: Plan,
     /// What made the last round fail.
     problem: Option<String>,
+    /// The next look is made no sooner.
+    look_from: Timestamp,
+    /// What systemd was told last.
+    shown: String,
 }
 
 /// What a round came to.
@@ -105,6 +116,7 @@ impl Reconciler {
             clock,
             parts,
             snapshot,
+            told: BTreeMap::new(),
             healths: Healths::default(),
             times: Memory::default(),
             rings: Rings::default(),
@@ -112,6 +124,8 @@ impl Reconciler {
             no_ways: BTreeMap::new(),
             last: Plan::default(),
             problem: None,
+            look_from: Timestamp::default(),
+            shown: String::new(),
         }
     }
 
@@ -120,35 +134,41 @@ impl Reconciler {
         self.put_configuration().await;
         self.converge().await;
         journal::notify(&[NotifyState::Ready]);
-        while let Some(order) = self.next_turn(&mut orders).await {
-            match order {
+        let watchdog = sd_notify::watchdog_enabled();
+        let slow_look = watchdog.map_or(SLOW_LOOK, |within| SLOW_LOOK.min(within / 2));
+        while let Some(turn) = self.next_turn(&mut orders, slow_look).await {
+            match turn {
                 Turn::Look => {}
                 Turn::Reload => self.reload().await,
                 Turn::Stop => break,
             }
             self.converge().await;
-            journal::notify(&[NotifyState::Watchdog]);
+            if watchdog.is_some() {
+                journal::notify(&[NotifyState::Watchdog]);
+            }
         }
         journal::notify(&[NotifyState::Stopping]);
         self.stop().await;
     }
 
     /// Waits for something that makes another look worth while; answers questions meanwhile.
-    async fn next_turn(&mut self, orders: &mut mpsc::Receiver<Order>) -> Option<Turn> {
-        let now = self.clock.now();
-        let pause = if self.problem.is_some() { RETRY } else { SLOW_LOOK };
-        let wake_at = self.last.wake_at.into_iter().chain([now + pause]).min();
-        let timer = self.clock.sleep_until(wake_at);
-        tokio::pin!(timer);
+    async fn next_turn(
+        &mut self,
+        orders: &mut mpsc::Receiver<Order>,
+        slow_look: Duration,
+    ) -> Option<Turn> {
+        let pause = if self.problem.is_some() { RETRY.min(slow_look) } else { slow_look };
+        let slow = self.clock.now() + pause;
+        let mut look_at = self.last.wake_at.map_or(slow, |at| at.max(self.look_from).min(slow));
         loop {
             tokio::select! {
                 Some(result) = self.parts.results.recv() => {
                     if self.healths.on_result(&result) {
-                        return Some(Turn::Look);
+                        look_at = look_at.min(self.look_from);
                     }
                 }
-                () = self.parts.link_changes.changed() => return Some(Turn::Look),
-                Ok(()) = self.snapshot.changed() => return Some(Turn::Look),
+                () = self.parts.link_changes.changed() => look_at = look_at.min(self.look_from),
+                Ok(()) = self.snapshot.changed() => look_at = look_at.min(self.look_from),
                 Some(report) = self.parts.reports.recv() => journal::report(&report),
                 Some(reply) = self.parts.questions.recv() => {
                     // Who asked may have gone away by now.
@@ -158,40 +178,44 @@ impl Reconciler {
                     Order::Reload => Turn::Reload,
                     Order::Stop => Turn::Stop,
                 }),
-                () = &mut timer => return Some(Turn::Look),
+                () = self.clock.sleep_until(Some(look_at)) => return Some(Turn::Look),
             }
         }
     }
 
     /// Looks and acts until nothing is left to do, or something has to be waited for.
     async fn converge(&mut self) {
-        for _ in 0..ROUNDS_MAX {
-            match self.round().await {
-                Ok(Round::Again) => {}
-                Ok(Round::Told | Round::Converged) => {
-                    self.problem = None;
-                    return;
-                }
-                Err(failure) => {
-                    let failure = format!("{failure:#}");
-                    if self.problem.as_ref() != Some(&failure) {
-                        error!("{failure}; trying again every second");
-                    }
-                    self.problem = Some(failure);
-                    return;
-                }
+        let problem = self.rounds().await.err().map(|failure| format!("{failure:#}"));
+        match (&problem, &self.problem) {
+            (Some(new), old) if old.as_ref() != Some(new) => {
+                error!("{new}; trying again every second");
             }
+            (None, Some(_)) => info!("what failed works again"),
+            (Some(_) | None, _) => {}
         }
-        warn!(
-            "after {ROUNDS_MAX} rounds there is still something to do; does somebody else write the maps?"
-        );
+        self.problem = problem;
+        self.look_from = self.clock.now() + PACE;
+        self.show();
     }
 
-    async fn round(&mut self) -> anyhow::Result<Round> {
-        if !self.parts.datapath.attached() {
-            let router = &self.config.desired.router;
-            self.parts.datapath.attach(&router.interfaces, router.attach)?;
+    async fn rounds(&mut self) -> anyhow::Result<()> {
+        for _ in 0..ROUNDS_MAX {
+            match self.round().await? {
+                Round::Again => {}
+                Round::Told | Round::Converged => return Ok(()),
+            }
         }
+        bail!(
+            "after {ROUNDS_MAX} rounds there is still something to do: does somebody else write \
+             the maps?"
+        )
+    }
+
+    /// One look, and all that is to be done about it. A step that fails keeps no other from being
+    /// done, since each stands on what was seen and not on the one before; the first failure is
+    /// what is returned.
+    async fn round(&mut self) -> anyhow::Result<Round> {
+        let mut failed = self.attach_where_missing().err();
         let now = self.clock.now();
         let observed = self.observe().await?;
         let plan = plan_with(&mut self.rings, &self.config.desired, &observed, now);
@@ -199,13 +223,27 @@ impl Reconciler {
         let mut round = if plan.steps.is_empty() { Round::Converged } else { Round::Told };
         for step in &plan.steps {
             debug!(?step);
-            if !self.perform(step).await? {
-                round = Round::Again;
+            match self.perform(step).await {
+                Ok(is_order) => {
+                    self.times.on_step(step, &observed.datapath, now);
+                    if !is_order {
+                        round = Round::Again;
+                    }
+                }
+                Err(failure) => failed = failed.or(Some(failure)),
             }
-            self.times.on_step(step, &observed.datapath, now);
         }
         self.last = plan;
-        Ok(round)
+        failed.map_or(Ok(round), Err)
+    }
+
+    /// An interface may be gone, or have come back as another one of the same name.
+    fn attach_where_missing(&mut self) -> anyhow::Result<()> {
+        if !self.parts.datapath.attached() {
+            let router = &self.config.desired.router;
+            self.parts.datapath.attach(&router.interfaces, router.attach)?;
+        }
+        Ok(())
     }
 
     /// Everything the planner may know.
@@ -216,11 +254,20 @@ impl Reconciler {
             healthy,
             unproven,
             ways: self.ways().await?,
-            advertised: self.snapshot.borrow_and_update().originated.clone(),
+            advertised: self.advertised(),
             ..Observed::default()
         };
         self.times.on_look(&mut observed, self.clock.now());
         Ok(observed)
+    }
+
+    /// What is advertised, or will be as soon as the speaker gets to it: its snapshot may be older
+    /// than our last order. What was withdrawn counts until the snapshot says that it is gone.
+    fn advertised(&mut self) -> BTreeMap<Prefix, RouteAttributes> {
+        let mut advertised = self.snapshot.borrow_and_update().originated.clone();
+        self.told.retain(|prefix, told| advertised.get(prefix) != Some(told));
+        advertised.extend(self.told.clone());
+        advertised
     }
 
     async fn ways(&mut self) -> anyhow::Result<BTreeMap<IpAddr, Way>> {
@@ -247,9 +294,13 @@ impl Reconciler {
     async fn perform(&mut self, step: &Step) -> anyhow::Result<bool> {
         let order = match step {
             Step::Advertise { prefix, attributes } => {
+                self.told.insert(*prefix, attributes.clone());
                 speaker::Order::Advertise(*prefix, attributes.clone())
             }
-            Step::Withdraw { prefix, .. } => speaker::Order::Withdraw(*prefix),
+            Step::Withdraw { prefix, .. } => {
+                self.told.remove(prefix);
+                speaker::Order::Withdraw(*prefix)
+            }
             Step::PutBackend { .. }
             | Step::FreeBackend { .. }
             | Step::PutSlots { .. }
@@ -269,7 +320,7 @@ impl Reconciler {
     /// path stays: packets on their way while the routers learn of it still arrive.
     async fn stop(mut self) {
         info!("stopping: withdrawing every VIP");
-        let advertised = self.snapshot.borrow().originated.clone();
+        let advertised = self.advertised();
         for step in tidegate_plan::stop(&Observed { advertised, ..Observed::default() }) {
             if let Err(failure) = self.perform(&step).await {
                 error!("{failure:#}");

@@ -6,8 +6,8 @@ use tidegate_bgp::speaker;
 use tidegate_config::desired::Desired;
 use tracing::{error, info, warn};
 
+use crate::bpf_io;
 use crate::config_file::{self, ConfigFile};
-use crate::journal;
 
 use super::Reconciler;
 
@@ -16,18 +16,12 @@ impl Reconciler {
     /// change, is refused as a whole: the old configuration stays in force.
     pub(super) async fn reload(&mut self) {
         let loaded = config_file::read(&self.config.path).map_err(|error| error.to_string());
-        let checked = loaded.and_then(|new| match needs_restart(&self.config.desired, &new.desired) {
-            keys if keys.is_empty() => Ok(new),
-            keys => Err(format!(
-                "{} can only change with a restart of tidegate: change the file back, or restart",
-                keys.join(", ")
-            )),
-        });
+        let old = &self.config.desired;
+        let checked = loaded.and_then(|new| can_replace(old, &new.desired).map(|()| new));
         match checked {
             Ok(new) => self.replace(new).await,
             Err(refused) => {
                 error!("reload refused, the old configuration stays in force:\n{refused}");
-                journal::status("reload refused, the old configuration is in force");
                 self.refused = Some(refused);
             }
         }
@@ -37,6 +31,9 @@ impl Reconciler {
         let old = std::mem::replace(&mut self.config, new);
         self.generation += 1;
         self.refused = None;
+        if !self.config.warnings.is_empty() {
+            warn!("{}", self.config.warnings);
+        }
         for name in old.desired.peers.keys() {
             if !self.config.desired.peers.contains_key(name) {
                 self.order(speaker::Order::RemovePeer(name.as_str().into())).await;
@@ -50,7 +47,6 @@ impl Reconciler {
         }
         self.put_configuration().await;
         info!(generation = self.generation, "configuration reloaded");
-        journal::status(&format!("configuration {} in force", self.generation));
     }
 
     /// Hands each part its share of the configuration in force.
@@ -78,6 +74,22 @@ impl Reconciler {
             error!("{stopped}");
         }
     }
+}
+
+/// Whether a running daemon can go from one to the other; if not, why.
+fn can_replace(old: &Desired, new: &Desired) -> Result<(), String> {
+    let keys = needs_restart(old, new);
+    if !keys.is_empty() {
+        let keys = keys.join(", ");
+        return Err(format!(
+            "{keys} can only change with a restart of tidegate: change the file back, or restart"
+        ));
+    }
+    // One that was there before may be gone for a moment; one that is new was mistyped.
+    let added = |name: &&String| !old.router.interfaces.contains(name);
+    new.router.interfaces.iter().filter(added).try_for_each(|name| {
+        bpf_io::index_of(name).map(|_index| ()).map_err(|missing| missing.to_string())
+    })
 }
 
 /// Keys whose new value only a start can use.

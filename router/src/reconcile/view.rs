@@ -10,7 +10,7 @@ use tidegate_bgp::types::HoldTime;
 use tidegate_config::desired::{ForwardingMode, Protocol, ServiceAddr};
 use tidegate_plan::{BackendState, BackendView, VipState};
 
-use crate::journal::down_cause;
+use crate::journal::{self, down_cause};
 use crate::view::{API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip};
 
 use super::Reconciler;
@@ -26,6 +26,33 @@ impl Reconciler {
             self.snapshot.borrow().peers.iter().map(|peer| self.peer(peer)).collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         View { status: self.status(&peers, &vips), peers, vips }
+    }
+
+    /// Keeps the line that `systemctl status` shows up to date.
+    pub(super) fn show(&mut self) {
+        let announced = |vip: &&ServiceAddr| self.seen.vip(vip).is_some_and(|v| v.state.announced);
+        let vips = self.last.vips.keys().filter(announced).count();
+        let established = |peer: &&PeerStatus| peer.state == State::Established;
+        let snapshot = self.snapshot.borrow();
+        let mut text = format!(
+            "{vips} of {} services announced, {} of {} peers established, configuration {}",
+            self.last.vips.len(),
+            snapshot.peers.iter().filter(established).count(),
+            snapshot.peers.len(),
+            self.generation,
+        );
+        drop(snapshot);
+        if self.refused.is_some() {
+            text += "; the last reload was refused";
+        }
+        if let Some(problem) = &self.problem {
+            text += "; ";
+            text += problem;
+        }
+        if text != self.shown {
+            journal::status(&text);
+            self.shown = text;
+        }
     }
 
     fn status(&self, peers: &[Peer], vips: &[Vip]) -> Status {

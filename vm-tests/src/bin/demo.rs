@@ -30,8 +30,7 @@ fn main() -> ExitCode {
 fn tell(story: &mut Story) -> Result<()> {
     let keep = env::var("KEEP").is_ok_and(|keep| !keep.is_empty() && keep != "0");
     story.say(PICTURE)?;
-    story
-        .say("Making the network, starting BIRD on the router and a web server on each backend…")?;
+    story.say("Making the network, starting BIRD on the router, a web server on each backend…")?;
     let mut job = MainJob::new(Variant::default())?;
     let outcome = steps(story, &mut job);
     if keep {
@@ -53,8 +52,8 @@ fn steps(story: &mut Story, job: &mut MainJob) -> Result<()> {
     one_comes_back(story, job)?;
     counters(story, job)?;
     story.say(&format!(
-        "\nThat was the main job, in {} seconds: announced while it worked, spread by weight,\n\
-         withdrawn when it did not work, announced again when it did.\n",
+        "That was the main job in {} seconds: announced while it worked, spread by\n\
+         weight, withdrawn when it did not work, announced again when it did.",
         story.start.elapsed().as_secs()
     ))
 }
@@ -63,16 +62,18 @@ fn session_comes_up(story: &mut Story, job: &mut MainJob) -> Result<()> {
     story.step("A session comes up, and the router learns two addresses")?;
     story.say(
         "tidegate starts on the edge. It attaches its XDP program, asks the backends how\n\
-         they are, proves a path for each VIP, and only then announces it.",
+         they are, fills its maps, and announces a VIP only once the maps hold it.",
     )?;
     job.start_edge()?;
     job.wait_for_routes()?;
+    job.wait_until_all_active()?;
     story.birdc(job, "show protocols edge")?;
     story.tidegate(job, "peers")?;
     story.say("Both ends agree. One session carries IPv4 and IPv6:")?;
     for vip in VIPS {
         story.birdc(job, &format!("show route {}", vip.prefix))?;
     }
+    story.say("The same seen from the edge: shares of the ring are the weights, exactly.")?;
     story.tidegate(job, "vips")?;
     for (vip, next_hop) in VIPS.into_iter().zip(EDGE) {
         let route = job.bird.route(&job.lab, vip.prefix)?;
@@ -89,13 +90,13 @@ fn requests_are_spread(story: &mut Story, job: &MainJob) -> Result<()> {
     const REQUESTS: usize = 10_000;
     story.step("Requests are spread over the backends by weight")?;
     story.say(&format!(
-        "{REQUESTS} requests for each VIP from the client, 50 at a time. The weights are {}.",
+        "The client makes {REQUESTS} requests to each VIP, 50 at a time. The weights are\n{}.",
         story_weights()
     ))?;
     for (vip, client) in VIPS.into_iter().zip(CLIENT) {
         wait_until_served(job, vip, &[0, 1, 2])?;
         let load = job.load(vip, REQUESTS, 50)?;
-        story.say(&shares(vip, &load))?;
+        story.chart(&shares(vip, &load, &[0, 1, 2]))?;
         ensure!(load.failed.is_empty(), "requests failed: {:?}", load.failed);
         let clients: Vec<_> = load.clients.keys().map(ToString::to_string).collect();
         ensure!(clients == [client], "backends saw {clients:?} instead of {client}");
@@ -107,20 +108,24 @@ fn requests_are_spread(story: &mut Story, job: &MainJob) -> Result<()> {
     )
 }
 
-/// One line per backend: a bar, what it got, what its weight asks for.
-fn shares(vip: Vip, load: &Load) -> String {
-    let weights = Variant::default().weights;
+/// One line per backend: what it got, what its weight asks for among those `alive`, a bar.
+fn shares(vip: Vip, load: &Load, alive: &[usize]) -> String {
+    let mut weights = Variant::default().weights;
+    for (backend, weight) in weights.iter_mut().enumerate() {
+        *weight *= u16::from(alive.contains(&backend));
+    }
     let total: u16 = weights.iter().sum();
-    let mut lines = format!("\n  {}\n", vip.addr);
+    let mut lines = format!("  {}\n", vip.addr);
     for ((name, _), weight) in BACKENDS.into_iter().zip(weights) {
         let got = load.backends.get(name).copied().unwrap_or(0);
-        let wanted = load.answered * usize::from(weight) / usize::from(total);
+        let wanted = load.answered * usize::from(weight) / usize::from(total.max(1));
         let bar = "█".repeat((got * 40).div_ceil(load.answered.max(1)));
+        let line = format!("    {name}  {got:>5} of {wanted:>5} expected  {bar}");
         // Writing to a string cannot fail.
-        writeln!(lines, "    {name}  weight {weight:>2}  {got:>5} (of {wanted:>5})  {bar}").ok();
+        writeln!(lines, "{}", line.trim_end()).ok();
     }
     let (median, p99) = (millis(load.median_micros), millis(load.p99_micros));
-    lines + &format!("    half within {median} ms, 99 of 100 within {p99} ms\n")
+    lines + &format!("    half within {median} ms, 99 of 100 within {p99} ms")
 }
 
 fn millis(micros: u64) -> String {
@@ -135,20 +140,19 @@ fn story_weights() -> String {
 
 fn one_backend_dies(story: &mut Story, job: &mut MainJob) -> Result<()> {
     story.step("One backend dies, and traffic leaves it")?;
-    story
-        .say("The web server on b1, which has most of the weight, is killed while requests run.")?;
+    story.say("The web server on b1, which has most of the weight, is killed. Requests go on.")?;
     job.kill_server(0)?;
     let died = Instant::now();
     let lost = lost_until_served(job, VIP_V4, &[1, 2])?;
     story.say(&format!(
-        "{} ms later the last request had failed ({lost} in all). The health check asks every\n\
-         500 ms and believes the second failure.",
+        "{} ms later b2 and b3 answer everything; {lost} requests had failed by then. The\n\
+         health check asks every second and believes the second failure.",
         died.elapsed().as_millis()
     ))?;
     for vip in VIPS {
         wait_until_served(job, vip, &[1, 2])?;
         let load = job.load(vip, 1_000, 50)?;
-        story.say(&shares(vip, &load))?;
+        story.chart(&shares(vip, &load, &[1, 2]))?;
         ensure!(load.failed.is_empty(), "requests failed: {:?}", load.failed);
     }
     story.tidegate(job, "backends")?;
@@ -162,8 +166,8 @@ fn all_backends_die(story: &mut Story, job: &mut MainJob) -> Result<()> {
     let died = Instant::now();
     job.wait_for_no_routes()?;
     story.say(&format!(
-        "{} ms after the last server died the router has no route to the VIPs any more, so\n\
-         another site could take over. The session itself stays up:",
+        "{} ms after the last server died the router has no route to the VIPs any more,\n\
+         so another site could take over. The session itself stays up:",
         died.elapsed().as_millis()
     ))?;
     story.birdc(job, "show route protocol edge")?;
@@ -224,6 +228,7 @@ fn walk_in(story: &mut Story, job: &mut MainJob, well: bool) -> Result<()> {
         for backend in [0, 2] {
             job.start_server(backend)?;
         }
+        job.wait_until_all_active()?;
     }
     let tidegate = program("tidegate")?.display().to_string();
     let load = program("lab-http")?.display().to_string();
@@ -254,6 +259,8 @@ struct Story {
     out: io::Stdout,
     colours: bool,
     steps: u32,
+    /// What was printed last was a command's output, not our own words.
+    after_output: bool,
     start: Instant,
 }
 
@@ -265,7 +272,7 @@ impl Story {
     fn new() -> Self {
         let out = io::stdout();
         let colours = out.is_terminal() && env::var_os("NO_COLOR").is_none();
-        Self { out, colours, steps: 0, start: Instant::now() }
+        Self { out, colours, steps: 0, after_output: false, start: Instant::now() }
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
@@ -273,7 +280,8 @@ impl Story {
     }
 
     fn say(&mut self, text: &str) -> Result<()> {
-        writeln!(self.out, "{text}")?;
+        let gap = if std::mem::take(&mut self.after_output) { "\n" } else { "" };
+        writeln!(self.out, "{gap}{text}")?;
         Ok(self.out.flush()?)
     }
 
@@ -281,7 +289,8 @@ impl Story {
         self.steps += 1;
         let title = self.paint(BOLD, &format!("{}. {title}", self.steps));
         let line = self.paint(DIM, &"─".repeat(80));
-        self.say(&format!("\n{line}\n{title}\n"))
+        self.after_output = true;
+        self.say(&format!("{line}\n{title}\n"))
     }
 
     fn well(&mut self, text: &str) -> Result<()> {
@@ -293,11 +302,19 @@ impl Story {
     fn show(&mut self, host: &str, command: &str, printed: &str) -> Result<()> {
         let prompt = self.paint(DIM, &format!("{host}# "));
         let command = self.paint(BOLD, command);
-        self.say(&format!("\n{prompt}{command}"))?;
-        for line in printed.trim_end().lines() {
-            self.say(line.trim_end())?;
-        }
-        self.say("")
+        self.after_output = true;
+        self.say(&format!("{prompt}{command}"))?;
+        let printed = if printed.trim().is_empty() { "(nothing)" } else { printed.trim_end() };
+        self.say(printed)?;
+        self.after_output = true;
+        Ok(())
+    }
+
+    fn chart(&mut self, lines: &str) -> Result<()> {
+        self.after_output = true;
+        self.say(lines)?;
+        self.after_output = true;
+        Ok(())
     }
 
     fn birdc(&mut self, job: &MainJob, question: &str) -> Result<()> {

@@ -48,7 +48,7 @@ pub fn config(router_id: &str, sessions: &[Session]) -> String {
             "protocol bgp {name} {{\n    \
                  local {local} as {local_as};\n    \
                  neighbor {neighbor} as {neighbor_as};\n    \
-                 hold time 9;\n    \
+                 hold time 30;\n    \
                  connect delay time 1;\n    \
                  connect retry time 2;\n    \
                  error wait time 1, 2;\n    \

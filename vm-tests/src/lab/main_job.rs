@@ -36,8 +36,17 @@ const ROUTER: [&str; 2] = ["203.0.113.1", "2001:db8:f::1"];
 pub const EDGE: [&str; 2] = ["203.0.113.2", "2001:db8:f::2"];
 /// The client's addresses.
 pub const CLIENT: [&str; 2] = ["198.51.100.2", "2001:db8:c::2"];
-/// A peer that the edge is told of and that no router stands behind.
-pub const ROGUE: &str = "203.0.113.66";
+/// Peers that the edge is told of and that no router stands behind: all on host `rogue`.
+pub const ROGUES: [&str; 8] = [
+    "203.0.113.66",
+    "203.0.113.67",
+    "203.0.113.68",
+    "203.0.113.69",
+    "203.0.113.70",
+    "203.0.113.71",
+    "203.0.113.72",
+    "203.0.113.73",
+];
 
 /// Something is expected to happen within this time. Much longer than it takes: a loaded machine
 /// shall not fail a test.
@@ -90,11 +99,19 @@ pub struct Variant {
     pub crossed: bool,
     /// The BGP session runs over IPv6.
     pub session_over_v6: bool,
+    /// The edge is told of the peers [`ROGUES`].
+    pub rogues: bool,
 }
 
 impl Default for Variant {
     fn default() -> Self {
-        Self { weights: [10, 5, 1], mode: "ipip", crossed: false, session_over_v6: false }
+        Self {
+            weights: [10, 5, 1],
+            mode: "ipip",
+            crossed: false,
+            session_over_v6: false,
+            rogues: false,
+        }
     }
 }
 
@@ -137,7 +154,7 @@ impl MainJob {
         Ok(job)
     }
 
-    /// Starts everything and waits until the router has both VIPs.
+    /// Starts everything and waits until the router has both VIPs and all backends are active.
     ///
     /// # Errors
     /// When that does not happen soon.
@@ -145,6 +162,7 @@ impl MainJob {
         let mut job = Self::new(variant)?;
         job.start_edge()?;
         job.wait_for_routes()?;
+        job.wait_until_all_active()?;
         Ok(job)
     }
 
@@ -197,6 +215,25 @@ impl MainJob {
             })?;
         }
         Ok(())
+    }
+
+    /// Waits until the edge calls every backend active that has a weight.
+    ///
+    /// # Errors
+    /// When that does not happen soon.
+    pub fn wait_until_all_active(&self) -> Result<()> {
+        self.lab.wait_for("all backends to be active", SOON, || {
+            let answer = self.tidegate(&["backends", "-o", "json"])?;
+            let answer: serde_json::Value = serde_json::from_str(&answer)?;
+            let backends = answer.get("backends").and_then(|backends| backends.as_array());
+            let backends = backends.context("no list of backends")?;
+            let up = |backend: &&serde_json::Value| {
+                let field = |name| backend.get(name);
+                field("weight") == Some(&0.into()) || field("state") == Some(&"active".into())
+            };
+            ensure!(backends.iter().filter(up).count() == 6, "{backends:?}");
+            Ok(())
+        })
     }
 
     /// Starts the web server of a backend.
@@ -310,7 +347,7 @@ impl MainJob {
 
     /// The edge's configuration.
     pub fn edge_config(&self) -> String {
-        let Variant { weights, mode, crossed, session_over_v6 } = self.variant;
+        let Variant { weights, mode, crossed, session_over_v6, rogues } = self.variant;
         let router = of_family(session_over_v6, ROUTER);
         let mut config = format!(
             r#"[router]
@@ -327,19 +364,19 @@ socket = "{socket}"
 name = "router"
 address = "{router}"
 asn = {ROUTER_AS}
-hold-time = "9s"
+hold-time = "30s"
 connect-retry = "1s"
-
-[[peer]]
-name = "rogue"
-address = "{ROGUE}"
-asn = {ROUTER_AS}
-passive = true
 "#,
             router_id = of_family(false, EDGE),
             pin_dir = self.pin_dir().display(),
             socket = self.api_socket().display(),
         );
+        for rogue in ROGUES.into_iter().filter(|_| rogues) {
+            config += &format!(
+                "\n[[peer]]\nname = \"at-{rogue}\"\naddress = \"{rogue}\"\n\
+                 asn = {ROUTER_AS}\npassive = true\n"
+            );
+        }
         for (vip, v6) in VIPS.into_iter().zip([false, true]) {
             config += &format!(
                 r#"
@@ -348,7 +385,7 @@ name = "{name}"
 vip = "{addr}"
 port = 80
 mode = "{mode}"
-health = {{ type = "http", path = "/healthz", interval = "500ms", timeout = "400ms", rise = 2, fall = 2 }}
+health = {{ type = "http", path = "/healthz", interval = "1s", timeout = "1s", rise = 1, fall = 2 }}
 advertise = {{ communities = ["{EDGE_AS}:80"], med = 50, prepend = 1 }}
 "#,
                 name = vip.service,
@@ -439,59 +476,51 @@ fn bird_config(variant: Variant) -> String {
 /// The network of the lab. The fabric carries packets that are an outer header longer than what
 /// the access link carries, as a real one must.
 pub fn topology() -> Topology {
-    let fabric = |addresses: Vec<&'static str>| Interface {
+    let fabric = |addresses: &[String]| Interface {
         name: "eth0",
         segment: "fabric",
-        addresses,
+        addresses: addresses.to_vec(),
         mtu: 1600,
     };
+    let access = |name, addresses: [&str; 2]| Interface {
+        name,
+        segment: "access",
+        addresses: addresses.map(str::to_owned).to_vec(),
+        mtu: 1500,
+    };
+    let on_fabric = |[v4, v6]: [&str; 2]| fabric(&[format!("{v4}/24"), format!("{v6}/64")]);
     let mut hosts = vec![
         Host {
             name: "client",
-            interfaces: vec![Interface {
-                name: "eth0",
-                segment: "access",
-                addresses: vec!["198.51.100.2/24", "2001:db8:c::2/64"],
-                mtu: 1500,
-            }],
+            interfaces: vec![access("eth0", ["198.51.100.2/24", "2001:db8:c::2/64"])],
             gateways: vec!["198.51.100.1", "2001:db8:c::1"],
             ..Host::default()
         },
         Host {
             name: "router",
             interfaces: vec![
-                fabric(vec!["203.0.113.1/24", "2001:db8:f::1/64"]),
-                Interface {
-                    name: "eth1",
-                    segment: "access",
-                    addresses: vec!["198.51.100.1/24", "2001:db8:c::1/64"],
-                    mtu: 1500,
-                },
+                on_fabric(ROUTER),
+                access("eth1", ["198.51.100.1/24", "2001:db8:c::1/64"]),
             ],
             forwards: true,
             ..Host::default()
         },
         Host {
             name: "edge",
-            interfaces: vec![fabric(vec!["203.0.113.2/24", "2001:db8:f::2/64"])],
+            interfaces: vec![on_fabric(EDGE)],
             gateways: ROUTER.to_vec(),
             ..Host::default()
         },
         Host {
             name: "rogue",
-            interfaces: vec![fabric(vec!["203.0.113.66/24"])],
+            interfaces: vec![fabric(&ROGUES.map(|rogue| format!("{rogue}/24")))],
             ..Host::default()
         },
     ];
-    let backends = [
-        ["203.0.113.11/24", "2001:db8:f::11/64"],
-        ["203.0.113.12/24", "2001:db8:f::12/64"],
-        ["203.0.113.13/24", "2001:db8:f::13/64"],
-    ];
-    for ((name, _), addresses) in BACKENDS.into_iter().zip(backends) {
+    for (name, addresses) in BACKENDS {
         hosts.push(Host {
             name,
-            interfaces: vec![fabric(addresses.to_vec())],
+            interfaces: vec![on_fabric(addresses)],
             loopback: VIPS.iter().map(|vip| vip.prefix.to_owned()).collect(),
             gateways: ROUTER.to_vec(),
             forwards: false,

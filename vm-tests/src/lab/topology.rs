@@ -38,7 +38,7 @@ pub struct Interface {
     /// What it is plugged into; at most twelve characters.
     pub segment: &'static str,
     /// With prefix length.
-    pub addresses: Vec<&'static str>,
+    pub addresses: Vec<String>,
     /// In bytes, as on the port at the other end.
     pub mtu: u16,
 }
@@ -71,9 +71,7 @@ impl Topology {
                     "ip link add {port} mtu {mtu} type veth peer name {name} mtu {mtu} netns {other}"
                 ),
             );
-            // A driver that can receive what an XDP program at the other end sends: veth does so
-            // only with NAPI, which GRO switches on.
-            line(&mut script, &format!("ethtool -K {port} tx off gro on >/dev/null"));
+            line(&mut script, &format!("ethtool -K {port} tx off >/dev/null"));
             line(&mut script, &format!("ip link set {port} master br-{segment} up"));
         }
         script
