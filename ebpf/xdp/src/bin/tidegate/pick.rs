@@ -12,6 +12,7 @@ use crate::{CONFIG, count};
 
 /// The backend's index, and its entry, which is resolved.
 #[inline(always)]
+#[expect(clippy::cast_ptr_alignment, reason = "the kernel aligns values of arrays to 8 bytes")]
 pub(crate) fn backend<A: Address>(
     service: &Service,
     packet: &Packet<A>,
@@ -22,7 +23,7 @@ pub(crate) fn backend<A: Address>(
     let hash = A::flow_hash(CONFIG.load().hash_seed, &packet.flow, service.flags);
     let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
     let word = RING_SLOTS.get_ptr(row).ok_or(Counter::DropNoBackend)?;
-    // SAFETY: a value of the map, 8 bytes and, as the kernel lays arrays out, aligned to them.
+    // SAFETY: a value of the map, 8 bytes and aligned to them.
     // Volatile, so that it is one load: the daemon stores slots while we read.
     let slot = Slot::from_word(unsafe { word.cast::<u64>().read_volatile() });
     let index = if slot.is_settled() { slot.current } else { in_transition(slot, packet) };
