@@ -58,6 +58,16 @@ fn the_sample_is_accepted_without_a_warning() {
     assert_eq!(checked.desired.services["web"].backends.len(), 2);
 }
 
+#[test]
+fn the_example_in_the_readme_is_accepted_without_a_warning() {
+    let readme = include_str!("../../README.md");
+    let (_, after) = readme.split_once("```toml\n").unwrap();
+    let (example, _) = after.split_once("```").unwrap();
+    let checked = accepted(example);
+    assert!(checked.warnings.is_empty(), "{}", checked.warnings);
+    assert_eq!(checked.desired.services["web"].backends.len(), 2);
+}
+
 /// The key of a line `key = value`, in a comment or not.
 fn key_of(line: &str) -> Option<(&str, &str)> {
     let line = line.strip_prefix("# ").unwrap_or(line);
