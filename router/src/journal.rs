@@ -43,7 +43,7 @@ pub(crate) fn report(report: &Report) {
             info!(%peer, hold_time_secs = hold_time.as_secs(), "BGP session established");
         }
         Report::Down { peer, cause } => {
-            warn!(%peer, "BGP session down: {}", down_cause(cause));
+            warn!(%peer, "BGP connection ended: {}", down_cause(cause));
         }
         Report::NoNextHop { peer, family } => warn!(
             %peer, %family,

@@ -33,7 +33,8 @@ pub const WITHDRAW_GRACE: Duration = Duration::from_secs(2);
 /// What to do now, and what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In this order; the first that fails ends the round. Empty: converged.
+    /// In this order. Each stands on what was observed and on no step before it, so one that
+    /// fails keeps no other from being done. Empty: converged.
     pub steps: Vec<Step>,
     /// When time alone will give another plan.
     pub wake_at: Option<Timestamp>,

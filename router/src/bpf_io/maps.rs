@@ -12,6 +12,7 @@ use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot,
     Traffic, backend_kinds, map_names,
 };
+use tidegate_plan::entry::is_resolved;
 use tidegate_plan::observed;
 use tidegate_plan::step::Step;
 
@@ -107,7 +108,8 @@ impl Maps {
     fn put_backend(&mut self, index: u32, entry: Backend, fresh: bool) -> Result<(), Error> {
         clear_row(&mut self.backend_traffic, index, fresh, self.cpus)?;
         let egress = entry.egress_ifindex;
-        if egress != 0 {
+        // An entry without a way sends nothing, and its device may be gone for good.
+        if is_resolved(&entry) {
             self.devices.insert(egress, egress, None, 0).map_err(|error| {
                 Error::kernel(format!("make interface {egress} a device to send through"), error)
             })?;
