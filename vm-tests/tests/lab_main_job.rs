@@ -128,6 +128,29 @@ fn no_connection_to_the_others_breaks_when_a_backend_leaves_the_ring() {
 }
 
 #[test]
+fn a_backend_whose_mac_address_changes_is_followed() {
+    let job = MainJob::announced(Variant { weights: [1, 1, 0], ..Variant::default() }).unwrap();
+    for vip in VIPS {
+        wait_until_served_by(&job, vip, &["b1", "b2"]);
+    }
+    let [edge_v4, edge_v6] = EDGE;
+    let change = format!(
+        "ip link set dev eth0 address 02:00:5e:10:00:01 && ip neigh flush dev eth0 && \
+         ping -n -c 1 -W 5 {edge_v4} && ping -n -c 1 -W 5 {edge_v6}"
+    );
+    job.lab.run("b1", &["sh", "-c", &change]).unwrap();
+    for vip in VIPS {
+        let followed = job.lab.wait_for("b1 to be reached at its new address", SOON, || {
+            let load = job.load(vip, 100, 10)?;
+            check_answers(&load, vip, &["b1", "b2"])?;
+            ensure!(load.backends.len() == 2, "{load:?}");
+            Ok(())
+        });
+        followed.unwrap();
+    }
+}
+
+#[test]
 fn a_vip_answers_ping_and_drops_what_is_for_no_service_of_it() {
     let job = MainJob::announced(Variant::default()).unwrap();
     for vip in VIPS {
