@@ -109,7 +109,7 @@ impl Maps {
         clear_row(&mut self.backend_traffic, index, fresh, self.cpus)?;
         let egress = entry.egress_ifindex;
         // An entry without a way sends nothing, and its device may be gone for good.
-        if is_resolved(&entry) {
+        if egress != 0 && is_resolved(&entry) {
             self.devices.insert(egress, egress, None, 0).map_err(|error| {
                 Error::kernel(format!("make interface {egress} a device to send through"), error)
             })?;
