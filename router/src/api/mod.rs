@@ -28,10 +28,14 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Asks the reconcile task for a view. Bounded: when sixteen requests already wait, the next one
 /// gets 503 instead of a place in the queue.
-pub type ViewSender = mpsc::Sender<oneshot::Sender<View>>;
+pub type ViewSender = mpsc::Sender<Question>;
+
+/// A request for a view, or for the reason why there is none: figures that could not be read are
+/// not shown as zero.
+pub type Question = oneshot::Sender<Result<View, String>>;
 
 /// Makes the channel whose other end the reconcile task reads.
-pub fn view_channel() -> (ViewSender, mpsc::Receiver<oneshot::Sender<View>>) {
+pub fn view_channel() -> (ViewSender, mpsc::Receiver<Question>) {
     mpsc::channel(16)
 }
 
@@ -142,7 +146,8 @@ impl Answer for Look {
         let (reply, answer) = oneshot::channel();
         self.0.try_send(reply).map_err(|full_or_closed| Problem::busy(&full_or_closed))?;
         match tokio::time::timeout(ANSWER_WITHIN, answer).await {
-            Ok(Ok(view)) => Ok(view),
+            Ok(Ok(Ok(view))) => Ok(view),
+            Ok(Ok(Err(unreadable))) => Err(Problem::unreadable(&unreadable)),
             Ok(Err(closed)) => Err(Problem::busy(&closed)),
             Err(elapsed) => Err(Problem::busy(&elapsed)),
         }

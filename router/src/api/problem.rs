@@ -35,6 +35,15 @@ impl Problem {
         )
     }
 
+    /// The kernel did not give the figures.
+    pub(super) fn unreadable(cause: &str) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "unreadable",
+            format!("the maps of the packet path cannot be read: {cause}"),
+        )
+    }
+
     /// Not ready, and why.
     pub(super) fn not_ready(why: String) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", why)

@@ -5,10 +5,14 @@ use crate::view::tests::sample;
 
 /// Routes whose questions are answered with `view`.
 fn answering(view: View) -> Router {
+    answering_with(Ok(view))
+}
+
+fn answering_with(answer: Result<View, String>) -> Router {
     let (views, mut questions) = view_channel();
     tokio::spawn(async move {
         while let Some(reply) = questions.recv().await {
-            reply.send(view.clone()).unwrap();
+            reply.send(answer.clone()).unwrap();
         }
     });
     routes(views)
@@ -73,6 +77,17 @@ async fn a_daemon_that_is_not_ready_says_why() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(kind, "application/problem+json");
     assert!(body.contains("the map is full"), "{body}");
+}
+
+#[tokio::test]
+async fn figures_that_cannot_be_read_are_an_error_and_not_zeros() {
+    for path in ["/metrics", "/api/v1/status", "/api/v1/vips"] {
+        let routes = answering_with(Err("no such map".into()));
+        let (status, kind, body) = get(routes, "GET", path).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        assert_eq!(kind, "application/problem+json", "{path}");
+        assert!(body.contains("cannot be read: no such map"), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -20,9 +20,10 @@ use tidegate_bgp::types::Prefix;
 use tidegate_plan::observed::{Observed, Way};
 use tidegate_plan::step::Step;
 use tidegate_plan::{Memory, Plan, Rings, plan_with};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
+use crate::api::Question;
 use crate::bgp_io::{BgpHandle, Snapshot};
 use crate::bpf_io::Datapath;
 use crate::clock::Clock;
@@ -30,7 +31,6 @@ use crate::config_file::ConfigFile;
 use crate::health_io::{CheckResult, Checks};
 use crate::journal;
 use crate::link_io::{Changes, Links};
-use crate::view::View;
 
 use memory::{Healths, Seen};
 
@@ -65,7 +65,7 @@ pub(crate) struct Parts {
     pub(crate) results: mpsc::Receiver<CheckResult>,
     pub(crate) bgp: BgpHandle,
     pub(crate) reports: mpsc::Receiver<Report>,
-    pub(crate) questions: mpsc::Receiver<oneshot::Sender<View>>,
+    pub(crate) questions: mpsc::Receiver<Question>,
 }
 
 pub(crate) struct Reconciler {
@@ -172,7 +172,7 @@ impl Reconciler {
                 Some(report) = self.parts.reports.recv() => journal::report(&report),
                 Some(reply) = self.parts.questions.recv() => {
                     // Who asked may have gone away by now.
-                    drop(reply.send(self.view()));
+                    drop(reply.send(self.view().map_err(|failure| format!("{failure:#}"))));
                 }
                 order = orders.recv() => return order.map(|order| match order {
                     Order::Reload => Turn::Reload,

@@ -10,6 +10,7 @@ use tidegate_bgp::types::HoldTime;
 use tidegate_config::desired::{ForwardingMode, Protocol, ServiceAddr};
 use tidegate_plan::{BackendState, BackendView, VipState};
 
+use crate::bpf_io;
 use crate::journal::{self, down_cause};
 use crate::view::{API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip};
 
@@ -17,15 +18,15 @@ use super::Reconciler;
 use super::memory::Since;
 
 impl Reconciler {
-    /// Everything at this moment.
-    pub(super) fn view(&self) -> View {
-        let mut vips: Vec<Vip> =
-            self.last.vips.iter().map(|(addr, state)| self.vip(*addr, state)).collect();
+    /// Everything at this moment; an error when the maps cannot be read.
+    pub(super) fn view(&self) -> Result<View, bpf_io::Error> {
+        let vips = self.last.vips.iter().map(|(addr, state)| self.vip(*addr, state));
+        let mut vips: Vec<Vip> = vips.collect::<Result<_, _>>()?;
         vips.sort_by(|a, b| a.service.cmp(&b.service));
         let mut peers: Vec<Peer> =
             self.snapshot.borrow().peers.iter().map(|peer| self.peer(peer)).collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
-        View { status: self.status(&peers, &vips), peers, vips }
+        Ok(View { status: self.status(&peers, &vips)?, peers, vips })
     }
 
     /// Keeps the line that `systemctl status` shows up to date.
@@ -55,14 +56,14 @@ impl Reconciler {
         }
     }
 
-    fn status(&self, peers: &[Peer], vips: &[Vip]) -> Status {
+    fn status(&self, peers: &[Peer], vips: &[Vip]) -> Result<Status, bpf_io::Error> {
         let router = &self.config.desired.router;
         let uptime = self.clock.now() - Timestamp::default();
         let started = SystemTime::now() - uptime;
         let active = |backend: &&Backend| backend.state == BackendState::Active.name();
         let backends = || vips.iter().flat_map(|vip| &vip.backends);
         let established = peers.iter().filter(|peer| peer.state == State::Established.name());
-        Status {
+        Ok(Status {
             api_version: API_VERSION.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             generation: self.generation,
@@ -84,8 +85,8 @@ impl Reconciler {
                 up: backends().filter(active).count(),
                 configured: backends().count(),
             },
-            counters: self.counters(),
-        }
+            counters: self.counters()?,
+        })
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -101,16 +102,13 @@ impl Reconciler {
             .collect()
     }
 
-    fn counters(&self) -> Vec<CounterRow> {
-        let counted = self.parts.datapath.counters().unwrap_or_default();
-        Counter::ALL
-            .iter()
-            .map(|counter| CounterRow {
-                name: counter.name().into(),
-                packets: counted.get(counter).copied().unwrap_or_default(),
-                help: counter.help().trim().into(),
-            })
-            .collect()
+    fn counters(&self) -> Result<Vec<CounterRow>, bpf_io::Error> {
+        let row = |(counter, packets): (Counter, u64)| CounterRow {
+            name: counter.name().into(),
+            packets,
+            help: counter.help().trim().into(),
+        };
+        Ok(self.parts.datapath.counters()?.into_iter().map(row).collect())
     }
 
     fn peer(&self, peer: &PeerStatus) -> Peer {
@@ -134,19 +132,20 @@ impl Reconciler {
         }
     }
 
-    fn vip(&self, addr: ServiceAddr, state: &VipState) -> Vip {
+    fn vip(&self, addr: ServiceAddr, state: &VipState) -> Result<Vip, bpf_io::Error> {
         let seen = self.seen.vip(&addr);
         let (since, since_secs) = age(seen);
         let announced = seen.is_some_and(|seen| seen.state.announced);
         let withheld = if announced { None } else { state.withheld };
         let service = self.config.desired.services.get(&state.name);
-        let index = state.programmed.map(|programmed| programmed.index);
-        let datapath = &self.parts.datapath;
-        let traffic = index.and_then(|index| datapath.service_traffic(index).ok());
-        let Traffic { packets, bytes } = traffic.unwrap_or_default();
+        let Traffic { packets, bytes } = match state.programmed {
+            Some(programmed) => self.parts.datapath.service_traffic(programmed.index)?,
+            None => Traffic::default(),
+        };
         let ring_size = state.programmed.map_or(0, |programmed| programmed.ring_size);
         let backends = state.backends.iter();
-        Vip {
+        let backends = backends.map(|(to, view)| self.backend(addr, *to, view, ring_size));
+        Ok(Vip {
             service: state.name.clone(),
             address: addr.addr,
             port: addr.port,
@@ -159,8 +158,8 @@ impl Reconciler {
             since_secs,
             packets,
             bytes,
-            backends: backends.map(|(to, view)| self.backend(addr, *to, view, ring_size)).collect(),
-        }
+            backends: backends.collect::<Result<_, _>>()?,
+        })
     }
 
     fn backend(
@@ -169,16 +168,17 @@ impl Reconciler {
         address: IpAddr,
         view: &BackendView,
         ring_size: u32,
-    ) -> Backend {
+    ) -> Result<Backend, bpf_io::Error> {
         let seen = self.seen.backend(&(service, address));
         let (since, since_secs) = age(seen);
-        let datapath = &self.parts.datapath;
-        let traffic = view.index.and_then(|index| datapath.backend_traffic(index).ok());
-        let Traffic { packets, bytes } = traffic.unwrap_or_default();
+        let Traffic { packets, bytes } = match view.index {
+            Some(index) => self.parts.datapath.backend_traffic(index)?,
+            None => Traffic::default(),
+        };
         let ring_size = u64::from(ring_size);
         // Rounded, so that three thirds look like a whole.
         let share = (u64::from(view.slots) * 10_000 + ring_size / 2).checked_div(ring_size);
-        Backend {
+        Ok(Backend {
             address,
             weight: view.weight,
             state: view.state.name().into(),
@@ -188,7 +188,7 @@ impl Reconciler {
             share: share.and_then(|share| u32::try_from(share).ok()).unwrap_or(0),
             packets,
             bytes,
-        }
+        })
     }
 }
 
