@@ -83,6 +83,8 @@ pub struct Service {
     pub echo: bool,
     /// How long flows of before a change of backends stay where they are.
     pub drain: Duration,
+    /// Largest packet of a client, in bytes, that must fit on its way to a backend.
+    pub min_mtu: u16,
     /// How a backend's health is found out; `None`: every backend counts as healthy.
     pub health: Option<HealthCheck>,
     /// How the VIP is announced; `None`: the service neither announces it nor holds it back.

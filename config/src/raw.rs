@@ -152,6 +152,10 @@ table! {
         "echo" => echo: bool, Default("true");
         /// How long flows stay on their backend after a change of backends would move them.
         "drain" => drain: Span<0, 86_400_000>, Default("\"60s\"");
+        /// Largest packet of a client, in bytes, that must fit on its way to a backend, the outer
+        /// header not counted. A backend whose way has less room takes no flows. Write 1500 where
+        /// clients send full packets and shall not be asked for smaller ones.
+        "min-mtu" => min_mtu: Int<u16, 576, 3_400>, Default("1280");
         /// How a backend's health is found out. When absent: every backend counts as healthy.
         "health" => health: HealthTable, Optional;
         /// How the VIP is announced. `false`: this service does not announce it; `true` or a

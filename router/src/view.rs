@@ -54,6 +54,8 @@ pub struct Status {
     pub vips: Tally,
     /// Backends that take traffic.
     pub backends: Tally,
+    /// Test packets that were run through the packet path since the start.
+    pub proof_packets: u64,
     /// Verdicts and events of the packet path since it was loaded.
     pub counters: Vec<CounterRow>,
 }
@@ -143,6 +145,9 @@ pub struct Vip {
     pub mode: String,
     /// The VIP is in the RIB, and so at every established peer.
     pub announced: bool,
+    /// What test packets through the packet path show: `proven`, `pending`, or a code of what
+    /// failed.
+    pub proof: String,
     /// Why it is not, as a stable code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -289,6 +294,7 @@ pub(crate) mod tests {
             peers: Tally { up: 1, configured: 2 },
             vips: Tally { up: 1, configured: 2 },
             backends: Tally { up: 1, configured: 3 },
+            proof_packets: 1_024,
             counters: vec![
                 CounterRow {
                     name: "forward_tx".into(),
@@ -328,6 +334,7 @@ pub(crate) mod tests {
             protocol: "tcp".into(),
             mode: "ipip".into(),
             announced: withheld.is_none(),
+            proof: "proven".into(),
             reason: withheld.map(|(code, _)| code.into()),
             reason_text: withheld.map(|(_, text)| text.into()),
             since: SINCE.into(),

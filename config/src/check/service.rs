@@ -36,6 +36,7 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
         affinity: raw.affinity.as_ref()?.value,
         echo: raw.echo.as_ref()?.value,
         drain: raw.drain.as_ref()?.value.0,
+        min_mtu: raw.min_mtu.as_ref()?.value.0,
         // A check that is there but wrong must not become "no check".
         health: match health {
             Some(health) => Some(health?),

@@ -149,10 +149,18 @@ fn service() -> impl Strategy<Value = Service> {
         btree_map(backend_v6(), (0_u16..=1000).prop_map(|weight| Backend { weight }), 0..3);
     let affinity = prop_oneof![Just(Affinity::FiveTuple), Just(Affinity::ClientAddress)];
     let addr = (vip(), 1_u16.., prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)]);
-    let options = (any::<bool>(), affinity, any::<bool>(), millis(0..=86_400_000));
+    let times = (millis(0..=86_400_000), 576_u16..=3_400);
+    let options = (any::<bool>(), affinity, any::<bool>(), times);
     (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
         .prop_map(
-            |((addr, port, protocol), (l2, affinity, echo, drain), health, advertise, v4, v6)| {
+            |(
+                (addr, port, protocol),
+                (l2, affinity, echo, (drain, min_mtu)),
+                health,
+                advertise,
+                v4,
+                v6,
+            )| {
                 let mut backends = v4;
                 // In l2 all backends have the VIP's IP version; one of IPv4 always has a weight.
                 let l2 = l2 && addr.is_ipv4();
@@ -165,6 +173,7 @@ fn service() -> impl Strategy<Value = Service> {
                     affinity,
                     echo,
                     drain,
+                    min_mtu,
                     health,
                     advertise,
                     backends,
@@ -289,6 +298,7 @@ fn render_service(out: &mut String, service: &Service) {
     text(out, "affinity", &if five_tuple { "5-tuple" } else { "client-address" });
     key(out, "echo", service.echo);
     time(out, "drain", service.drain);
+    key(out, "min-mtu", i64::from(service.min_mtu));
     if service.advertise.is_none() {
         key(out, "advertise", false);
     }

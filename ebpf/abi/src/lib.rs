@@ -16,7 +16,7 @@ pub use counter::{Counter, DecapCounter};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of};
 pub use layout::{
     Backend, DatapathConfig, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
-    backend_flags, backend_kinds, service_flags,
+    backend_flags, backend_kinds, datapath_features, service_flags,
 };
 
 /// Services, IPv4 and IPv6 each, the VIP entries (port 0, protocol 0) included.

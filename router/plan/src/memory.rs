@@ -1,6 +1,6 @@
 //! What the maps cannot tell: when something happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
@@ -8,9 +8,10 @@ use tidegate_config::desired::ServiceAddr;
 
 use crate::key::{self, MapKey};
 use crate::observed::{Datapath, Observed};
-use crate::plan::WITHDRAW_GRACE;
+use crate::plan::{Plan, WITHDRAW_GRACE};
 use crate::slots::Span;
 use crate::step::Step;
+use crate::view::Proof;
 
 /// Times that the daemon keeps between two looks. It is told of every step that was done and fills
 /// in its part of [`Observed`]. Losing it (a restart) makes drains begin anew, no more.
@@ -18,6 +19,7 @@ use crate::step::Step;
 pub struct Memory {
     withdrawn_at: BTreeMap<Prefix, Timestamp>,
     unsettled_since: BTreeMap<ServiceAddr, Timestamp>,
+    proven: BTreeSet<ServiceAddr>,
 }
 
 impl Memory {
@@ -50,6 +52,12 @@ impl Memory {
         }
     }
 
+    /// A plan was made.
+    pub fn on_plan(&mut self, plan: &Plan) {
+        let proven = plan.vips.iter().filter(|(_, vip)| vip.proof == Proof::Proven);
+        self.proven = proven.map(|(addr, _)| *addr).collect();
+    }
+
     /// Perhaps another ring, with transitions of its own: the next look sets its time.
     fn on_service(&mut self, key: MapKey) {
         if let Some(service) = key.service() {
@@ -68,6 +76,7 @@ impl Memory {
         self.withdrawn_at.retain(|_, at| now.since(*at) < WITHDRAW_GRACE);
         observed.unsettled_since.clone_from(&self.unsettled_since);
         observed.withdrawn_at.clone_from(&self.withdrawn_at);
+        observed.proven_before.clone_from(&self.proven);
     }
 }
 

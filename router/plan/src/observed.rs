@@ -9,6 +9,8 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::ServiceAddr;
 
+use crate::proof::Finding;
+
 /// Everything the planner knows of the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -22,6 +24,12 @@ pub struct Observed {
     pub unproven: BTreeSet<(ServiceAddr, IpAddr)>,
     /// The way to each backend address for which there is one.
     pub ways: BTreeMap<IpAddr, Way>,
+    /// What the packet path did with test packets ([`proof`](crate::proof)): for each service, one
+    /// packet for each backend that its ring names. A service that does not stand here was not
+    /// tried.
+    pub proofs: BTreeMap<ServiceAddr, Vec<Finding>>,
+    /// Services that were proven in the last plan; [`Memory`](crate::Memory)'s.
+    pub proven_before: BTreeSet<ServiceAddr>,
     /// What the speaker originates.
     pub advertised: BTreeMap<Prefix, RouteAttributes>,
     /// When a prefix that is no longer originated was withdrawn; [`Memory`](crate::Memory)'s.

@@ -6,7 +6,8 @@
 //! does the steps, looks again and asks again, until the plan is empty.
 //!
 //! Promise: it converges from every start, leftovers of others in the maps included; a VIP is
-//! announced only while every slot of its rings names a backend that frames can be sent to.
+//! announced only while every slot of its rings names a backend that frames can be sent to, and
+//! only after test packets have shown it ([`proof`](crate::proof)).
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -286,10 +287,11 @@ fn withheld(
     if !is_announced {
         return asking.find_map(|(work, outcome)| work.why_not_announce(outcome, has_entry));
     }
-    if group.iter().all(|(work, _)| work.is_missing() || work.spec.advertise.is_none()) {
-        return Some(Reason::NotProgrammed);
-    }
-    asking.find_map(|(work, outcome)| work.why_withdraw(outcome))
+    let holds_nothing =
+        group.iter().all(|(work, _)| work.is_missing() || work.spec.advertise.is_none());
+    asking
+        .find_map(|(work, outcome)| work.why_withdraw(outcome))
+        .or_else(|| holds_nothing.then_some(Reason::NotProgrammed))
 }
 
 #[cfg(test)]

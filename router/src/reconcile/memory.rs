@@ -115,7 +115,7 @@ impl Seen {
             let waits = |backend: &BackendView| backend.state == BackendState::Unproven;
             let withheld = match state.withheld {
                 // On its way: no reason yet that anybody should act on.
-                Some(Reason::NotProgrammed) => None,
+                Some(Reason::NotProgrammed | Reason::NotProven) => None,
                 Some(Reason::TooFewHealthy) if state.backends.values().any(waits) => None,
                 withheld => withheld,
             };
@@ -126,6 +126,7 @@ impl Seen {
                 let reason = match backend.state {
                     BackendState::Down => healths.last_failure(&key).map(str::to_owned),
                     BackendState::NoWay => no_ways.get(addr).cloned(),
+                    BackendState::Narrow => Some("the way is narrower than min-mtu".into()),
                     BackendState::NoRoom => Some("the map of backends is full".into()),
                     BackendState::Unproven => Some("no check has been answered yet".into()),
                     BackendState::Draining => Some("weight 0".into()),
@@ -179,6 +180,7 @@ impl Seen {
             BackendState::Draining
             | BackendState::Down
             | BackendState::NoWay
+            | BackendState::Narrow
             | BackendState::NoRoom => {
                 warn!(service, backend = %key.1, "backend {state}: {reason}");
             }

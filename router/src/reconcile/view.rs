@@ -85,6 +85,7 @@ impl Reconciler {
                 up: backends().filter(active).count(),
                 configured: backends().count(),
             },
+            proof_packets: self.proofs.runs(),
             counters: self.counters()?,
         })
     }
@@ -152,6 +153,7 @@ impl Reconciler {
             protocol: protocol_name(addr.protocol).into(),
             mode: service.map_or("", |service| mode_name(service.mode)).into(),
             announced,
+            proof: state.proof.name().into(),
             reason: withheld.map(|reason| reason.name().into()),
             reason_text: withheld.map(|reason| reason.to_string()),
             since,

@@ -15,5 +15,6 @@ mod forward;
 mod live;
 mod parsing;
 mod pins;
+mod proof;
 mod ring;
 mod xdp;

@@ -11,6 +11,7 @@ use tidegate_config::desired::{
 
 use super::*;
 use crate::observed::Way;
+use crate::proof::{self, Finding};
 use crate::view::{BackendState, Programmed};
 use crate::{Memory, entry};
 
@@ -64,6 +65,7 @@ fn service(vip: ServiceAddr, backends: RangeInclusive<u8>) -> Service {
         affinity: Affinity::FiveTuple,
         echo: true,
         drain: Duration::from_mins(1),
+        min_mtu: 1_280,
         health: Some(HealthCheck {
             probe: Probe::Tcp,
             port: 80,
@@ -124,7 +126,20 @@ impl World {
 
     fn plan(&mut self, desired: &Desired) -> Plan {
         self.memory.on_look(&mut self.observed, self.now);
-        plan_with(&mut self.rings, desired, &self.observed, self.now)
+        self.observed.proofs = self.prove(desired);
+        let plan = plan_with(&mut self.rings, desired, &self.observed, self.now);
+        self.memory.on_plan(&plan);
+        plan
+    }
+
+    /// Test packets, through a model of the packet path.
+    fn prove(&self, desired: &Desired) -> BTreeMap<ServiceAddr, Vec<Finding>> {
+        let (seed, datapath) = (desired.router.hash_seed, &self.observed.datapath);
+        let of = |vip: ServiceAddr| {
+            let clients = proof::clients(seed, vip, datapath);
+            clients.into_iter().map(move |(client, _)| proof::model(seed, vip, client, datapath))
+        };
+        desired.services.values().map(|spec| (spec.vip, of(spec.vip).collect())).collect()
     }
 
     /// One round: all steps of one plan, safety looked at after each.

@@ -9,7 +9,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use tidegate_abi::{Counter, DatapathConfig};
+use tidegate_abi::{Counter, DatapathConfig, datapath_features};
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::ether_type;
 
@@ -31,6 +31,13 @@ tidegate_xdp::license!();
 /// Written by the daemon before the program is loaded.
 #[unsafe(no_mangle)]
 static CONFIG: Global<DatapathConfig> = Global::new(DatapathConfig { hash_seed: 0, features: 0 });
+
+/// Whether this is a proof copy, which leaves no trace. The verifier knows the constant, so neither
+/// the program that is attached nor the copy keeps a branch of the other.
+#[inline(always)]
+fn is_proof() -> bool {
+    CONFIG.load().features & datapath_features::PROOF != 0
+}
 
 /// Entry: one frame in, one XDP action out.
 #[xdp]
