@@ -87,6 +87,8 @@ pub struct Service {
     pub min_mtu: u16,
     /// How a backend's health is found out; `None`: every backend counts as healthy.
     pub health: Option<HealthCheck>,
+    /// What happens when the checks of all backends fail.
+    pub when_all_down: AllDown,
     /// How the VIP is announced; `None`: the service neither announces it nor holds it back.
     pub advertise: Option<Advertise>,
     /// Backends by address, in ascending order: the order of the file makes no difference.
@@ -138,6 +140,15 @@ pub enum Affinity {
     ClientAddress,
 }
 
+/// What a service does when the checks of all its backends fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllDown {
+    /// It is out of service.
+    FailClosed,
+    /// The checks are taken to be wrong: every backend counts as healthy.
+    FailOpen,
+}
+
 /// A backend of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -156,6 +167,9 @@ pub struct HealthCheck {
     pub interval: Duration,
     /// A check without an answer by then has failed; not longer than the interval.
     pub timeout: Duration,
+    /// From the start of a failed check of a backend that was up to the start of the next; not
+    /// longer than the interval.
+    pub retry: Duration,
     /// Good checks in a row until a backend is up.
     pub rise: u32,
     /// Failed checks in a row until it is down.
@@ -185,4 +199,8 @@ pub struct Advertise {
     pub attributes: RouteAttributes,
     /// Fewest healthy backends with which the VIP is announced, at least 1.
     pub min_healthy: u32,
+    /// How long it stays withdrawn after the first failure.
+    pub hold_down: Duration,
+    /// The longest that this grows to; a VIP that works for so long starts anew.
+    pub hold_down_max: Duration,
 }

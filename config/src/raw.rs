@@ -9,12 +9,13 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, RouterId};
 use toml::de::{DeTable, DeValue};
 
-use crate::desired::{Affinity, AttachMode, ForwardingMode, Protocol};
+use crate::desired::{Affinity, AllDown, AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
 use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
-    BgpListen, HttpHost, HttpPath, Int, Interface, Name, Port, ProbeKind, Seed, Span, Version,
+    BgpListen, HttpHost, HttpPath, Int, Interface, MinHealthy, Name, Port, ProbeKind, Seed, Span,
+    Version,
 };
 
 table! {
@@ -158,6 +159,9 @@ table! {
         "min-mtu" => min_mtu: Int<u16, 576, 3_400>, Default("1280");
         /// How a backend's health is found out. When absent: every backend counts as healthy.
         "health" => health: HealthTable, Optional;
+        /// What a service does when the checks of all its backends fail: `"fail-closed"` takes it
+        /// out of service; `"fail-open"` takes it that the checks are wrong and sends to all.
+        "when-all-down" => when_all_down: AllDown, Default("\"fail-closed\"");
         /// How the VIP is announced. `false`: this service does not announce it; `true` or a
         /// table: it does, while it has enough healthy backends. Services that share a VIP must
         /// agree on the attributes.
@@ -206,6 +210,9 @@ table! {
         /// A check that is not over by then has failed; not longer than the interval. When
         /// absent: 1s, or the interval if that is shorter.
         "timeout" => timeout: Span<10, 3_600_000>, Optional;
+        /// After a failed check of a backend that was up, the next one comes this soon, if that is
+        /// sooner than the interval: so a backend that is dead is known to be after `fall` of these.
+        "retry" => retry: Span<10, 3_600_000>, Default("\"250ms\"");
         /// Good checks in a row until a backend is up.
         "rise" => rise: Int<u32, 1, 100>, Default("2");
         /// Failed checks in a row until it is down.
@@ -226,8 +233,15 @@ table! {
         "local-pref" => local_pref: Int<u32, 0, 4_294_967_295>, Optional;
         /// How many times more than usual our AS stands in the path.
         "prepend" => prepend: Int<u8, 0, 10>, Default("0");
-        /// Fewest healthy backends with which the VIP is announced.
-        "min-healthy" => min_healthy: Int<u32, 1, 16_383>, Default("1");
+        /// Fewest healthy backends with which the VIP is announced: a number, or a share of the
+        /// backends that are configured, rounded up.
+        "min-healthy" => min_healthy: MinHealthy, Default("1");
+        /// How long a VIP stays withdrawn at least after something failed. The time doubles each
+        /// time it fails again, and starts anew when the VIP was announced for `hold-down-max`.
+        /// `"0s"`: it is announced as soon as it works.
+        "hold-down" => hold_down: Span<0, 3_600_000>, Default("\"1s\"");
+        /// The longest hold-down.
+        "hold-down-max" => hold_down_max: Span<0, 86_400_000>, Default("\"1m\"");
     }
 }
 

@@ -40,6 +40,7 @@ fn describe() {
         ("tidegate_bgp_prefixes", "Prefixes of a peer: view is received or advertised."),
         ("tidegate_vip_announced", "1 while the VIP of the service is announced."),
         ("tidegate_vip_proven", "1 while test packets through the packet path reach its backends."),
+        ("tidegate_vip_fails_open", "1 while all checks fail and are taken to be wrong."),
         ("tidegate_vip_withheld", "1 while the VIP is not announced; the reason is a label."),
         ("tidegate_vip_healthy_backends", "Backends of the service that take new flows."),
         ("tidegate_backend_up", "1 while the backend takes new flows."),
@@ -107,6 +108,7 @@ fn vip(vip: &Vip) {
     let label = [("service", vip.service.clone())];
     gauge!("tidegate_vip_announced", &label).set(flag(vip.announced));
     gauge!("tidegate_vip_proven", &label).set(flag(vip.proof == "proven"));
+    gauge!("tidegate_vip_fails_open", &label).set(flag(vip.fails_open));
     if let Some(reason) = &vip.reason {
         let labels = [("service", vip.service.clone()), ("reason", reason.clone())];
         gauge!("tidegate_vip_withheld", &labels).set(1.0);

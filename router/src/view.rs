@@ -148,6 +148,12 @@ pub struct Vip {
     /// What test packets through the packet path show: `proven`, `pending`, or a code of what
     /// failed.
     pub proof: String,
+    /// Seconds until it is announced again: it works, but has failed too recently.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_down_secs: Option<u64>,
+    /// The checks of all backends fail, and are taken to be wrong.
+    #[serde(default)]
+    pub fails_open: bool,
     /// Why it is not, as a stable code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -335,6 +341,8 @@ pub(crate) mod tests {
             mode: "ipip".into(),
             announced: withheld.is_none(),
             proof: "proven".into(),
+            held_down_secs: None,
+            fails_open: false,
             reason: withheld.map(|(code, _)| code.into()),
             reason_text: withheld.map(|(_, text)| text.into()),
             since: SINCE.into(),

@@ -7,7 +7,7 @@ use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::ServiceAddr;
 
 use crate::key::{self, MapKey};
-use crate::observed::{Datapath, Observed};
+use crate::observed::{Datapath, HoldDown, Observed};
 use crate::plan::{Plan, WITHDRAW_GRACE};
 use crate::slots::Span;
 use crate::step::Step;
@@ -20,13 +20,15 @@ pub struct Memory {
     withdrawn_at: BTreeMap<Prefix, Timestamp>,
     unsettled_since: BTreeMap<ServiceAddr, Timestamp>,
     proven: BTreeSet<ServiceAddr>,
+    held_down: BTreeMap<Prefix, HoldDown>,
 }
 
 impl Memory {
     /// A step was done. `datapath` is what the plan was made from.
     pub fn on_step(&mut self, step: &Step, datapath: &Datapath, now: Timestamp) {
         match step {
-            Step::Withdraw { prefix, .. } => {
+            Step::Withdraw { prefix, hold_down, .. } => {
+                self.held_down.extend(hold_down.map(|held| (*prefix, held)));
                 self.withdrawn_at.insert(*prefix, now);
             }
             Step::Advertise { prefix, .. } => {
@@ -76,6 +78,8 @@ impl Memory {
         self.withdrawn_at.retain(|_, at| now.since(*at) < WITHDRAW_GRACE);
         observed.unsettled_since.clone_from(&self.unsettled_since);
         observed.withdrawn_at.clone_from(&self.withdrawn_at);
+        self.held_down.retain(|_, held| held.forget_at > now);
+        observed.held_down.clone_from(&self.held_down);
         observed.proven_before.clone_from(&self.proven);
     }
 }

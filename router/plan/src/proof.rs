@@ -152,8 +152,8 @@ fn flow_hash(seed: u64, service: ServiceAddr, client: u16, entry: &Entry) -> u32
 }
 
 fn words(addr: Ipv6Addr) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h] = addr.segments().map(u64::from);
-    [a << 48 | b << 32 | c << 16 | d, e << 48 | f << 32 | g << 16 | h]
+    let bits = addr.to_bits();
+    [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or(u64::MAX))
 }
 
 const fn proto(protocol: Protocol) -> u8 {
@@ -254,16 +254,14 @@ fn headers(frame: &[u8]) -> Option<Headers> {
 
 /// Source and destination of an IP packet.
 fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
-    match packet.first()? >> 4 {
-        4 => {
-            let &[a, b, c, d, e, f, g, h] = packet.get(12..20)?.first_chunk::<8>()?;
-            Some((Ipv4Addr::new(a, b, c, d).into(), Ipv4Addr::new(e, f, g, h).into()))
-        }
-        _ => {
-            let src = packet.get(8..24)?.first_chunk::<16>()?;
-            let dst = packet.get(24..40)?.first_chunk::<16>()?;
-            Some((Ipv6Addr::from(*src).into(), Ipv6Addr::from(*dst).into()))
-        }
+    if packet.first()? >> 4 == 4 {
+        let src = packet.get(12..16)?.first_chunk::<4>()?;
+        let dst = packet.get(16..20)?.first_chunk::<4>()?;
+        Some((Ipv4Addr::from(*src).into(), Ipv4Addr::from(*dst).into()))
+    } else {
+        let src = packet.get(8..24)?.first_chunk::<16>()?;
+        let dst = packet.get(24..40)?.first_chunk::<16>()?;
+        Some((Ipv6Addr::from(*src).into(), Ipv6Addr::from(*dst).into()))
     }
 }
 

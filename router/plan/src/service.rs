@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{Service as Entry, Slot, ring_size, service_flags};
 use tidegate_bgp::time::Timestamp;
-use tidegate_config::desired::{Affinity, Service};
+use tidegate_config::desired::{Affinity, AllDown, Service};
 
 use crate::entry::{self, Identity};
 use crate::key::MapKey;
@@ -68,6 +68,8 @@ pub(crate) struct Work<'a> {
     /// Every slot of the ring names backends that frames can be sent to.
     is_served: bool,
     proof: Proof,
+    /// The checks of all backends fail, and are taken to be wrong.
+    fails_open: bool,
     /// It was proven in the plan before this one.
     was_proven: bool,
 }
@@ -129,6 +131,7 @@ impl<'a> Work<'a> {
     pub(crate) fn new(name: &'a str, spec: &'a Service, seen: Seen, shared: &Shared<'_>) -> Self {
         let all = &shared.observed.datapath.slots;
         let scan = seen.ring.map_or_else(Scan::default, |ring| Scan::of(ring.slots(all)));
+        let fails_open = fails_open(spec, shared);
         let mut states: BTreeMap<IpAddr, BackendState> = BTreeMap::new();
         let mut backends = Vec::with_capacity(spec.backends.len());
         for (&addr, backend) in &spec.backends {
@@ -137,7 +140,7 @@ impl<'a> Work<'a> {
             let in_ring = index.is_some_and(|index| {
                 scan.current.contains_key(&index) || scan.previous.contains(&index)
             });
-            let state = state(spec, addr, identity, in_ring, shared);
+            let state = state(spec, addr, identity, in_ring, fails_open, shared);
             states.insert(identity.1, state);
             let is_ready = shared.pool.is_ready(identity);
             backends.push(Backend { addr, weight: backend.weight, state, index, is_ready });
@@ -160,7 +163,19 @@ impl<'a> Work<'a> {
         let key = MapKey::of_service(spec.vip);
         let proof = judge(spec, &backends, shared);
         let was_proven = shared.observed.proven_before.contains(&spec.vip);
-        Self { name, spec, key, seen, scan, backends, alive, is_served, proof, was_proven }
+        Self {
+            name,
+            spec,
+            key,
+            seen,
+            scan,
+            backends,
+            alive,
+            is_served,
+            proof,
+            fails_open,
+            was_proven,
+        }
     }
 
     /// What is to be done for it now.
@@ -380,7 +395,12 @@ impl<'a> Work<'a> {
     }
 
     /// The service for people.
-    pub(crate) fn view(&self, reason: Option<Reason>, withheld: Option<Reason>) -> VipState {
+    pub(crate) fn view(
+        &self,
+        reason: Option<Reason>,
+        withheld: Option<Reason>,
+        held_until: Option<Timestamp>,
+    ) -> VipState {
         let backend_view = |backend: &Backend| BackendView {
             state: backend.state,
             weight: backend.weight,
@@ -399,6 +419,8 @@ impl<'a> Work<'a> {
             usable: self.count(BackendState::Active),
             programmed,
             proof: self.proof,
+            fails_open: self.fails_open,
+            held_until,
             reason,
             withheld,
         }
@@ -411,6 +433,7 @@ fn state(
     addr: IpAddr,
     identity: Identity,
     in_ring: bool,
+    fails_open: bool,
     shared: &Shared<'_>,
 ) -> BackendState {
     let check = (spec.vip, addr);
@@ -418,7 +441,11 @@ fn state(
     let weight = spec.backends.get(&addr).map_or(0, |backend| backend.weight);
     if is_unproven && !in_ring {
         BackendState::Unproven
-    } else if spec.health.is_some() && !is_unproven && !shared.observed.healthy.contains(&check) {
+    } else if spec.health.is_some()
+        && !is_unproven
+        && !fails_open
+        && !shared.observed.healthy.contains(&check)
+    {
         BackendState::Down
     } else if !shared.pool.has_way(identity) {
         BackendState::NoWay
@@ -431,6 +458,19 @@ fn state(
     } else {
         BackendState::Active
     }
+}
+
+/// Whether the checks of all backends that shall take flows fail, and that counts as a failure of
+/// the checks.
+fn fails_open(spec: &Service, shared: &Shared<'_>) -> bool {
+    let is_down = |addr: IpAddr| {
+        let check = (spec.vip, addr);
+        !shared.observed.unproven.contains(&check) && !shared.observed.healthy.contains(&check)
+    };
+    let mut taking = spec.backends.iter().filter(|(_, backend)| backend.weight > 0);
+    spec.when_all_down == AllDown::FailOpen
+        && spec.health.is_some()
+        && taking.all(|(&addr, _)| is_down(addr))
 }
 
 /// Whether the way to a backend does not carry the packets that the service promises to carry.

@@ -6,6 +6,7 @@ use tidegate_abi::{Backend, Service, ServiceKeyV4, ServiceKeyV6, Slot};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::Prefix;
 
+use crate::observed::HoldDown;
 use crate::proof::Flaw;
 
 /// One thing to do.
@@ -71,6 +72,8 @@ pub enum Step {
         prefix: Prefix,
         /// For the journal and `tidegate vips`.
         reason: Reason,
+        /// How long it stays withdrawn at least.
+        hold_down: Option<HoldDown>,
     },
 }
 
@@ -100,6 +103,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether something failed that was wanted to work.
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::NotConfigured | Self::Stopping)
+    }
+
     /// The code that metrics, journal and API print.
     pub const fn name(self) -> &'static str {
         match self {

@@ -3,6 +3,8 @@
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
+use tidegate_bgp::time::Timestamp;
+
 use crate::proof::Flaw;
 use crate::step::Reason;
 
@@ -21,6 +23,10 @@ pub struct VipState {
     pub proof: Proof,
     /// What is wrong with this service by itself; `None`: it works, and holds nothing back.
     pub reason: Option<Reason>,
+    /// It works, and its VIP is announced again then: it has failed too recently.
+    pub held_until: Option<Timestamp>,
+    /// The checks of all backends fail, and are taken to be wrong.
+    pub fails_open: bool,
     /// Why the VIP is not announced, which may be another service's fault; `None`: it may be.
     pub withheld: Option<Reason>,
 }
