@@ -13,8 +13,8 @@ use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Rout
 
 use super::accepted;
 use crate::desired::{
-    Advertise, Affinity, Api, AttachMode, Backend, Desired, ForwardingMode, HealthCheck, Probe,
-    Protocol, Router, Service, ServiceAddr,
+    Advertise, Affinity, AllDown, Api, AttachMode, Backend, Desired, ForwardingMode, HealthCheck,
+    Probe, Protocol, Router, Service, ServiceAddr,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -110,14 +110,14 @@ fn health() -> impl Strategy<Value = HealthCheck> {
         http.prop_map(|(path, host, status)| Probe::Http { path, host, status }),
     ];
     let times = (100_u64..=3_600_000)
-        .prop_flat_map(|interval| (Just(interval), 10..=interval))
-        .prop_map(|(interval, timeout)| (interval, timeout));
+        .prop_flat_map(|interval| (Just(interval), 10..=interval, 10..=interval));
     (probe, 1_u16.., times, 1_u32..=100, 1_u32..=100).prop_map(
-        |(probe, port, (interval, timeout), rise, fall)| HealthCheck {
+        |(probe, port, (interval, timeout, retry), rise, fall)| HealthCheck {
             probe,
             port,
             interval: Duration::from_millis(interval),
             timeout: Duration::from_millis(timeout),
+            retry: Duration::from_millis(retry),
             rise,
             fall,
         },

@@ -243,10 +243,12 @@ fn plan_routes(
         let seen = observed.advertised.get(&prefix);
         let withheld = withheld(observed.datapath.attached, &group, has_entry, seen.is_some());
         let held = observed.held_down.get(&prefix).copied();
-        let is_held = |held: &HoldDown| seen.is_none() && withheld.is_none() && held.until > now;
+        // Mended or about to be: people still want to know what it was.
+        let is_well = matches!(withheld, None | Some(Reason::NotProgrammed | Reason::NotProven));
+        let is_held = |held: &HoldDown| seen.is_none() && is_well && held.until > now;
         let waits = held.filter(is_held);
         rounds.wake_at.extend(waits.map(|held| held.until));
-        let withheld = withheld.or(waits.map(|held| held.reason));
+        let withheld = waits.map(|held| held.reason).or(withheld);
         let attributes = group
             .iter()
             .find_map(|(work, _)| work.spec.advertise.as_ref())

@@ -239,6 +239,9 @@ impl Reconciler {
             match self.perform(step).await {
                 Ok(is_order) => {
                     self.times.on_step(step, &observed.datapath, now);
+                    if let Step::Withdraw { prefix, reason, .. } = step {
+                        self.seen.on_withdraw(&plan, *prefix, *reason);
+                    }
                     if !is_order {
                         round = Round::Again;
                     }

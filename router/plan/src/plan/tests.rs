@@ -284,6 +284,7 @@ impl World {
             };
             let check = (service.vip, addr);
             let is_up = service.health.is_none()
+                || opens(&self.observed, service)
                 || self.observed.healthy.contains(&check)
                 || self.observed.unproven.contains(&check);
             assert!(is_up && self.observed.ways.contains_key(&addr), "{check:?} is dead");
@@ -394,6 +395,16 @@ impl World {
 
 fn is_resolved(entry: &Backend) -> bool {
     entry.flags & backend_flags::RESOLVED != 0
+}
+
+/// The checks of all backends fail, which is taken as the checks' own failure.
+fn opens(observed: &Observed, service: &Service) -> bool {
+    let mut taking = service.backends.iter().filter(|(_, backend)| backend.weight > 0);
+    let is_down = |addr: IpAddr| {
+        let check = (service.vip, addr);
+        !observed.healthy.contains(&check) && !observed.unproven.contains(&check)
+    };
+    service.when_all_down == AllDown::FailOpen && taking.all(|(&addr, _)| is_down(addr))
 }
 
 /// A step in a word or two: slots by number only.

@@ -42,7 +42,12 @@ fn what_is_broken_from_outside_is_withdrawn_with_its_reason_and_mended() {
     let cases: [(&str, Break, Counter, &[&str]); 4] = [
         ("service", |maps| maps.services_v4.clear(), Counter::PassNotOurs, &["put service 80"]),
         ("ring", |maps| maps.slots.clear(), Counter::DropNoBackend, &["put 1024 slots"]),
-        ("backend", |maps| drop(maps.backends.remove(&1)), Counter::DropUnresolved, &[]),
+        (
+            "backend",
+            |maps| maps.backends.retain(|&index, _| index != 1),
+            Counter::DropUnresolved,
+            &[],
+        ),
         (
             "way",
             |maps| maps.backends.get_mut(&2).unwrap().flags = 0,
@@ -117,7 +122,7 @@ fn hold_down_doubles_while_it_flaps_and_starts_anew_when_it_was_quiet() {
     let (mut world, desired, vip) = held((5, 30));
     let check = (vip, backend(1));
     let other = (vip, backend(2));
-    let mut flap = |world: &mut World, quiet_secs: u64| {
+    let flap = |world: &mut World, quiet_secs: u64| {
         world.now = world.now + Duration::from_secs(quiet_secs);
         let before = world.now;
         world.observed.healthy.clear();

@@ -169,12 +169,9 @@ impl Garbage {
 fn usable(observed: &Observed, desired: &Desired) -> BTreeMap<ServiceAddr, BTreeSet<IpAddr>> {
     let is_usable = |service: &Service, addr: IpAddr, weight: u16| {
         let identity = entry::wanted(service.mode, service.vip.addr, addr);
-        let is_healthy = |addr: IpAddr| observed.healthy.contains(&(service.vip, addr));
-        let mut taking = service.backends.iter().filter(|(_, backend)| backend.weight > 0);
-        let opens = service.when_all_down == AllDown::FailOpen;
         let is_up = service.health.is_none()
-            || is_healthy(addr)
-            || (opens && !taking.any(|(&addr, _)| is_healthy(addr)));
+            || opens(observed, service)
+            || observed.healthy.contains(&(service.vip, addr));
         let has_way = observed
             .ways
             .get(&addr)
