@@ -85,11 +85,8 @@ fn vips_without_backends_are_withdrawn_and_come_back_with_one() {
         job.kill_server(backend).unwrap();
     }
     job.wait_for_no_routes().unwrap();
-    let vips: serde_json::Value =
-        serde_json::from_str(&job.tidegate(&["vips", "-o", "json"]).unwrap()).unwrap();
-    for vip in vips["vips"].as_array().unwrap() {
-        assert_eq!(vip["announced"], false, "{vip}");
-        assert!(vip["reason_text"].is_string(), "{vip}");
+    for vip in job.wait_until_none_announced().unwrap() {
+        assert_eq!(vip["reason"], "too-few-healthy", "{vip}");
     }
     // The session is none the worse for it.
     job.bird.established(&job.lab, "edge").unwrap();
@@ -182,8 +179,13 @@ fn sigterm_withdraws_then_stops() {
     let status = job.edge().unwrap().stop(SOON).unwrap();
     assert!(status.success(), "{status}");
     job.wait_for_no_routes().unwrap();
-    let session = job.bird.ask(&job.lab, "show protocols all edge").unwrap();
-    assert!(session.contains("Received: Administrative shutdown"), "{session}");
+    // BIRD reads the withdrawals first, and the NOTIFICATION a moment later.
+    let told = job.lab.wait_for("the router to be told why", SOON, || {
+        let session = job.bird.ask(&job.lab, "show protocols all edge")?;
+        ensure!(session.contains("Received: Administrative shutdown"), "{session}");
+        Ok(())
+    });
+    told.unwrap();
 }
 
 /// Both VIPs, with whatever lies between edge and backends.

@@ -165,10 +165,12 @@ fn all_backends_die(story: &mut Story, job: &mut MainJob) -> Result<()> {
     job.kill_server(2)?;
     let died = Instant::now();
     job.wait_for_no_routes()?;
+    let withdrawn_after = died.elapsed();
+    job.wait_until_none_announced()?;
     story.say(&format!(
         "{} ms after the last server died the router has no route to the VIPs any more,\n\
          so another site could take over. The session itself stays up:",
-        died.elapsed().as_millis()
+        withdrawn_after.as_millis()
     ))?;
     story.birdc(job, "show route protocol edge")?;
     story.birdc(job, "show protocols edge")?;

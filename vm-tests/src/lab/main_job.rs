@@ -236,6 +236,26 @@ impl MainJob {
         })
     }
 
+    /// Waits until the edge itself says that no VIP is announced, and why; what it says follows
+    /// what it does by a moment. Returns the VIPs as it shows them.
+    ///
+    /// # Errors
+    /// When that does not happen soon.
+    pub fn wait_until_none_announced(&self) -> Result<Vec<serde_json::Value>> {
+        self.lab.wait_for("the edge to say that no VIP is announced", SOON, || {
+            let answer = self.tidegate(&["vips", "-o", "json"])?;
+            let answer: serde_json::Value = serde_json::from_str(&answer)?;
+            let vips = answer.get("vips").and_then(|vips| vips.as_array());
+            let vips = vips.context("no list of VIPs")?;
+            let withdrawn = |vip: &serde_json::Value| {
+                vip.get("announced") == Some(&false.into())
+                    && vip.get("reason_text").is_some_and(serde_json::Value::is_string)
+            };
+            ensure!(vips.len() == VIPS.len() && vips.iter().all(withdrawn), "{vips:?}");
+            Ok(vips.clone())
+        })
+    }
+
     /// Starts the web server of a backend.
     ///
     /// # Errors
