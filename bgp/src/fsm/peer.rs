@@ -19,9 +19,9 @@ use crate::speaker::{
     Action, ConnId, DownCause, Local, NextHops, PeerConfig, PeerName, Report, State, Turn,
 };
 use crate::time::Timestamp;
-use crate::types::RouterId;
+use crate::types::{Family, RouterId};
 use crate::wire::notification::Notification;
-use crate::wire::{self, Message, Negotiated, Open};
+use crate::wire::{self, Message, Negotiated, Open, RefreshKind};
 
 use super::collision::{Keep, is_collision, resolve_collision};
 use super::open::{negotiate, our_open};
@@ -225,7 +225,7 @@ impl Peer {
         // A message may end the connection: what follows it is not read.
         while let Some(at) = self.find(conn) {
             let context = self.agreed(at).map_or(&nothing, |(_, agreed)| agreed);
-            let (read, message) = match wire::next_message(rest) {
+            let (read, message) = match wire::next_message(rest, context.message_bytes_max()) {
                 Ok(Some((raw, len))) => {
                     let message = wire::decode(raw, context);
                     self.history.received(turn.now, rest.get(..len).unwrap_or_default());
@@ -262,7 +262,7 @@ impl Peer {
     }
 
     /// A message whose content is sound.
-    fn heard(&mut self, at: usize, message: Message, turn: &mut Turn<'_>) {
+    fn heard(&mut self, at: usize, message: Message<'_>, turn: &mut Turn<'_>) {
         match message {
             Message::Open(open) => self.heard_open(at, &open, turn),
             Message::Notification(theirs) if (theirs.code, theirs.subcode) == (2, 1) => {
@@ -279,20 +279,32 @@ impl Peer {
                     let repair = repair.clone();
                     self.report(turn, |peer| Report::Repaired { peer, repair });
                 }
+                if let Some(family) = update.disable {
+                    self.disable(at, family);
+                }
                 if let Err(too_many) = self.adj_in.apply(&update) {
                     let stop = Event::AutomaticStop(too_many.answer(), Again::Soon);
                     return self.feed(at, stop, turn);
                 }
                 self.keep_limits(turn);
             }
-            Message::RouteRefresh(family) => {
+            Message::RouteRefresh(refresh) => {
                 self.feed(at, Event::RouteRefreshMsg, turn);
-                if let Some(family) = family
+                if let Some(family) = refresh.family
+                    && refresh.kind == RefreshKind::Request
                     && self.established() == Some(at)
                 {
                     self.advertise_family(family, turn);
                 }
             }
+        }
+    }
+
+    /// The family is not read any more on this session (AFI/SAFI-disable, RFC 4760 §7).
+    fn disable(&mut self, at: usize, family: Family) {
+        let connection = self.connection_mut(at);
+        if let Some((_, agreed)) = connection.and_then(|connection| connection.agreed.as_mut()) {
+            agreed.disable(family);
         }
     }
 
@@ -405,9 +417,9 @@ impl Peer {
             self.feed(other, Event::OpenCollisionDump, turn);
         }
         let Some((_, agreed)) = self.agreed(at) else { return };
-        let (hold_time, families) = (agreed.hold_time, agreed.families.clone());
+        let (hold_time, families) = (agreed.hold_time, agreed.families);
         self.report(turn, |peer| Report::Up { peer, hold_time });
-        for family in families {
+        for family in families.iter() {
             self.advertise_family(family, turn);
             self.send_updates(vec![wire::encode_end_of_rib(family)], turn);
         }

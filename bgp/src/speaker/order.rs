@@ -5,8 +5,9 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, RouterId};
+use crate::types::{Asn, Community, Family, FamilySet, HoldTime, LargeCommunity, Prefix, RouterId};
 use crate::wire::notification::Notification;
+use crate::wire::{GracefulRestart, LongLived, Role};
 
 /// The configured name of a peer.
 pub type PeerName = Arc<str>;
@@ -55,6 +56,8 @@ pub struct PeerConfig {
     pub shutdown: Option<Arc<str>>,
     /// How its connections are made.
     pub transport: Transport,
+    /// What else our OPEN offers.
+    pub offer: Offer,
 }
 
 impl PeerConfig {
@@ -68,12 +71,13 @@ impl PeerConfig {
             passive: false,
             hold_time: HoldTime::DEFAULT,
             connect_retry: CONNECT_RETRY_DEFAULT,
-            families: Family::ALL.to_vec(),
+            families: Family::UNICAST.to_vec(),
             next_hops: NextHops::default(),
             local_as: None,
             prefix_limits: PrefixLimits::default(),
             shutdown: None,
             transport: Transport::default(),
+            offer: Offer::default(),
         }
     }
 }
@@ -143,6 +147,43 @@ pub enum Distance {
     /// What comes from farther away is refused, by a TTL that nobody in between can forge (GTSM,
     /// RFC 5082). A peer on a link of ours is one hop away.
     Guarded(u8),
+}
+
+/// What our OPEN offers besides families, route refresh (plain and enhanced) and four-octet AS
+/// numbers, which are always there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Messages of up to 65535 octets (RFC 8654).
+    pub extended_messages: bool,
+    /// IPv4 families whose next hop may be an IPv6 address (RFC 8950).
+    pub extended_next_hop: FamilySet,
+    /// Families of which we send several paths (RFC 7911).
+    pub add_path_send: FamilySet,
+    /// Families of which we take several paths.
+    pub add_path_receive: FamilySet,
+    /// How we restart (RFC 4724); `None`: not gracefully, nor do we help the peer to.
+    pub graceful_restart: Option<GracefulRestart>,
+    /// Families whose stale routes live on after that (RFC 9494); nothing without the former.
+    pub long_lived: Vec<LongLived>,
+    /// What we are to the peer (RFC 9234); external sessions only.
+    pub role: Option<Role>,
+    /// A peer that names no role is refused (strict mode, RFC 9234 §4.2).
+    pub role_required: bool,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Self {
+            extended_messages: true,
+            extended_next_hop: FamilySet::EMPTY,
+            add_path_send: FamilySet::EMPTY,
+            add_path_receive: FamilySet::EMPTY,
+            graceful_restart: None,
+            long_lived: Vec::new(),
+            role: None,
+            role_required: false,
+        }
+    }
 }
 
 /// Our own addresses towards a peer, one per family: next hops of what we announce.

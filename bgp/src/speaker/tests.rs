@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::types::{Asn, Family, HoldTime, RouterId};
-use crate::wire::{self, Capability, Open};
+use crate::wire::{self, Capability, Open, RefreshKind};
 
 /// What may happen; small numbers pick among what is there.
 #[derive(Clone, Debug)]
@@ -200,7 +200,9 @@ impl Shell {
                 (conn, wire::encode_open(&open))
             }
             Input::KeepAlive(conn) => (conn, wire::encode_keepalive()),
-            Input::RouteRefresh(conn) => (conn, wire::encode_route_refresh(Family::Ipv4Unicast)),
+            Input::RouteRefresh(conn) => {
+                (conn, wire::encode_route_refresh(Family::Ipv4Unicast, RefreshKind::Request))
+            }
             Input::Cease(conn, subcode) => {
                 (conn, wire::encode_notification(&Notification::new(6, subcode)))
             }

@@ -86,7 +86,7 @@ fn peer() -> impl Strategy<Value = PeerConfig> {
     let families = prop_oneof![
         Just(vec![Family::Ipv4Unicast]),
         Just(vec![Family::Ipv6Unicast]),
-        Just(Family::ALL.to_vec()),
+        Just(Family::UNICAST.to_vec()),
     ];
     let session = (asn(), option::of(own_v4()), any::<bool>(), hold_time, millis(1000..=3_600_000));
     let next_hops = (option::of(own_v4()), option::of(own_v6()));
@@ -110,7 +110,7 @@ fn peer() -> impl Strategy<Value = PeerConfig> {
 fn transport(hold_time: HoldTime) -> impl Strategy<Value = Transport> {
     let distance =
         prop_oneof![(1_u8..).prop_map(Distance::Ttl), (1_u8..255).prop_map(Distance::Guarded)];
-    let longer = hold_time.duration().map_or(1, |hold_time| hold_time.as_millis() as u64 + 1);
+    let longer = u64::from(hold_time.as_secs()) * 1000 + 1;
     let user_timeout = option::of(millis(1000..=3_600_000));
     (distance, option::of("[a-z]{1,9}"), user_timeout, option::of(millis(longer..=604_800_000)))
         .prop_map(|(distance, interface, user_timeout, send_hold)| Transport {

@@ -143,7 +143,8 @@ mod tests {
         for secs in 1..=500 {
             let (from, to) = if secs % 2 == 0 { open } else { close };
             history.step(Transition { at: at(secs), conn: None, from, to, event: "event" });
-            let message = wire::encode_notification(&Notification::new(6, (secs % 9) as u8));
+            let message =
+                wire::encode_notification(&Notification::new(6, u8::try_from(secs % 9).unwrap()));
             history.sent(at(secs), &message);
         }
         assert_eq!((history.transitions.len(), history.sent.len()), (TRANSITIONS_MAX, RUNS_MAX));

@@ -24,7 +24,8 @@ impl Peer {
             since: furthest.map_or(Timestamp::default(), |attempt| attempt.session.since()),
             router_id: connection.and_then(|conn| conn.agreed.as_ref()).map(|(id, _)| *id),
             hold_time: established.map(|(_, agreed)| agreed.hold_time),
-            families: established.map_or(Vec::new(), |(_, agreed)| agreed.families.clone()),
+            families: established
+                .map_or(Vec::new(), |(_, agreed)| agreed.families.iter().collect()),
             messages_received: self.messages_received,
             messages_sent: self.messages_sent,
             prefixes_received: count(self.adj_in.len()),
