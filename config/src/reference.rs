@@ -5,7 +5,8 @@ use core::fmt::Write as _;
 use schemars::SchemaGenerator;
 
 use crate::raw::{
-    AdvertiseTable, ApiTable, BackendTable, File, HealthTable, PeerTable, RouterTable, ServiceTable,
+    AdvertiseTable, ApiTable, BackendTable, File, HealthTable, MaxPrefixesTable, PeerTable,
+    RouterTable, ServiceTable,
 };
 use crate::read::{KeySpec, Need, Table, one_line};
 
@@ -25,6 +26,7 @@ pub fn reference() -> String {
     section::<RouterTable>(&mut out, "`[router]`");
     section::<ApiTable>(&mut out, "`[api]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
+    section::<MaxPrefixesTable>(&mut out, "`peer.max-prefixes`");
     section::<ServiceTable>(&mut out, "`[[service]]`");
     section::<BackendTable>(&mut out, "`[[service.backend]]`");
     section::<HealthTable>(&mut out, "`service.health`");
