@@ -188,9 +188,8 @@ fn check_advertise(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Option<A
         && backends > 0
     {
         let sentence = format!(
-            "the VIP would never be announced: {} healthy backends are asked for, and there are \
-             {backends}",
-            wanted
+            "the VIP would never be announced: {wanted} healthy backends are asked for, and there are \
+             {backends}"
         );
         let remedy = format!("write at most {backends}, or add backends");
         found.error(&min_healthy.span, &min_healthy.key, sentence, remedy);
