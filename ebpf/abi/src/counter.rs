@@ -59,11 +59,18 @@ counters! {
     PassGroupFrame = 14, "pass_group_frame";
     /// Passed to the kernel: neighbour discovery of a VIP's link.
     PassNeighbour = 15, "pass_neighbour";
+    /// Event: an ICMP error that quotes a packet of a service was sent to the owner of its flow.
+    IcmpErrorForwarded = 16, "icmp_error_forwarded";
 }
 
 impl Counter {
     /// Rows of the map.
-    pub const COUNT: u32 = 16;
+    pub const COUNT: u32 = 17;
+
+    /// Whether this counts something beside the packet's verdict.
+    pub const fn is_event(self) -> bool {
+        matches!(self, Self::FlowTableFull | Self::IcmpErrorForwarded)
+    }
 
     /// Whether a packet that moved this counter was dropped.
     pub const fn is_drop(self) -> bool {
@@ -98,6 +105,7 @@ mod tests {
         for (row, counter) in Counter::ALL.iter().enumerate() {
             assert_eq!(*counter as usize, row, "{counter:?}");
             assert_eq!(counter.is_drop(), counter.name().starts_with("drop_"), "{counter:?}");
+            assert_eq!(counter.is_event(), counter.help().starts_with(" Event:"), "{counter:?}");
         }
     }
 }

@@ -38,6 +38,22 @@ pub const DEVICES_MAX: u32 = 256;
 /// Addresses of its own that a backend takes encapsulated packets for.
 pub const DECAP_ADDRS_MAX: u32 = 1_024;
 
+/// Programs that the packet path tail-calls for packets that are rare: rows of `RARE`.
+pub mod rare {
+    /// ICMP errors that quote a packet of a service.
+    pub const ERRORS: u32 = 0;
+    /// Rows of the map.
+    pub const COUNT: u32 = 1;
+
+    /// Names of the programs, by their rows.
+    pub const NAMES: [&str; COUNT as usize] = ["tidegate_errors"];
+
+    /// Whether a packet path with these features calls the program.
+    pub const fn is_needed(row: u32, _features: u64) -> bool {
+        row == ERRORS
+    }
+}
+
 /// Slots of the ring of a service with so many backends, draining ones included.
 pub const fn ring_size(backends: u32) -> u32 {
     let wanted = backends.saturating_mul(RING_SLOTS_PER_BACKEND);
@@ -86,6 +102,8 @@ pub mod map_names {
     pub const COUNTERS: &str = "COUNTERS";
     /// Interface index to itself: the devices frames may be redirected to.
     pub const DEVICES: &str = "DEVICES";
+    /// The programs of [`rare`](super::rare).
+    pub const RARE: &str = "RARE";
     /// Addresses (16 bytes, IPv4 as v4-mapped) that `tidegate decap` takes packets for; the
     /// value means nothing.
     pub const DECAP_ADDRS: &str = "DECAP_ADDRS";

@@ -146,6 +146,12 @@ impl Ipv4 {
     pub fn is_fragment(&self) -> bool {
         u16::from_be_bytes(self.fragment) & 0x3fff != 0
     }
+
+    /// Whether this is a part of a datagram that is not its start.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        u16::from_be_bytes(self.fragment) & 0x1fff != 0
+    }
 }
 
 impl Ipv6 {
@@ -163,6 +169,12 @@ impl Extension {
     #[inline(always)]
     pub fn is_fragment(&self) -> bool {
         u16::from_be_bytes(self.fragment) & 0xfff9 != 0
+    }
+
+    /// Whether this fragment header stands before a part of a datagram that is not its start.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        u16::from_be_bytes(self.fragment) & 0xfff8 != 0
     }
 }
 

@@ -11,6 +11,7 @@
 mod decap;
 mod drops;
 mod echo;
+mod errors;
 mod forward;
 mod live;
 mod parsing;

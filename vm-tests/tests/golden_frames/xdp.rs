@@ -64,8 +64,8 @@ pub(crate) struct Run {
     pub(crate) frame: Vec<u8>,
     /// The one verdict counter that moved.
     pub(crate) counter: Counter,
-    /// How often the flow table was found full.
-    pub(crate) flow_table_full: u64,
+    /// What was counted beside the verdict.
+    pub(crate) events: Vec<Counter>,
     /// Traffic rows that moved, and that by one packet and the length of the frame.
     pub(crate) service: Option<u32>,
     pub(crate) backend: Option<u32>,
@@ -138,7 +138,12 @@ impl Xdp {
     }
 
     pub(crate) fn all_slots(&mut self, slot: Slot) {
-        let slots = (RING_OFFSET..RING_OFFSET + RING_SIZE).map(|index| (index, slot)).collect();
+        self.slots(|_| slot);
+    }
+
+    /// Writes every slot of the ring, by its place in it.
+    pub(crate) fn slots(&mut self, slot: impl Fn(u32) -> Slot) {
+        let slots = (0..RING_SIZE).map(|place| (RING_OFFSET + place, slot(place))).collect();
         self.apply(&Step::PutSlots { slots });
     }
 
@@ -152,8 +157,9 @@ impl Xdp {
         for (counter, count) in &mut moved {
             *count -= before.counters[counter];
         }
-        let flow_table_full = moved.remove(&Counter::FlowTableFull).unwrap();
         moved.retain(|_, count| *count != 0);
+        let events = moved.extract_if(.., |counter, _| counter.is_event());
+        let events = events.map(|(counter, _)| counter).collect();
         assert_eq!(moved.len(), 1, "{moved:?} for\n{}", describe(frame));
         let (counter, count) = moved.pop_first().unwrap();
         assert_eq!(count, 1, "{counter:?} for\n{}", describe(frame));
@@ -167,7 +173,7 @@ impl Xdp {
         }
         assert_eq!(run.verdict, verdict_of(counter), "{counter:?}");
         let frame = run.frame;
-        Run { frame, counter, flow_table_full, service, backend }
+        Run { frame, counter, events, service, backend }
     }
 
     pub(crate) fn run(&self, frame: &Frame) -> Run {

@@ -1,4 +1,5 @@
-//! The packet path: `parse → service → pick → encap → send`, and `echo` beside it.
+//! The packet path: `parse → service → pick → encap → send`, and beside it `echo` and what `rare`
+//! packets need.
 //!
 //! Every stage returns what the next one needs, or ends the walk with a verdict. A verdict is the
 //! [`Counter`] it moves, so that no packet goes uncounted, and none is counted twice.
@@ -9,7 +10,7 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use tidegate_abi::{Counter, DatapathConfig};
+use tidegate_abi::{Counter, DatapathConfig, Service};
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::ether_type;
 
@@ -20,9 +21,11 @@ mod address;
 mod count;
 mod echo;
 mod encap;
+mod errors;
 mod maps;
 mod parse;
 mod pick;
+mod rare;
 mod send;
 mod service;
 
@@ -36,26 +39,49 @@ static CONFIG: Global<DatapathConfig> = Global::new(DatapathConfig { hash_seed: 
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate(ctx: XdpContext) -> u32 {
-    let (Ok(verdict) | Err(verdict)) = walk(&ctx);
+    let (Ok(verdict) | Err(verdict)) = walk(&ctx, balance, balance);
     count::verdict(verdict)
 }
 
+/// Entry for ICMP errors to a VIP.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_errors(ctx: XdpContext) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = walk(&ctx, errors::forward, errors::forward);
+    count::verdict(verdict)
+}
+
+/// Parses the frame and goes on with its packet.
 #[inline(always)]
-fn walk(ctx: &XdpContext) -> Result<Counter, Counter> {
+fn walk(
+    ctx: &XdpContext,
+    v4: impl FnOnce(&XdpContext, &Packet<V4>) -> Result<Counter, Counter>,
+    v6: impl FnOnce(&XdpContext, &Packet<V6>) -> Result<Counter, Counter>,
+) -> Result<Counter, Counter> {
     let mut frame = Cursor::of(ctx);
     let link = parse::link(ctx, &mut frame).ok_or(Counter::PassNotIp)?;
     match link.ether_type {
-        ether_type::IPV4 => balance::<V4>(ctx, &parse::ipv4(frame, &link)?),
-        ether_type::IPV6 => balance::<V6>(ctx, &parse::ipv6(ctx, frame, &link)?),
+        ether_type::IPV4 => v4(ctx, &parse::ipv4(frame, &link)?),
+        ether_type::IPV6 => v6(ctx, &parse::ipv6(ctx, frame, &link)?),
         _ => Err(Counter::PassNotIp),
     }
 }
 
 #[inline(always)]
 fn balance<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, Counter> {
-    let Some(service) = service::of(packet) else {
-        return Err(service::none(ctx, packet));
-    };
+    match service::of(packet) {
+        Some(service) => deliver(ctx, packet, service),
+        None => Err(service::none(ctx, packet)),
+    }
+}
+
+/// Sends the packet to the backend of its service that owns its flow.
+#[inline(always)]
+fn deliver<A: Address>(
+    ctx: &XdpContext,
+    packet: &Packet<A>,
+    service: &Service,
+) -> Result<Counter, Counter> {
     let (index, backend) = pick::backend(service, packet)?;
     encap::wrap(ctx, packet, backend)?;
     let verdict = send::towards(ctx, backend.egress_ifindex)?;
