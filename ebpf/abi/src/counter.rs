@@ -49,7 +49,7 @@ counters! {
     DropFragment = 9, "drop_fragment";
     /// Dropped: for a VIP, but the transport header is cut off or lies about lengths.
     DropMalformed = 10, "drop_malformed";
-    /// Dropped: does not fit the MTU towards the backend.
+    /// Dropped: does not fit the MTU towards the backend, and was not answered.
     DropTooBig = 11, "drop_too_big";
     /// Dropped: no room in front of the frame for the outer header.
     DropNoHeadroom = 12, "drop_no_headroom";
@@ -61,11 +61,13 @@ counters! {
     PassNeighbour = 15, "pass_neighbour";
     /// Event: an ICMP error that quotes a packet of a service was sent to the owner of its flow.
     IcmpErrorForwarded = 16, "icmp_error_forwarded";
+    /// Does not fit the MTU towards the backend: answered with the size that does.
+    AnswerTooBig = 17, "answer_too_big";
 }
 
 impl Counter {
     /// Rows of the map.
-    pub const COUNT: u32 = 17;
+    pub const COUNT: u32 = 18;
 
     /// Whether this counts something beside the packet's verdict.
     pub const fn is_event(self) -> bool {
@@ -76,6 +78,19 @@ impl Counter {
     pub const fn is_drop(self) -> bool {
         (self as u32) >= Self::DropNoService as u32 && (self as u32) <= Self::DropNoHeadroom as u32
     }
+}
+
+/// Row of the per-CPU `LIMITS` map: what happens only so often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Limit {
+    /// Answers to packets that are too big.
+    TooBig = 0,
+}
+
+impl Limit {
+    /// Rows of the map.
+    pub const COUNT: u32 = 1;
 }
 
 /// Row of the per-CPU `DECAP_COUNTERS` map: what `tidegate decap` did with a frame.

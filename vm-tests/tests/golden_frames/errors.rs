@@ -35,9 +35,9 @@ fn start_of(frame: &Frame, len: usize) -> Vec<u8> {
 }
 
 fn assert_forwarded(xdp: &Xdp, name: &str, error: &Frame, wanted: &Frame) {
-    println!("{name}");
     let run = xdp.run(error);
-    assert_eq!((run.counter, run.events), (Counter::ForwardTx, vec![Counter::IcmpErrorForwarded]));
+    let counted = (run.counter, run.events);
+    assert_eq!(counted, (Counter::ForwardTx, vec![Counter::IcmpErrorForwarded]), "{name}");
     assert_frame_eq(&run.frame, wanted);
 }
 

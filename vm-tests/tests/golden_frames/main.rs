@@ -17,4 +17,5 @@ mod live;
 mod parsing;
 mod pins;
 mod ring;
+mod too_big;
 mod xdp;

@@ -7,10 +7,9 @@
 #![no_std]
 #![no_main]
 
-use aya_ebpf::Global;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use tidegate_abi::{Counter, DatapathConfig, Service};
+use tidegate_abi::{Counter, Service};
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::ether_type;
 
@@ -18,22 +17,21 @@ use crate::address::{Address, V4, V6};
 use crate::parse::Packet;
 
 mod address;
+mod config;
 mod count;
 mod echo;
 mod encap;
 mod errors;
+mod limit;
 mod maps;
 mod parse;
 mod pick;
 mod rare;
 mod send;
 mod service;
+mod too_big;
 
 tidegate_xdp::license!();
-
-/// Written by the daemon before the program is loaded.
-#[unsafe(no_mangle)]
-static CONFIG: Global<DatapathConfig> = Global::new(DatapathConfig { hash_seed: 0, features: 0 });
 
 /// Entry: one frame in, one XDP action out.
 #[xdp]
@@ -48,6 +46,14 @@ fn tidegate(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_errors(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk(&ctx, errors::forward, errors::forward);
+    count::verdict(verdict)
+}
+
+/// Entry for packets of a service that do not fit after encapsulation.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_too_big(ctx: XdpContext) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = walk(&ctx, too_big::answer_v4, too_big::answer_v6);
     count::verdict(verdict)
 }
 
