@@ -78,6 +78,7 @@ impl Cursor {
     /// Adds the sum of the next `LEN` bytes, a multiple of four and at most 512, to `seed`; `None`
     /// if the frame ends before. [`fold`](crate::wire::fold) makes a checksum of it.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 512")]
     pub fn sum<const LEN: usize>(&self, seed: u32) -> Option<u32> {
         const { assert!(LEN.is_multiple_of(4) && LEN <= 512) };
         if self.at + LEN > self.end {
