@@ -52,6 +52,7 @@ fn desired(services: &[Service]) -> Desired {
         },
         datapath: Datapath { too_big_rate: 0, too_big_without_df: false },
         peers: BTreeMap::new(),
+        ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
         services: services.iter().map(|s| (format!("{:?}", s.vip), s.clone())).collect(),
     }
