@@ -134,8 +134,10 @@ plain! {
     pub struct DatapathConfig {
         /// Seed of the flow hash; the same on every node that announces the same VIPs.
         pub hash_seed: u64,
-        /// [`datapath_features`] bits.
+        /// [`features`](crate::features) bits: what the configuration uses.
         pub features: u64,
+        /// Nanoseconds between two answers to packets that are too big, on each CPU.
+        pub too_big_interval_ns: u64,
     }
 }
 
@@ -211,16 +213,6 @@ impl Backend {
         mtu: 0,
         reserved: 0,
     };
-}
-
-/// Bits of [`DatapathConfig::features`].
-pub mod datapath_features {
-    /// The program is a proof copy: the same object with the same maps, attached nowhere, that test
-    /// packets are run through. It decides and writes headers like the one that is attached, but
-    /// leaves no trace: it counts nothing, remembers no flow, limits no rate, and it asks no guard
-    /// (who may not come in is no question about the way to a backend). Its return value is no XDP
-    /// action but the row of the [`Counter`](crate::Counter) it would have moved.
-    pub const PROOF: u64 = 1 << 63;
 }
 
 /// Bits of [`Service::flags`].

@@ -2,7 +2,7 @@
 //! packet path did with them.
 //!
 //! The daemon runs them through a proof copy of the program with the live maps
-//! ([`datapath_features::PROOF`](tidegate_abi::datapath_features::PROOF)): what comes out is what a
+//! ([`features::PROOF`](tidegate_abi::features::PROOF)): what comes out is what a
 //! client's packet would become, and no counter and no table moves. Here is what is sent and how an
 //! answer is read; what the answers mean for a service is said where it is planned.
 //!

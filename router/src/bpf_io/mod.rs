@@ -11,6 +11,7 @@ mod maps;
 mod pins;
 mod pod;
 mod proof;
+mod rare;
 mod slots;
 pub(crate) mod sys;
 
@@ -19,6 +20,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use tidegate_abi::{Counter, DatapathConfig, Traffic};
@@ -81,6 +83,8 @@ impl Verdict {
 pub struct Datapath {
     ebpf: Ebpf,
     program_id: u32,
+    /// Programs that are tail-called; they are forgotten with it, unless it is pinned.
+    _rare: ProgramArray<MapData>,
     maps: Maps,
     links: Vec<Link>,
     /// Only with pins: it finds the maps by them.
@@ -122,11 +126,20 @@ impl Datapath {
             Some(dir) => Some(ProofCopy::load(config, dir, &ebpf)?),
             None => None,
         };
-        // After the program is loaded: until then it names the maps by their file descriptors.
+        // After the programs are loaded: until then they name the maps by their file descriptors.
+        let rare = rare::load(&mut ebpf, config.features)?;
         let maps = Maps::take(&mut ebpf)?;
         let pin_dir = pin_dir.map(Path::to_owned);
-        let (links, wanted) = (Vec::new(), Vec::new());
-        Ok(Self { ebpf, program_id, maps, links, proof_copy, pin_dir, wanted })
+        Ok(Self {
+            ebpf,
+            program_id,
+            _rare: rare,
+            maps,
+            links: Vec::new(),
+            proof_copy,
+            pin_dir,
+            wanted: Vec::new(),
+        })
     }
 
     /// Attaches the program to exactly these interfaces. Where it is attached already, or was
@@ -257,9 +270,14 @@ impl Datapath {
         self.maps.flow_count()
     }
 
-    /// Instructions the verifier looked at, of the million it may; unknown before Linux 5.16.
-    pub fn verified_instructions(&self) -> Option<u32> {
-        self.program().ok()?.info().ok()?.verified_instruction_count()
+    /// Instructions the verifier looked at in each loaded program, of the million it may; unknown
+    /// before Linux 5.16.
+    pub fn verified_instructions(&self) -> Option<BTreeMap<String, u32>> {
+        // A program that is not loaded has nothing to tell.
+        let loaded = self.ebpf.programs().filter_map(|(name, program)| {
+            Some((name.to_owned(), program.info().ok()?.verified_instruction_count()))
+        });
+        loaded.map(|(name, count)| Some((name, count?))).collect()
     }
 
     /// Runs one frame through the loaded program with the live maps, as if it had come in by the
@@ -312,8 +330,7 @@ fn load_program(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf,
         }
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(PROGRAM, error))?;
-    let program = ebpf.program_mut(PROGRAM).ok_or_else(|| Error::missing(PROGRAM))?;
-    let program: &mut Xdp = program.try_into().map_err(|error| Error::program(PROGRAM, error))?;
+    let program = program_mut(&mut ebpf, PROGRAM)?;
     program.load().map_err(|error| Error::program(PROGRAM, error))?;
     Ok(ebpf)
 }
@@ -321,6 +338,11 @@ fn load_program(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf,
 fn xdp(ebpf: &Ebpf) -> Result<&Xdp, Error> {
     let program = ebpf.program(PROGRAM).ok_or_else(|| Error::missing(PROGRAM))?;
     program.try_into().map_err(|error| Error::program(PROGRAM, error))
+}
+
+fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, Error> {
+    let program = ebpf.program_mut(name).ok_or_else(|| Error::missing(name))?;
+    program.try_into().map_err(|error| Error::program(name, error))
 }
 
 /// Runs one frame through an XDP program.

@@ -1,6 +1,6 @@
 //! The proof copy of the packet path: the same object with the same maps, attached nowhere, and
 //! with the one constant set that makes it leave no trace
-//! ([`datapath_features::PROOF`](tidegate_abi::datapath_features::PROOF)). Test packets are run
+//! ([`features::PROOF`]). Test packets are run
 //! through it.
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::programs::{ProgramError, Xdp};
-use tidegate_abi::{DatapathConfig, datapath_features};
+use tidegate_abi::{DatapathConfig, features};
 use tidegate_plan::proof::{self, Finding};
 
 use super::error::Error;
@@ -27,7 +27,7 @@ impl ProofCopy {
         pin_dir: &Path,
         live: &Ebpf,
     ) -> Result<Self, Error> {
-        let features = config.features | datapath_features::PROOF;
+        let features = config.features | features::PROOF;
         let ebpf = load_program(&DatapathConfig { features, ..*config }, Some(pin_dir))?;
         let unknown = |error| Error::program(PROGRAM, error);
         let ours = map_ids(xdp(live)?).map_err(unknown)?;

@@ -11,10 +11,12 @@
 mod decap;
 mod drops;
 mod echo;
+mod errors;
 mod forward;
 mod live;
 mod parsing;
 mod pins;
 mod proof;
 mod ring;
+mod too_big;
 mod xdp;

@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::xdp_action;
 use tidegate_abi::{Counter, Traffic};
 
-use crate::is_proof;
+use crate::config::is_proof;
 use crate::maps::{BACKEND_TRAFFIC, COUNTERS, SERVICE_TRAFFIC};
 
 /// Counts the verdict and says what the kernel shall do; a proof copy says which counter it was.
@@ -21,7 +21,7 @@ pub(crate) fn verdict(counter: Counter) -> u32 {
         | Counter::PassBadHeader
         | Counter::PassGroupFrame
         | Counter::PassNeighbour => xdp_action::XDP_PASS,
-        Counter::ForwardTx | Counter::EchoReply => xdp_action::XDP_TX,
+        Counter::ForwardTx | Counter::EchoReply | Counter::AnswerTooBig => xdp_action::XDP_TX,
         Counter::ForwardRedirect => xdp_action::XDP_REDIRECT,
         _ => xdp_action::XDP_DROP,
     }
