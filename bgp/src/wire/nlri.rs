@@ -21,7 +21,7 @@ impl<'a> Nlri<'a> {
         match family {
             Family::Ipv4Unicast => nlri.check_prefixes(32)?,
             Family::Ipv6Unicast => nlri.check_prefixes(128)?,
-            Family::Ipv4Flowspec | Family::Ipv6Flowspec => FlowSpecs::check(family, field)?,
+            Family::Ipv4Flowspec | Family::Ipv6Flowspec => FlowSpecs::check(field)?,
         }
         Some(nlri)
     }
