@@ -11,10 +11,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod desired;
+pub mod overlay;
 
 mod check;
 mod diagnostic;
+mod impact;
 mod raw;
 mod read;
 mod reference;
@@ -23,6 +26,7 @@ mod value;
 
 pub use desired::Desired;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use impact::Impact;
 pub use reference::{json_schema, reference};
 
 use diagnostic::Found;

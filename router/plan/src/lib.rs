@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod entry;
+pub mod explain;
 pub mod health;
 pub mod key;
 mod memory;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidegate_bgp::speaker;
+use tidegate_config::Impact;
+use tidegate_config::change::{Change, Object, What, changes};
 use tidegate_config::desired::Desired;
 use tracing::{error, info, warn};
 
@@ -93,15 +95,11 @@ fn can_replace(old: &Desired, new: &Desired) -> Result<(), String> {
 }
 
 /// Keys whose new value only a start can use.
-fn needs_restart(old: &Desired, new: &Desired) -> Vec<&'static str> {
-    let (old, new) = (&old.router, &new.router);
-    let keys = [
-        ("router.asn", old.asn != new.asn),
-        ("router.router-id", old.router_id != new.router_id),
-        ("router.listen", old.listen != new.listen),
-        ("router.hash-seed", old.hash_seed != new.hash_seed),
-        ("router.pin-dir", old.pin_dir != new.pin_dir),
-        ("[api]", old.api != new.api),
-    ];
-    keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+fn needs_restart(old: &Desired, new: &Desired) -> Vec<String> {
+    let key = |change: Change| match (change.impact(), change.object, change.what) {
+        (Impact::Restart, object, What::Changed { key, .. }) => Some(format!("{object}.{key}")),
+        (_, Object::Api, _) => Some("[api]".into()),
+        _ => None,
+    };
+    changes(old, new).into_iter().filter_map(key).collect()
 }

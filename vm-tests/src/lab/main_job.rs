@@ -376,6 +376,7 @@ router-id = "{router_id}"
 interfaces = ["eth0"]
 attach = "native"
 pin-dir = "{pin_dir}"
+state-dir = "{state_dir}"
 
 [api]
 socket = "{socket}"
@@ -389,6 +390,7 @@ connect-retry = "1s"
 "#,
             router_id = of_family(false, EDGE),
             pin_dir = self.pin_dir().display(),
+            state_dir = self.lab.dir().join("state").display(),
             socket = self.api_socket().display(),
         );
         for rogue in ROGUES.into_iter().filter(|_| rogues) {

@@ -1,0 +1,367 @@
+//! What a change of the configuration would do, told before it is made.
+//!
+//! Sessions and keys are compared; routes and rings are forecast by the planner itself: it runs on
+//! a model of the maps until it has nothing left to do. So what is told is what will be done, by
+//! whatever rules the planner decides.
+//!
+//! A backend whose check has no verdict yet, which every new one is, counts as healthy here.
+
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_abi::Slot;
+use tidegate_bgp::speaker::RouteAttributes;
+use tidegate_bgp::time::Timestamp;
+use tidegate_bgp::types::Prefix;
+use tidegate_config::change::{Change, Object, What, changes};
+use tidegate_config::desired::{Desired, Service, ServiceAddr};
+use tidegate_config::{Impact, change};
+
+use crate::entry;
+use crate::key::{self, MapKey};
+use crate::observed::{Datapath, Observed};
+use crate::plan::plan_with;
+use crate::rings::Rings;
+use crate::slots::{self, Span};
+use crate::step::{Reason, Step};
+use crate::view::VipState;
+
+/// Rounds in which a forecast that starts with empty maps has long ended: entries, slots, services,
+/// routes.
+const ROUNDS_MAX: usize = 16;
+
+/// What a change would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// Every key that changes.
+    pub changes: Vec<Change>,
+    /// Sessions that are opened, closed or reset, by peer. All others stay as they are.
+    pub sessions: BTreeMap<String, Session>,
+    /// Routes that change, by prefix. All others stay as they are.
+    pub routes: BTreeMap<Prefix, Route>,
+    /// Services that come, go, or have slots that move, by name.
+    pub services: BTreeMap<String, Moves>,
+    /// Keys that only a start can change: with one of them the change is refused.
+    pub restart: Vec<String>,
+}
+
+impl Explanation {
+    /// The change changes nothing at all.
+    pub const fn is_nothing(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// What becomes of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// The peer is new.
+    Opened,
+    /// The peer is gone.
+    Closed,
+    /// It is closed and opened again.
+    Reset {
+        /// The keys that cause it.
+        keys: Vec<String>,
+    },
+}
+
+/// What becomes of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It is announced.
+    Announced(RouteAttributes),
+    /// It is withdrawn.
+    Withdrawn(Reason),
+    /// It is announced with other attributes.
+    Changed(RouteAttributes),
+}
+
+/// What becomes of the slots of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moves {
+    /// Where the service is, or was.
+    pub vip: ServiceAddr,
+    /// Whether it comes, goes or stays.
+    pub fate: Fate,
+    /// Slots whose new flows go to another backend.
+    pub moved: u32,
+    /// Slots of the larger of the old and the new ring.
+    pub of: u32,
+    /// Live flows of those slots stay where they are this long, in milliseconds; 0: they move at
+    /// once.
+    pub drain_millis: u64,
+}
+
+/// Whether a service comes, goes or stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing served its address before.
+    Added,
+    /// Nothing serves its address afterwards.
+    Removed,
+    /// It is served before and afterwards.
+    Stays,
+}
+
+/// What going from one configuration to the other would do in this world. `observed` knows the
+/// ways to the backends of both.
+pub fn explain(
+    before: &Desired,
+    after: &Desired,
+    observed: &Observed,
+    now: Timestamp,
+) -> Explanation {
+    let changes = changes(before, after);
+    let sessions = sessions(&changes);
+    let restart = restart(&changes);
+    let vips = affected(&changes, before, after);
+    let mut explanation = Explanation { changes, sessions, restart, ..Explanation::default() };
+    if vips.is_empty() {
+        return explanation;
+    }
+    let part = |desired: &Desired| {
+        let services = desired.services.iter();
+        let services = services.filter(|(_, service)| vips.contains(&service.vip.addr));
+        let services = services.map(|(name, service)| (name.clone(), service.clone())).collect();
+        let router = desired.router.clone();
+        Desired { router, peers: BTreeMap::new(), password_files: BTreeMap::new(), services }
+    };
+    let (before, after) = (part(before), part(after));
+    let forecast = Forecast::of(&before, &after, observed, now);
+    explanation.routes = routes(&vips, observed, &forecast);
+    explanation.services = moves(&before, &after, observed, &forecast.observed);
+    explanation
+}
+
+/// Sessions that the changes open, close or reset.
+pub fn sessions(changes: &[Change]) -> BTreeMap<String, Session> {
+    let mut sessions = BTreeMap::new();
+    for change in changes {
+        let Object::Peer(name) = &change.object else { continue };
+        match &change.what {
+            What::Added => drop(sessions.insert(name.clone(), Session::Opened)),
+            What::Removed => drop(sessions.insert(name.clone(), Session::Closed)),
+            What::Changed { key, impact: Impact::Session, .. } => {
+                let reset = || Session::Reset { keys: Vec::new() };
+                if let Session::Reset { keys } = sessions.entry(name.clone()).or_insert_with(reset)
+                {
+                    keys.push(key.clone());
+                }
+            }
+            What::Changed { .. } => {}
+        }
+    }
+    sessions
+}
+
+/// Keys that only a start can change.
+fn restart(changes: &[Change]) -> Vec<String> {
+    let key = |change: &Change| match &change.what {
+        What::Changed { key, impact: Impact::Restart, .. } => {
+            Some(format!("{}.{key}", change.object))
+        }
+        What::Changed { .. } | What::Added | What::Removed => None,
+    };
+    changes.iter().filter_map(key).collect()
+}
+
+/// VIPs of which a service comes, goes or changes; all of them if the node's part in their entries
+/// does.
+fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<IpAddr> {
+    let all = || [before, after].into_iter().flat_map(|desired| &desired.services);
+    let of_node = |change: &Change| {
+        let soft = change.impact() == Impact::Soft || change.impact() == Impact::Restart;
+        change.object == Object::Router && soft
+    };
+    if changes.iter().any(of_node) {
+        return all().map(|(_, service)| service.vip.addr).collect();
+    }
+    let names: BTreeSet<&String> = changes
+        .iter()
+        .filter_map(|change| match &change.object {
+            Object::Service(name) | change::Object::Backend(name, _) => Some(name),
+            Object::Router | Object::Api | Object::Peer(_) => None,
+        })
+        .collect();
+    all().filter(|(name, _)| names.contains(name)).map(|(_, service)| service.vip.addr).collect()
+}
+
+/// The world when the planner has nothing left to do.
+struct Forecast {
+    observed: Observed,
+    vips: BTreeMap<ServiceAddr, VipState>,
+}
+
+impl Forecast {
+    /// From empty maps: where the planner ends does not depend on where it starts.
+    fn of(before: &Desired, after: &Desired, world: &Observed, now: Timestamp) -> Self {
+        let mut observed = Observed {
+            datapath: Datapath { attached: world.datapath.attached, ..Datapath::default() },
+            advertised: BTreeMap::new(),
+            withdrawn_at: BTreeMap::new(),
+            unsettled_since: BTreeMap::new(),
+            ..world.clone_without_maps()
+        };
+        assume_healthy(before, after, world, &mut observed);
+        let mut rings = Rings::default();
+        let mut vips = BTreeMap::new();
+        for _ in 0..ROUNDS_MAX {
+            let plan = plan_with(&mut rings, after, &observed, now);
+            vips = plan.vips;
+            if plan.steps.is_empty() {
+                break;
+            }
+            plan.steps.iter().for_each(|step| observed.apply(step));
+        }
+        Self { observed, vips }
+    }
+}
+
+/// Backends without a verdict, and those whose check is new, count as healthy.
+fn assume_healthy(before: &Desired, after: &Desired, world: &Observed, observed: &mut Observed) {
+    let keys = |desired: &Desired| -> BTreeSet<(ServiceAddr, IpAddr)> {
+        let checked = desired.services.values().filter(|service| service.health.is_some());
+        let of = |service: &Service| {
+            let vip = service.vip;
+            service.backends.keys().map(move |addr| (vip, *addr)).collect::<Vec<_>>()
+        };
+        checked.flat_map(of).collect()
+    };
+    let known = keys(before);
+    let new = keys(after).into_iter().filter(|key| !known.contains(key));
+    observed.healthy.extend(new);
+    observed.healthy.extend(world.unproven.iter().copied());
+    observed.unproven = BTreeSet::new();
+}
+
+fn routes(
+    vips: &BTreeSet<IpAddr>,
+    observed: &Observed,
+    forecast: &Forecast,
+) -> BTreeMap<Prefix, Route> {
+    let mut routes = BTreeMap::new();
+    for &vip in vips {
+        let prefix = Prefix::host(vip);
+        let before = observed.advertised.get(&prefix);
+        let route = match (before, forecast.observed.advertised.get(&prefix)) {
+            (None, Some(after)) => Route::Announced(after.clone()),
+            (Some(before), Some(after)) if before != after => Route::Changed(after.clone()),
+            (Some(_), None) => {
+                let mut states = forecast.vips.iter().filter(|(addr, _)| addr.addr == vip);
+                let reason = states.find_map(|(_, state)| state.withheld);
+                Route::Withdrawn(reason.unwrap_or(Reason::NotConfigured))
+            }
+            (Some(_), Some(_)) | (None, None) => continue,
+        };
+        routes.insert(prefix, route);
+    }
+    routes
+}
+
+/// Services that come, go, or have slots that move. A service is known by its address: one that
+/// is only renamed does not move.
+fn moves(
+    before: &Desired,
+    after: &Desired,
+    world: &Observed,
+    forecast: &Observed,
+) -> BTreeMap<String, Moves> {
+    let by_addr = |desired: &Desired| -> BTreeMap<ServiceAddr, (String, u64)> {
+        let services = desired.services.iter();
+        let drain = |service: &Service| u64::try_from(service.drain.as_millis()).unwrap_or(0);
+        services.map(|(name, spec)| (spec.vip, (name.clone(), drain(spec)))).collect()
+    };
+    let (before, after) = (by_addr(before), by_addr(after));
+    let (old, new) = (Owners::of(&world.datapath), Owners::of(&forecast.datapath));
+    let mut moves = BTreeMap::new();
+    for (vip, (name, drain_millis)) in before.iter().chain(&after) {
+        let fate = match (before.contains_key(vip), after.contains_key(vip)) {
+            (false, _) => Fate::Added,
+            (_, false) => Fate::Removed,
+            (true, true) => Fate::Stays,
+        };
+        let (moved, of) = moved(&old, &new, *vip);
+        if moved > 0 || fate != Fate::Stays {
+            let drain_millis = *drain_millis;
+            moves.insert(name.clone(), Moves { vip: *vip, fate, moved, of, drain_millis });
+        }
+    }
+    // A service that was renamed stands there once, under its new name.
+    moves.retain(|name, moves| after.get(&moves.vip).is_none_or(|(current, _)| current == name));
+    moves
+}
+
+/// Who owns which slot, in maps as they are.
+struct Owners<'a> {
+    rings: BTreeMap<MapKey, Span>,
+    slots: &'a [Slot],
+    addrs: BTreeMap<u32, IpAddr>,
+}
+
+impl<'a> Owners<'a> {
+    fn of(datapath: &'a Datapath) -> Self {
+        let rings = key::entries(datapath).into_iter();
+        let rings = rings.filter_map(|(key, entry)| Some((key, Span::of(&entry)?))).collect();
+        let addrs = datapath.backends.iter();
+        let addrs = addrs.filter_map(|(index, entry)| Some((*index, entry::identity(entry)?.1)));
+        Self { rings, slots: &datapath.slots, addrs: addrs.collect() }
+    }
+
+    /// The backend of the slot at this place of a ring that would have `size` slots.
+    fn owner(&self, ring: Span, place: u32, size: u32) -> Option<IpAddr> {
+        let slot = ring.covering(self.slots, place, size);
+        self.addrs.get(&slot.current).copied()
+    }
+}
+
+/// Slots of a service that go from one backend to another, and how many there are.
+fn moved(old: &Owners<'_>, new: &Owners<'_>, vip: ServiceAddr) -> (u32, u32) {
+    let key = MapKey::of_service(vip);
+    let (old_ring, new_ring) = (old.rings.get(&key), new.rings.get(&key));
+    let Some(size) = old_ring.into_iter().chain(new_ring).map(|ring| ring.size).max() else {
+        return (0, 0);
+    };
+    let (Some(&old_ring), Some(&new_ring)) = (old_ring, new_ring) else { return (size, size) };
+    let differs =
+        |place: &u32| old.owner(old_ring, *place, size) != new.owner(new_ring, *place, size);
+    let moved = (0..size).filter(differs).count();
+    (u32::try_from(moved).unwrap_or(u32::MAX), size)
+}
+
+impl Observed {
+    /// The same without what the maps hold, which may be large.
+    fn clone_without_maps(&self) -> Self {
+        Self {
+            datapath: Datapath::default(),
+            healthy: self.healthy.clone(),
+            unproven: self.unproven.clone(),
+            ways: self.ways.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// What a step that is done makes of the world.
+    pub fn apply(&mut self, step: &Step) {
+        let datapath = &mut self.datapath;
+        match step {
+            Step::PutBackend { index, entry, .. } => {
+                datapath.backends.insert(*index, *entry);
+            }
+            Step::FreeBackend { index } => drop(datapath.backends.remove(index)),
+            Step::PutSlots { slots } => slots::store(&mut datapath.slots, slots),
+            Step::PutServiceV4 { key, service, .. } => {
+                datapath.services_v4.insert(*key, *service);
+            }
+            Step::PutServiceV6 { key, service, .. } => {
+                datapath.services_v6.insert(*key, *service);
+            }
+            Step::DeleteServiceV4 { key } => drop(datapath.services_v4.remove(key)),
+            Step::DeleteServiceV6 { key } => drop(datapath.services_v6.remove(key)),
+            Step::Advertise { prefix, attributes } => {
+                self.advertised.insert(*prefix, attributes.clone());
+            }
+            Step::Withdraw { prefix, .. } => drop(self.advertised.remove(prefix)),
+        }
+    }
+}
