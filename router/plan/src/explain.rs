@@ -2,9 +2,10 @@
 //!
 //! Sessions and keys are compared; routes and rings are forecast by the planner itself: it runs on
 //! a model of the maps until it has nothing left to do. So what is told is what will be done, by
-//! whatever rules the planner decides.
+//! whatever rules the planner decides. The model holds the services of the VIPs that a change
+//! touches and no others.
 //!
-//! A backend whose check has no verdict yet, which every new one is, counts as healthy here.
+//! A backend whose check has no verdict yet, which every new one is, is expected to answer well.
 
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,22 +14,22 @@ use tidegate_abi::Slot;
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
+use tidegate_config::Impact;
 use tidegate_config::change::{Change, Object, What, changes};
 use tidegate_config::desired::{Desired, Service, ServiceAddr};
-use tidegate_config::{Impact, change};
 
 use crate::entry;
 use crate::key::{self, MapKey};
+use crate::memory::Memory;
 use crate::observed::{Datapath, Observed};
 use crate::plan::plan_with;
 use crate::rings::Rings;
 use crate::slots::{self, Span};
 use crate::step::{Reason, Step};
-use crate::view::VipState;
 
-/// Rounds in which a forecast that starts with empty maps has long ended: entries, slots, services,
-/// routes.
-const ROUNDS_MAX: usize = 16;
+/// Rounds in which a forecast has long ended: entries, slots, services, routes, and the same back
+/// after drain and grace.
+const ROUNDS_MAX: usize = 32;
 
 /// What a change would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub enum Route {
     Withdrawn(Reason),
     /// It is announced with other attributes.
     Changed(RouteAttributes),
+    /// It is withdrawn, and announced again when what replaces it is in place.
+    Interrupted(Reason, RouteAttributes),
 }
 
 /// What becomes of the slots of a service.
@@ -180,46 +183,59 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<I
     let names: BTreeSet<&String> = changes
         .iter()
         .filter_map(|change| match &change.object {
-            Object::Service(name) | change::Object::Backend(name, _) => Some(name),
+            Object::Service(name) | Object::Backend(name, _) => Some(name),
             Object::Router | Object::Api | Object::Peer(_) => None,
         })
         .collect();
     all().filter(|(name, _)| names.contains(name)).map(|(_, service)| service.vip.addr).collect()
 }
 
-/// The world when the planner has nothing left to do.
+/// What the planner does, and the world when it has nothing left to do.
 struct Forecast {
     observed: Observed,
-    vips: BTreeMap<ServiceAddr, VipState>,
+    /// Prefixes that are withdrawn on the way, and why first.
+    withdrawn: BTreeMap<Prefix, Reason>,
 }
 
 impl Forecast {
-    /// From empty maps: where the planner ends does not depend on where it starts.
     fn of(before: &Desired, after: &Desired, world: &Observed, now: Timestamp) -> Self {
-        let mut observed = Observed {
-            datapath: Datapath { attached: world.datapath.attached, ..Datapath::default() },
-            advertised: BTreeMap::new(),
-            withdrawn_at: BTreeMap::new(),
-            unsettled_since: BTreeMap::new(),
-            ..world.clone_without_maps()
-        };
-        assume_healthy(before, after, world, &mut observed);
+        let mut forecast = Self { observed: world.only(before, after), withdrawn: BTreeMap::new() };
         let mut rings = Rings::default();
-        let mut vips = BTreeMap::new();
+        // First the new backends have no verdict yet, then their checks are answered well.
+        forecast.observed.unproven.extend(new_checks(before, after));
+        forecast.run(&mut rings, after, now, false);
+        let proven = core::mem::take(&mut forecast.observed.unproven);
+        forecast.observed.healthy.extend(proven);
+        forecast.run(&mut rings, after, now, true);
+        forecast
+    }
+
+    /// Rounds until nothing is left to do, drain times included if `waits`.
+    fn run(&mut self, rings: &mut Rings, after: &Desired, mut now: Timestamp, waits: bool) {
+        let mut memory = Memory::default();
         for _ in 0..ROUNDS_MAX {
-            let plan = plan_with(&mut rings, after, &observed, now);
-            vips = plan.vips;
-            if plan.steps.is_empty() {
-                break;
+            memory.on_look(&mut self.observed, now);
+            let plan = plan_with(rings, after, &self.observed, now);
+            match plan.wake_at {
+                Some(wake_at) if plan.steps.is_empty() && waits => now = wake_at,
+                _ if plan.steps.is_empty() => return,
+                _ => {}
             }
-            plan.steps.iter().for_each(|step| observed.apply(step));
+            let seen = core::mem::take(&mut self.observed.datapath);
+            self.observed.datapath.clone_from(&seen);
+            for step in &plan.steps {
+                if let Step::Withdraw { prefix, reason } = step {
+                    self.withdrawn.entry(*prefix).or_insert(*reason);
+                }
+                self.observed.apply(step);
+                memory.on_step(step, &seen, now);
+            }
         }
-        Self { observed, vips }
     }
 }
 
-/// Backends without a verdict, and those whose check is new, count as healthy.
-fn assume_healthy(before: &Desired, after: &Desired, world: &Observed, observed: &mut Observed) {
+/// Backends whose check is new: nothing is known of them.
+fn new_checks(before: &Desired, after: &Desired) -> BTreeSet<(ServiceAddr, IpAddr)> {
     let keys = |desired: &Desired| -> BTreeSet<(ServiceAddr, IpAddr)> {
         let checked = desired.services.values().filter(|service| service.health.is_some());
         let of = |service: &Service| {
@@ -228,11 +244,7 @@ fn assume_healthy(before: &Desired, after: &Desired, world: &Observed, observed:
         };
         checked.flat_map(of).collect()
     };
-    let known = keys(before);
-    let new = keys(after).into_iter().filter(|key| !known.contains(key));
-    observed.healthy.extend(new);
-    observed.healthy.extend(world.unproven.iter().copied());
-    observed.unproven = BTreeSet::new();
+    &keys(after) - &keys(before)
 }
 
 fn routes(
@@ -244,15 +256,15 @@ fn routes(
     for &vip in vips {
         let prefix = Prefix::host(vip);
         let before = observed.advertised.get(&prefix);
-        let route = match (before, forecast.observed.advertised.get(&prefix)) {
-            (None, Some(after)) => Route::Announced(after.clone()),
-            (Some(before), Some(after)) if before != after => Route::Changed(after.clone()),
-            (Some(_), None) => {
-                let mut states = forecast.vips.iter().filter(|(addr, _)| addr.addr == vip);
-                let reason = states.find_map(|(_, state)| state.withheld);
-                Route::Withdrawn(reason.unwrap_or(Reason::NotConfigured))
+        let withdrawn = forecast.withdrawn.get(&prefix).copied();
+        let route = match (before, forecast.observed.advertised.get(&prefix), withdrawn) {
+            (None, Some(after), _) => Route::Announced(after.clone()),
+            (Some(_), None, withdrawn) => {
+                Route::Withdrawn(withdrawn.unwrap_or(Reason::NotConfigured))
             }
-            (Some(_), Some(_)) | (None, None) => continue,
+            (Some(_), Some(after), Some(reason)) => Route::Interrupted(reason, after.clone()),
+            (Some(before), Some(after), None) if before != after => Route::Changed(after.clone()),
+            (Some(_), Some(_), None) | (None, None, _) => continue,
         };
         routes.insert(prefix, route);
     }
@@ -330,13 +342,36 @@ fn moved(old: &Owners<'_>, new: &Owners<'_>, vip: ServiceAddr) -> (u32, u32) {
 }
 
 impl Observed {
-    /// The same without what the maps hold, which may be large.
-    fn clone_without_maps(&self) -> Self {
+    /// What of the world belongs to the services of two configurations.
+    fn only(&self, before: &Desired, after: &Desired) -> Self {
+        let vips: BTreeSet<IpAddr> =
+            [before, after].iter().flat_map(|d| d.services.values()).map(|s| s.vip.addr).collect();
+        let all = &self.datapath;
+        let mut datapath = Datapath {
+            attached: all.attached,
+            backends: all.backends.clone(),
+            slots: vec![Slot::default(); all.slots.len()],
+            ..Datapath::default()
+        };
+        for (key, entry) in
+            key::entries(all).into_iter().filter(|(key, _)| vips.contains(&key.vip()))
+        {
+            match key {
+                MapKey::V4(key) => drop(datapath.services_v4.insert(key, entry)),
+                MapKey::V6(key) => drop(datapath.services_v6.insert(key, entry)),
+            }
+            let Some(ring) = Span::of(&entry) else { continue };
+            let ring: Vec<(u32, Slot)> = (ring.offset..).zip(ring.slots(&all.slots)).collect();
+            slots::store(&mut datapath.slots, &ring);
+        }
+        let of_vip = |prefix: &Prefix| vips.contains(&prefix.addr());
+        let advertised = self.advertised.iter().filter(|(prefix, _)| of_vip(prefix));
         Self {
-            datapath: Datapath::default(),
+            datapath,
             healthy: self.healthy.clone(),
             unproven: self.unproven.clone(),
             ways: self.ways.clone(),
+            advertised: advertised.map(|(prefix, route)| (*prefix, route.clone())).collect(),
             ..Self::default()
         }
     }

@@ -1,38 +1,19 @@
-//! The configuration in force: put at start, replaced on SIGHUP, kept when the new one is bad.
+//! Handing each part its share of the configuration in force.
 
 use std::collections::BTreeMap;
 
 use tidegate_bgp::speaker;
-use tidegate_config::Impact;
-use tidegate_config::change::{Change, Object, What, changes};
-use tidegate_config::desired::Desired;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use crate::bpf_io;
-use crate::config_file::{self, ConfigFile};
+use crate::config_file::ConfigFile;
 
 use super::Reconciler;
 
 impl Reconciler {
-    /// Reads the file again. A file that is not good, or that changes what only a start can
-    /// change, is refused as a whole: the old configuration stays in force.
-    pub(super) async fn reload(&mut self) {
-        let loaded = config_file::read(&self.config.path).map_err(|error| error.to_string());
-        let old = &self.config.desired;
-        let checked = loaded.and_then(|new| can_replace(old, &new.desired).map(|()| new));
-        match checked {
-            Ok(new) => self.replace(new).await,
-            Err(refused) => {
-                error!("reload refused, the old configuration stays in force:\n{refused}");
-                self.refused = Some(refused);
-            }
-        }
-    }
-
-    async fn replace(&mut self, new: ConfigFile) {
+    /// Puts another configuration in force; returns the old one. What is the same in both is not
+    /// touched.
+    pub(super) async fn replace(&mut self, new: ConfigFile) -> ConfigFile {
         let old = std::mem::replace(&mut self.config, new);
-        self.generation += 1;
-        self.refused = None;
         if !self.config.warnings.is_empty() {
             warn!("{}", self.config.warnings);
         }
@@ -48,7 +29,7 @@ impl Reconciler {
             error!("{error}"); // The loop sees that it is not attached, and tries again.
         }
         self.put_configuration().await;
-        info!(generation = self.generation, "configuration reloaded");
+        old
     }
 
     /// Hands each part its share of the configuration in force.
@@ -76,30 +57,4 @@ impl Reconciler {
             error!("{stopped}");
         }
     }
-}
-
-/// Whether a running daemon can go from one to the other; if not, why.
-fn can_replace(old: &Desired, new: &Desired) -> Result<(), String> {
-    let keys = needs_restart(old, new);
-    if !keys.is_empty() {
-        let keys = keys.join(", ");
-        return Err(format!(
-            "{keys} can only change with a restart of tidegate: change the file back, or restart"
-        ));
-    }
-    // One that was there before may be gone for a moment; one that is new was mistyped.
-    let added = |name: &&String| !old.router.interfaces.contains(name);
-    new.router.interfaces.iter().filter(added).try_for_each(|name| {
-        bpf_io::index_of(name).map(|_index| ()).map_err(|missing| missing.to_string())
-    })
-}
-
-/// Keys whose new value only a start can use.
-fn needs_restart(old: &Desired, new: &Desired) -> Vec<String> {
-    let key = |change: Change| match (change.impact(), change.object, change.what) {
-        (Impact::Restart, object, What::Changed { key, .. }) => Some(format!("{object}.{key}")),
-        (_, Object::Api, _) => Some("[api]".into()),
-        _ => None,
-    };
-    changes(old, new).into_iter().filter_map(key).collect()
 }

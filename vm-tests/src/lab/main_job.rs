@@ -172,6 +172,14 @@ impl MainJob {
     /// When it cannot be started.
     pub fn start_edge(&mut self) -> Result<()> {
         let config = self.lab.write("tidegate.toml", &self.edge_config())?;
+        self.restart_edge(&config)
+    }
+
+    /// Starts tidegate on the edge with a configuration that is there.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart_edge(&mut self, config: &Path) -> Result<()> {
         let tidegate = program("tidegate")?;
         let command =
             [&tidegate.display().to_string(), "run", "--config", &config.display().to_string()];
