@@ -240,6 +240,7 @@ fn of_peer(peer: &PeerConfig, password_file: Option<&PathBuf>) -> Rows {
         connect_retry,
         families,
         next_hops: NextHops { v4, v6 },
+        offer: _, // No key changes it.
     } = peer;
     let mut rows = Rows::default();
     rows.put("peer", "address", remote.ip());

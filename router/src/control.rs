@@ -214,10 +214,27 @@ impl Control {
         self.store.record(generation).ok()
     }
 
-    /// The newest generation before the one in force that is kept.
+    /// The newest generation before the one in force that says something else, those that were
+    /// undone left out.
     pub(crate) fn before(&self) -> Option<u64> {
-        let all = self.store.history().unwrap_or_default().into_iter();
-        all.map(|record| record.generation).find(|generation| *generation < self.generation)
+        let mut undone = false;
+        let mut current: Option<Record> = None;
+        for record in self.store.history().unwrap_or_default() {
+            let was_undone = core::mem::replace(&mut undone, record.cause == "undo");
+            if record.generation > self.generation {
+                continue;
+            }
+            match &current {
+                None => current = Some(record),
+                Some(now) => {
+                    let is_same = (&now.text, &now.overlay) == (&record.text, &record.overlay);
+                    if !was_undone && !is_same {
+                        return Some(record.generation);
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// All that are kept, the newest first.

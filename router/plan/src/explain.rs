@@ -361,9 +361,13 @@ impl Observed {
                 MapKey::V6(key) => drop(datapath.services_v6.insert(key, entry)),
             }
             let Some(ring) = Span::of(&entry) else { continue };
-            let ring: Vec<(u32, Slot)> = (ring.offset..).zip(ring.slots(&all.slots)).collect();
-            slots::store(&mut datapath.slots, &ring);
+            let range = ring.offset as usize..all.slots.len().min(ring.end() as usize);
+            let places = datapath.slots.get_mut(range.clone()).zip(all.slots.get(range));
+            if let Some((places, slots)) = places {
+                places.copy_from_slice(slots);
+            }
         }
+        slots::store(&mut datapath.slots, &[]); // Zeros at the end are none.
         let of_vip = |prefix: &Prefix| vips.contains(&prefix.addr());
         let advertised = self.advertised.iter().filter(|(prefix, _)| of_vip(prefix));
         Self {

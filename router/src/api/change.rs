@@ -266,10 +266,8 @@ async fn write(
     Query(dry): Query<Dry>,
     candidate: Candidate,
 ) -> Result<Response, Problem> {
-    let what = match dry.dry_run {
-        true => What::Plan(candidate),
-        false => What::Apply(candidate, Terms::default()),
-    };
+    let what =
+        if dry.dry_run { What::Plan(candidate) } else { What::Apply(candidate, Terms::default()) };
     Ok(made(ask(asks, who, what).await?))
 }
 

@@ -1,5 +1,7 @@
 //! `plan`, `apply`, `confirm`, `rollback` and `history`: changing a running edge.
 
+#![expect(clippy::format_push_string, reason = "screens read best this way")]
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};

@@ -66,10 +66,10 @@ async fn answered<T: DeserializeOwned>(
         // Mistakes of a file stand in lines of their own, as `tidegate check` prints them.
         let mistakes = problem.get("type").and_then(|kind| kind.as_str())
             == Some("urn:tidegate:problem:bad-configuration");
-        return Err(match mistakes {
-            true => Failure::mistakes(detail),
-            false => Failure::new(format!("{detail} ({status})")),
-        });
+        if mistakes {
+            return Err(Failure::mistakes(detail));
+        }
+        return Err(Failure::new(format!("{detail} ({status})")));
     }
     let value = serde_json::from_str(&text).map_err(|error| {
         Failure::new(format!("the daemon's answer is of another version than this tool: {error}"))

@@ -100,6 +100,20 @@ fn a_confirmed_change_and_one_from_another_file_outlive_the_daemon() {
 }
 
 #[test]
+fn back_is_to_what_ran_before_and_was_not_undone() {
+    let node = Node::new("back");
+    let (_, first, mut control) = node.start();
+    assert_eq!(control.before(), None);
+    control.put(&node.checked(40), said("apply"), Counts::Confirmed).unwrap();
+    assert_eq!(control.before(), Some(1));
+    control.put(&node.checked(50), said("apply"), Counts::Unconfirmed).unwrap();
+    control.put(&node.checked(40), said("undo"), Counts::Confirmed).unwrap();
+    assert_eq!(control.before(), Some(1), "3 was undone, 2 is the same");
+    control.put(&first, said("rollback"), Counts::Confirmed).unwrap();
+    assert_eq!(control.before(), Some(4), "and forth again");
+}
+
+#[test]
 fn what_the_api_changed_outlives_the_daemon_and_a_change_of_the_file() {
     let node = Node::new("overlay");
     let (_, config, mut control) = node.start();

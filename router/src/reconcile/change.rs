@@ -1,7 +1,7 @@
 //! Changes of the configuration in force: told, made, confirmed or undone. SIGHUP, the API and the
 //! command line all come through here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ use super::told;
 /// While guards are watched, the world is looked at this often.
 pub(super) const GUARD_LOOK: Duration = Duration::from_millis(500);
 
+/// Counters of services are read this often, for their rates: a read for each service costs.
+const SAMPLE_EVERY: Duration = Duration::from_secs(4);
+
 /// A change that undoes itself unless it is confirmed.
 #[derive(Debug)]
 pub(super) struct Unconfirmed {
@@ -37,8 +40,8 @@ pub(super) struct Unconfirmed {
     peers: Peers,
     /// Packets before the change, in the time between two looks.
     usual: Packets,
-    /// All packets at the last look.
-    packets: Packets,
+    /// All packets when the guards looked last, and when that was.
+    packets: (Timestamp, Packets),
 }
 
 impl Reconciler {
@@ -88,7 +91,9 @@ impl Reconciler {
         match &applied {
             Ok(_) if is_edit => {}
             Ok(_) => self.control.refused = None,
-            // Who sent an edit has the answer; a file that is no good stays so until it is mended.
+            // Nothing is wrong with what was asked for, or who asked for it has the answer; a file
+            // that is no good stays so until it is mended.
+            Err(refused @ Refused::Waiting(_)) => warn!(who, "{cause} refused: {refused}"),
             Err(refused) if is_edit => info!(who, "edit refused: {refused}"),
             Err(refused) => {
                 error!(who, "{cause} refused, the old configuration stays in force:\n{refused}");
@@ -144,7 +149,7 @@ impl Reconciler {
         let peers = self.peers_guard(&explanation);
         let before = self.replace(new).await;
         if let Some(within) = terms.confirm {
-            let packets = self.packets();
+            let packets = (self.clock.now(), self.packets());
             self.unconfirmed = Some(Unconfirmed {
                 before,
                 back_to,
@@ -285,11 +290,14 @@ impl Reconciler {
         {
             bad = Some(format!("guard peers-up: the session with {peer} is down"));
         }
-        let recent = packets.since(waiting.packets);
-        if waiting.guards.contains(&Guard::Drops) && recent.is_worse_than(waiting.usual) {
-            bad = Some(format!("guard drops: {}", recent.words()));
+        // Over a while: a handful of stray packets between two looks is nothing.
+        if now.since(waiting.packets.0) >= GUARD_LOOK {
+            let recent = packets.since(waiting.packets.1);
+            if waiting.guards.contains(&Guard::Drops) && recent.is_worse_than(waiting.usual) {
+                bad = Some(format!("guard drops: {}", recent.words()));
+            }
+            waiting.packets = (now, packets);
         }
-        waiting.packets = packets;
         if let Some(why) = bad {
             self.undo("tidegate", &why).await;
         }
@@ -332,18 +340,18 @@ impl Reconciler {
         self.parts.datapath.counters().map(Packets::of).unwrap_or_default()
     }
 
-    /// Remembers what went through since the last time this was called at least a second ago.
+    /// Remembers what went through lately.
     pub(super) fn sample(&mut self) {
         let now = self.clock.now();
         let (then, before) = &self.sampled;
         let age = now.since(*then);
-        if age < Duration::from_secs(1) {
+        if age < SAMPLE_EVERY {
             return;
         }
         let packets = self.packets();
         self.usual_packets = packets.since(*before);
         self.sampled = (now, packets);
-        let mut totals = std::collections::BTreeMap::new();
+        let mut totals = BTreeMap::new();
         for state in self.last.vips.values() {
             let Some(programmed) = state.programmed else { continue };
             if let Ok(traffic) = self.parts.datapath.service_traffic(programmed.index) {

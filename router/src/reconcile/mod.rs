@@ -167,7 +167,7 @@ impl Reconciler {
             match turn {
                 Turn::Look => {}
                 Turn::Reload => self.reload().await,
-                Turn::Ask(ask) => self.on_ask(ask).await,
+                Turn::Ask(ask) => self.on_ask(*ask).await,
                 Turn::Stop => break,
             }
             self.watch().await;
@@ -210,7 +210,7 @@ impl Reconciler {
                     // Who asked may have gone away by now.
                     drop(reply.send(self.view().map_err(|failure| format!("{failure:#}"))));
                 }
-                Some(ask) = self.parts.asks.recv() => return Some(Turn::Ask(ask)),
+                Some(ask) = self.parts.asks.recv() => return Some(Turn::Ask(Box::new(ask))),
                 order = orders.recv() => return order.map(|order| match order {
                     Order::Reload => Turn::Reload,
                     Order::Stop => Turn::Stop,
@@ -381,6 +381,6 @@ impl Reconciler {
 enum Turn {
     Look,
     Reload,
-    Ask(Ask),
+    Ask(Box<Ask>),
     Stop,
 }
