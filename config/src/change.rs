@@ -8,11 +8,14 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use tidegate_bgp::speaker::{NextHops, PeerConfig, RouteAttributes};
+use tidegate_bgp::speaker::{
+    Distance, NextHops, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
+};
+use tidegate_bgp::types::Family;
 
 use crate::desired::{
-    Advertise, Affinity, Api, AttachMode, Backend, Desired, ForwardingMode, HealthCheck, Probe,
-    Protocol, Router, Service, ServiceAddr,
+    Advertise, Affinity, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode, HealthCheck,
+    Probe, Protocol, Router, Service, ServiceAddr,
 };
 use crate::impact::{self, Impact};
 use crate::value::duration_text;
@@ -24,7 +27,9 @@ pub enum Object {
     Router,
     /// `[api]`
     Api,
-    /// A peer, by name.
+    /// `[datapath]`
+    Datapath,
+    /// A peer or a range of peers, by name.
     Peer(String),
     /// A service, by name.
     Service(String),
@@ -37,6 +42,7 @@ impl Display for Object {
         match self {
             Self::Router => f.write_str("router"),
             Self::Api => f.write_str("api"),
+            Self::Datapath => f.write_str("datapath"),
             Self::Peer(name) => write!(f, "peer {name}"),
             Self::Service(name) => write!(f, "service {name}"),
             Self::Backend(service, addr) => write!(f, "service {service} backend {addr}"),
@@ -93,13 +99,25 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     let (router_after, api_after) = of_router(&after.router);
     compare(&Object::Router, &router, &router_after, &mut changes);
     compare(&Object::Api, &api, &api_after, &mut changes);
+    let datapath = [before, after].map(|desired| of_datapath(&desired.datapath));
+    let [datapath, datapath_after] = datapath;
+    compare(&Object::Datapath, &datapath, &datapath_after, &mut changes);
     for name in union(&before.peers, &after.peers) {
         let rows = |desired: &Desired| {
-            let file = desired.password_files.get(name);
-            desired.peers.get(name).map(|peer| of_peer(peer, file))
+            let peer = desired.peers.get(name)?;
+            Some(of_peer(peer, &peer.remote.ip(), desired.password_files.get(name)))
         };
         let object = || Object::Peer(name.clone());
         both(&object, rows(before), rows(after), &mut changes);
+    }
+    for name in union(&before.ranges, &after.ranges) {
+        let rows = |desired: &Desired| {
+            let range = desired.ranges.get(name)?;
+            Some(of_range(range, desired.password_files.get(name)))
+        };
+        let (object, first) = (|| Object::Peer(name.clone()), changes.len());
+        both(&object, rows(before), rows(after), &mut changes);
+        changes.iter_mut().skip(first).for_each(of_all_sessions);
     }
     for name in union(&before.services, &after.services) {
         let (before, after) = (before.services.get(name), after.services.get(name));
@@ -122,6 +140,15 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
 /// The keys of both maps, ascending.
 fn union<'a, K: Ord, V>(one: &'a BTreeMap<K, V>, other: &'a BTreeMap<K, V>) -> BTreeSet<&'a K> {
     one.keys().chain(other.keys()).collect()
+}
+
+/// A range that changes makes its peers anew, whatever it was.
+fn of_all_sessions(change: &mut Change) {
+    if let What::Changed { key, impact, .. } = &mut change.what
+        && key != "password-file"
+    {
+        *impact = Impact::Session;
+    }
 }
 
 /// What became of one object.
@@ -229,7 +256,22 @@ fn of_router(router: &Router) -> (Rows, Rows) {
     (rows, api)
 }
 
-fn of_peer(peer: &PeerConfig, password_file: Option<&PathBuf>) -> Rows {
+fn of_datapath(datapath: &Datapath) -> Rows {
+    let Datapath { too_big_rate, too_big_without_df } = datapath;
+    let mut rows = Rows::default();
+    rows.put("datapath", "too-big-rate", too_big_rate);
+    rows.put("datapath", "too-big-without-df", too_big_without_df);
+    rows
+}
+
+fn of_range(range: &PeerRange, password_file: Option<&PathBuf>) -> Rows {
+    let PeerRange { prefix, limit, template } = range;
+    let mut rows = of_peer(template, prefix, password_file);
+    rows.put("peer", "range-limit", limit);
+    rows
+}
+
+fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathBuf>) -> Rows {
     let PeerConfig {
         name: _, // Which object it is.
         remote,
@@ -240,12 +282,17 @@ fn of_peer(peer: &PeerConfig, password_file: Option<&PathBuf>) -> Rows {
         connect_retry,
         families,
         next_hops: NextHops { v4, v6 },
+        local_as,
+        prefix_limits,
+        shutdown,
+        transport,
         offer: _, // No key changes it.
     } = peer;
     let mut rows = Rows::default();
-    rows.put("peer", "address", remote.ip());
+    rows.put("peer", "address", place);
     rows.put("peer", "port", remote.port());
     rows.put("peer", "asn", remote_as);
+    rows.maybe("peer", "local-asn", local_as.as_ref());
     rows.maybe("peer", "local-address", local_addr.as_ref());
     rows.put("peer", "passive", passive);
     rows.put("peer", "hold-time", format_args!("{}s", hold_time.as_secs()));
@@ -254,7 +301,30 @@ fn of_peer(peer: &PeerConfig, password_file: Option<&PathBuf>) -> Rows {
     rows.maybe("peer", "next-hop-v4", v4.as_ref());
     rows.maybe("peer", "next-hop-v6", v6.as_ref());
     rows.maybe("peer", "password-file", password_file.map(|file| file.display()));
+    rows.maybe("peer", "shutdown", shutdown.as_ref());
+    of_transport(transport, &mut rows);
+    of_limits(prefix_limits, &mut rows);
     rows
+}
+
+fn of_transport(transport: &Transport, rows: &mut Rows) {
+    let Transport { distance, interface, user_timeout, send_hold } = transport;
+    match distance {
+        Distance::Ttl(hops) => rows.put("peer", "multihop", hops),
+        Distance::Guarded(hops) => rows.put("peer", "ttl-security", hops),
+    }
+    rows.maybe("peer", "interface", interface.as_ref());
+    rows.maybe("peer", "tcp-user-timeout", user_timeout.map(duration_text));
+    rows.put("peer", "send-hold-time", duration_text(send_hold.unwrap_or_default()));
+}
+
+fn of_limits(limits: &PrefixLimits, rows: &mut Rows) {
+    let PrefixLimits { max, warn_percent, restart } = limits;
+    let table = "peer.max-prefixes";
+    rows.maybe(table, "ipv4", max.get(&Family::Ipv4Unicast));
+    rows.maybe(table, "ipv6", max.get(&Family::Ipv6Unicast));
+    rows.maybe(table, "warn-percent", warn_percent.as_ref());
+    rows.maybe(table, "restart", restart.map(duration_text));
 }
 
 fn of_backend(backend: &Backend) -> Rows {

@@ -114,9 +114,9 @@ pub(crate) enum Refused {
         .0.join(", ")
     )]
     NeedsRestart(Vec<String>),
-    /// An interface that is new is not there.
+    /// An interface that is new is not there, or the kernel does not take the program.
     #[error(transparent)]
-    Interface(#[from] crate::bpf_io::Error),
+    PacketPath(#[from] crate::bpf_io::Error),
     /// The API cannot listen where it shall.
     #[error(transparent)]
     Api(#[from] api::Error),

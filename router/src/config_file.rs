@@ -1,12 +1,13 @@
 //! The configuration file, and the files it names: read from disk, checked by `tidegate-config`.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use tidegate_bgp::types::Prefix;
 use tidegate_config::Checked;
 use tidegate_config::desired::Desired;
 use tidegate_config::overlay::{self, Overlay};
+
+use crate::bgp_io::Keys;
 
 /// Longest TCP MD5 key the kernel takes (`TCP_MD5SIG_MAXKEYLEN`).
 const KEY_BYTES_MAX: usize = 80;
@@ -22,8 +23,8 @@ pub struct ConfigFile {
     pub overlay: Overlay,
     /// What both ask for.
     pub desired: Desired,
-    /// TCP MD5 keys (RFC 2385) by peer address, read from the files it names.
-    pub keys: BTreeMap<IpAddr, Vec<u8>>,
+    /// TCP MD5 keys (RFC 2385) by peer, read from the files it names.
+    pub keys: Keys,
     /// What may not have been meant, rendered; empty if there is nothing.
     pub warnings: String,
 }
@@ -79,12 +80,14 @@ pub fn check(path: &Path, text: String, overlay: Overlay) -> Result<ConfigFile, 
     let name = path.display().to_string();
     let checked = overlay::check_with(&name, &text, &overlay).map_err(mistakes)?;
     let Checked { desired, warnings } = checked;
-    let mut keys = BTreeMap::new();
+    let mut keys = Keys::new();
     for (name, path) in &desired.password_files {
-        if let Some(peer) = desired.peers.get(name) {
+        let of_peer = desired.peers.get(name).map(|peer| Prefix::host(peer.remote.ip()));
+        let of_range = || desired.ranges.get(name).map(|range| range.prefix);
+        if let Some(whose) = of_peer.or_else(of_range) {
             let key = read_key(path);
             let failed = |cause| Error::Key { peer: name.clone(), path: path.clone(), cause };
-            keys.insert(peer.remote.ip(), key.map_err(failed)?);
+            keys.insert(whose, key.map_err(failed)?);
         }
     }
     let (path, warnings) = (path.to_owned(), warnings.to_string());

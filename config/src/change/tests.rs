@@ -4,14 +4,25 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::raw::{
-    AdvertiseTable, ApiTable, BackendTable, File, HealthTable, PeerTable, RouterTable, ServiceTable,
+    AdvertiseTable, ApiTable, BackendTable, DatapathTable, File, HealthTable, MaxPrefixesTable,
+    PeerTable, RouterTable, ServiceTable,
 };
 use crate::read::{KeySpec, Need, Table};
 use crate::tests::round_trip::{desired, render};
 
 /// Keys whose value is made of tables: each key of those has an impact of its own.
-const TABLES: [&str; 8] =
-    ["router", "api", "peer", "service", "backend", "health", "advertise", "tidegate.toml"];
+const TABLES: [&str; 10] = [
+    "datapath",
+    "max-prefixes",
+    "router",
+    "api",
+    "peer",
+    "service",
+    "backend",
+    "health",
+    "advertise",
+    "tidegate.toml",
+];
 
 /// Every table with its keys.
 fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
@@ -22,7 +33,9 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<File>(),
         of::<RouterTable>(),
         of::<ApiTable>(),
+        of::<DatapathTable>(),
         of::<PeerTable>(),
+        of::<MaxPrefixesTable>(),
         of::<ServiceTable>(),
         of::<BackendTable>(),
         of::<HealthTable>(),
@@ -156,7 +169,9 @@ proptest! {
     fn a_default_written_out_in_full_is_no_difference(desired in desired(), choice in any::<u64>()) {
         let mut full: toml::Table = toml::from_str(&render(&desired)).unwrap();
         let mut short = full.clone();
-        let paths: [(&[&str], &[KeySpec]); 7] = [
+        let paths: [(&[&str], &[KeySpec]); 9] = [
+            (&["datapath"], DatapathTable::KEYS),
+            (&["peer", "max-prefixes"], MaxPrefixesTable::KEYS),
             (&["router"], RouterTable::KEYS),
             (&["api"], ApiTable::KEYS),
             (&["peer"], PeerTable::KEYS),

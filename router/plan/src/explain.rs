@@ -127,8 +127,14 @@ pub fn explain(
         let services = desired.services.iter();
         let services = services.filter(|(_, service)| vips.contains(&service.vip.addr));
         let services = services.map(|(name, service)| (name.clone(), service.clone())).collect();
-        let router = desired.router.clone();
-        Desired { router, peers: BTreeMap::new(), password_files: BTreeMap::new(), services }
+        Desired {
+            router: desired.router.clone(),
+            datapath: desired.datapath.clone(),
+            peers: BTreeMap::new(),
+            ranges: BTreeMap::new(),
+            password_files: BTreeMap::new(),
+            services,
+        }
     };
     let (before, after) = (part(before), part(after));
     let forecast = Forecast::of(&before, &after, observed, now);
@@ -142,7 +148,11 @@ pub fn sessions(changes: &[Change]) -> BTreeMap<String, Session> {
     let mut sessions = BTreeMap::new();
     for change in changes {
         let Object::Peer(name) = &change.object else { continue };
+        // A peer that becomes a range of the same name, or the other way round, does both.
+        let both = || Session::Reset { keys: vec!["address".into()] };
+        let known = sessions.contains_key(name);
         match &change.what {
+            What::Added | What::Removed if known => drop(sessions.insert(name.clone(), both())),
             What::Added => drop(sessions.insert(name.clone(), Session::Opened)),
             What::Removed => drop(sessions.insert(name.clone(), Session::Closed)),
             What::Changed { key, impact: Impact::Session, .. } => {
@@ -184,7 +194,7 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<I
         .iter()
         .filter_map(|change| match &change.object {
             Object::Service(name) | Object::Backend(name, _) => Some(name),
-            Object::Router | Object::Api | Object::Peer(_) => None,
+            Object::Router | Object::Api | Object::Datapath | Object::Peer(_) => None,
         })
         .collect();
     all().filter(|(name, _)| names.contains(name)).map(|(_, service)| service.vip.addr).collect()

@@ -333,7 +333,7 @@ impl From<Refused> for Problem {
             | Refused::NoGeneration(_) => (StatusCode::NOT_FOUND, "not-found"),
             Refused::Edit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-value"),
             Refused::NeedsRestart(_) => (StatusCode::CONFLICT, "needs-restart"),
-            Refused::Interface(_) | Refused::Api(_) => (StatusCode::CONFLICT, "not-possible"),
+            Refused::PacketPath(_) | Refused::Api(_) => (StatusCode::CONFLICT, "not-possible"),
             Refused::Waiting(_) => (StatusCode::CONFLICT, "unconfirmed"),
             Refused::NothingWaits | Refused::NothingBefore => {
                 (StatusCode::CONFLICT, "nothing-to-do")

@@ -19,8 +19,8 @@ use crate::control::{Counts, Said};
 use crate::view::API_VERSION;
 use crate::view::change::{Applied, Generation, History, Plan};
 
-use super::Reconciler;
-use super::told;
+use super::reload::respecialised;
+use super::{Reconciler, told};
 
 /// While guards are watched, the world is looked at this often.
 pub(super) const GUARD_LOOK: Duration = Duration::from_millis(500);
@@ -131,6 +131,7 @@ impl Reconciler {
         }
         self.can_become(&new, &explanation)?;
         let listeners = self.parts.api.prepare(&new.desired.router.api).await?;
+        let program = respecialised(&self.config.desired, &new.desired)?;
         let said = Said { who: who.into(), cause, comment: terms.comment.clone() };
         let back_to = self.control.generation;
         match (terms.confirm, must_be_kept) {
@@ -147,7 +148,7 @@ impl Reconciler {
             told::brief(&plan)
         );
         let peers = self.peers_guard(&explanation);
-        let before = self.replace(new).await;
+        let before = self.replace(new, program).await;
         if let Some(within) = terms.confirm {
             let packets = (self.clock.now(), self.packets());
             self.unconfirmed = Some(Unconfirmed {
@@ -315,7 +316,12 @@ impl Reconciler {
             Err(problem) => error!("the API stays where it is: {problem}"),
         }
         self.control.undone = Some(format!("{undone}: back to generation {back_to}"));
-        drop(self.replace(before).await);
+        let program = respecialised(&self.config.desired, &before.desired);
+        let program = program.unwrap_or_else(|problem| {
+            error!("the packet path keeps the program of the change: {problem}");
+            None
+        });
+        drop(self.replace(before, program).await);
     }
 
     /// Peers whose session is established.

@@ -3,28 +3,38 @@
 use std::collections::BTreeMap;
 
 use tidegate_bgp::speaker;
+use tidegate_config::desired::Desired;
 use tracing::{error, warn};
 
+use crate::bpf_io::{self, Datapath};
 use crate::config_file::ConfigFile;
 
 use super::Reconciler;
 
 impl Reconciler {
-    /// Puts another configuration in force; returns the old one. What is the same in both is not
-    /// touched.
-    pub(super) async fn replace(&mut self, new: ConfigFile) -> ConfigFile {
+    /// Puts another configuration in force, with its program if that is another; returns the old
+    /// one. What is the same in both is not touched.
+    pub(super) async fn replace(
+        &mut self,
+        new: ConfigFile,
+        program: Option<Datapath>,
+    ) -> ConfigFile {
         let old = std::mem::replace(&mut self.config, new);
         if !self.config.warnings.is_empty() {
             warn!("{}", self.config.warnings);
         }
-        for name in old.desired.peers.keys() {
-            if !self.config.desired.peers.contains_key(name) {
-                self.order(speaker::Order::RemovePeer(name.as_str().into())).await;
-            }
+        for name in gone(&old.desired, &self.config.desired) {
+            self.order(speaker::Order::RemovePeer(name.as_str().into())).await;
         }
         let router = &self.config.desired.router;
         let before = &old.desired.router;
-        let moved = before.interfaces != router.interfaces || before.attach != router.attach;
+        let is_new = program.is_some();
+        // What the old one leaves behind is pinned, as if its daemon had gone.
+        if let Some(program) = program {
+            self.parts.datapath = program;
+        }
+        let moved =
+            is_new || before.interfaces != router.interfaces || before.attach != router.attach;
         if moved && let Err(error) = self.parts.datapath.attach(&router.interfaces, router.attach) {
             error!("{error}"); // The loop sees that it is not attached, and tries again.
         }
@@ -50,6 +60,10 @@ impl Reconciler {
         for peer in peers {
             self.order(speaker::Order::PutPeer(peer)).await;
         }
+        let ranges: Vec<_> = self.config.desired.ranges.values().cloned().collect();
+        for range in ranges {
+            self.order(speaker::Order::PutRange(range)).await;
+        }
     }
 
     async fn order(&self, order: speaker::Order) {
@@ -57,4 +71,24 @@ impl Reconciler {
             error!("{stopped}");
         }
     }
+}
+
+/// Peers and ranges that are not there any more, or have become the other.
+fn gone<'a>(old: &'a Desired, new: &Desired) -> Vec<&'a String> {
+    let peers = old.peers.keys().filter(|name| !new.peers.contains_key(*name));
+    let ranges = old.ranges.keys().filter(|name| !new.ranges.contains_key(*name));
+    peers.chain(ranges).collect()
+}
+
+/// The program for the new configuration, with the maps of the old one, if it is another: what is
+/// constant in it has changed. It is not attached yet.
+pub(super) fn respecialised(
+    old: &Desired,
+    new: &Desired,
+) -> Result<Option<Datapath>, bpf_io::Error> {
+    let constants = tidegate_plan::constants(new);
+    if constants == tidegate_plan::constants(old) {
+        return Ok(None);
+    }
+    Datapath::load_pinned(&constants, &new.router.pin_dir).map(Some)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, NextHops, Offer, Order, PeerConfig, Speaker, State,
+    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerConfig, Speaker, State,
 };
 use tidegate_bgp::types::{Family, HoldTime};
 use tidegate_bgp::wire::{self, Capability, Open};
@@ -188,17 +188,17 @@ fn any_peer() -> impl Strategy<Value = PeerConfig> {
     let session = (0..2_u8, 179..181_u16, 0..2_u32, hold_time, families, local);
     let soft = (any::<bool>(), 5..7_u64, next_hop);
     (session, soft).prop_map(
-        |((net, port, asn, hold_time, families, local_addr), (passive, retry, v4))| PeerConfig {
-            name: "".into(),
-            remote: core::net::SocketAddr::from(([10, 9, net + 1, 0], port)),
-            remote_as: Asn::new(65_002 + asn).unwrap(),
-            local_addr,
-            passive,
-            hold_time: HoldTime::from_secs(hold_time).unwrap(),
-            connect_retry: Duration::from_secs(retry),
-            families,
-            next_hops: NextHops { v4, v6: None },
-            offer: Offer::default(),
+        |((net, port, asn, hold_time, families, local_addr), (passive, retry, v4))| {
+            let remote = core::net::SocketAddr::from(([10, 9, net + 1, 0], port));
+            PeerConfig {
+                local_addr,
+                passive,
+                hold_time: HoldTime::from_secs(hold_time).unwrap(),
+                connect_retry: Duration::from_secs(retry),
+                families,
+                next_hops: NextHops { v4, v6: None },
+                ..PeerConfig::new("".into(), remote, Asn::new(65_002 + asn).unwrap())
+            }
         },
     )
 }
