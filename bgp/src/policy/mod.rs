@@ -11,7 +11,8 @@
 mod edits;
 mod sets;
 
-pub use edits::{Edits, rewrite};
+pub use edits::Edits;
+pub(crate) use edits::{Border, rewrite};
 pub use sets::{AsPathPattern, AsPathSet, BadPattern, CommunitySet, PrefixRange, PrefixSet};
 
 use std::sync::Arc;

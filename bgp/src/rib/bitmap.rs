@@ -22,6 +22,10 @@ impl Bitmap {
         self.len
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// `false`: it was there already.
     pub(super) fn insert(&mut self, id: u32) -> bool {
         let (at, bit) = place(id);

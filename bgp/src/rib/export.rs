@@ -54,6 +54,8 @@ impl Outlet {
 enum From {
     Journal(Position),
     Sweep(u32),
+    /// All VIPs at once: nothing else leaves, and there is no need to look at it.
+    Vips,
 }
 
 /// Routes of one peer in a segment.
@@ -237,6 +239,7 @@ impl<K: Key> Table<K> {
         match segment.from {
             From::Journal(_) => lane.cursor = Some(segment.to),
             From::Sweep(_) => lane.sweep.start = u32::try_from(segment.to).unwrap_or(u32::MAX),
+            From::Vips => lane.sweep = 0..0,
         }
         let mut gone: Vec<u32> =
             segment.hidden.iter().copied().filter(|id| lane.told.remove(*id)).collect();
@@ -247,7 +250,9 @@ impl<K: Key> Table<K> {
                 is_source = true;
                 gone.extend(ids.iter().copied().filter(|id| lane.told.remove(*id)));
             } else {
-                ids.iter().for_each(|id| drop(lane.told.insert(*id)));
+                for id in ids {
+                    lane.told.insert(*id);
+                }
             }
         }
         if gone.is_empty() && !is_source {
@@ -272,8 +277,9 @@ impl<K: Key> Table<K> {
         let lane = self.lane(peer)?;
         let (cursor, sweep, attached) = (lane.cursor?, lane.sweep.clone(), lane.attached_at);
         let recent = group.recent.get(usize::from(sending.family == Family::Ipv6Unicast))?;
+        let is_new = sweep.start == 0 && lane.told.is_empty();
         let from = if !sweep.is_empty() {
-            From::Sweep(sweep.start)
+            if is_new && group.outlet.is_vips_only() { From::Vips } else { From::Sweep(sweep.start) }
         } else if cursor < self.journal.tail() {
             From::Journal(cursor)
         } else {
@@ -283,6 +289,7 @@ impl<K: Key> Table<K> {
             segment.from == from
                 && match from {
                     From::Journal(_) => true,
+                    From::Vips => segment.made_at >= attached,
                     From::Sweep(_) => {
                         segment.made_at >= attached && segment.to <= u64::from(sweep.end)
                     }
@@ -291,7 +298,7 @@ impl<K: Key> Table<K> {
         if let Some(segment) = recent.iter().find(fits) {
             return Some(Arc::clone(segment));
         }
-        let (ids, to) = self.stretch(from, sweep.end, group.outlet.is_vips_only());
+        let (ids, to) = self.stretch(from, sweep.end);
         let segment = Arc::new(self.make(from, to, &ids, group, sending));
         let recent = group.recent.get_mut(usize::from(sending.family == Family::Ipv6Unicast))?;
         if recent.len() == SEGMENTS_KEPT {
@@ -302,7 +309,7 @@ impl<K: Key> Table<K> {
     }
 
     /// The destinations of a segment, and where the next one begins.
-    fn stretch(&mut self, from: From, sweep_end: u32, vips_only: bool) -> (Vec<u32>, u64) {
+    fn stretch(&mut self, from: From, sweep_end: u32) -> (Vec<u32>, u64) {
         match from {
             From::Journal(at) => {
                 let entries: Vec<_> = self.journal.read(at, SEGMENT_DESTS).collect();
@@ -310,8 +317,7 @@ impl<K: Key> Table<K> {
                 let counting = entries.into_iter().filter(|(at, id)| self.counts(*at, *id));
                 (counting.map(|(_, id)| id).collect(), to)
             }
-            // Without policy only VIPs leave: there is no need to look at all the others.
-            From::Sweep(_) if vips_only => (self.dests_of(super::OURSELVES), sweep_end.into()),
+            From::Vips => (self.dests_of(super::OURSELVES), sweep_end.into()),
             From::Sweep(start) => {
                 let limit = u32::try_from(SEGMENT_DESTS).unwrap_or(u32::MAX);
                 let end = sweep_end.min(start.saturating_add(limit));

@@ -1,5 +1,8 @@
 //! From a hash to the number of a record that lies elsewhere: open addressing in shards, so that
 //! growing never takes more than a fraction of a millisecond.
+//!
+//! A slot holds half of the hash beside the number, so neither a search nor growing looks at
+//! records that are not meant: each look would be a cache miss.
 
 /// Shards, by the lowest bits of the hash.
 const SHARDS: usize = 64;
@@ -13,10 +16,18 @@ pub(super) struct Index {
     shards: Vec<Shard>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    tag: u32,
+    id: u32,
+}
+
+const EMPTY: Slot = Slot { tag: 0, id: FREE };
+
 #[derive(Debug, Default)]
 struct Shard {
-    /// Empty, or a power of two of them, at most seven eighths used.
-    slots: Vec<u32>,
+    /// None, or a power of two of them, at most three quarters used.
+    slots: Vec<Slot>,
     used: usize,
 }
 
@@ -26,83 +37,95 @@ impl Default for Index {
     }
 }
 
-/// Which shard, and where its probing begins.
+/// Which shard, and what is kept of the hash: it says too where probing begins.
 #[expect(clippy::cast_possible_truncation, reason = "a hash has bits to spare")]
-const fn split(hash: u64) -> (usize, usize) {
-    (hash as usize % SHARDS, (hash >> 6) as usize)
+const fn split(hash: u64) -> (usize, u32) {
+    (hash as usize % SHARDS, (hash >> 32) as u32)
 }
 
 impl Index {
     /// The record with this hash for which `is_it` holds.
+    #[inline]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let (shard, start) = split(hash);
-        self.shards.get(shard)?.find(start, is_it)
+        let (shard, tag) = split(hash);
+        self.shards.get(shard)?.find(tag, is_it)
     }
 
-    /// Adds a record that is not there yet; `hash_of` gives the hash of any record in the index.
-    pub(super) fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
-        let (shard, start) = split(hash);
+    /// Where a search for this hash begins: the record there, if it may be the one. Asked for many
+    /// hashes in a row, their cache misses overlap, and the searches that follow have none.
+    #[inline]
+    pub(super) fn peek(&self, hash: u64) -> Option<u32> {
+        let (shard, tag) = split(hash);
+        let slots = &self.shards.get(shard)?.slots;
+        let slot = slots.get(tag as usize & slots.len().checked_sub(1)?)?;
+        (slot.tag == tag).then_some(slot.id)
+    }
+
+    /// Adds a record that is not there yet.
+    pub(super) fn insert(&mut self, hash: u64, id: u32) {
+        let (shard, tag) = split(hash);
         let Some(shard) = self.shards.get_mut(shard) else { return };
-        if (shard.used + 1) * 8 > shard.slots.len() * 7 {
-            shard.grow(hash_of);
+        if (shard.used + 1) * 4 > shard.slots.len() * 3 {
+            shard.grow();
         }
-        shard.put(start, id);
+        shard.put(Slot { tag, id });
         shard.used += 1;
     }
 
     /// Removes a record, if it is there.
-    pub(super) fn remove(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
-        let (shard, start) = split(hash);
+    pub(super) fn remove(&mut self, hash: u64, id: u32) {
+        let (shard, tag) = split(hash);
         if let Some(shard) = self.shards.get_mut(shard) {
-            shard.remove(start, id, hash_of);
+            shard.remove(tag, id);
         }
     }
 }
 
 impl Shard {
-    fn find(&self, start: usize, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    #[inline]
+    fn find(&self, tag: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let mask = self.slots.len().checked_sub(1)?;
-        let mut at = start & mask;
+        let mut at = tag as usize & mask;
         loop {
-            let id = *self.slots.get(at)?;
-            if id == FREE {
+            let slot = *self.slots.get(at)?;
+            if slot.id == FREE {
                 return None;
             }
-            if is_it(id) {
-                return Some(id);
+            if slot.tag == tag && is_it(slot.id) {
+                return Some(slot.id);
             }
             at = (at + 1) & mask;
         }
     }
 
     /// There is a free slot.
-    fn put(&mut self, start: usize, id: u32) {
+    fn put(&mut self, new: Slot) {
         let mask = self.slots.len() - 1;
-        let mut at = start & mask;
+        let mut at = new.tag as usize & mask;
         while let Some(slot) = self.slots.get_mut(at) {
-            if *slot == FREE {
-                *slot = id;
+            if slot.id == FREE {
+                *slot = new;
                 return;
             }
             at = (at + 1) & mask;
         }
     }
 
-    fn grow(&mut self, hash_of: impl Fn(u32) -> u64) {
+    fn grow(&mut self) {
         let wanted = (self.slots.len() * 2).max(4);
-        let old = core::mem::replace(&mut self.slots, vec![FREE; wanted]);
-        for id in old.into_iter().filter(|id| *id != FREE) {
-            self.put(split(hash_of(id)).1, id);
+        let old = core::mem::replace(&mut self.slots, vec![EMPTY; wanted]);
+        for slot in old.into_iter().filter(|slot| slot.id != FREE) {
+            self.put(slot);
         }
     }
 
     /// Those behind it that were pushed aside by it move up, so that no search ends too early.
-    fn remove(&mut self, start: usize, id: u32, hash_of: impl Fn(u32) -> u64) {
+    fn remove(&mut self, tag: u32, id: u32) {
         let Some(mask) = self.slots.len().checked_sub(1) else { return };
-        let slot = |slots: &[u32], at: usize| slots.get(at & mask).copied().unwrap_or(FREE);
-        let mut hole = start & mask;
+        let slot = |slots: &[Slot], at: usize| slots.get(at & mask).copied().unwrap_or(EMPTY);
+        let mut hole = tag as usize & mask;
         loop {
-            match slot(&self.slots, hole) {
+            match slot(&self.slots, hole).id {
                 FREE => return,
                 found if found == id => break,
                 _ => hole = (hole + 1) & mask,
@@ -113,22 +136,22 @@ impl Shard {
         loop {
             at = (at + 1) & mask;
             let moved = slot(&self.slots, at);
-            if moved == FREE {
+            if moved.id == FREE {
                 break;
             }
-            let home = split(hash_of(moved)).1 & mask;
             // It may stay if its home lies between the hole and where it is.
+            let home = moved.tag as usize & mask;
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
                 self.set(hole, moved);
                 hole = at;
             }
         }
-        self.set(hole, FREE);
+        self.set(hole, EMPTY);
     }
 
-    fn set(&mut self, at: usize, id: u32) {
-        if let Some(slot) = self.slots.get_mut(at) {
-            *slot = id;
+    fn set(&mut self, at: usize, slot: Slot) {
+        if let Some(place) = self.slots.get_mut(at) {
+            *place = slot;
         }
     }
 }
@@ -142,7 +165,7 @@ mod tests {
 
     /// Few distinct hashes, so that everything collides.
     fn hash_of(id: u32) -> u64 {
-        u64::from(id % 7) << 6 | u64::from(id % 2)
+        u64::from(id % 7) << 32 | u64::from(id % 2)
     }
 
     proptest! {
@@ -154,10 +177,10 @@ mod tests {
             let mut model = BTreeSet::new();
             for (insert, id) in steps {
                 if insert && model.insert(id) {
-                    index.insert(hash_of(id), id, hash_of);
+                    index.insert(hash_of(id), id);
                 } else if !insert {
                     model.remove(&id);
-                    index.remove(hash_of(id), id, hash_of);
+                    index.remove(hash_of(id), id);
                 }
                 for id in 0..60 {
                     let found = index.find(hash_of(id), |found| found == id);

@@ -67,7 +67,7 @@ const CHUNKS_PER_SLICE: usize = 32;
 const ENTRIES_PER_SLICE: usize = 16_384;
 
 /// The table of one family, with what both have in common left out.
-macro_rules! table {
+macro_rules! of_family {
     ($rib:expr, $family:expr, $table:ident => $do:expr) => {
         match $family {
             Family::Ipv4Unicast => {
@@ -82,7 +82,7 @@ macro_rules! table {
         }
     };
 }
-use table;
+use of_family;
 
 /// Work on the paths of a session that is left to be done.
 #[derive(Debug)]
@@ -264,7 +264,7 @@ impl Rib {
         };
         let slice = chunks.split_off(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
         for chunk in slice.into_iter().rev() {
-            table!(self, family, table => table.drop_chunk(chunk, &mut around));
+            of_family!(self, family, table => table.drop_chunk(chunk, &mut around));
         }
         (!chunks.is_empty()).then_some(Task::Drop { family, chunks })
     }
@@ -279,7 +279,7 @@ impl Rib {
         let judge = self.peers.get(usize::from(peer)).map(|it| it.judge(peer, self.local))?;
         let slice = chunks.split_off(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
         for chunk in slice {
-            table!(self, family, table => {
+            of_family!(self, family, table => {
                 table.judge_chunk(chunk, &mut around, |prefix, set, sets| {
                     judge.post(prefix, set, sets)
                 });
@@ -295,7 +295,7 @@ impl Rib {
             rules: self.rules,
             hasher: self.hasher,
         };
-        table!(self, family, table => {
+        of_family!(self, family, table => {
             let limit = u32::try_from(CHUNKS_PER_SLICE).unwrap_or(1) * table::CHUNK;
             let end = table.dests_end().min(next.saturating_add(limit));
             (next..end).for_each(|id| table.decide_again(id, &around));
@@ -312,7 +312,7 @@ impl Rib {
             let mut found = None;
             for family in families {
                 let sending = Sending { family, sets: &self.sets, sources: &self.sources };
-                found = table!(self, family, table => table.next_for(peer, group, &sending));
+                found = of_family!(self, family, table => table.next_for(peer, group, &sending));
                 if found.is_some() {
                     break;
                 }
@@ -345,7 +345,7 @@ impl Rib {
 
     /// Destinations of a family.
     pub fn len(&mut self, family: Family) -> usize {
-        table!(self, family, table => table.len())
+        of_family!(self, family, table => table.len())
     }
 }
 
@@ -356,7 +356,8 @@ fn announce_in<K: Key>(
     around: &mut Around<'_>,
 ) {
     if let Some(key) = K::of(prefix) {
-        table.announce(OURSELVES, (PathId(0), key), attributes, around);
+        let route = (PathId(0), key, key.hash(around.hasher));
+        table.announce(OURSELVES, route, attributes, around);
     }
 }
 

@@ -7,7 +7,7 @@ use super::decision::Standing;
 use super::export::{Group, Outlet};
 use super::post::{Post, Rejected};
 use super::sets::{SetId, Sets};
-use super::{MaybeChain, OURSELVES, PeerId, Rib, Task, attrs, table};
+use super::{MaybeChain, OURSELVES, PeerId, Rib, Task, attrs, of_family};
 use crate::policy::{Border, Edits, Route, Source, rewrite};
 use crate::speaker::{Local, NextHops};
 use crate::types::{Family, Prefix, RouterId};
@@ -201,8 +201,8 @@ impl Rib {
     /// Soft reset of what came in.
     pub fn judge_again(&mut self, id: PeerId) {
         for family in Family::UNICAST {
-            let mut chunks = table!(self, family, table => table.chunks_of(id));
-            chunks.extend(table!(self, family, table => {
+            let mut chunks = of_family!(self, family, table => table.chunks_of(id));
+            chunks.extend(of_family!(self, family, table => {
                 table.lane(id).map_or(Vec::new(), |lane| lane.stale.clone())
             }));
             if !chunks.is_empty() {
@@ -219,7 +219,7 @@ impl Rib {
         let finals = families.iter().map(|it| (*it, wire::encode_end_of_rib(*it))).collect();
         let group = self.group_for(id, &context, hops);
         for family in &families {
-            table!(self, *family, table => table.attach(id));
+            of_family!(self, *family, table => table.attach(id));
         }
         if let Some(standing) = self.standings.get_mut(usize::from(id)) {
             standing.router_id = router_id.get();
@@ -237,7 +237,7 @@ impl Rib {
             return;
         }
         for family in Family::UNICAST {
-            let chunks = table!(self, family, table => table.end_session(id));
+            let chunks = of_family!(self, family, table => table.end_session(id));
             if !chunks.is_empty() {
                 self.tasks.push_back(Task::Drop { family, chunks });
             }
@@ -249,7 +249,7 @@ impl Rib {
     pub fn down_keeping(&mut self, id: PeerId, kept: &[Family]) {
         for family in kept {
             self.drop_stale(id, *family); // Of the session before this one.
-            table!(self, *family, table => {
+            of_family!(self, *family, table => {
                 let chunks = table.end_session(id);
                 if let Some(lane) = table.lane_mut(id) {
                     lane.stale = chunks;
@@ -262,7 +262,7 @@ impl Rib {
     /// What is still left of an earlier session goes: the peer has sent its End-of-RIB, or has
     /// taken too long.
     pub fn drop_stale(&mut self, id: PeerId, family: Family) {
-        let chunks: Vec<u32> = table!(self, family, table => {
+        let chunks: Vec<u32> = of_family!(self, family, table => {
             table.lane_mut(id).map(|lane| core::mem::take(&mut lane.stale)).unwrap_or_default()
         });
         if !chunks.is_empty() {
@@ -272,7 +272,7 @@ impl Rib {
 
     /// Every path of a family goes, the session stays (AFI/SAFI-disable, RFC 7606 §2).
     pub fn forget_family(&mut self, id: PeerId, family: Family) {
-        let chunks = table!(self, family, table => {
+        let chunks = of_family!(self, family, table => {
             let told = table.lane_mut(id).map(|lane| {
                 (core::mem::take(&mut lane.told), lane.cursor, lane.attached_at, lane.sweep.clone())
             });
@@ -299,7 +299,7 @@ impl Rib {
             let end = wire::encode_route_refresh(family, RefreshKind::End);
             session.finals.push_back((family, end));
         }
-        table!(self, family, table => table.sweep_again(id));
+        of_family!(self, family, table => table.sweep_again(id));
     }
 
     /// Other addresses of ours, or another policy: the peer is told everything again.
@@ -320,7 +320,7 @@ impl Rib {
             session.group = group;
         }
         for family in families {
-            table!(self, family, table => table.sweep_again(id));
+            of_family!(self, family, table => table.sweep_again(id));
         }
     }
 

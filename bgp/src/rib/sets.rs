@@ -109,8 +109,7 @@ impl Sets {
             u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)
         };
         *self.owed.entry(owner).or_default() += bytes.len();
-        let (sets, hasher) = (&self.sets, self.hasher);
-        self.index.insert(hash, id, |id| hash_of(sets, hasher, id));
+        self.index.insert(hash, id);
         SetId(id)
     }
 
@@ -132,8 +131,7 @@ impl Sets {
         if let Some(owed) = self.owed.get_mut(&set.owner) {
             *owed -= len;
         }
-        let (sets, hasher) = (&self.sets, self.hasher);
-        self.index.remove(hash, id.0, |id| hash_of(sets, hasher, id));
+        self.index.remove(hash, id.0);
         if let Some(set) = self.sets.get_mut(id.0 as usize) {
             set.bytes = Box::default();
         }
@@ -178,10 +176,6 @@ impl Sets {
         }
         true
     }
-}
-
-fn hash_of(sets: &[AttrSet], hasher: Hasher, id: u32) -> u64 {
-    sets.get(id as usize).map_or(0, |set| hasher.bytes(&set.bytes))
 }
 
 fn rank_of(bytes: &[u8], metrics: &BTreeMap<IpAddr, u32>) -> Rank {

@@ -18,6 +18,9 @@ use crate::types::{PathId, Prefix};
 /// Paths per chunk: a peer with one prefix costs this many.
 pub(super) const CHUNK: u32 = 128;
 
+/// Destinations that are forgotten together.
+const TIDY_BATCH: usize = 64;
+
 /// No destination, no path.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -162,6 +165,20 @@ impl<K: Key> Table<K> {
         self.dests.len() - self.free_dests.len()
     }
 
+    /// Brings what a look for these keys will need into the cache, all at once.
+    pub(super) fn warm(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        let mut seen = 0;
+        for hash in hashes.clone() {
+            seen |= self.index.peek(hash).unwrap_or(0);
+        }
+        core::hint::black_box(seen);
+        for hash in hashes {
+            let known = self.index.peek(hash).and_then(|id| self.dests.get(id as usize));
+            seen |= known.map_or(0, |dest| dest.best);
+        }
+        core::hint::black_box(seen);
+    }
+
     pub(super) fn find(&self, key: K, hasher: Hasher) -> Option<u32> {
         let is_it = |id: u32| self.dests.get(id as usize).is_some_and(|dest| dest.key == key);
         self.index.find(key.hash(hasher), is_it)
@@ -222,11 +239,11 @@ impl<K: Key> Table<K> {
     pub(super) fn announce(
         &mut self,
         peer: PeerId,
-        (path_id, key): (PathId, K),
+        (path_id, key, hash): (PathId, K, u64),
         (pre, post): (SetId, Post),
         around: &mut Around<'_>,
     ) {
-        let id = self.find_or_add(key, around.hasher);
+        let id = self.find_or_add(key, hash);
         let Some(lane) = self.lanes.get_mut(usize::from(peer)) else { return };
         let is_first = lane.has.insert(id);
         let old = if is_first { None } else { self.path_from(id, peer, path_id) };
@@ -280,8 +297,9 @@ impl<K: Key> Table<K> {
         self.paths_of(id).any(|path| path.peer == peer && !path.stale)
     }
 
-    fn find_or_add(&mut self, key: K, hasher: Hasher) -> u32 {
-        if let Some(id) = self.find(key, hasher) {
+    fn find_or_add(&mut self, key: K, hash: u64) -> u32 {
+        let is_it = |id: u32| self.dests.get(id as usize).is_some_and(|dest| dest.key == key);
+        if let Some(id) = self.index.find(hash, is_it) {
             return id;
         }
         let dest = Dest { key, head: NONE, best: NONE, entry: NONE };
@@ -294,10 +312,7 @@ impl<K: Key> Table<K> {
             self.dests.push(dest);
             self.dests_end() - 1
         };
-        let dests = &self.dests;
-        let hash_of =
-            |id: u32| dests.get(id as usize).map_or(0, |dest: &Dest<K>| dest.key.hash(hasher));
-        self.index.insert(key.hash(hasher), id, hash_of);
+        self.index.insert(hash, id);
         id
     }
 
@@ -495,10 +510,22 @@ impl<K: Key> Table<K> {
     pub(super) fn tidy(&mut self, hasher: Hasher, limit: usize) {
         let cursors = self.lanes.iter().filter_map(|lane| lane.cursor);
         let slowest = cursors.min().unwrap_or(self.journal.tail());
-        for _ in 0..limit {
-            let Some((at, id)) = self.journal.pop_read(slowest) else { break };
-            if self.counts(at, id) {
-                self.forget_if_empty(id, hasher);
+        for _ in 0..limit / TIDY_BATCH {
+            let mut empty = Vec::new();
+            while empty.len() < TIDY_BATCH
+                && let Some((at, id)) = self.journal.pop_read(slowest)
+            {
+                let dest = self.dests.get(id as usize).filter(|dest| dest.head == NONE);
+                if let Some(dest) = dest.filter(|_| self.counts(at, id)) {
+                    empty.push((id, dest.key.hash(hasher)));
+                }
+            }
+            if empty.is_empty() {
+                break;
+            }
+            self.warm(empty.iter().map(|(_, hash)| *hash));
+            for (id, hash) in empty {
+                self.forget(id, hash);
             }
         }
         if self.journal.is_bloated(self.len()) {
@@ -514,18 +541,6 @@ impl<K: Key> Table<K> {
                 self.lanes.iter_mut().filter_map(|lane| lane.cursor.as_mut()),
             );
         }
-    }
-
-    fn forget_if_empty(&mut self, id: u32, hasher: Hasher) {
-        let Some(dest) = self.dests.get(id as usize).copied() else { return };
-        if dest.head != NONE || self.lanes.iter().any(|lane| lane.told.contains(id)) {
-            return;
-        }
-        let dests = &self.dests;
-        let hash_of =
-            |id: u32| dests.get(id as usize).map_or(0, |dest: &Dest<K>| dest.key.hash(hasher));
-        self.index.remove(dest.key.hash(hasher), id, hash_of);
-        self.free_dests.push(id);
     }
 
     /// From here on a peer is told everything, and what changes.
@@ -551,6 +566,14 @@ impl<K: Key> Table<K> {
         let places = chunks.iter().flat_map(|chunk| chunk * CHUNK..(chunk + 1) * CHUNK);
         let dests = places.filter_map(|place| self.paths.get(place as usize).map(|it| it.dest));
         dests.filter(|id| *id != NONE).collect()
+    }
+
+    /// A destination without paths that everybody has forgotten.
+    fn forget(&mut self, id: u32, hash: u64) {
+        if !self.lanes.iter().any(|lane| lane.told.contains(id)) {
+            self.index.remove(hash, id);
+            self.free_dests.push(id);
+        }
     }
 }
 

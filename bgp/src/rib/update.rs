@@ -118,8 +118,15 @@ fn put<K: Key>(
 ) {
     let by_prefix = judge.looks_at_prefix();
     let mut last: Option<Post> = None;
-    for (path_id, prefix) in nlri.prefixes() {
-        let Some(key) = K::of(prefix) else { continue };
+    let keys: Vec<_> = nlri
+        .prefixes()
+        .filter_map(|(path_id, prefix)| {
+            let key = K::of(prefix)?;
+            Some((path_id, key, key.hash(around.hasher), prefix))
+        })
+        .collect();
+    table.warm(keys.iter().map(|(_, _, hash, _)| *hash));
+    for (path_id, key, hash, prefix) in keys {
         let post = match last.filter(|_| !by_prefix) {
             Some(Post::Accepted(set)) if set != pre => {
                 around.sets.hold(set);
@@ -130,6 +137,6 @@ fn put<K: Key>(
         };
         last = Some(post);
         around.sets.hold(pre);
-        table.announce(peer, (path_id, key), (pre, post), around);
+        table.announce(peer, (path_id, key, hash), (pre, post), around);
     }
 }

@@ -7,7 +7,7 @@ use super::decision::Filter;
 use super::key::Key;
 use super::post::{Post, Rejected};
 use super::table::{Around, PathView, Table};
-use super::{OURSELVES, PeerId, Rib, table};
+use super::{OURSELVES, PeerId, Rib, of_family};
 use crate::policy::Source;
 use crate::types::{Family, PathId, Prefix};
 use crate::wire::Attributes;
@@ -125,7 +125,7 @@ impl Rib {
         let (half, start) = (query.from >> 32, query.from & u64::from(u32::MAX));
         let family = if half == 0 { Family::Ipv4Unicast } else { Family::Ipv6Unicast };
         let start = u32::try_from(start).unwrap_or(u32::MAX);
-        let end = table!(self, family, table => table.dests_end());
+        let end = of_family!(self, family, table => table.dests_end());
         let stop = end.min(start.saturating_add(DESTS_PER_PAGE));
         let mut id = start;
         while id < stop && page.routes.len() < query.limit {
@@ -152,7 +152,7 @@ impl Rib {
             hasher: self.hasher,
         };
         let routes: Vec<RouteView> =
-            table!(self, family, table => states(table, id, query.view, &around));
+            of_family!(self, family, table => states(table, id, query.view, &around));
         let wanted = |route: &RouteView| query.peer.is_none_or(|peer| route.from == learned(peer));
         page.routes.extend(routes.into_iter().filter(wanted));
     }
@@ -161,7 +161,7 @@ impl Rib {
     fn advertised(&mut self, family: Family, id: u32, peer: PeerId) -> Option<RouteView> {
         let session = self.peers.get(usize::from(peer))?.session.as_ref()?;
         let outlet = &self.groups.get(session.group)?.outlet;
-        let found: Option<_> = table!(self, family, table => {
+        let found: Option<_> = of_family!(self, family, table => {
             let told = table.lane(peer).is_some_and(|lane| lane.told.contains(id));
             if told { table.best(id).zip(table.prefix(id)) } else { None }
         });

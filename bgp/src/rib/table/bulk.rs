@@ -1,7 +1,7 @@
 //! What is done to all that a session brought, a chunk at a time: no step takes long, whatever the
 //! size of the table.
 
-use super::{Around, CHUNK, Chosen, FREE, NONE, Table};
+use super::{Around, CHUNK, FREE, NONE, Table};
 use crate::rib::PeerId;
 use crate::rib::bitmap::Bitmap;
 use crate::rib::key::Key;
@@ -12,7 +12,7 @@ use crate::types::Prefix;
 impl<K: Key> Table<K> {
     /// The present session of a peer is over: what it brought is handed out, to be dropped by
     /// [`Self::drop_chunk`] or kept. The peer's view of what we told it is void.
-    pub(super) fn end_session(&mut self, peer: PeerId) -> Vec<u32> {
+    pub(in crate::rib) fn end_session(&mut self, peer: PeerId) -> Vec<u32> {
         let Some(lane) = self.lane_mut(peer) else { return Vec::new() };
         let chunks = core::mem::take(&mut lane.chunks);
         lane.session = lane.session.wrapping_add(1);
@@ -26,7 +26,7 @@ impl<K: Key> Table<K> {
     }
 
     /// Drops every path in a chunk, and the chunk.
-    pub(super) fn drop_chunk(&mut self, chunk: u32, around: &mut Around<'_>) {
+    pub(in crate::rib) fn drop_chunk(&mut self, chunk: u32, around: &mut Around<'_>) {
         let first = chunk * CHUNK;
         for path in first..first + CHUNK {
             let Some(id) = self.paths.get(path as usize).map(|path| path.dest) else { continue };
@@ -57,13 +57,13 @@ impl<K: Key> Table<K> {
     }
 
     /// Chunks of a peer's present session.
-    pub(super) fn chunks_of(&self, peer: PeerId) -> Vec<u32> {
+    pub(in crate::rib) fn chunks_of(&self, peer: PeerId) -> Vec<u32> {
         self.lane(peer).map_or(Vec::new(), |lane| lane.chunks.clone())
     }
 
     /// Judges every path in a chunk anew. `judge` gets the attributes before policy and gives what
     /// comes out, which is the table's from then on.
-    pub(super) fn judge_chunk(
+    pub(in crate::rib) fn judge_chunk(
         &mut self,
         chunk: u32,
         around: &mut Around<'_>,
@@ -92,7 +92,7 @@ impl<K: Key> Table<K> {
     }
 
     /// Decides a destination again, after something besides its paths has changed.
-    pub(super) fn decide_again(&mut self, id: u32, around: &Around<'_>) {
+    pub(in crate::rib) fn decide_again(&mut self, id: u32, around: &Around<'_>) {
         let before = self.chosen(id);
         self.decide(id, around);
         self.note_change(id, before);
