@@ -62,6 +62,7 @@ fn peer(number: u8, remote: SocketAddr, local_addr: &str) -> PeerConfig {
         families: Family::UNICAST.to_vec(),
         next_hops: NextHops::default(),
         offer: Offer::default(),
+        policies: tidegate_bgp::rib::Policies::default(),
     }
 }
 

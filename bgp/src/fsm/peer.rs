@@ -12,8 +12,7 @@
 //! - The other side closes its own connection only for one on which an OPEN has come, that is,
 //!   for one that the first side has decided to keep.
 
-use crate::rib::adj_in::AdjRibIn;
-use crate::rib::adj_out::AdjRibOut;
+use crate::rib::{PeerId, Rib};
 use crate::rng::Rng;
 use crate::speaker::{
     Action, ConnId, DownCause, Local, NextHops, PeerConfig, PeerStatus, Report, State, Turn,
@@ -27,7 +26,7 @@ use super::collision::{Keep, is_collision, resolve_collision};
 use super::open::{negotiate, our_open};
 use super::session::{Effect, Event, Session};
 
-mod advertise;
+mod routes;
 
 /// Who began a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +61,8 @@ pub struct Peer {
     config: PeerConfig,
     /// One, or two while two connections compete.
     attempts: Vec<Attempt>,
-    adj_in: AdjRibIn,
-    adj_out: AdjRibOut,
+    /// Its number in the RIB, from the first session on.
+    rib: Option<PeerId>,
     messages_received: u64,
     messages_sent: u64,
     flaps: u64,
@@ -78,8 +77,7 @@ impl Peer {
             local,
             config,
             attempts: vec![Attempt { session, connection: None }],
-            adj_in: AdjRibIn::default(),
-            adj_out: AdjRibOut::default(),
+            rib: None,
             messages_received: 0,
             messages_sent: 0,
             flaps: 0,
@@ -110,12 +108,13 @@ impl Peer {
             passive: self.config.passive,
             connect_retry: self.config.connect_retry,
             next_hops: self.config.next_hops,
+            policies: self.config.policies.clone(),
             ..config.clone()
         };
         let needs_reset = softly != self.config;
-        let next_hops_changed = config.next_hops != self.config.next_hops;
         if needs_reset {
             self.stop(&Notification::OTHER_CONFIGURATION_CHANGE, turn);
+            self.forget_routes(turn.rib);
         }
         for attempt in &mut self.attempts {
             attempt.session.reconfigure(turn.now, config.passive, config.connect_retry);
@@ -123,7 +122,7 @@ impl Peer {
         self.config = config;
         if needs_reset && turn.running {
             self.start(turn);
-        } else if next_hops_changed {
+        } else {
             self.readvertise(turn);
         }
     }
@@ -246,7 +245,8 @@ impl Peer {
         self.attempts.iter().filter_map(|attempt| attempt.session.next_deadline()).min()
     }
 
-    pub(crate) fn status(&self) -> PeerStatus {
+    pub(crate) fn status(&self, rib: &Rib) -> PeerStatus {
+        let counts = self.counts(rib);
         let furthest = self.attempts.iter().max_by_key(|attempt| attempt.session.state());
         let established = self.established().and_then(|at| self.agreed(at));
         let connection = furthest.and_then(|attempt| attempt.connection.as_ref());
@@ -262,8 +262,8 @@ impl Peer {
                 .map_or(Vec::new(), |(_, agreed)| agreed.families.iter().collect()),
             messages_received: self.messages_received,
             messages_sent: self.messages_sent,
-            prefixes_received: count(self.adj_in.len()),
-            prefixes_advertised: count(self.adj_out.len()),
+            prefixes_received: count(counts.received),
+            prefixes_advertised: count(counts.advertised),
             flaps: self.flaps,
             last_down: self.last_down.clone(),
         }
@@ -290,8 +290,9 @@ impl Peer {
                 if let Some(family) = update.disable {
                     self.disable(at, family);
                 }
-                if let Err(too_many) = self.adj_in.apply(&update) {
-                    self.feed(at, Event::AutomaticStop(too_many.answer()), turn);
+                let taken = self.rib.map_or(Ok(()), |id| turn.rib.update(id, &update));
+                if let Err(too_much) = taken {
+                    self.feed(at, Event::AutomaticStop(too_much.answer()), turn);
                 }
             }
             Message::RouteRefresh(refresh) => {
@@ -299,8 +300,9 @@ impl Peer {
                 if let Some(family) = refresh.family
                     && refresh.kind == RefreshKind::Request
                     && self.established() == Some(at)
+                    && let Some(id) = self.rib
                 {
-                    self.advertise_family(family, turn);
+                    turn.rib.refresh(id, family);
                 }
             }
         }
@@ -373,8 +375,7 @@ impl Peer {
         act(&mut attempt.session, turn.now, &mut effects);
         if was == State::Established && attempt.session.state() != State::Established {
             self.flaps += 1;
-            self.adj_in = AdjRibIn::default();
-            self.adj_out = AdjRibOut::default();
+            self.leave_rib(turn);
         }
         for effect in effects {
             self.perform(at, effect, turn);
@@ -414,13 +415,10 @@ impl Peer {
         for other in (0..self.attempts.len()).filter(|other| *other != at) {
             self.feed(other, Event::OpenCollisionDump, turn);
         }
-        let Some((_, agreed)) = self.agreed(at) else { return };
-        let (hold_time, families) = (agreed.hold_time, agreed.families);
+        let Some((router_id, agreed)) = self.agreed(at) else { return };
+        let (hold_time, agreed) = (agreed.hold_time, (*router_id, agreed.clone()));
         self.report(turn, |peer| Report::Up { peer, hold_time });
-        for family in families.iter() {
-            self.advertise_family(family, turn);
-            self.send_updates(vec![wire::encode_end_of_rib(family)], turn);
-        }
+        self.join_rib(at, agreed, turn);
     }
 
     fn on_down(&mut self, cause: DownCause, turn: &mut Turn<'_>) {

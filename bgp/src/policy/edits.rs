@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::sets::CommunitySet;
 use super::Communities;
+use super::sets::CommunitySet;
 use crate::rib::attrs::{attributes, path_segments, push, words};
 use crate::types::{Asn, Community, LargeCommunity};
 use crate::wire::{AttributesRef, Origin, code, flag};

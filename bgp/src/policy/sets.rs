@@ -6,7 +6,6 @@ use core::str::FromStr;
 
 use crate::types::{BadCommunity, Community, LargeCommunity, Prefix};
 
-
 /// A prefix and which lengths below it belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PrefixRange {
@@ -254,4 +253,3 @@ impl fmt::Display for PrefixRange {
         write!(f, "{} ge {} le {}", self.prefix, self.from, self.to)
     }
 }
-

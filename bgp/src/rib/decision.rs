@@ -211,7 +211,12 @@ impl DecisionRules {
     }
 
     /// Whether a path is as good as the best one but for the tie-breaks.
-    pub(super) fn is_equal_cost(self, one: &Candidate, best: &Candidate, all: &[Candidate]) -> bool {
+    pub(super) fn is_equal_cost(
+        self,
+        one: &Candidate,
+        best: &Candidate,
+        all: &[Candidate],
+    ) -> bool {
         one.is_usable()
             && one.before_med(best).is_eq()
             && !self.beaten_by_med(one, all)

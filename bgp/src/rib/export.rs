@@ -18,9 +18,7 @@ use super::table::Table;
 use crate::policy::{Border, Chain, Edits, Route, Source, rewrite};
 use crate::speaker::NextHops;
 use crate::types::{Asn, Family};
-use crate::wire::{
-    Announcer, AttributesRef, EncodeError, Negotiated, pack_withdrawals,
-};
+use crate::wire::{Announcer, AttributesRef, EncodeError, Negotiated, pack_withdrawals};
 
 /// Destinations looked at for one segment, at most.
 const SEGMENT_DESTS: usize = 4096;
@@ -78,7 +76,12 @@ struct Segment {
     ids: Vec<u32>,
     /// Destinations that the group is told nothing of: withdrawn from those who know them.
     hidden: Vec<u32>,
+    /// Why some of them are hidden: they could not be written down.
+    unsendable: Option<EncodeError>,
 }
+
+/// What a peer is told next, and why it is not told more.
+pub(super) type Next = (Arc<Vec<u8>>, Option<EncodeError>);
 
 /// What became of a route on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,8 +98,6 @@ pub(super) struct Group {
     /// Edits that the policy has come to so far: as many as there are ways through its terms.
     outcomes: Vec<Edits>,
     recent: [VecDeque<Arc<Segment>>; 2],
-    /// Routes that could not be encoded since the last look.
-    pub(super) unsendable: Option<EncodeError>,
 }
 
 /// What [`Table::next_for`] needs of the rest of the RIB.
@@ -109,7 +110,7 @@ pub(super) struct Sending<'a> {
 impl Group {
     pub(super) fn new(outlet: Outlet) -> Self {
         let outcomes = vec![Edits::default()];
-        Self { outlet, outcomes, recent: Default::default(), unsendable: None }
+        Self { outlet, outcomes, recent: Default::default() }
     }
 
     /// How a route leaves.
@@ -233,7 +234,7 @@ impl<K: Key> Table<K> {
         peer: PeerId,
         group: &mut Group,
         sending: &Sending<'_>,
-    ) -> Option<Arc<Vec<u8>>> {
+    ) -> Option<Next> {
         let segment = self.segment_for(peer, group, sending)?;
         let lane = self.lane_mut(peer)?;
         match segment.from {
@@ -256,7 +257,7 @@ impl<K: Key> Table<K> {
             }
         }
         if gone.is_empty() && !is_source {
-            return Some(Arc::clone(&segment.bytes));
+            return Some((Arc::clone(&segment.bytes), segment.unsendable));
         }
         let mut bytes = Vec::with_capacity(segment.bytes.len());
         let prefixes = gone.iter().filter_map(|id| self.prefix(*id)).map(|it| (NO_PATH_ID, it));
@@ -264,7 +265,7 @@ impl<K: Key> Table<K> {
         for part in segment.parts.iter().filter(|part| part.source != peer) {
             bytes.extend_from_slice(segment.bytes.get(part.bytes.clone()).unwrap_or_default());
         }
-        Some(Arc::new(bytes))
+        Some((Arc::new(bytes), segment.unsendable))
     }
 
     /// A segment that another peer has had already, or a new one.
@@ -279,7 +280,11 @@ impl<K: Key> Table<K> {
         let recent = group.recent.get(usize::from(sending.family == Family::Ipv6Unicast))?;
         let is_new = sweep.start == 0 && lane.told.is_empty();
         let from = if !sweep.is_empty() {
-            if is_new && group.outlet.is_vips_only() { From::Vips } else { From::Sweep(sweep.start) }
+            if is_new && group.outlet.is_vips_only() {
+                From::Vips
+            } else {
+                From::Sweep(sweep.start)
+            }
         } else if cursor < self.journal.tail() {
             From::Journal(cursor)
         } else {
@@ -340,6 +345,7 @@ impl<K: Key> Table<K> {
         let mut bytes = Vec::with_capacity(items.len() * 16);
         let mut parts: Vec<Part> = Vec::new();
         let mut told = Vec::with_capacity(items.len());
+        let mut unsendable = None;
         let same = |one: &Item, other: &Item| {
             (one.source, one.set, one.outcome) == (other.source, other.set, other.outcome)
         };
@@ -364,13 +370,13 @@ impl<K: Key> Table<K> {
                     }
                 }
                 Err(error) => {
-                    group.unsendable = Some(error);
+                    unsendable = Some(error);
                     hidden.extend(run.iter().map(|item| item.id));
                 }
             }
         }
         let (made_at, bytes) = (self.journal.changes(), Arc::new(bytes));
-        Segment { from, to, made_at, bytes, parts, ids: told, hidden }
+        Segment { from, to, made_at, bytes, parts, ids: told, hidden, unsendable }
     }
 
     /// Routes that leave, and destinations without one.

@@ -39,7 +39,7 @@ use crate::wire::{self, Attributes, NextHop};
 
 pub(crate) use attrs::path_asns;
 pub use decision::{DecisionRules, Filter};
-pub use peer::Policies;
+pub use peer::{Counts, Policies, SessionTerms};
 pub use post::Rejected;
 pub use sets::LOCAL_PREF_DEFAULT;
 pub use update::{ATTRIBUTE_BYTES_MAX, PREFIXES_MAX, TooMuch};
@@ -191,7 +191,8 @@ impl Rib {
     /// AS gets it once more.
     fn own_block(&self, prefix: Prefix, route: &RouteAttributes) -> Vec<u8> {
         let path = vec![self.local.asn; route.prepend.into()];
-        let as_path = if path.is_empty() { Vec::new() } else { vec![wire::AsSegment::Sequence(path)] };
+        let as_path =
+            if path.is_empty() { Vec::new() } else { vec![wire::AsSegment::Sequence(path)] };
         let next_hop = match prefix.family() {
             Family::Ipv6Unicast | Family::Ipv6Flowspec => {
                 NextHop::V6 { global: core::net::Ipv6Addr::UNSPECIFIED, link_local: None }
@@ -312,20 +313,19 @@ impl Rib {
             let mut found = None;
             for family in families {
                 let sending = Sending { family, sets: &self.sets, sources: &self.sources };
-                found = of_family!(self, family, table => table.next_for(peer, group, &sending));
-                if found.is_some() {
+                let next: Option<_> =
+                    of_family!(self, family, table => table.next_for(peer, group, &sending));
+                if let Some((bytes, unsendable)) = next {
+                    unsendable.into_iter().for_each(|error| session.complain(family, error));
+                    found = Some(bytes);
                     break;
                 }
                 if let Some(last) = session.finish(family) {
                     return Some(Arc::new(last));
                 }
             }
-            if let Some(error) = group.unsendable.take() {
-                session.unsendable.get_or_insert(error);
-            }
-            match found {
-                Some(bytes) if bytes.is_empty() => {}
-                found => return found,
+            if found.as_ref().is_none_or(|bytes| !bytes.is_empty()) {
+                return found;
             }
         }
     }

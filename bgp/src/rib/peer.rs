@@ -10,7 +10,7 @@ use super::sets::{SetId, Sets};
 use super::{MaybeChain, OURSELVES, PeerId, Rib, Task, attrs, of_family};
 use crate::policy::{Border, Edits, Route, Source, rewrite};
 use crate::speaker::{Local, NextHops};
-use crate::types::{Family, Prefix, RouterId};
+use crate::types::{Asn, Family, Prefix, RouterId};
 use crate::wire::{self, AttributesRef, EncodeError, Negotiated, RefreshKind, code};
 
 /// The policies of a peer.
@@ -29,6 +29,8 @@ pub(super) struct RibPeer {
     pub(super) external: bool,
     pub(super) session: Option<RibSession>,
     pub(super) prefixes_max: usize,
+    /// The AS that we are in for this peer, which must not be in its paths either.
+    local_as: u32,
     pub(super) vacant: bool,
 }
 
@@ -39,11 +41,37 @@ pub(super) struct RibSession {
     pub(super) families: Vec<Family>,
     /// Messages that follow when a family has been told in full, oldest first.
     pub(super) finals: VecDeque<(Family, Vec<u8>)>,
-    pub(super) unsendable: Option<EncodeError>,
+    unsendable: Option<(Family, EncodeError)>,
+    /// Families without a next hop, once that has been said.
+    silent: Vec<Family>,
     context: Negotiated,
 }
 
+/// What both sides agreed on, as far as it decides how routes look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionTerms {
+    /// The peer's.
+    pub router_id: RouterId,
+    /// From both OPENs.
+    pub context: Negotiated,
+    /// Our addresses, for what we announce.
+    pub next_hops: NextHops,
+    /// The AS that we are in for this peer.
+    pub local_as: Asn,
+}
+
 impl RibSession {
+    /// Notes that routes could not be written down. A missing next hop is said once.
+    pub(super) fn complain(&mut self, family: Family, error: EncodeError) {
+        if matches!(error, EncodeError::NextHopFamily(_)) {
+            if self.silent.contains(&family) {
+                return;
+            }
+            self.silent.push(family);
+        }
+        self.unsendable = Some((family, error));
+    }
+
     /// The message that says that all of a family has been told.
     pub(super) fn finish(&mut self, family: Family) -> Option<Vec<u8>> {
         let at = self.finals.iter().position(|(of, _)| *of == family)?;
@@ -57,11 +85,13 @@ pub(super) struct Judge<'a> {
     local: Local,
     import: &'a MaybeChain,
     external: bool,
+    local_as: u32,
 }
 
 impl RibPeer {
     pub(super) const fn judge(&self, peer: PeerId, local: Local) -> Judge<'_> {
-        Judge { peer, local, import: &self.policies.import, external: self.external }
+        let (import, external, local_as) = (&self.policies.import, self.external, self.local_as);
+        Judge { peer, local, import, external, local_as }
     }
 }
 
@@ -101,11 +131,10 @@ impl Judge<'_> {
     }
 
     fn loops(&self, block: &[u8]) -> Option<Rejected> {
+        let is_ours = |asn: u32| asn == self.local.asn.get() || asn == self.local_as;
         for attribute in attrs::attributes(block) {
             match attribute.code {
-                code::AS_PATH
-                    if attrs::path_asns(attribute.value).any(|asn| asn == self.local.asn.get()) =>
-                {
+                code::AS_PATH if attrs::path_asns(attribute.value).any(is_ours) => {
                     return Some(Rejected::AsLoop);
                 }
                 code::ORIGINATOR_ID
@@ -212,12 +241,13 @@ impl Rib {
     }
 
     /// A session is up: the peer is told everything, then End-of-RIB for each family.
-    pub fn up(&mut self, id: PeerId, router_id: RouterId, context: Negotiated, hops: NextHops) {
+    pub fn up(&mut self, id: PeerId, terms: SessionTerms) {
         self.down(id);
+        let SessionTerms { router_id, context, next_hops, local_as } = terms;
         let families: Vec<Family> =
             Family::UNICAST.into_iter().filter(|it| context.families.contains(*it)).collect();
         let finals = families.iter().map(|it| (*it, wire::encode_end_of_rib(*it))).collect();
-        let group = self.group_for(id, &context, hops);
+        let group = self.group_for(id, &context, next_hops, local_as);
         for family in &families {
             of_family!(self, *family, table => table.attach(id));
         }
@@ -225,8 +255,10 @@ impl Rib {
             standing.router_id = router_id.get();
         }
         if let Some(peer) = self.peers.get_mut(usize::from(id)) {
-            let unsendable = None;
-            peer.session = Some(RibSession { group, families, finals, unsendable, context });
+            let (unsendable, silent) = (None, Vec::new());
+            let session = RibSession { group, families, finals, unsendable, silent, context };
+            peer.session = Some(session);
+            peer.local_as = local_as.get();
         }
     }
 
@@ -308,9 +340,9 @@ impl Rib {
         let Some(session) = &peer.session else { return };
         let (old, context) = (session.group, session.context.clone());
         let families = session.families.clone();
-        let before = self.groups.get(old).map(|group| group.outlet.next_hops);
-        let Some(next_hops) = next_hops.or(before) else { return };
-        let group = self.group_for(id, &context, next_hops);
+        let Some(outlet) = self.groups.get(old).map(|group| &group.outlet) else { return };
+        let (next_hops, local_as) = (next_hops.unwrap_or(outlet.next_hops), outlet.local_as);
+        let group = self.group_for(id, &context, next_hops, local_as);
         if group == old {
             return;
         }
@@ -326,7 +358,13 @@ impl Rib {
 
     /// The group whose members are told the same as this peer. One that nobody is in is used
     /// again.
-    fn group_for(&mut self, id: PeerId, context: &Negotiated, next_hops: NextHops) -> usize {
+    fn group_for(
+        &mut self,
+        id: PeerId,
+        context: &Negotiated,
+        next_hops: NextHops,
+        local_as: Asn,
+    ) -> usize {
         let peer = self.peers.get(usize::from(id));
         let policy = peer.and_then(|peer| peer.policies.export.clone());
         // What does not change how routes look must not split groups.
@@ -338,7 +376,7 @@ impl Rib {
             enhanced_refresh: false,
             ..context.clone()
         };
-        let outlet = Outlet { context, next_hops, local_as: self.local.asn, policy };
+        let outlet = Outlet { context, next_hops, local_as, policy };
         if let Some(at) = self.groups.iter().position(|group| group.outlet == outlet) {
             return at;
         }
@@ -373,7 +411,7 @@ impl Rib {
     }
 
     /// Why some routes could not be written down for a peer, once.
-    pub fn take_unsendable(&mut self, id: PeerId) -> Option<EncodeError> {
+    pub fn take_unsendable(&mut self, id: PeerId) -> Option<(Family, EncodeError)> {
         self.peers.get_mut(usize::from(id))?.session.as_mut()?.unsendable.take()
     }
 }

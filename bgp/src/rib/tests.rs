@@ -12,7 +12,7 @@ use crate::rng::Rng;
 use crate::speaker::NextHops;
 use crate::types::{Asn, Community, RouterId};
 use crate::wire::{
-    AsSegment, AttributesRef, Message, Negotiated, Origin, decode, encode_announce,
+    AsSegment, AttributesRef, Message, Negotiated, Nlri, Origin, decode, encode_announce,
     encode_withdraw, next_message,
 };
 
@@ -76,11 +76,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Every third one is IPv6.
 fn prefix(number: u8) -> Prefix {
-    let text = if number % 3 == 2 {
-        format!("2001:db8:{number}::")
-    } else {
-        format!("198.51.{number}.0")
-    };
+    let text =
+        if number % 3 == 2 { format!("2001:db8:{number}::") } else { format!("198.51.{number}.0") };
     let addr: IpAddr = text.parse().unwrap();
     Prefix::new(addr, if addr.is_ipv4() { 24 } else { 48 }).unwrap()
 }
@@ -147,9 +144,9 @@ fn chain(number: u8) -> MaybeChain {
         0 => return None,
         1 => Policy { name: "all".into(), terms: vec![], default: Then::Accept },
         _ => {
-            let ranges = (0..12).filter(|it| it % 2 == 0 && it % 3 != 2).map(|number| {
-                format!("{} le 32", prefix(number)).parse().unwrap()
-            });
+            let ranges = (0..12)
+                .filter(|it| it % 2 == 0 && it % 3 != 2)
+                .map(|number| format!("{} le 32", prefix(number)).parse().unwrap());
             let set = Arc::new(PrefixSet::new("even", ranges.collect()));
             let edits = crate::policy::Edits { med: Some(Some(7)), ..Default::default() };
             let term = Term {
@@ -237,7 +234,13 @@ impl Lab {
                 self.own.remove(number);
             }
             Step::Up(peer) if !self.up[usize::from(*peer)] => {
-                self.rib.up(u16::from(*peer), router_id(*peer), context(*peer), OURS);
+                let terms = SessionTerms {
+                    router_id: router_id(*peer),
+                    context: context(*peer),
+                    next_hops: OURS,
+                    local_as: asn(OUR_AS),
+                };
+                self.rib.up(u16::from(*peer), terms);
                 self.up[usize::from(*peer)] = true;
             }
             Step::Down(peer) => {
@@ -281,7 +284,7 @@ impl Lab {
             let context = context(peer);
             let Message::Update(update) = decode(raw, &context).unwrap() else { continue };
             assert!(update.repaired.is_empty());
-            for (_, prefix) in update.withdrawn().flat_map(crate::wire::Nlri::prefixes) {
+            for (_, prefix) in update.withdrawn().flat_map(Nlri::prefixes) {
                 assert!(heard.remove(&prefix).is_some(), "{prefix} was never promised to {peer}");
             }
             for announced in update.announced() {
@@ -319,9 +322,8 @@ impl Lab {
                 left.push(Known { peer: *peer, look: look.clone(), med });
             }
         }
-        let pref = |known: &Known| {
-            known.look.local_pref.filter(|_| !external(known.peer)).unwrap_or(100)
-        };
+        let pref =
+            |known: &Known| known.look.local_pref.filter(|_| !external(known.peer)).unwrap_or(100);
         keep(&mut left, |known| u32::MAX - pref(known));
         keep(&mut left, |known| u32::from(known.look.hops));
         keep(&mut left, |known| u32::from(known.look.origin));
@@ -386,7 +388,7 @@ fn keep(left: &mut Vec<Known>, key: impl Fn(&Known) -> u32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn peers_hear_what_the_model_says_however_things_come(

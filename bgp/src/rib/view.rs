@@ -190,12 +190,7 @@ impl Rib {
 }
 
 /// Every path to a destination with how it fared.
-fn states<K: Key>(
-    table: &Table<K>,
-    id: u32,
-    view: View,
-    around: &Around<'_>,
-) -> Vec<RouteView> {
+fn states<K: Key>(table: &Table<K>, id: u32, view: View, around: &Around<'_>) -> Vec<RouteView> {
     let Some(prefix) = table.prefix(id) else { return Vec::new() };
     let all = table.candidates(id, around);
     let best = table.best_path(id).and_then(|best| all.iter().find(|one| one.path == best));

@@ -48,6 +48,8 @@ pub struct PeerConfig {
     pub next_hops: NextHops,
     /// What else our OPEN offers.
     pub offer: Offer,
+    /// What is let in and out.
+    pub policies: crate::rib::Policies,
 }
 
 /// What our OPEN offers besides families, route refresh (plain and enhanced) and four-octet AS

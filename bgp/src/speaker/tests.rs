@@ -105,6 +105,7 @@ fn config(peer: u8, passive: bool, internal: bool, hold: u8, next_hop: bool) -> 
             v6: next_hop.then_some(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
         },
         offer: Offer::default(),
+        policies: crate::rib::Policies::default(),
     }
 }
 
@@ -160,6 +161,7 @@ impl Shell {
                 while let Some(next) = self.speaker.next_deadline().filter(|next| *next <= end) {
                     self.now = next;
                     self.speaker.on_time(self.now, &mut out);
+                    self.speaker.transmit_all(self.now, &mut out);
                     self.check(&mut out);
                 }
                 self.now = end;
@@ -167,6 +169,7 @@ impl Shell {
             other => self.connection_turn(other, &mut out),
         }
         self.speaker.on_time(self.now, &mut out);
+        self.speaker.transmit_all(self.now, &mut out);
         self.check(&mut out);
     }
 

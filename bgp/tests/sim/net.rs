@@ -126,6 +126,7 @@ impl Sim {
             families: Family::UNICAST.to_vec(),
             next_hops: NextHops::default(),
             offer: Offer::default(),
+            policies: tidegate_bgp::rib::Policies::default(),
         }
     }
 
@@ -387,6 +388,7 @@ impl Sim {
         let mut out = Vec::new();
         input(speaker, now, &mut out);
         speaker.on_time(now, &mut out);
+        speaker.transmit_all(now, &mut out);
         let next = speaker.next_deadline();
         assert!(next.is_none_or(|next| next > now), "{name}: something due was not done");
         self.perform(name, out);

@@ -32,6 +32,7 @@ pub(super) fn check(
         families: families?,
         next_hops,
         offer: Offer::default(),
+        policies: tidegate_bgp::rib::Policies::default(),
     })
 }
 

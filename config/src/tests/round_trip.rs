@@ -100,6 +100,7 @@ fn peer() -> impl Strategy<Value = PeerConfig> {
             families,
             next_hops: NextHops { v4, v6 },
             offer: Offer::default(),
+            policies: tidegate_bgp::rib::Policies::default(),
         },
     )
 }

@@ -28,6 +28,7 @@ fn config() -> PeerConfig {
         families: Family::UNICAST.to_vec(),
         next_hops: NextHops::default(),
         offer: Offer::default(),
+        policies: crate::rib::Policies::default(),
     }
 }
 
