@@ -4,6 +4,9 @@ use core::fmt::Write as _;
 
 use schemars::SchemaGenerator;
 
+use crate::raw::policy::{
+    AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
+};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, File, HealthTable, PeerTable, RouterTable, ServiceTable,
 };
@@ -25,6 +28,13 @@ pub fn reference() -> String {
     section::<RouterTable>(&mut out, "`[router]`");
     section::<ApiTable>(&mut out, "`[api]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
+    section::<PrefixSetTable>(&mut out, "`[[prefix-set]]`");
+    section::<AsPathSetTable>(&mut out, "`[[as-path-set]]`");
+    section::<CommunitySetTable>(&mut out, "`[[community-set]]`");
+    section::<PolicyTable>(&mut out, "`[[policy]]`");
+    section::<TermTable>(&mut out, "`[[policy.term]]`");
+    section::<MatchTable>(&mut out, "`policy.term.match`");
+    section::<SetTable>(&mut out, "`policy.term.set`");
     section::<ServiceTable>(&mut out, "`[[service]]`");
     section::<BackendTable>(&mut out, "`[[service.backend]]`");
     section::<HealthTable>(&mut out, "`service.health`");

@@ -71,7 +71,7 @@ async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
         return Err(refused.into());
     }
     let (views, questions) = api::view_channel();
-    api::serve(listeners, views);
+    api::serve(listeners, views, bgp.asker());
     let parts = Parts { datapath, links, link_changes, checks, results, bgp, reports, questions };
     Ok(Reconciler::new(config, clock, parts))
 }

@@ -396,14 +396,13 @@ impl<K: Key> Table<K> {
                 continue;
             };
             let known = last.filter(|(peer, same, _)| (*peer, *same) == (source, set));
-            let way = match known {
-                Some((_, _, way)) => way,
-                None => {
-                    let Some(prefix) = self.prefix(*id) else { continue };
-                    let Some(kind) = sending.sources.get(usize::from(source)) else { continue };
-                    let attributes = AttributesRef::new(sending.sets.bytes(set));
-                    group.way(&Route { prefix, attributes, source: *kind })
-                }
+            let way = if let Some((_, _, way)) = known {
+                way
+            } else {
+                let Some(prefix) = self.prefix(*id) else { continue };
+                let Some(kind) = sending.sources.get(usize::from(source)) else { continue };
+                let attributes = AttributesRef::new(sending.sets.bytes(set));
+                group.way(&Route { prefix, attributes, source: *kind })
             };
             if !by_prefix {
                 last = Some((source, set, way));

@@ -316,7 +316,9 @@ impl Rib {
                 let next: Option<_> =
                     of_family!(self, family, table => table.next_for(peer, group, &sending));
                 if let Some((bytes, unsendable)) = next {
-                    unsendable.into_iter().for_each(|error| session.complain(family, error));
+                    if let Some(error) = unsendable {
+                        session.complain(family, error);
+                    }
                     found = Some(bytes);
                     break;
                 }

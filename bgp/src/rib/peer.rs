@@ -1,7 +1,7 @@
 //! What the RIB knows of a peer: its policies, and its session while there is one.
 
 use core::net::IpAddr;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::decision::Standing;
 use super::export::{Group, Outlet};
@@ -380,23 +380,19 @@ impl Rib {
         if let Some(at) = self.groups.iter().position(|group| group.outlet == outlet) {
             return at;
         }
-        let used: BTreeMap<usize, ()> = self
-            .peers
-            .iter()
-            .filter_map(|peer| peer.session.as_ref().map(|session| (session.group, ())))
-            .collect();
-        let free = (0..self.groups.len()).find(|at| !used.contains_key(at));
+        let in_use = |at: &usize| {
+            let mut sessions = self.peers.iter().filter_map(|peer| peer.session.as_ref());
+            sessions.any(|session| session.group == *at)
+        };
+        let free = (0..self.groups.len()).find(|at| !in_use(at));
+        let at = free.unwrap_or(self.groups.len());
         let group = Group::new(outlet);
-        match free.and_then(|at| self.groups.get_mut(at).map(|place| (at, place))) {
-            Some((at, place)) => {
-                *place = group;
-                at
-            }
-            None => {
-                self.groups.push(group);
-                self.groups.len() - 1
-            }
+        if let Some(place) = self.groups.get_mut(at) {
+            *place = group;
+        } else {
+            self.groups.push(group);
         }
+        at
     }
 
     /// How much of a peer is there.

@@ -67,7 +67,7 @@ struct AttrSet {
 /// All sets in use.
 #[derive(Debug)]
 pub(super) struct Sets {
-    sets: Vec<AttrSet>,
+    all: Vec<AttrSet>,
     free: Vec<u32>,
     index: Index,
     hasher: Hasher,
@@ -80,7 +80,7 @@ pub(super) struct Sets {
 impl Sets {
     pub(super) fn new(hasher: Hasher) -> Self {
         Self {
-            sets: Vec::new(),
+            all: Vec::new(),
             free: Vec::new(),
             index: Index::default(),
             hasher,
@@ -100,13 +100,13 @@ impl Sets {
         let rank = rank_of(bytes, &self.metrics);
         let set = AttrSet { bytes: bytes.into(), rank, refs: 1, owner };
         let id = if let Some(id) = self.free.pop() {
-            if let Some(place) = self.sets.get_mut(id as usize) {
+            if let Some(place) = self.all.get_mut(id as usize) {
                 *place = set;
             }
             id
         } else {
-            self.sets.push(set);
-            u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)
+            self.all.push(set);
+            u32::try_from(self.all.len() - 1).unwrap_or(u32::MAX)
         };
         *self.owed.entry(owner).or_default() += bytes.len();
         self.index.insert(hash, id);
@@ -115,14 +115,14 @@ impl Sets {
 
     /// One holder more.
     pub(super) fn hold(&mut self, id: SetId) {
-        if let Some(set) = self.sets.get_mut(id.0 as usize) {
+        if let Some(set) = self.all.get_mut(id.0 as usize) {
             set.refs += 1;
         }
     }
 
     /// One holder less; the last one takes the set along.
     pub(super) fn release(&mut self, id: SetId) {
-        let Some(set) = self.sets.get_mut(id.0 as usize) else { return };
+        let Some(set) = self.all.get_mut(id.0 as usize) else { return };
         set.refs -= 1;
         if set.refs > 0 {
             return;
@@ -132,7 +132,7 @@ impl Sets {
             *owed -= len;
         }
         self.index.remove(hash, id.0);
-        if let Some(set) = self.sets.get_mut(id.0 as usize) {
+        if let Some(set) = self.all.get_mut(id.0 as usize) {
             set.bytes = Box::default();
         }
         self.free.push(id.0);
@@ -140,11 +140,11 @@ impl Sets {
 
     /// The attributes.
     pub(super) fn bytes(&self, id: SetId) -> &[u8] {
-        self.sets.get(id.0 as usize).map_or(&[], |set| &set.bytes)
+        self.all.get(id.0 as usize).map_or(&[], |set| &set.bytes)
     }
 
     pub(super) fn rank(&self, id: SetId) -> Rank {
-        self.sets.get(id.0 as usize).map_or_else(Rank::default, |set| set.rank)
+        self.all.get(id.0 as usize).map_or_else(Rank::default, |set| set.rank)
     }
 
     /// Bytes of sets that this peer was the first to bring.
@@ -154,7 +154,7 @@ impl Sets {
 
     /// Sets in use.
     pub(super) fn len(&self) -> usize {
-        self.sets.len() - self.free.len()
+        self.all.len() - self.free.len()
     }
 
     /// What a next hop costs from now on, `None`: it cannot be reached. Paths have to be compared
@@ -169,7 +169,7 @@ impl Sets {
         if old.unwrap_or(0) == metric {
             return false;
         }
-        for set in self.sets.iter_mut().filter(|set| set.refs > 0) {
+        for set in self.all.iter_mut().filter(|set| set.refs > 0) {
             if next_hop_of(&set.bytes) == Some(next_hop) {
                 set.rank.metric = metric;
             }

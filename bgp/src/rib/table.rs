@@ -33,11 +33,11 @@ struct Path {
     next: u32,
     pre: SetId,
     post: u32,
-    path_id: PathId,
+    id: PathId,
 }
 const _: () = assert!(size_of::<Path>() == 20);
 
-const FREE: Path = Path { dest: NONE, next: NONE, pre: SetId(0), post: 0, path_id: PathId(0) };
+const FREE: Path = Path { dest: NONE, next: NONE, pre: SetId(0), post: 0, id: PathId(0) };
 
 /// A path with what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl<K: Key> Table<K> {
                 stale,
                 pre: path.pre,
                 post: Post::unpack(path.post),
-                path_id: path.path_id,
+                path_id: path.id,
             };
             at = path.next;
             Some(view)
@@ -322,7 +322,7 @@ impl<K: Key> Table<K> {
         let mut previous = NONE;
         let mut at = self.dests.get(id as usize)?.head;
         while let Some(path) = self.paths.get(at as usize) {
-            if path.path_id == path_id && self.owner(at) == Some(Owner { peer, session }) {
+            if path.id == path_id && self.owner(at) == Some(Owner { peer, session }) {
                 return Some((previous, at));
             }
             (previous, at) = (at, path.next);
@@ -336,7 +336,7 @@ impl<K: Key> Table<K> {
         let Some(dest) = self.dest_mut(id) else { return NONE };
         let next = core::mem::replace(&mut dest.head, place);
         if let Some(path) = self.path_mut(place) {
-            *path = Path { dest: id, next, pre, post: post.pack(), path_id };
+            *path = Path { dest: id, next, pre, post: post.pack(), id: path_id };
         }
         place
     }
@@ -416,7 +416,7 @@ impl<K: Key> Table<K> {
     fn chosen(&self, id: u32) -> Chosen {
         let best = self.dests.get(id as usize)?.best;
         let path = self.paths.get(best as usize)?;
-        Some((self.owner(best)?.peer, path.post, path.path_id.0))
+        Some((self.owner(best)?.peer, path.post, path.id.0))
     }
 
     fn candidate(&self, path: u32, around: &Around<'_>) -> Option<Candidate> {
@@ -428,7 +428,7 @@ impl<K: Key> Table<K> {
             path,
             rank: around.sets.rank(set),
             standing: *around.standings.get(usize::from(owner.peer))?,
-            path_id: record.path_id.0,
+            path_id: record.id.0,
             stale: lane.session != owner.session,
         })
     }

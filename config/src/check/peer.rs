@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use tidegate_bgp::speaker::{NextHops, Offer, PeerConfig};
 use tidegate_bgp::types::Family;
 
+use super::policy::{Named, chains};
 use super::{Role, check_address, distinct};
 use crate::diagnostic::Found;
 use crate::raw::{PeerTable, RouterTable};
@@ -13,9 +14,11 @@ use crate::read::At;
 pub(super) fn check(
     at: &At<PeerTable>,
     router: Option<&RouterTable>,
+    named: &Named,
     found: &mut Found<'_>,
 ) -> Option<PeerConfig> {
     let raw = &at.value;
+    let policies = chains(raw, named, found);
     check_ends(raw, found);
     check_passive(raw, router, found);
     let families = families(raw, found);
@@ -32,7 +35,7 @@ pub(super) fn check(
         families: families?,
         next_hops,
         offer: Offer::default(),
-        policies: tidegate_bgp::rib::Policies::default(),
+        policies: policies?,
     })
 }
 

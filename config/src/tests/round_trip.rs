@@ -183,6 +183,7 @@ fn desired() -> impl Strategy<Value = Desired> {
             router,
             peers: BTreeMap::new(),
             password_files: BTreeMap::new(),
+            policies: BTreeMap::new(),
             services: BTreeMap::new(),
         };
         let mut addresses = BTreeSet::new();

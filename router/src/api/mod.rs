@@ -4,6 +4,7 @@
 //! that nothing here holds state of its own.
 
 mod problem;
+mod routes;
 mod serve;
 
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -19,9 +20,11 @@ use axum::{Json, Router};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bgp_io::Asker;
 use crate::metrics;
 use crate::view::View;
 use problem::Problem;
+pub(crate) use routes::parse_prefix;
 
 /// How long a request waits for the reconcile task before it is told to come back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -85,8 +88,8 @@ pub async fn listen(config: &tidegate_config::desired::Api) -> Result<Listeners,
 }
 
 /// Serves until the process ends.
-pub fn serve(listeners: Listeners, views: ViewSender) {
-    let routes = routes(views);
+pub fn serve(listeners: Listeners, views: ViewSender, asker: Asker) {
+    let routes = routes(views).merge(routes::router(asker));
     if let Some(tcp) = listeners.tcp {
         tokio::spawn(serve::all(tcp, routes.clone(), serve::WITHIN));
     }
@@ -188,7 +191,8 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!(
-            "there is nothing at {}; try /api/v1/status, /peers, /vips or /backends there, \
+            "there is nothing at {}; try /api/v1/status, /peers, /routes, /vips or /backends \
+             there, \
              /metrics, /healthz or /readyz",
             uri.path()
         ),

@@ -2,6 +2,7 @@
 
 mod client;
 mod commands;
+mod routes;
 mod table;
 
 use std::path::PathBuf;
@@ -48,6 +49,11 @@ enum Command {
     Vips(Read),
     /// Backends, one line each
     Backends(Read),
+    /// Routes: received, available and advertised, and why those lost that did
+    Routes(routes::RoutesArgs),
+    /// Routing policy
+    #[command(subcommand)]
+    Policy(routes::PolicyCommand),
     /// The backend's side of ipip: take packets out of their outer header
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
@@ -143,6 +149,8 @@ impl Cli {
             Command::Peers(args) => commands::peers(&args.socket, args.output).await,
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
+            Command::Routes(args) => routes::routes(args).await,
+            Command::Policy(command) => routes::policy(&command),
             Command::Decap(args) => crate::decap::run(&args.interface).await.map_err(Failure::new),
             Command::Detach(args) => commands::detach(&args.config),
             Command::Schema => commands::print(&tidegate_config::json_schema()),
