@@ -17,6 +17,7 @@ use crate::diagnostic::Found;
 use crate::raw::File;
 use crate::read::{At, Tables};
 use crate::value::Name;
+use peer::Checked;
 
 /// What the file wants; `None` after an error has been told.
 pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
@@ -41,16 +42,21 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let mut desired = Desired {
         router: checked_router?,
         peers: BTreeMap::new(),
+        ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
         policies: named.policies,
         services: BTreeMap::new(),
     };
     for (raw, checked) in peers.iter().zip(checked_peers) {
-        let peer = checked?;
+        let checked = checked?;
+        let name = checked.name().to_owned();
         if let Some(path) = &raw.value.password_file {
-            desired.password_files.insert(peer.name.to_string(), path.value.clone());
+            desired.password_files.insert(name.clone(), path.value.clone());
         }
-        desired.peers.insert(peer.name.to_string(), peer);
+        match checked {
+            Checked::One(peer) => drop(desired.peers.insert(name, peer)),
+            Checked::Range(range) => drop(desired.ranges.insert(name, range)),
+        }
     }
     for checked in checked_services {
         let (name, service) = checked?;

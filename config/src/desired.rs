@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidegate_bgp::policy::Policy;
-use tidegate_bgp::speaker::{PeerConfig, RouteAttributes};
+use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
 /// Everything a node shall be.
@@ -19,7 +19,10 @@ pub struct Desired {
     pub router: Router,
     /// BGP peers by name.
     pub peers: BTreeMap<String, PeerConfig>,
-    /// Files that hold the TCP MD5 password (RFC 2385) of a session, by the peer's name; nobody
+    /// Ranges of peers by name; no peer has the name of a range.
+    pub ranges: BTreeMap<String, PeerRange>,
+    /// Files that hold the TCP MD5 password (RFC 2385) of a session, by the name of the peer or
+    /// range; nobody
     /// has read them yet.
     pub password_files: BTreeMap<String, PathBuf>,
     /// Routing policies by name; peers have theirs already.

@@ -8,7 +8,8 @@ use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
 use crate::raw::{
-    AdvertiseTable, ApiTable, BackendTable, File, HealthTable, PeerTable, RouterTable, ServiceTable,
+    AdvertiseTable, ApiTable, BackendTable, File, HealthTable, MaxPrefixesTable, PeerTable,
+    RouterTable, ServiceTable,
 };
 use crate::read::{KeySpec, Need, Table, one_line};
 
@@ -35,6 +36,7 @@ pub fn reference() -> String {
     section::<TermTable>(&mut out, "`[[policy.term]]`");
     section::<MatchTable>(&mut out, "`policy.term.match`");
     section::<SetTable>(&mut out, "`policy.term.set`");
+    section::<MaxPrefixesTable>(&mut out, "`peer.max-prefixes`");
     section::<ServiceTable>(&mut out, "`[[service]]`");
     section::<BackendTable>(&mut out, "`[[service.backend]]`");
     section::<HealthTable>(&mut out, "`service.health`");

@@ -406,6 +406,16 @@ impl Rib {
         }
     }
 
+    /// Paths of a family that a peer announces.
+    pub fn received(&self, id: PeerId, family: Family) -> usize {
+        let lane = match family {
+            Family::Ipv4Unicast => self.v4.lane(id),
+            Family::Ipv6Unicast => self.v6.lane(id),
+            Family::Ipv4Flowspec | Family::Ipv6Flowspec => None,
+        };
+        lane.map_or(0, |lane| lane.paths)
+    }
+
     /// Why some routes could not be written down for a peer, once.
     pub fn take_unsendable(&mut self, id: PeerId) -> Option<(Family, EncodeError)> {
         self.peers.get_mut(usize::from(id))?.session.as_mut()?.unsendable.take()

@@ -34,10 +34,8 @@ impl Reconciler {
         if !self.config.warnings.is_empty() {
             warn!("{}", self.config.warnings);
         }
-        for name in old.desired.peers.keys() {
-            if !self.config.desired.peers.contains_key(name) {
-                self.order(speaker::Order::RemovePeer(name.as_str().into())).await;
-            }
+        for name in gone(&old.desired, &self.config.desired) {
+            self.order(speaker::Order::RemovePeer(name.as_str().into())).await;
         }
         let router = &self.config.desired.router;
         let before = &old.desired.router;
@@ -67,6 +65,10 @@ impl Reconciler {
         for peer in peers {
             self.order(speaker::Order::PutPeer(peer)).await;
         }
+        let ranges: Vec<_> = self.config.desired.ranges.values().cloned().collect();
+        for range in ranges {
+            self.order(speaker::Order::PutRange(range)).await;
+        }
     }
 
     async fn order(&self, order: speaker::Order) {
@@ -74,6 +76,13 @@ impl Reconciler {
             error!("{stopped}");
         }
     }
+}
+
+/// Peers and ranges that are not there any more, or have become the other.
+fn gone<'a>(old: &'a Desired, new: &Desired) -> Vec<&'a String> {
+    let peers = old.peers.keys().filter(|name| !new.peers.contains_key(*name));
+    let ranges = old.ranges.keys().filter(|name| !new.ranges.contains_key(*name));
+    peers.chain(ranges).collect()
 }
 
 /// Whether a running daemon can go from one to the other; if not, why.

@@ -24,7 +24,7 @@ impl Peer {
             router_id,
             context,
             next_hops: self.next_hops(at),
-            local_as: self.local.asn,
+            local_as: self.local().asn,
         };
         let id = self.rib_id(turn.rib);
         turn.rib.up(id, terms);
@@ -53,7 +53,7 @@ impl Peer {
 
     /// The peer's number in the RIB, from its first session on.
     fn rib_id(&mut self, rib: &mut Rib) -> PeerId {
-        let external = self.config.remote_as != self.local.asn;
+        let external = self.config.remote_as != self.local().asn;
         let (addr, policies) = (self.config.remote.ip(), self.config.policies.clone());
         *self.rib.get_or_insert_with(|| rib.add_peer(addr, external, policies))
     }

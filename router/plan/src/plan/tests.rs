@@ -51,6 +51,7 @@ fn desired(services: &[Service]) -> Desired {
             api: Api { socket: "/run/tidegate.sock".into(), listen: None },
         },
         peers: BTreeMap::new(),
+        ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
         policies: BTreeMap::new(),
         services: services.iter().map(|s| (format!("{:?}", s.vip), s.clone())).collect(),
