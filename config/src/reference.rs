@@ -8,8 +8,8 @@ use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
 use crate::raw::{
-    AdvertiseTable, ApiTable, BackendTable, File, HealthTable, MaxPrefixesTable, PeerTable,
-    RouterTable, ServiceTable,
+    AdvertiseTable, ApiTable, BackendTable, DatapathTable, File, HealthTable, MaxPrefixesTable,
+    PeerTable, RouterTable, ServiceTable,
 };
 use crate::read::{KeySpec, Need, Table, one_line};
 
@@ -28,6 +28,7 @@ pub fn reference() -> String {
     section::<File>(&mut out, "Top level");
     section::<RouterTable>(&mut out, "`[router]`");
     section::<ApiTable>(&mut out, "`[api]`");
+    section::<DatapathTable>(&mut out, "`[datapath]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
     section::<PrefixSetTable>(&mut out, "`[[prefix-set]]`");
     section::<AsPathSetTable>(&mut out, "`[[as-path-set]]`");
