@@ -6,7 +6,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use tidegate_bgp::policy::Policy;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
@@ -25,6 +27,8 @@ pub struct Desired {
     /// range; nobody
     /// has read them yet.
     pub password_files: BTreeMap<String, PathBuf>,
+    /// Routing policies by name; peers have theirs already.
+    pub policies: BTreeMap<String, Arc<Policy>>,
     /// Services by name.
     pub services: BTreeMap<String, Service>,
 }

@@ -2,12 +2,16 @@
 //!
 //! The doc comments are the text of `docs/reference/config.md` and of the JSON Schema.
 
+pub(crate) mod policy;
+
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, RouterId};
 use toml::de::{DeTable, DeValue};
+
+use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
 use crate::desired::{Affinity, AllDown, AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::Found;
@@ -31,6 +35,14 @@ table! {
         "datapath" => datapath: DatapathTable, Default("{}");
         /// BGP peers: routers that learn the VIPs from us.
         "peer" => peers: Tables<PeerTable>, Default("[]");
+        /// Sets of prefixes that policies ask about.
+        "prefix-set" => prefix_sets: Tables<PrefixSetTable>, Default("[]");
+        /// Sets of AS paths that policies ask about.
+        "as-path-set" => as_path_sets: Tables<AsPathSetTable>, Default("[]");
+        /// Sets of communities that policies ask about.
+        "community-set" => community_sets: Tables<CommunitySetTable>, Default("[]");
+        /// Routing policies: what is let in from peers and out to them.
+        "policy" => policies: Tables<PolicyTable>, Default("[]");
         /// Services: VIPs, and who serves them.
         "service" => services: Tables<ServiceTable>, Default("[]");
     }
@@ -167,6 +179,12 @@ table! {
         /// File with the TCP MD5 password of the session; its first line counts. A reload that
         /// finds another password there changes it on the open session too.
         "password-file" => password_file: PathBuf, Optional;
+        /// Policies that its routes pass on the way in, in this order. When absent: nothing from
+        /// another AS is let in (RFC 8212), everything from inside ours.
+        "import" => import: List<Name>, Optional;
+        /// Policies that routes pass on the way out to it, in this order. When absent: nothing but
+        /// VIPs goes to another AS (RFC 8212).
+        "export" => export: List<Name>, Optional;
         /// How many prefixes the peer may announce. When absent: as many as fit.
         "max-prefixes" => max_prefixes: MaxPrefixesTable, Optional;
         /// Keeps the session down, and tells the peer's operator this text (RFC 9003).

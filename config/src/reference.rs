@@ -5,6 +5,9 @@ use core::fmt::Write as _;
 use schemars::SchemaGenerator;
 
 use crate::impact::{self, Impact};
+use crate::raw::policy::{
+    AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
+};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, DatapathTable, File, HealthTable, MaxPrefixesTable,
     PeerTable, RouterTable, ServiceTable,
@@ -28,6 +31,13 @@ pub fn reference() -> String {
     section::<ApiTable>(&mut out, "`[api]`");
     section::<DatapathTable>(&mut out, "`[datapath]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
+    section::<PrefixSetTable>(&mut out, "`[[prefix-set]]`");
+    section::<AsPathSetTable>(&mut out, "`[[as-path-set]]`");
+    section::<CommunitySetTable>(&mut out, "`[[community-set]]`");
+    section::<PolicyTable>(&mut out, "`[[policy]]`");
+    section::<TermTable>(&mut out, "`[[policy.term]]`");
+    section::<MatchTable>(&mut out, "`policy.term.match`");
+    section::<SetTable>(&mut out, "`policy.term.set`");
     section::<MaxPrefixesTable>(&mut out, "`peer.max-prefixes`");
     section::<ServiceTable>(&mut out, "`[[service]]`");
     section::<BackendTable>(&mut out, "`[[service.backend]]`");

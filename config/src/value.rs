@@ -15,6 +15,7 @@ use crate::read::{Node, Value};
 
 pub(crate) use address::{BgpListen, Place};
 pub(crate) use duration::{Span, duration_text};
+pub(crate) use policy::{CommunityPattern, Then};
 
 /// A value that is typed as a string.
 pub(crate) trait Text: Sized {
@@ -74,6 +75,8 @@ macro_rules! words {
         }
     };
 }
+
+mod policy;
 
 words!(AttachMode: "auto" => Self::Auto, "native" => Self::Native, "generic" => Self::Generic;
     "offload" => "write \"auto\": running on the card comes in a later version");

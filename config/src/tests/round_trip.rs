@@ -253,6 +253,7 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
+            policies: BTreeMap::new(),
             services: BTreeMap::new(),
         };
         let mut addresses = BTreeSet::new();

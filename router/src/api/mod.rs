@@ -6,6 +6,7 @@
 mod caller;
 mod change;
 mod problem;
+mod routes;
 mod serve;
 
 use std::net::SocketAddr;
@@ -25,11 +26,13 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use crate::bgp_io::Asker;
 use crate::change::Asks;
 use crate::metrics;
 use crate::view::View;
 use caller::Caller;
 use problem::Problem;
+pub(crate) use routes::parse_prefix;
 
 /// How long a request waits for the reconcile task before it is told to come back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -95,8 +98,8 @@ async fn bind_tcp(addr: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Serves until it is dropped.
-pub(crate) fn serve(listeners: Listeners, config: &Api, views: ViewSender, asks: Asks) -> Server {
-    let routes = routes(views).merge(change::routes(asks));
+pub(crate) fn serve(listeners: Listeners, config: &Api, views: ViewSender, asks: Asks, asker: Asker) -> Server {
+    let routes = routes(views).merge(change::routes(asks)).merge(routes::router(asker));
     let unix = Serving::start(listeners.unix, &routes);
     let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
     Server { routes, config: config.clone(), unix, tcp }
@@ -265,8 +268,8 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!(
-            "there is nothing at {}; try /api/v1/status, /peers, /vips, /backends, /config or \
-             /history there, /metrics, /healthz or /readyz",
+            "there is nothing at {}; try /api/v1/status, /peers, /routes, /vips, /backends, /config \
+             or /history there, /metrics, /healthz or /readyz",
             uri.path()
         ),
     )

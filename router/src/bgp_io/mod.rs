@@ -18,12 +18,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tidegate_bgp::speaker::{
     Action, ConnEvent, ConnId, Distance, Local, NextHops, Order, PeerName, PeerStatus, Report,
-    RouteAttributes, Speaker, Transport,
+    RouteAttributes, Routes, RoutesQuery, Speaker, Transport,
 };
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{info, warn};
 
@@ -38,6 +38,10 @@ const ORDERS_MAX: usize = 256;
 /// Events of all connections that wait for the speaker. When it is full, readers wait in the order
 /// they came, so a peer that floods takes its turn with the others.
 const INBOUND_MAX: usize = 64;
+
+/// Events that came meanwhile are taken along for this long, so that what they change is told once;
+/// timers wait no longer than that either.
+const TURN: Duration = Duration::from_millis(4);
 
 /// A snapshot is published at most this often: one after each message would cost more than the
 /// message.
@@ -117,6 +121,19 @@ impl BgpHandle {
         self.inputs.send(Input::Order(Box::new(order))).await.or(Err(Stopped))
     }
 
+    /// A page of routes.
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub async fn routes(&self, query: RoutesQuery) -> Result<Routes, Stopped> {
+        self.asker().ask(query).await
+    }
+
+    /// What asks for routes, for those who have no business with orders.
+    pub fn asker(&self) -> Asker {
+        Asker(self.inputs.clone())
+    }
+
     /// Replaces the TCP MD5 keys, those of open connections too. Whether a connection is signed at
     /// all was settled when it was made.
     ///
@@ -152,10 +169,28 @@ impl BgpHandle {
     }
 }
 
+/// Asks the speaker for routes.
+#[derive(Clone, Debug)]
+pub struct Asker(mpsc::Sender<Input>);
+
+impl Asker {
+    /// A page of routes.
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub async fn ask(&self, query: RoutesQuery) -> Result<Routes, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Input::Routes(query, reply)).await.or(Err(Stopped))?;
+        answer.await.or(Err(Stopped))
+    }
+}
+
 /// From the handle to the speaker's task.
+#[derive(Debug)]
 enum Input {
     Order(Box<Order>),
     Keys(Keys),
+    Routes(RoutesQuery, oneshot::Sender<Routes>),
 }
 
 /// From the connections to the speaker's task.
@@ -215,6 +250,7 @@ pub fn start(
             keys: Arc::new(md5),
             inbound,
             links,
+            drained: Arc::default(),
         },
         reports,
         reports_dropped: Arc::clone(&reports_dropped),
@@ -246,16 +282,21 @@ impl Shell {
         mut events: mpsc::Receiver<Inbound>,
         accepting: JoinSet<()>,
     ) {
+        let drained = Arc::clone(&self.conns.drained);
+        let mut more = false;
         loop {
             let publish_at = self.unpublished.then_some(self.publish_from);
             let wake_at = self.speaker.next_deadline().into_iter().chain(publish_at).min();
+            let wake_at = if more { Some(Timestamp::default()) } else { wake_at };
             tokio::select! {
-                Some(event) = events.recv() => self.on_inbound(event),
+                Some(event) = events.recv() => self.on_inbounds(event, &mut events),
+                () = drained.notified() => {}
                 input = orders.recv() => match input {
                     Some(Input::Order(order)) => {
                         self.speaker.on_order(self.clock.now(), *order, &mut self.out);
                     }
                     Some(Input::Keys(keys)) => self.conns.set_keys(keys),
+                    Some(Input::Routes(query, reply)) => self.answer(&query, reply),
                     None => break,
                 },
                 () = self.clock.sleep_until(wake_at) => {}
@@ -263,12 +304,51 @@ impl Shell {
             // Every turn: a busy socket must not starve a HoldTimer.
             self.speaker.on_time(self.clock.now(), &mut self.out);
             self.perform();
+            more = self.speaker.work();
+            self.transmit();
             self.publish();
             while self.conns.tasks.try_join_next().is_some() {}
         }
         drop(accepting);
         drop(events);
         self.conns.close_all().await;
+    }
+
+    /// An event and those behind it, until it is time to look at timers again.
+    fn on_inbounds(&mut self, first: Inbound, events: &mut mpsc::Receiver<Inbound>) {
+        let until = self.clock.now() + TURN;
+        self.on_inbound(first);
+        while self.clock.now() < until
+            && let Ok(event) = events.try_recv()
+        {
+            // What an event closes must be closed before the next one is looked at.
+            self.perform();
+            self.on_inbound(event);
+        }
+    }
+
+    /// Gives every connection that can take more what it is to be told, in turns, so that peers
+    /// that are told the same share it.
+    fn transmit(&mut self) {
+        let mut behind = self.speaker.behind();
+        while !behind.is_empty() {
+            behind.retain(|conn| {
+                self.conns.wants_more(*conn)
+                    && match self.speaker.transmit(self.clock.now(), *conn, &mut self.out) {
+                        Some(bytes) => {
+                            self.conns.send(*conn, Bytes::from_owner(Shared(bytes)));
+                            true
+                        }
+                        None => false,
+                    }
+            });
+        }
+        self.perform();
+    }
+
+    /// Routes for somebody who may have gone away by now.
+    fn answer(&mut self, query: &RoutesQuery, reply: oneshot::Sender<Routes>) {
+        drop(reply.send(self.speaker.routes(query)));
     }
 
     fn on_inbound(&mut self, event: Inbound) {
@@ -365,6 +445,17 @@ struct Conns {
     keys: Arc<Keys>,
     inbound: mpsc::Sender<Inbound>,
     links: Links,
+    /// Told when a send queue has become shorter.
+    drained: Arc<Notify>,
+}
+
+/// Messages that several connections share.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Removing it from the table closes it.
@@ -425,7 +516,7 @@ impl Conns {
         send_hold: Option<Duration>,
         stream: TcpStream,
     ) {
-        let (outbox, unwritten) = conn::outbox();
+        let (outbox, unwritten) = conn::outbox(Arc::clone(&self.drained));
         let socket = self.keep_socket(remote, &stream);
         self.tasks.spawn(conn::run(conn, stream, unwritten, send_hold, self.inbound.clone()));
         self.open.insert(conn, Conn::Open { remote, outbox, socket });
@@ -439,7 +530,11 @@ impl Conns {
         cloned.map_err(cannot).ok()
     }
 
-    fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
+    fn wants_more(&self, conn: ConnId) -> bool {
+        matches!(self.open.get(&conn), Some(Conn::Open { outbox, .. }) if outbox.wants_more())
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: impl Into<Bytes>) {
         if let Some(Conn::Open { remote, outbox, .. }) = self.open.get(&conn)
             && outbox.send(bytes).is_err()
         {

@@ -3,6 +3,7 @@
 mod change;
 mod client;
 mod commands;
+mod routes;
 mod table;
 
 use std::path::PathBuf;
@@ -59,6 +60,11 @@ enum Command {
     Rollback(change::RollbackArgs),
     /// List the generations of the configuration
     History(change::HistoryArgs),
+    /// Routes: received, available and advertised, and why those lost that did
+    Routes(routes::RoutesArgs),
+    /// Routing policy
+    #[command(subcommand)]
+    Policy(routes::PolicyCommand),
     /// The backend's side of ipip: take packets out of their outer header
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
@@ -164,6 +170,8 @@ impl Cli {
             Command::Confirm(args) => change::confirm(args).await,
             Command::Rollback(args) => change::rollback(args).await,
             Command::History(args) => change::history(args).await,
+            Command::Routes(args) => routes::routes(args).await,
+            Command::Policy(command) => routes::policy(&command),
             Command::Decap(args) => crate::decap::run(&args.interface).await.map_err(Failure::new),
             Command::Detach(args) => commands::detach(&args.config),
             Command::Schema => commands::print(&tidegate_config::json_schema()),

@@ -58,6 +58,7 @@ fn desired(services: &[Service]) -> Desired {
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
+        policies: BTreeMap::new(),
         services: services.iter().map(|s| (format!("{:?}", s.vip), s.clone())).collect(),
     }
 }
