@@ -23,10 +23,18 @@ pub struct Member {
     pub weight: u16,
 }
 
-/// The size at which the Maglev table is filled, whatever size is asked for. More would move fewer
-/// slots of others when one of a hundred backends is removed (1 % instead of 7 %), but then a ring
-/// that changes size would move nearly all.
-const COARSE_SIZE: u32 = 1 << 10;
+/// The size at which the Maglev table is filled, for a ring of this size; the rest is doubling.
+///
+/// The finer the table, the fewer slots of others move when a backend comes or goes; but where two
+/// sizes are filled apart, a ring that grows from one to the other moves nearly all. So there are
+/// three sizes: rings double smoothly up to 32 backends, and from 33 to 256.
+const fn coarse_size(size: u32) -> u32 {
+    match size {
+        0..=0x1000 => 0x400,
+        0x1001..=0x8000 => 0x2000,
+        _ => 0x1_0000,
+    }
+}
 
 /// No member owns the slot.
 const NOBODY: u32 = u32::MAX;
@@ -45,11 +53,12 @@ pub fn base(seed: u64, members: &[Member], size: u32) -> Vec<Option<u32>> {
         .collect();
     sorted.sort_unstable();
     let members: Vec<Member> = sorted.iter().map(|&(_, member, _)| member).collect();
-    let mut level = COARSE_SIZE.min(size);
+    let keys: Vec<u64> = sorted.iter().map(|&(key, _, _)| key).collect();
+    let mut level = coarse_size(size).min(size);
     let mut owners = fill(seed, &members, level);
     while level < size {
         level = level.saturating_mul(2);
-        owners = double(&owners, &shares(seed, &members, level));
+        owners = double(&keys, &owners, &shares(seed, &members, level));
     }
     let position = |owner: u32| sorted.get(owner as usize).map(|&(_, _, position)| position);
     owners.into_iter().map(position).collect()
@@ -139,31 +148,50 @@ fn fill(seed: u64, members: &[Member], size: u32) -> Vec<u32> {
 }
 
 /// Each slot becomes two of the same owner; then who has too many for its exact share gives of
-/// the new ones to who has too few.
-fn double(owners: &[u32], shares: &[u32]) -> Vec<u32> {
+/// the new ones to who has too few. Which ones, and to whom, is for each slot a matter of hashes, so
+/// that a backend that comes or goes changes little of it.
+fn double(keys: &[u64], owners: &[u32], shares: &[u32]) -> Vec<u32> {
+    let place = |slot: usize| mix(((slot as u64) << 32) / owners.len().max(1) as u64);
+    let cost = |member: u32, place: u64| {
+        let key = keys.get(member as usize).copied().unwrap_or_default();
+        (mix(key ^ place), key)
+    };
     let mut surplus: Vec<i64> = shares.iter().map(|&share| -i64::from(share)).collect();
     for &owner in owners {
         if let Some(surplus) = surplus.get_mut(owner as usize) {
             *surplus += 2;
         }
     }
-    let mut short = surplus
+    // Slots that those with a surplus would give, the ones they want least first.
+    let mut offers: Vec<(u32, Reverse<(u64, u64)>, usize)> = owners
         .iter()
-        .zip(0_u32..)
-        .filter(|&(&surplus, _)| surplus < 0)
-        .flat_map(|(&surplus, member)| (surplus..0).map(move |_| member))
-        .collect::<Vec<u32>>()
-        .into_iter();
-    let mut doubled = Vec::with_capacity(owners.len().saturating_mul(2));
-    for &owner in owners {
-        let twin = match surplus.get_mut(owner as usize) {
-            Some(surplus) if *surplus > 0 => {
-                *surplus -= 1;
-                short.next().unwrap_or(owner)
+        .enumerate()
+        .filter(|&(_, &owner)| surplus.get(owner as usize).is_some_and(|&surplus| surplus > 0))
+        .map(|(slot, &owner)| (owner, Reverse(cost(owner, place(slot))), slot))
+        .collect();
+    offers.sort_unstable();
+    let mut given = Vec::new();
+    for (owner, _, slot) in offers {
+        if let Some(surplus) = surplus.get_mut(owner as usize).filter(|surplus| **surplus > 0) {
+            *surplus -= 1;
+            given.push((place(slot), slot));
+        }
+    }
+    given.sort_unstable();
+    let mut doubled: Vec<u32> = owners.iter().flat_map(|&owner| [owner, owner]).collect();
+    let mut short: Vec<u32> =
+        (0_u32..).zip(&surplus).filter(|&(_, &surplus)| surplus < 0).map(|(it, _)| it).collect();
+    for (place, slot) in given {
+        let taker = short.iter().copied().min_by_key(|&member| cost(member, place));
+        let twin = doubled.get_mut(slot.saturating_mul(2).saturating_add(1));
+        let (Some(taker), Some(twin)) = (taker, twin) else { break };
+        *twin = taker;
+        if let Some(surplus) = surplus.get_mut(taker as usize) {
+            *surplus += 1;
+            if *surplus >= 0 {
+                short.retain(|&member| member != taker);
             }
-            _ => owner,
-        };
-        doubled.extend([owner, twin]);
+        }
     }
     doubled
 }
