@@ -129,17 +129,27 @@ pub enum Family {
     Ipv4Unicast,
     /// AFI 2, SAFI 1.
     Ipv6Unicast,
+    /// AFI 1, SAFI 133 (RFC 8955); received and shown, never sent.
+    Ipv4Flowspec,
+    /// AFI 2, SAFI 133 (RFC 8956); received and shown, never sent.
+    Ipv6Flowspec,
 }
 
 impl Family {
-    /// Both, in the order of their AFI.
-    pub const ALL: [Self; 2] = [Self::Ipv4Unicast, Self::Ipv6Unicast];
+    /// Those whose NLRI are prefixes, in the order of their AFI.
+    pub const UNICAST: [Self; 2] = [Self::Ipv4Unicast, Self::Ipv6Unicast];
+
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::Ipv4Unicast, Self::Ipv6Unicast, Self::Ipv4Flowspec, Self::Ipv6Flowspec];
 
     /// Address Family Identifier and Subsequent Address Family Identifier.
     pub const fn afi_safi(self) -> (u16, u8) {
         match self {
             Self::Ipv4Unicast => (1, 1),
             Self::Ipv6Unicast => (2, 1),
+            Self::Ipv4Flowspec => (1, 133),
+            Self::Ipv6Flowspec => (2, 133),
         }
     }
 
@@ -148,6 +158,8 @@ impl Family {
         match (afi, safi) {
             (1, 1) => Some(Self::Ipv4Unicast),
             (2, 1) => Some(Self::Ipv6Unicast),
+            (1, 133) => Some(Self::Ipv4Flowspec),
+            (2, 133) => Some(Self::Ipv6Flowspec),
             _ => None,
         }
     }
@@ -157,6 +169,8 @@ impl Family {
         match self {
             Self::Ipv4Unicast => "ipv4-unicast",
             Self::Ipv6Unicast => "ipv6-unicast",
+            Self::Ipv4Flowspec => "ipv4-flowspec",
+            Self::Ipv6Flowspec => "ipv6-flowspec",
         }
     }
 }
@@ -166,6 +180,77 @@ impl fmt::Display for Family {
         f.write_str(self.name())
     }
 }
+
+/// Some of the families we carry; iterates in the order of [`Family::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FamilySet(u8);
+
+impl FamilySet {
+    /// None of them.
+    pub const EMPTY: Self = Self(0);
+
+    /// All of them.
+    pub const ALL: Self = Self(0b1111);
+
+    const fn bit(family: Family) -> u8 {
+        1 << family as u8
+    }
+
+    /// Whether it holds this one.
+    pub const fn contains(self, family: Family) -> bool {
+        self.0 & Self::bit(family) != 0
+    }
+
+    /// Adds one.
+    pub const fn insert(&mut self, family: Family) {
+        self.0 |= Self::bit(family);
+    }
+
+    /// Takes one out.
+    pub const fn remove(&mut self, family: Family) {
+        self.0 &= !Self::bit(family);
+    }
+
+    /// How many it holds.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Whether it holds none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those in both.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Those in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// In the order of [`Family::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Family> {
+        Family::ALL.into_iter().filter(move |family| self.contains(*family))
+    }
+}
+
+impl FromIterator<Family> for FamilySet {
+    fn from_iter<I: IntoIterator<Item = Family>>(families: I) -> Self {
+        let mut set = Self::EMPTY;
+        families.into_iter().for_each(|family| set.insert(family));
+        set
+    }
+}
+
+/// The Path Identifier that tells several paths of one peer to one prefix apart (RFC 7911 §3); zero
+/// on a session without ADD-PATH.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(pub u32);
 
 /// An IP prefix whose host bits are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -296,6 +381,55 @@ impl fmt::Display for LargeCommunity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self([global, local_1, local_2]) = self;
         write!(f, "{global}:{local_1}:{local_2}")
+    }
+}
+
+/// An extended community as its eight octets (RFC 4360).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExtendedCommunity(pub [u8; 8]);
+
+impl ExtendedCommunity {
+    /// Whether it may leave the AS: bit 0x40 of the type is clear.
+    pub const fn is_transitive(self) -> bool {
+        let Self([kind, ..]) = self;
+        kind & 0x40 == 0
+    }
+
+    /// The AS and the bandwidth in octets per second of a Link Bandwidth community
+    /// (draft-ietf-idr-link-bandwidth §2): type 0x00 or 0x40, subtype 4, an IEEE 754 single.
+    pub const fn link_bandwidth(self) -> Option<(u16, f32)> {
+        match self.0 {
+            [0x00 | 0x40, 4, high, low, a, b, c, d] => {
+                Some((u16::from_be_bytes([high, low]), f32::from_be_bytes([a, b, c, d])))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ExtendedCommunity {
+    /// `rt:65000:100`, `soo:192.0.2.1:7`, `bandwidth:65000:125000`; all others in hexadecimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((asn, bandwidth)) = self.link_bandwidth() {
+            return write!(f, "bandwidth:{asn}:{bandwidth}");
+        }
+        let value = u64::from_be_bytes(self.0);
+        let name = match value >> 48 & 0xff {
+            2 => "rt",
+            3 => "soo",
+            _ => return write!(f, "0x{value:016x}"),
+        };
+        let (high_16, low_32) = (value >> 32 & 0xffff, value & 0xffff_ffff);
+        let (high_32, low_16) = (value >> 16 & 0xffff_ffff, value & 0xffff);
+        match value >> 56 {
+            0x00 => write!(f, "{name}:{high_16}:{low_32}"),
+            0x01 => {
+                let addr = Ipv4Addr::from_bits(u32::try_from(high_32).unwrap_or_default());
+                write!(f, "{name}:{addr}:{low_16}")
+            }
+            0x02 => write!(f, "{name}:{high_32}:{low_16}"),
+            _ => write!(f, "0x{value:016x}"),
+        }
     }
 }
 

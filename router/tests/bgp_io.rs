@@ -20,7 +20,7 @@ use tidegate::bgp_io::{self, BgpHandle, Keys, Settings, Snapshot};
 use tidegate::clock::Clock;
 use tidegate::link_io;
 use tidegate_bgp::speaker::{
-    Local, NextHops, Order, PeerConfig, PeerStatus, Report, RouteAttributes, State,
+    Local, NextHops, Offer, Order, PeerConfig, PeerStatus, Report, RouteAttributes, State,
 };
 use tidegate_bgp::types::{Asn, Community, Family, HoldTime, Prefix, RouterId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -59,8 +59,9 @@ fn peer(number: u8, remote: SocketAddr, local_addr: &str) -> PeerConfig {
         passive: false,
         hold_time: HoldTime::from_secs(9).unwrap(),
         connect_retry: Duration::from_secs(1),
-        families: Family::ALL.to_vec(),
+        families: Family::UNICAST.to_vec(),
         next_hops: NextHops::default(),
+        offer: Offer::default(),
     }
 }
 

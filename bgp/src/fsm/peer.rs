@@ -19,9 +19,9 @@ use crate::speaker::{
     Action, ConnId, DownCause, Local, NextHops, PeerConfig, PeerStatus, Report, State, Turn,
 };
 use crate::time::Timestamp;
-use crate::types::RouterId;
+use crate::types::{Family, RouterId};
 use crate::wire::notification::Notification;
-use crate::wire::{self, Message, Negotiated, Open};
+use crate::wire::{self, Message, Negotiated, Open, RefreshKind};
 
 use super::collision::{Keep, is_collision, resolve_collision};
 use super::open::{negotiate, our_open};
@@ -214,7 +214,7 @@ impl Peer {
         // A message may end the connection: what follows it is not read.
         while let Some(at) = self.find(conn) {
             let context = self.agreed(at).map_or(&nothing, |(_, agreed)| agreed);
-            let (read, message) = match wire::next_message(rest) {
+            let (read, message) = match wire::next_message(rest, context.message_bytes_max()) {
                 Ok(Some((raw, len))) => (len, wire::decode(raw, context)),
                 Ok(None) => {
                     if let Some(connection) = self.connection_mut(at) {
@@ -258,7 +258,8 @@ impl Peer {
             since: furthest.map_or(Timestamp::default(), |attempt| attempt.session.since()),
             router_id: connection.and_then(|conn| conn.agreed.as_ref()).map(|(id, _)| *id),
             hold_time: established.map(|(_, agreed)| agreed.hold_time),
-            families: established.map_or(Vec::new(), |(_, agreed)| agreed.families.clone()),
+            families: established
+                .map_or(Vec::new(), |(_, agreed)| agreed.families.iter().collect()),
             messages_received: self.messages_received,
             messages_sent: self.messages_sent,
             prefixes_received: count(self.adj_in.len()),
@@ -269,7 +270,7 @@ impl Peer {
     }
 
     /// A message whose content is sound.
-    fn heard(&mut self, at: usize, message: Message, turn: &mut Turn<'_>) {
+    fn heard(&mut self, at: usize, message: Message<'_>, turn: &mut Turn<'_>) {
         match message {
             Message::Open(open) => self.heard_open(at, &open, turn),
             Message::Notification(theirs) if (theirs.code, theirs.subcode) == (2, 1) => {
@@ -286,18 +287,30 @@ impl Peer {
                     let repair = repair.clone();
                     self.report(turn, |peer| Report::Repaired { peer, repair });
                 }
+                if let Some(family) = update.disable {
+                    self.disable(at, family);
+                }
                 if let Err(too_many) = self.adj_in.apply(&update) {
                     self.feed(at, Event::AutomaticStop(too_many.answer()), turn);
                 }
             }
-            Message::RouteRefresh(family) => {
+            Message::RouteRefresh(refresh) => {
                 self.feed(at, Event::RouteRefreshMsg, turn);
-                if let Some(family) = family
+                if let Some(family) = refresh.family
+                    && refresh.kind == RefreshKind::Request
                     && self.established() == Some(at)
                 {
                     self.advertise_family(family, turn);
                 }
             }
+        }
+    }
+
+    /// The family is not read any more on this session (AFI/SAFI-disable, RFC 4760 §7).
+    fn disable(&mut self, at: usize, family: Family) {
+        let connection = self.connection_mut(at);
+        if let Some((_, agreed)) = connection.and_then(|connection| connection.agreed.as_mut()) {
+            agreed.disable(family);
         }
     }
 
@@ -402,9 +415,9 @@ impl Peer {
             self.feed(other, Event::OpenCollisionDump, turn);
         }
         let Some((_, agreed)) = self.agreed(at) else { return };
-        let (hold_time, families) = (agreed.hold_time, agreed.families.clone());
+        let (hold_time, families) = (agreed.hold_time, agreed.families);
         self.report(turn, |peer| Report::Up { peer, hold_time });
-        for family in families {
+        for family in families.iter() {
             self.advertise_family(family, turn);
             self.send_updates(vec![wire::encode_end_of_rib(family)], turn);
         }

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{Family, Prefix};
-use crate::wire::Update;
 use crate::wire::notification::Notification;
+use crate::wire::{Nlri, Update};
 
 /// More prefixes than this, over all families, end the session: about twice the Internet's table.
 /// It bounds the memory that a peer can make us use.
@@ -71,15 +71,17 @@ impl AdjRibIn {
     ///
     /// # Errors
     /// [`TooMany`] at the first prefix beyond the limit; the session is to be closed.
-    pub fn apply(&mut self, update: &Update) -> Result<(), TooMany> {
-        for prefix in &update.withdrawn {
-            let family = self.prefixes.entry(prefix.family()).or_default();
-            self.len -= usize::from(family.remove(prefix));
+    pub fn apply(&mut self, update: &Update<'_>) -> Result<(), TooMany> {
+        if let Some(family) = update.disable {
+            self.len -= self.prefixes.remove(&family).map_or(0, |gone| gone.len());
         }
-        let second = update.announced_second.iter().flat_map(|(_, prefixes)| prefixes);
-        for prefix in update.announced.iter().chain(second) {
+        for (_, prefix) in update.withdrawn().flat_map(Nlri::prefixes) {
             let family = self.prefixes.entry(prefix.family()).or_default();
-            self.len += usize::from(family.insert(*prefix));
+            self.len -= usize::from(family.remove(&prefix));
+        }
+        for (_, prefix) in update.announced().flat_map(|routes| routes.nlri.prefixes()) {
+            let family = self.prefixes.entry(prefix.family()).or_default();
+            self.len += usize::from(family.insert(prefix));
             if self.len > self.max {
                 return Err(TooMany { family: prefix.family(), max: self.max });
             }
@@ -91,40 +93,68 @@ impl AdjRibIn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{self, Attributes, Message, Negotiated, NextHop, RawMessage};
+
+    const V4: NextHop = NextHop::V4(core::net::Ipv4Addr::LOCALHOST);
+    const V6: NextHop = NextHop::V6 { global: core::net::Ipv6Addr::LOCALHOST, link_local: None };
+
+    fn context() -> Negotiated {
+        let families = Family::UNICAST.into_iter().collect();
+        Negotiated { families, ..Negotiated::NOTHING }
+    }
 
     fn prefixes(texts: &[&str]) -> Vec<Prefix> {
         texts.iter().map(|text| Prefix::host(text.parse().unwrap())).collect()
     }
 
-    fn announce(texts: &[&str]) -> Update {
-        Update { announced: prefixes(texts), ..Update::default() }
+    /// Withdraws, announces, and applies the messages in this order.
+    fn apply(rib: &mut AdjRibIn, withdrawn: &[&str], announced: &[&str]) -> Result<(), TooMany> {
+        let mut messages = Vec::new();
+        for (family, next_hop) in Family::UNICAST.into_iter().zip([V4, V6]) {
+            let attributes = Attributes { next_hop: Some(next_hop), ..Attributes::default() };
+            messages.extend(wire::encode_withdraw(family, &prefixes(withdrawn), &context()));
+            let announced = prefixes(announced);
+            messages.extend(
+                wire::encode_announce(family, &attributes, &announced, &context()).unwrap(),
+            );
+        }
+        messages.iter().try_for_each(|message| rib.apply(&read(message)))
+    }
+
+    fn read(message: &[u8]) -> Update<'_> {
+        let (raw, _): (RawMessage<'_>, usize) =
+            wire::next_message(message, wire::MESSAGE_BYTES_MAX).unwrap().unwrap();
+        let Ok(Message::Update(update)) = wire::decode(raw, &context()) else {
+            panic!("no UPDATE")
+        };
+        update
     }
 
     #[test]
     fn announcing_twice_counts_once_and_withdrawing_what_is_not_there_counts_nothing() {
         let mut rib = AdjRibIn::default();
-        rib.apply(&announce(&["192.0.2.1", "192.0.2.1", "2001:db8::1"])).unwrap();
-        rib.apply(&announce(&["192.0.2.1"])).unwrap();
+        apply(&mut rib, &[], &["192.0.2.1", "192.0.2.1", "2001:db8::1"]).unwrap();
+        apply(&mut rib, &[], &["192.0.2.1"]).unwrap();
         assert_eq!((rib.len_of(Family::Ipv4Unicast), rib.len_of(Family::Ipv6Unicast)), (1, 1));
-        let withdrawn = prefixes(&["192.0.2.1", "192.0.2.9"]);
-        rib.apply(&Update { withdrawn, ..Update::default() }).unwrap();
+        apply(&mut rib, &["192.0.2.1", "192.0.2.9"], &[]).unwrap();
         assert_eq!((rib.len_of(Family::Ipv4Unicast), rib.len()), (0, 1));
     }
 
     #[test]
     fn a_prefix_withdrawn_and_announced_in_one_message_stays() {
         let mut rib = AdjRibIn::default();
-        let both = prefixes(&["192.0.2.1"]);
-        let update = Update { withdrawn: both.clone(), announced: both, ..Update::default() };
-        rib.apply(&update).unwrap();
+        let attributes = [0x40, 1, 1, 0, 0x40, 2, 0, 0x40, 3, 4, 192, 0, 2, 1];
+        let body = [&[0, 2, 8, 10, 0, 14][..], &attributes, &[8, 10]].concat();
+        let message = [&[0xff; 16][..], &[0, 41, 2], &body].concat();
+        rib.apply(&read(&message)).unwrap();
         assert_eq!(rib.len(), 1);
     }
 
     #[test]
     fn one_prefix_too_many_is_answered_with_its_family_and_the_limit() {
         let mut rib = AdjRibIn::with_max(2);
-        rib.apply(&announce(&["192.0.2.1", "192.0.2.2"])).unwrap();
-        let too_many = rib.apply(&announce(&["2001:db8::1"])).unwrap_err();
+        apply(&mut rib, &[], &["192.0.2.1", "192.0.2.2"]).unwrap();
+        let too_many = apply(&mut rib, &[], &["2001:db8::1"]).unwrap_err();
         let cease = too_many.answer();
         assert_eq!((cease.code, cease.subcode), (6, 1));
         assert_eq!(cease.data, [0, 2, 1, 0, 0, 0, 2]);

@@ -63,6 +63,7 @@ pub fn next_hop(family: Family, configured: NextHops, session: NextHops) -> Opti
             .or(session.v6)
             .filter(|addr| !addr.is_unspecified() && addr.to_ipv4_mapped().is_none())
             .map(|global| NextHop::V6 { global, link_local: None }),
+        Family::Ipv4Flowspec | Family::Ipv6Flowspec => None,
     }
 }
 
@@ -79,11 +80,12 @@ pub fn export(
     Attributes {
         origin: Origin::Igp,
         as_path: path.chunks(SEGMENT_MAX).map(|part| AsSegment::Sequence(part.into())).collect(),
-        next_hop,
+        next_hop: Some(next_hop),
         med: route.med,
         local_pref: (!external).then_some(local_pref),
         communities: sorted(&route.communities),
         large_communities: sorted(&route.large_communities),
+        ..Attributes::default()
     }
 }
 

@@ -4,8 +4,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, RouterId};
+use crate::types::{Asn, Community, Family, FamilySet, HoldTime, LargeCommunity, Prefix, RouterId};
 use crate::wire::notification::Notification;
+use crate::wire::{GracefulRestart, LongLived, Role};
 
 /// The configured name of a peer.
 pub type PeerName = Arc<str>;
@@ -45,6 +46,45 @@ pub struct PeerConfig {
     pub families: Vec<Family>,
     /// Next hops to announce instead of the session's own addresses.
     pub next_hops: NextHops,
+    /// What else our OPEN offers.
+    pub offer: Offer,
+}
+
+/// What our OPEN offers besides families, route refresh (plain and enhanced) and four-octet AS
+/// numbers, which are always there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Messages of up to 65535 octets (RFC 8654).
+    pub extended_messages: bool,
+    /// IPv4 families whose next hop may be an IPv6 address (RFC 8950).
+    pub extended_next_hop: FamilySet,
+    /// Families of which we send several paths (RFC 7911).
+    pub add_path_send: FamilySet,
+    /// Families of which we take several paths.
+    pub add_path_receive: FamilySet,
+    /// How we restart (RFC 4724); `None`: not gracefully, nor do we help the peer to.
+    pub graceful_restart: Option<GracefulRestart>,
+    /// Families whose stale routes live on after that (RFC 9494); nothing without the former.
+    pub long_lived: Vec<LongLived>,
+    /// What we are to the peer (RFC 9234); external sessions only.
+    pub role: Option<Role>,
+    /// A peer that names no role is refused (strict mode, RFC 9234 §4.2).
+    pub role_required: bool,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Self {
+            extended_messages: true,
+            extended_next_hop: FamilySet::EMPTY,
+            add_path_send: FamilySet::EMPTY,
+            add_path_receive: FamilySet::EMPTY,
+            graceful_restart: None,
+            long_lived: Vec::new(),
+            role: None,
+            role_required: false,
+        }
+    }
 }
 
 /// Our own addresses towards a peer, one per family: next hops of what we announce.

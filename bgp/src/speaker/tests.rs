@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::types::{Asn, Family, HoldTime, RouterId};
-use crate::wire::{self, Capability, Open};
+use crate::wire::{self, Capability, Open, RefreshKind};
 
 /// What may happen; small numbers pick among what is there.
 #[derive(Clone, Debug)]
@@ -99,11 +99,12 @@ fn config(peer: u8, passive: bool, internal: bool, hold: u8, next_hop: bool) -> 
         passive,
         hold_time: HoldTime::from_secs([0, 3, 90][usize::from(hold)]).unwrap(),
         connect_retry: Duration::from_millis(u64::from(peer)),
-        families: Family::ALL.to_vec(),
+        families: Family::UNICAST.to_vec(),
         next_hops: NextHops {
             v4: None,
             v6: next_hop.then_some(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
         },
+        offer: Offer::default(),
     }
 }
 
@@ -204,7 +205,9 @@ impl Shell {
                 (conn, wire::encode_open(&open))
             }
             Input::KeepAlive(conn) => (conn, wire::encode_keepalive()),
-            Input::RouteRefresh(conn) => (conn, wire::encode_route_refresh(Family::Ipv4Unicast)),
+            Input::RouteRefresh(conn) => {
+                (conn, wire::encode_route_refresh(Family::Ipv4Unicast, RefreshKind::Request))
+            }
             Input::Cease(conn, subcode) => {
                 (conn, wire::encode_notification(&Notification::new(6, subcode)))
             }

@@ -1,14 +1,18 @@
 //! Path attributes one by one: flags, length, value, and how far the damage of a bad one reaches
 //! (RFC 7606 §3, §4 and §7).
+//!
+//! The walk checks and cuts; it decodes nothing that is not needed to judge. What it finds sound
+//! becomes an attribute block (see [`block`](super::block)).
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::as_path::{self, Width};
-use super::message::{AsSegment, Negotiated, NextHop, Origin, Repair, Treatment};
+use super::message::{NextHop, Repair, Treatment};
+use super::negotiated::Negotiated;
+use super::nlri::Nlri;
 use super::notification::Notification;
 use super::reader::Reader;
-use super::{nlri, zetta};
-use crate::types::{Community, Family, LargeCommunity, Prefix};
+use crate::types::Family;
 
 /// Attribute type codes.
 pub(super) mod code {
@@ -36,6 +40,7 @@ pub(super) mod code {
 pub(super) mod flag {
     pub(crate) const OPTIONAL: u8 = 0x80;
     pub(crate) const TRANSITIVE: u8 = 0x40;
+    pub(crate) const PARTIAL: u8 = 0x20;
     pub(crate) const EXTENDED_LENGTH: u8 = 0x10;
 }
 
@@ -84,17 +89,17 @@ const fn is_multiprotocol(attribute: u8) -> bool {
 
 /// One attribute, cut out but not understood.
 #[derive(Clone, Copy)]
-struct Attribute<'a> {
-    flags: u8,
-    code: u8,
-    value: &'a [u8],
+pub(super) struct Attribute<'a> {
+    pub(super) flags: u8,
+    pub(super) code: u8,
+    pub(super) value: &'a [u8],
     /// Flags, code, length and value, as a NOTIFICATION quotes them.
-    whole: &'a [u8],
+    pub(super) whole: &'a [u8],
 }
 
 impl<'a> Attribute<'a> {
     /// `None`: header or value run over the end.
-    fn next(reader: &mut Reader<'a>) -> Option<Self> {
+    pub(super) fn next(reader: &mut Reader<'a>) -> Option<Self> {
         let from_here = reader.rest();
         let (flags, code) = (reader.u8()?, reader.u8()?);
         let len = if flags & flag::EXTENDED_LENGTH == 0 {
@@ -114,6 +119,8 @@ enum Fault {
     Discard(&'static str),
     /// Treat-as-withdraw; the subcode serves when there is nothing to withdraw (RFC 7606 §5.2).
     Withdraw { subcode: u8, what: &'static str },
+    /// AFI/SAFI-disable, or session reset where the session carries no other family.
+    Disable { family: Family, what: &'static str },
     /// Session reset.
     Reset { subcode: u8 },
 }
@@ -122,76 +129,110 @@ impl Fault {
     const fn length(what: &'static str) -> Self {
         Self::Withdraw { subcode: subcode::LENGTH, what }
     }
+}
 
-    const OPTIONAL: Self = Self::Reset { subcode: subcode::OPTIONAL };
+/// Attribute types, one bit each.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Types([u64; 4]);
+
+impl Types {
+    pub(super) fn contains(&self, code: u8) -> bool {
+        let word = self.0.get(usize::from(code / 64)).copied().unwrap_or(0);
+        word >> (code % 64) & 1 == 1
+    }
+
+    /// `false`: it was there before.
+    fn insert(&mut self, code: u8) -> bool {
+        let new = !self.contains(code);
+        if let Some(word) = self.0.get_mut(usize::from(code / 64)) {
+            *word |= 1 << (code % 64);
+        }
+        new
+    }
+
+    /// `false`: it was not there.
+    pub(super) fn remove(&mut self, code: u8) -> bool {
+        let there = self.contains(code);
+        if let Some(word) = self.0.get_mut(usize::from(code / 64)) {
+            *word &= !(1 << (code % 64));
+        }
+        there
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
 }
 
 /// MP_REACH_NLRI of a family in use.
-pub(super) struct Reach {
-    pub(super) next_hop: NextHop,
-    pub(super) prefixes: Vec<Prefix>,
-}
-
-/// MP_UNREACH_NLRI of a family in use.
-pub(super) struct Unreach {
-    pub(super) family: Family,
-    pub(super) prefixes: Vec<Prefix>,
-}
-
-/// The attributes that were sound.
-#[derive(Default)]
-pub(super) struct Found {
-    pub(super) origin: Option<Origin>,
-    pub(super) as_path: Option<Vec<AsSegment>>,
-    pub(super) next_hop: Option<Ipv4Addr>,
-    pub(super) med: Option<u32>,
-    pub(super) local_pref: Option<u32>,
-    pub(super) communities: Vec<Community>,
-    pub(super) large_communities: Vec<LargeCommunity>,
-    pub(super) reach: Option<Reach>,
-    pub(super) unreach: Option<Unreach>,
-    as4_path: Option<Vec<AsSegment>>,
-    /// The AS of AGGREGATOR.
-    aggregator: Option<u32>,
-    as4_aggregator: bool,
+#[derive(Clone, Copy)]
+pub(super) struct Reach<'a> {
+    /// `None` for FlowSpec, which may come without.
+    pub(super) next_hop: Option<NextHop>,
+    pub(super) nlri: Nlri<'a>,
 }
 
 /// A pass over all attributes of an UPDATE.
-pub(super) struct Walk<'a> {
-    context: &'a Negotiated,
-    /// One bit per type code.
-    seen: [u64; 4],
-    pub(super) found: Found,
+pub(super) struct Walk<'a, 'c> {
+    context: &'c Negotiated,
+    /// Types that were there, sound or not.
+    pub(super) seen: Types,
+    /// Types whose first attribute was sound and goes into the block.
+    pub(super) kept: Types,
+    /// Attributes that do not go into the block, or not as they are.
+    pub(super) left_out: bool,
+    pub(super) next_hop: Option<NextHop>,
+    pub(super) reach: Option<Reach<'a>>,
+    pub(super) unreach: Option<Nlri<'a>>,
+    pub(super) as4_path: Option<&'a [u8]>,
+    /// The AS of AGGREGATOR.
+    pub(super) aggregator: Option<u32>,
+    pub(super) as4_aggregator: Option<&'a [u8]>,
     pub(super) repaired: Vec<Repair>,
     /// The first fault that takes the routes along, as it would read in a NOTIFICATION.
     pub(super) withdraw: Option<Notification>,
+    /// The family that is read no more.
+    pub(super) disable: Option<Family>,
     /// Something reachable was there, of a family that we ignore.
     pub(super) ignored_reach: bool,
 }
 
-impl<'a> Walk<'a> {
+/// More repairs than this are not described, only made: a message can hold thousands.
+const REPAIRS_MAX: usize = 16;
+
+impl<'a, 'c> Walk<'a, 'c> {
+    /// Judges every attribute of the field.
+    ///
     /// # Errors
-    /// A fault that resets the session.
-    pub(super) fn over(attributes: &[u8], context: &'a Negotiated) -> Result<Self, Notification> {
+    /// Damage that only a session reset cures.
+    pub(super) fn over(field: &'a [u8], context: &'c Negotiated) -> Result<Self, Notification> {
         let mut walk = Self {
             context,
-            seen: [0; 4],
-            found: Found::default(),
+            seen: Types::default(),
+            kept: Types::default(),
+            left_out: false,
+            next_hop: None,
+            reach: None,
+            unreach: None,
+            as4_path: None,
+            aggregator: None,
+            as4_aggregator: None,
             repaired: Vec::new(),
             withdraw: None,
+            disable: None,
             ignored_reach: false,
         };
-        let mut reader = Reader::new(attributes);
+        let mut reader = Reader::new(field);
         while !reader.is_empty() {
-            let left = reader.rest();
+            let here = reader.rest();
             let Some(attribute) = Attribute::next(&mut reader) else {
-                // RFC 7606 §4: the total length still tells where the NLRI begin.
-                let code = left.get(1).copied().unwrap_or(0);
+                // RFC 7606 §4: what follows cannot be found any more, but the NLRI can.
+                let code = here.get(1).copied().unwrap_or(0);
                 if is_multiprotocol(code) {
-                    return Err(Notification::MALFORMED_ATTRIBUTE_LIST); // Which prefixes?
+                    return Err(Notification::MALFORMED_ATTRIBUTE_LIST);
                 }
                 let what = "attribute runs over the end";
-                walk.withdraw(code, what, subcode::MALFORMED_ATTRIBUTE_LIST, &[]);
+                walk.withdraw(code, what, subcode::MALFORMED_ATTRIBUTE_LIST, here, &[]);
                 break;
             };
             walk.visit(attribute)?;
@@ -199,43 +240,58 @@ impl<'a> Walk<'a> {
         Ok(walk)
     }
 
-    /// Whether an attribute of this type was there, sound or not.
-    pub(super) fn has_seen(&self, code: u8) -> bool {
-        let word = self.seen.get(usize::from(code / 64)).copied().unwrap_or(0);
-        word >> (code % 64) & 1 == 1
+    /// Notes a fault for which the routes are withdrawn; `octets` are the offending ones, `data`
+    /// what a NOTIFICATION would say.
+    pub(super) fn withdraw(
+        &mut self,
+        code: u8,
+        what: &'static str,
+        subcode: u8,
+        octets: &[u8],
+        data: &[u8],
+    ) {
+        if self.withdraw.is_none() {
+            self.withdraw = Some(Notification::with_data(3, subcode, data));
+            self.repaired.truncate(REPAIRS_MAX - 1); // What costs routes is always described.
+        }
+        self.repair(code, Treatment::TreatAsWithdraw, what, octets);
     }
 
-    /// How many types of attributes were there.
-    pub(super) fn types_seen(&self) -> u32 {
-        self.seen.iter().map(|word| word.count_ones()).sum()
+    pub(super) fn repair(
+        &mut self,
+        attribute: u8,
+        treatment: Treatment,
+        what: &'static str,
+        octets: &[u8],
+    ) {
+        self.left_out = true;
+        if self.repaired.len() < REPAIRS_MAX {
+            let shown = octets.iter().copied().take(Repair::OCTETS_MAX).collect();
+            let len = octets.len();
+            self.repaired.push(Repair { attribute, treatment, what, octets: shown, len });
+        }
     }
 
-    /// Notes a fault for which the routes are withdrawn.
-    pub(super) fn withdraw(&mut self, code: u8, what: &'static str, subcode: u8, data: &[u8]) {
-        self.repair(code, Treatment::TreatAsWithdraw, what);
-        self.withdraw.get_or_insert_with(|| Notification::with_data(3, subcode, data));
-    }
-
-    pub(super) fn repair(&mut self, attribute: u8, treatment: Treatment, what: &'static str) {
-        self.repaired.push(Repair { attribute, treatment, what });
-    }
-
-    fn visit(&mut self, attribute: Attribute<'_>) -> Result<(), Notification> {
+    fn visit(&mut self, attribute: Attribute<'a>) -> Result<(), Notification> {
+        let Attribute { code, whole, .. } = attribute;
         match self.judge(attribute) {
             Ok(()) => {}
             Err(Fault::Discard(what)) => {
-                self.repair(attribute.code, Treatment::AttributeDiscard, what);
+                self.repair(code, Treatment::AttributeDiscard, what, whole);
             }
             Err(Fault::Withdraw { subcode, what }) => {
-                self.withdraw(attribute.code, what, subcode, attribute.whole);
+                self.withdraw(code, what, subcode, whole, whole);
+            }
+            Err(Fault::Disable { family, what }) if self.context.families.len() > 1 => {
+                self.disable = Some(family);
+                self.repair(code, Treatment::FamilyDisable, what, whole);
+            }
+            Err(Fault::Disable { .. }) => {
+                return Err(Notification::with_data(3, subcode::OPTIONAL, whole));
             }
             Err(Fault::Reset { subcode }) => {
                 // RFC 4271 §6.3 has no data for 3/1.
-                let data = if subcode == subcode::MALFORMED_ATTRIBUTE_LIST {
-                    &[]
-                } else {
-                    attribute.whole
-                };
+                let data = if subcode == subcode::MALFORMED_ATTRIBUTE_LIST { &[] } else { whole };
                 return Err(Notification::with_data(3, subcode, data));
             }
         }
@@ -243,26 +299,17 @@ impl<'a> Walk<'a> {
     }
 
     /// What holds for every attribute (RFC 7606 §3), then the attribute itself.
-    fn judge(&mut self, attribute: Attribute<'_>) -> Result<(), Fault> {
+    fn judge(&mut self, attribute: Attribute<'a>) -> Result<(), Fault> {
         let Attribute { flags, code, .. } = attribute;
         let multiprotocol = is_multiprotocol(code);
-        if self.has_seen(code) {
+        if !self.seen.insert(code) {
             return Err(if multiprotocol {
                 Fault::Reset { subcode: subcode::MALFORMED_ATTRIBUTE_LIST }
             } else {
                 Fault::Discard("repeated")
             });
         }
-        if let Some(word) = self.seen.get_mut(usize::from(code / 64)) {
-            *word |= 1 << (code % 64);
-        }
-        let Some(category) = category(code) else {
-            return if flags & flag::OPTIONAL == 0 {
-                Err(Fault::Reset { subcode: subcode::UNRECOGNIZED_WELL_KNOWN })
-            } else {
-                Ok(()) // Unknown and optional: none of our business.
-            };
-        };
+        let Some(category) = category(code) else { return self.unknown(flags, code) };
         self.out_of_place(code)?;
         if flags & (flag::OPTIONAL | flag::TRANSITIVE) != category {
             let subcode = subcode::FLAGS;
@@ -273,6 +320,19 @@ impl<'a> Walk<'a> {
             });
         }
         self.read(attribute)
+    }
+
+    /// Attributes that we do not know: transitive ones are passed on, others are not (RFC 4271 §5).
+    fn unknown(&mut self, flags: u8, code: u8) -> Result<(), Fault> {
+        if flags & flag::OPTIONAL == 0 {
+            return Err(Fault::Reset { subcode: subcode::UNRECOGNIZED_WELL_KNOWN });
+        }
+        if flags & flag::TRANSITIVE == 0 {
+            self.left_out = true;
+        } else {
+            self.kept.insert(code);
+        }
+        Ok(())
     }
 
     /// Attributes that must not come from this peer are dropped unread.
@@ -292,132 +352,124 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn read(&mut self, attribute: Attribute<'_>) -> Result<(), Fault> {
-        let value = attribute.value;
-        let found = &mut self.found;
-        match attribute.code {
-            code::ORIGIN => found.origin = Some(read_origin(value)?),
-            code::AS_PATH => found.as_path = Some(read_as_path(value, self.context)?),
-            code::NEXT_HOP => found.next_hop = Some(read_next_hop(value)?),
-            code::MULTI_EXIT_DISC => {
-                let med = zetta::decode_med(value);
-                found.med = Some(med.ok_or(Fault::length("not four octets"))?);
+    fn read(&mut self, attribute: Attribute<'a>) -> Result<(), Fault> {
+        let Attribute { code, value, .. } = attribute;
+        match code {
+            code::ORIGIN => check_origin(value)?,
+            code::AS_PATH => {
+                check_as_path(value, self.context)?;
+                self.left_out |= !self.context.four_octet_as;
             }
-            code::LOCAL_PREF => {
-                let local_pref = zetta::decode_local_pref(value);
-                found.local_pref = Some(local_pref.ok_or(Fault::length("not four octets"))?);
-            }
+            code::NEXT_HOP => self.next_hop = Some(read_next_hop(value)?),
             code::ATOMIC_AGGREGATE if value.is_empty() => {}
             code::ATOMIC_AGGREGATE => return Err(Fault::Discard("not empty")),
             code::AGGREGATOR => {
-                found.aggregator = Some(read_aggregator(value, self.context.four_octet_as)?);
-            }
-            code::COMMUNITIES => {
-                let communities = zetta::decode_communities(value);
-                found.communities =
-                    communities.ok_or(Fault::length("not a multiple of four octets"))?;
-            }
-            code::LARGE_COMMUNITIES => {
-                let communities = zetta::decode_large_communities(value);
-                found.large_communities =
-                    communities.ok_or(Fault::length("not a multiple of twelve octets"))?;
+                self.aggregator = Some(read_aggregator(value, self.context.four_octet_as)?);
+                self.left_out |= !self.context.four_octet_as;
             }
             code::MP_REACH_NLRI => return self.read_mp_reach(value),
             code::MP_UNREACH_NLRI => return self.read_mp_unreach(value),
             code::AS4_PATH => {
-                let path = as_path::decode(value, Width::Four);
-                let path = path.map_err(|bad| Fault::Discard(bad.what()))?;
-                if path.is_empty() {
+                if value.is_empty() {
                     return Err(Fault::Discard("empty"));
                 }
-                found.as4_path = Some(path);
+                as_path::check(value, Width::Four).map_err(|bad| Fault::Discard(bad.what()))?;
+                self.as4_path = Some(value);
+                return Ok(()); // Merged into AS_PATH.
             }
             code::AS4_AGGREGATOR => {
                 read_aggregator(value, true)?;
-                found.as4_aggregator = true;
+                self.as4_aggregator = Some(value);
+                return Ok(());
             }
-            other => read_shape(other, value)?,
+            other => check_shape(other, value)?,
         }
+        self.kept.insert(code);
         Ok(())
     }
 
-    /// RFC 4760 §3, RFC 2545 §3. Damage here hides the NLRI: only a reset is left (RFC 7606 §7.11).
-    fn read_mp_reach(&mut self, value: &[u8]) -> Result<(), Fault> {
+    /// RFC 4760 §3, RFC 2545 §3. Damage here hides the NLRI (RFC 7606 §7.11).
+    fn read_mp_reach(&mut self, value: &'a [u8]) -> Result<(), Fault> {
+        self.left_out = true;
+        let hidden = Fault::Reset { subcode: subcode::OPTIONAL };
         let mut reader = Reader::new(value);
-        let (Some(afi), Some(safi), Some(next_hop_len)) = (reader.u16(), reader.u8(), reader.u8())
-        else {
-            return Err(Fault::OPTIONAL);
-        };
-        // The octet behind the next hop once counted link-layer addresses and is ignored.
-        let (Some(next_hop), Some(_reserved)) = (reader.take(next_hop_len.into()), reader.u8())
-        else {
-            return Err(Fault::OPTIONAL);
-        };
+        let (Some(afi), Some(safi)) = (reader.u16(), reader.u8()) else { return Err(hidden) };
         let Some(family) = self.in_use(afi, safi) else {
             self.ignored_reach = true;
-            return Err(Fault::Discard("family not negotiated"));
+            return Err(Fault::Discard("family not in use"));
         };
-        let next_hop = mp_next_hop(family, next_hop).ok_or(Fault::OPTIONAL)?;
-        let prefixes = nlri::decode(family, reader.rest()).ok_or(Fault::OPTIONAL)?;
-        self.found.reach = Some(Reach { next_hop, prefixes });
-        check_next_hop(next_hop)
+        let disable = |what| Fault::Disable { family, what };
+        let next_hop = reader.u8().and_then(|len| reader.take(len.into()));
+        let next_hop = next_hop.ok_or(disable("next hop runs over the end"))?;
+        // The octet behind the next hop once counted link-layer addresses and is ignored.
+        reader.u8().ok_or(disable("cut off behind the next hop"))?;
+        let next_hop = match family {
+            // RFC 8955 §4: FlowSpec needs none, and what it has says nothing.
+            Family::Ipv4Flowspec | Family::Ipv6Flowspec => None,
+            Family::Ipv4Unicast | Family::Ipv6Unicast => {
+                let next_hop = mp_next_hop(family, next_hop, self.context);
+                Some(next_hop.ok_or(disable("next hop of a wrong length"))?)
+            }
+        };
+        let nlri = self.nlri(family, reader.rest()).ok_or(disable("syntax of the NLRI"))?;
+        self.reach = Some(Reach { next_hop, nlri });
+        if nlri.flow_specs().any(|rule| !rule.is_sound()) {
+            let what = "FlowSpec rule is malformed";
+            return Err(Fault::Withdraw { subcode: subcode::OPTIONAL, what });
+        }
+        next_hop.map_or(Ok(()), check_next_hop)
     }
 
-    fn read_mp_unreach(&mut self, value: &[u8]) -> Result<(), Fault> {
+    fn read_mp_unreach(&mut self, value: &'a [u8]) -> Result<(), Fault> {
+        self.left_out = true;
         let mut reader = Reader::new(value);
         let (Some(afi), Some(safi)) = (reader.u16(), reader.u8()) else {
-            return Err(Fault::OPTIONAL);
+            return Err(Fault::Reset { subcode: subcode::OPTIONAL });
         };
-        let family = self.in_use(afi, safi).ok_or(Fault::Discard("family not negotiated"))?;
-        let prefixes = nlri::decode(family, reader.rest()).ok_or(Fault::OPTIONAL)?;
-        self.found.unreach = Some(Unreach { family, prefixes });
+        let family = self.in_use(afi, safi).ok_or(Fault::Discard("family not in use"))?;
+        let what = "syntax of the withdrawn NLRI";
+        let nlri = self.nlri(family, reader.rest());
+        self.unreach = Some(nlri.ok_or(Fault::Disable { family, what })?);
         Ok(())
+    }
+
+    fn nlri(&self, family: Family, field: &'a [u8]) -> Option<Nlri<'a>> {
+        Nlri::new(family, self.context.add_path_receive.contains(family), field)
     }
 
     fn in_use(&self, afi: u16, safi: u8) -> Option<Family> {
-        Family::from_afi_safi(afi, safi).filter(|family| self.context.families.contains(family))
-    }
-}
-
-impl Found {
-    /// AS_PATH with AS4_PATH merged in, unless an aggregator that knows two octets only has
-    /// rewritten the path since (RFC 6793 §4.2.3).
-    pub(super) fn take_as_path(&mut self) -> Option<Vec<AsSegment>> {
-        let as_path = self.as_path.take()?;
-        let trans = u32::from(crate::types::Asn::TRANS);
-        let rewritten = self.as4_aggregator && self.aggregator.is_some_and(|asn| asn != trans);
-        Some(match self.as4_path.take() {
-            Some(as4_path) if !rewritten => as_path::merge(as_path, as4_path),
-            _ => as_path,
-        })
+        Family::from_afi_safi(afi, safi).filter(|family| self.context.reads(*family))
     }
 }
 
 /// RFC 7606 §7.1
-fn read_origin(value: &[u8]) -> Result<Origin, Fault> {
-    let subcode = if value.len() == 1 { subcode::ORIGIN } else { subcode::LENGTH };
-    let what = "not one of IGP, EGP, INCOMPLETE";
-    zetta::decode_origin(value).ok_or(Fault::Withdraw { subcode, what })
+fn check_origin(value: &[u8]) -> Result<(), Fault> {
+    let subcode = match value {
+        [0..=2] => return Ok(()),
+        [_] => subcode::ORIGIN,
+        _ => subcode::LENGTH,
+    };
+    Err(Fault::Withdraw { subcode, what: "not one of IGP, EGP, INCOMPLETE" })
 }
 
 /// RFC 7606 §7.2; confederation segments from outside: RFC 5065 §5.
-fn read_as_path(value: &[u8], context: &Negotiated) -> Result<Vec<AsSegment>, Fault> {
+fn check_as_path(value: &[u8], context: &Negotiated) -> Result<(), Fault> {
     let subcode = subcode::AS_PATH;
-    let path = as_path::decode(value, Width::of(context.four_octet_as))
+    let confed = as_path::check(value, Width::of(context.four_octet_as))
         .map_err(|bad| Fault::Withdraw { subcode, what: bad.what() })?;
-    if context.external && path.iter().any(AsSegment::is_confed) {
+    if context.external && confed {
         let what = "confederation segment from an external peer";
         return Err(Fault::Withdraw { subcode, what });
     }
-    Ok(path)
+    Ok(())
 }
 
 /// RFC 7606 §7.3
-fn read_next_hop(value: &[u8]) -> Result<Ipv4Addr, Fault> {
+fn read_next_hop(value: &[u8]) -> Result<NextHop, Fault> {
     let addr = Reader::new(value).u32().filter(|_| value.len() == 4);
-    let addr = Ipv4Addr::from_bits(addr.ok_or(Fault::length("not four octets"))?);
-    check_next_hop(NextHop::V4(addr))?;
-    Ok(addr)
+    let next_hop = NextHop::V4(Ipv4Addr::from_bits(addr.ok_or(Fault::length("not four octets"))?));
+    check_next_hop(next_hop)?;
+    Ok(next_hop)
 }
 
 /// A next hop is a host's address (RFC 4271 §6.3).
@@ -432,22 +484,29 @@ fn check_next_hop(next_hop: NextHop) -> Result<(), Fault> {
     Err(Fault::Withdraw { subcode: subcode::NEXT_HOP, what: "next hop is not a host address" })
 }
 
-/// `None`: a length that the family does not have; IPv4 over IPv6 (RFC 8950) is not negotiated.
-fn mp_next_hop(family: Family, value: &[u8]) -> Option<NextHop> {
+/// The next hop of MP_REACH_NLRI; `None`: a length that the family does not have on this session
+/// (IPv6 for IPv4 prefixes: RFC 8950).
+fn mp_next_hop(family: Family, value: &[u8], context: &Negotiated) -> Option<NextHop> {
+    let v6_allowed = family == Family::Ipv6Unicast || context.extended_next_hop.contains(family);
+    match value.len() {
+        4 if family == Family::Ipv4Unicast => decode_next_hop(value),
+        16 | 32 if v6_allowed => decode_next_hop(value),
+        _ => None,
+    }
+}
+
+/// A next hop of 4, 16 or 32 octets.
+pub(super) fn decode_next_hop(value: &[u8]) -> Option<NextHop> {
     let mut reader = Reader::new(value);
-    let next_hop = match family {
-        Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::from(reader.array::<4>()?)),
-        Family::Ipv6Unicast => {
-            let global = Ipv6Addr::from(reader.array::<16>()?);
-            let link_local = if reader.is_empty() { None } else { Some(reader.array::<16>()?) };
-            match link_local.map(Ipv6Addr::from).filter(Ipv6Addr::is_unicast_link_local) {
-                // Some send :: for a global address that they do not have.
-                Some(alone) if global.is_unspecified() => {
-                    NextHop::V6 { global: alone, link_local: None }
-                }
-                link_local => NextHop::V6 { global, link_local },
-            }
-        }
+    if value.len() == 4 {
+        return reader.u32().map(|bits| NextHop::V4(Ipv4Addr::from_bits(bits)));
+    }
+    let global = Ipv6Addr::from(reader.array::<16>()?);
+    let link_local = if reader.is_empty() { None } else { Some(reader.array::<16>()?) };
+    let next_hop = match link_local.map(Ipv6Addr::from).filter(Ipv6Addr::is_unicast_link_local) {
+        // Some send :: for a global address that they do not have.
+        Some(alone) if global.is_unspecified() => NextHop::V6 { global: alone, link_local: None },
+        link_local => NextHop::V6 { global, link_local },
     };
     reader.is_empty().then_some(next_hop)
 }
@@ -463,16 +522,20 @@ fn read_aggregator(value: &[u8], four_octet_as: bool) -> Result<u32, Fault> {
     }
 }
 
-/// Attributes whose value we do not use: a whole number of items (RFC 7606 §7.9, §7.10, §7.14,
-/// §7.15), or exactly one (RFC 9234 §5).
-fn read_shape(code: u8, value: &[u8]) -> Result<(), Fault> {
+/// Attributes that are one number (RFC 7606 §7.4, §7.5, §7.9, RFC 9234 §5), or a whole number of
+/// items (RFC 7606 §7.8, §7.10, §7.14, §7.15, RFC 8092 §5).
+fn check_shape(code: u8, value: &[u8]) -> Result<(), Fault> {
     let len = value.len();
-    let sound = match code {
-        code::ORIGINATOR_ID | code::ONLY_TO_CUSTOMER => len == 4,
-        code::CLUSTER_LIST => len > 0 && len.is_multiple_of(4),
-        code::EXTENDED_COMMUNITIES => len > 0 && len.is_multiple_of(8),
-        code::IPV6_EXTENDED_COMMUNITIES => len > 0 && len.is_multiple_of(20),
-        _ => true,
+    let items_of = |octets: usize| len > 0 && len.is_multiple_of(octets);
+    let (sound, what) = match code {
+        code::MULTI_EXIT_DISC | code::LOCAL_PREF | code::ORIGINATOR_ID | code::ONLY_TO_CUSTOMER => {
+            (len == 4, "not four octets")
+        }
+        code::COMMUNITIES | code::CLUSTER_LIST => (items_of(4), "not a multiple of four octets"),
+        code::EXTENDED_COMMUNITIES => (items_of(8), "not a multiple of eight octets"),
+        code::LARGE_COMMUNITIES => (items_of(12), "not a multiple of twelve octets"),
+        code::IPV6_EXTENDED_COMMUNITIES => (items_of(20), "not a multiple of twenty octets"),
+        _ => (true, ""),
     };
-    if sound { Ok(()) } else { Err(Fault::length("wrong length")) }
+    if sound { Ok(()) } else { Err(Fault::length(what)) }
 }

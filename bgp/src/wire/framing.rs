@@ -9,6 +9,10 @@ pub const HEADER_BYTES: usize = 19;
 /// The longest message, header included, unless RFC 8654 was negotiated.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 
+/// The longest message where RFC 8654 was negotiated; OPEN and KEEPALIVE stay at
+/// [`MESSAGE_BYTES_MAX`].
+pub const EXTENDED_MESSAGE_BYTES_MAX: usize = 65_535;
+
 /// Sixteen octets of ones, once meant for authentication.
 pub(super) const MARKER: [u8; 16] = [0xff; 16];
 
@@ -50,15 +54,15 @@ impl MessageType {
         }
     }
 
-    /// Whether a message of this type can have this length, header included (§6.1). A ROUTE-REFRESH
-    /// would be longer only with the filters of RFC 5291, which we never offer.
+    /// Whether a message of this type can have this length, header included (§6.1, RFC 8654 §4).
+    /// What a ROUTE-REFRESH of another length is answered with depends on its subtype
+    /// (RFC 7313 §5).
     const fn allows(self, length: u16) -> bool {
         match self {
-            Self::Open => length >= 29,
-            Self::Update => length >= 23,
+            Self::Open => length >= 29 && length as usize <= MESSAGE_BYTES_MAX,
+            Self::Update | Self::RouteRefresh => length >= 23,
             Self::Notification => length >= 21,
             Self::KeepAlive => length == 19,
-            Self::RouteRefresh => length == 23,
         }
     }
 }
@@ -88,13 +92,22 @@ impl<'a> RawMessage<'a> {
     }
 }
 
+/// The message as it came, header included.
+pub(super) fn rebuild(raw: RawMessage<'_>) -> Vec<u8> {
+    [&MARKER[..], &raw.length.to_be_bytes(), &[raw.kind.code()], raw.body].concat()
+}
+
 /// The first message in `buffer` and the number of octets it occupies there; `None`: it is not
-/// complete yet. A header is judged as soon as it is there, so no buffer needs more than
-/// [`MESSAGE_BYTES_MAX`].
+/// complete yet. `bytes_max`: the longest message of the session
+/// ([`Negotiated::message_bytes_max`](super::Negotiated::message_bytes_max)). A header is judged as
+/// soon as it is there, so no buffer needs more than that.
 ///
 /// # Errors
 /// 1/1, 1/2 or 1/3: where the next message begins is unknown for good.
-pub fn next_message(buffer: &[u8]) -> Result<Option<(RawMessage<'_>, usize)>, Notification> {
+pub fn next_message(
+    buffer: &[u8],
+    bytes_max: usize,
+) -> Result<Option<(RawMessage<'_>, usize)>, Notification> {
     // Something that is not BGP is told so at its first octet.
     if buffer.iter().zip(&MARKER).any(|(found, expected)| found != expected) {
         return Err(Notification::CONNECTION_NOT_SYNCHRONIZED);
@@ -106,7 +119,7 @@ pub fn next_message(buffer: &[u8]) -> Result<Option<(RawMessage<'_>, usize)>, No
         return Ok(None);
     };
     let bytes = usize::from(length);
-    if !(HEADER_BYTES..=MESSAGE_BYTES_MAX).contains(&bytes) {
+    if !(HEADER_BYTES..=bytes_max).contains(&bytes) {
         return Err(Notification::bad_message_length(length));
     }
     let kind = MessageType::from_code(code).ok_or_else(|| Notification::bad_message_type(code))?;

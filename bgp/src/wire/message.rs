@@ -3,24 +3,46 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, RouterId};
+use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 
 use super::notification::Notification;
+use super::update::Update;
 
-/// One BGP message (RFC 4271 §4, RFC 2918).
-#[expect(clippy::large_enum_variant, reason = "nearly every message is an UPDATE: no box for each")]
+/// One BGP message (RFC 4271 §4, RFC 2918); an UPDATE borrows from the bytes it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum Message<'a> {
     /// §4.2
     Open(Open),
     /// §4.3
-    Update(Update),
+    Update(Update<'a>),
     /// §4.5
     Notification(Notification),
     /// §4.4
     KeepAlive,
-    /// RFC 2918; `None`: a family that we do not carry.
-    RouteRefresh(Option<Family>),
+    /// RFC 2918
+    RouteRefresh(RouteRefresh),
+}
+
+/// ROUTE-REFRESH (RFC 2918, RFC 7313).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteRefresh {
+    /// `None`: a family that we do not carry; to be ignored.
+    pub family: Option<Family>,
+    /// What it says about that family.
+    pub kind: RefreshKind,
+}
+
+/// The subtype of a ROUTE-REFRESH (RFC 7313 §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshKind {
+    /// 0: "send me your routes again".
+    Request,
+    /// 1: "all my routes follow"; what was known before is stale.
+    Begin,
+    /// 2: "those were all"; what is still stale is gone.
+    End,
+    /// Any other: to be ignored.
+    Unknown(u8),
 }
 
 /// An OPEN whose version is 4, whose Hold Time is legal and whose BGP Identifier is not zero.
@@ -36,7 +58,7 @@ pub struct Open {
     pub capabilities: Vec<Capability>,
 }
 
-/// A capability (RFC 5492).
+/// A capability (RFC 5492). Lists of families leave out those that we do not carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capability {
     /// Code 1 (RFC 4760): AFI and SAFI as received, carried by us or not.
@@ -48,8 +70,27 @@ pub enum Capability {
     },
     /// Code 2 (RFC 2918).
     RouteRefresh,
+    /// Code 5 (RFC 8950): families whose next hop may be an IPv6 address.
+    ExtendedNextHop(FamilySet),
+    /// Code 6 (RFC 8654).
+    ExtendedMessage,
+    /// Code 9 (RFC 9234).
+    Role(Role),
+    /// Code 64 (RFC 4724, RFC 8538).
+    GracefulRestart(GracefulRestart),
     /// Code 65 (RFC 6793).
     FourOctetAs(Asn),
+    /// Code 69 (RFC 7911), from the sender's point of view.
+    AddPath {
+        /// Families it wants to send several paths of.
+        send: FamilySet,
+        /// Families it is able to receive several paths of.
+        receive: FamilySet,
+    },
+    /// Code 70 (RFC 7313).
+    EnhancedRouteRefresh,
+    /// Code 71 (RFC 9494).
+    LongLivedGracefulRestart(Vec<LongLived>),
     /// Any other.
     Unknown {
         /// Capability code.
@@ -59,51 +100,45 @@ pub enum Capability {
     },
 }
 
-/// What both OPENs together allow on a session: the context every UPDATE is read and written in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Negotiated {
-    /// The peer is in another AS: LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST do not cross.
-    pub external: bool,
-    /// AS numbers in AS_PATH and AGGREGATOR are four octets (RFC 6793).
-    pub four_octet_as: bool,
-    /// Families both sides named; IPv4 unicast too when the peer sent no multiprotocol capability.
-    pub families: Vec<Family>,
-    /// The peer accepts ROUTE-REFRESH.
-    pub route_refresh: bool,
-    /// The smaller of both Hold Times.
-    pub hold_time: HoldTime,
+/// What a speaker says about its restarts (RFC 4724 §3, RFC 8538 §2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// R: it has restarted just now, and does not wait for the End-of-RIB of others that have.
+    pub restarting: bool,
+    /// N: a NOTIFICATION other than a Hard Reset, or an expired Hold Timer, is a restart too.
+    pub notification: bool,
+    /// How long a restart may take until the session is up again, in seconds, at most 4095.
+    pub restart_time_secs: u16,
+    /// Families it keeps forwarding while it restarts.
+    pub families: FamilySet,
+    /// F: of these, those whose forwarding state it did keep over the last restart.
+    pub forwarding: FamilySet,
 }
 
-impl Negotiated {
-    /// The context before both OPENs are in: enough to read every message but an UPDATE.
-    pub const NOTHING: Self = Self {
-        external: true,
-        four_octet_as: false,
-        families: Vec::new(),
-        route_refresh: false,
-        hold_time: HoldTime::DEFAULT,
-    };
+/// What a speaker says about one family whose routes outlive the restart time (RFC 9494 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongLived {
+    /// Which family.
+    pub family: Family,
+    /// F: its forwarding state was kept over the last restart.
+    pub forwarding: bool,
+    /// How long stale routes may be used, in seconds, at most 16777215.
+    pub stale_time_secs: u32,
 }
 
-/// An UPDATE after the walk of RFC 7606: what is left is sound. `withdrawn` applies first: a
-/// prefix that is announced as well stays (RFC 4271 §4.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Update {
-    /// Prefixes no longer reachable, of all families, including those whose attributes were
-    /// malformed (treat-as-withdraw, RFC 7606 §2).
-    pub withdrawn: Vec<Prefix>,
-    /// Prefixes now reachable with `attributes`.
-    pub announced: Vec<Prefix>,
-    /// Prefixes of a second family in the same message, and the next hop that stands for
-    /// `attributes.next_hop` there. Nobody should send that, everybody must read it
-    /// (RFC 7606 §5.1).
-    pub announced_second: Option<(NextHop, Vec<Prefix>)>,
-    /// Absent when nothing is announced.
-    pub attributes: Option<Attributes>,
-    /// The family of an End-of-RIB marker (RFC 4724 §2).
-    pub end_of_rib: Option<Family>,
-    /// Damage that was repaired: one entry per malformed attribute, for counters and log.
-    pub repaired: Vec<Repair>,
+/// What a speaker is to its peer (RFC 9234 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// 0: sells transit to the peer.
+    Provider,
+    /// 1: a route server.
+    RouteServer,
+    /// 2: a client of a route server.
+    RouteServerClient,
+    /// 3: buys transit from the peer.
+    Customer,
+    /// 4: exchanges its own and its customers' routes.
+    Peer,
 }
 
 /// Damage short of a session reset (RFC 7606 §2).
@@ -115,6 +150,16 @@ pub struct Repair {
     pub treatment: Treatment,
     /// What was wrong, lower case, no full stop.
     pub what: &'static str,
+    /// The offending attribute as received (flags, code, length, value), its first
+    /// [`Self::OCTETS_MAX`] octets.
+    pub octets: Box<[u8]>,
+    /// How long it was in all, in octets.
+    pub len: usize,
+}
+
+impl Repair {
+    /// As much of an attribute as goes into the log, in octets.
+    pub const OCTETS_MAX: usize = 64;
 }
 
 /// How far the damage of one bad attribute reaches, when it does not reset the session.
@@ -124,31 +169,15 @@ pub enum Treatment {
     AttributeDiscard,
     /// The routes of the UPDATE are withdrawn.
     TreatAsWithdraw,
-}
-
-/// Path attributes that we read or write. Others are checked for shape and skipped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attributes {
-    /// ORIGIN (§5.1.1).
-    pub origin: Origin,
-    /// AS_PATH (§5.1.2), with AS4_PATH merged in (RFC 6793 §4.2.3).
-    pub as_path: Vec<AsSegment>,
-    /// NEXT_HOP or the next hop of MP_REACH_NLRI.
-    pub next_hop: NextHop,
-    /// MULTI_EXIT_DISC (§5.1.4).
-    pub med: Option<u32>,
-    /// LOCAL_PREF (§5.1.5); only inside an AS.
-    pub local_pref: Option<u32>,
-    /// COMMUNITIES (RFC 1997), sorted, without repeats.
-    pub communities: Vec<Community>,
-    /// LARGE_COMMUNITIES (RFC 8092), sorted, without repeats.
-    pub large_communities: Vec<LargeCommunity>,
+    /// All routes of the family are dropped, and it is not read any more on this session.
+    FamilyDisable,
 }
 
 /// ORIGIN values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
     /// 0
+    #[default]
     Igp,
     /// 1
     Egp,
@@ -169,12 +198,22 @@ pub enum AsSegment {
     ConfedSet(Vec<Asn>),
 }
 
-/// Where packets for the announced prefixes go.
+/// Who aggregated a route (RFC 4271 §5.1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aggregator {
+    /// Its AS.
+    pub asn: Asn,
+    /// Its BGP Identifier or address.
+    pub addr: Ipv4Addr,
+}
+
+/// Where packets for the announced prefixes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NextHop {
-    /// IPv4, for IPv4 unicast.
+    /// IPv4, for IPv4 prefixes.
     V4(Ipv4Addr),
-    /// IPv6, for IPv6 unicast: global, and link-local when both sides share a link (RFC 2545 §3).
+    /// IPv6, for IPv6 prefixes and, where negotiated, for IPv4 ones (RFC 8950): global, and
+    /// link-local when both sides share a link (RFC 2545 §3).
     V6 {
         /// Global address (or, alone, a link-local one).
         global: Ipv6Addr,

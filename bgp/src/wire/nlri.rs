@@ -1,45 +1,102 @@
-//! Lists of prefixes as they stand in UPDATE fields (RFC 4271 §4.3, RFC 4760 §5).
+//! Lists of NLRI as they stand in UPDATE fields (RFC 4271 §4.3, RFC 4760 §5, RFC 7911 §3).
 
+use super::flowspec::FlowSpecs;
 use super::reader::Reader;
 use super::zetta;
-use crate::types::{Family, Prefix};
+use crate::types::{Family, PathId, Prefix};
 
-/// The prefixes of one field, host bits cleared; `None`: a prefix too long for the family, or cut
-/// off by the field's end (RFC 7606 §5.3).
-pub(super) fn decode(family: Family, field: &[u8]) -> Option<Vec<Prefix>> {
-    let mut reader = Reader::new(field);
-    let mut prefixes = Vec::new();
-    while !reader.is_empty() {
-        let bits = reader.u8()?;
-        let octets = reader.take(usize::from(bits).div_ceil(8))?;
-        prefixes.push(zetta::decode_prefix(family, bits, octets)?);
-    }
-    Some(prefixes)
+/// NLRI of one family in one field of an UPDATE, syntactically correct from end to end; borrowed,
+/// and decoded as they are iterated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nlri<'a> {
+    family: Family,
+    with_path_id: bool,
+    field: &'a [u8],
 }
 
-/// The octets that the longest prefix of a family takes.
-pub(super) const fn prefix_bytes_max(family: Family) -> usize {
-    match family {
-        Family::Ipv4Unicast => 5,
-        Family::Ipv6Unicast => 17,
-    }
-}
-
-/// The prefixes of `family` in as few fields of at most `room` octets as their order allows.
-/// `room` holds at least one prefix.
-pub(super) fn encode(family: Family, prefixes: &[Prefix], room: usize) -> Vec<Vec<u8>> {
-    let mut fields = Vec::new();
-    let mut field = Vec::new();
-    for prefix in prefixes.iter().filter(|prefix| prefix.family() == family) {
-        let start = field.len();
-        zetta::encode_prefix(*prefix, &mut field);
-        if field.len() > room {
-            let next = field.split_off(start);
-            fields.push(core::mem::replace(&mut field, next));
+impl<'a> Nlri<'a> {
+    /// `None`: an item too long for the family, or cut off by the field's end (RFC 7606 §5.3).
+    pub(super) fn new(family: Family, with_path_id: bool, field: &'a [u8]) -> Option<Self> {
+        let nlri = Self { family, with_path_id, field };
+        match family {
+            Family::Ipv4Unicast => nlri.check_prefixes(32)?,
+            Family::Ipv6Unicast => nlri.check_prefixes(128)?,
+            Family::Ipv4Flowspec | Family::Ipv6Flowspec => FlowSpecs::check(family, field)?,
         }
+        Some(nlri)
     }
-    if !field.is_empty() {
-        fields.push(field);
+
+    fn check_prefixes(self, bits_max: u8) -> Option<()> {
+        let mut reader = Reader::new(self.field);
+        while !reader.is_empty() {
+            if self.with_path_id {
+                reader.u32()?;
+            }
+            let bits = reader.u8().filter(|bits| *bits <= bits_max)?;
+            reader.take(usize::from(bits).div_ceil(8))?;
+        }
+        Some(())
     }
-    fields
+
+    /// Of which family.
+    pub const fn family(self) -> Family {
+        self.family
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.field.is_empty()
+    }
+
+    /// The prefixes with their Path Identifiers, in the order of the wire, host bits cleared; none
+    /// of a FlowSpec family.
+    pub const fn prefixes(self) -> Prefixes<'a> {
+        let field = match self.family {
+            Family::Ipv4Unicast | Family::Ipv6Unicast => self.field,
+            Family::Ipv4Flowspec | Family::Ipv6Flowspec => &[],
+        };
+        Prefixes { reader: Reader::new(field), nlri: self }
+    }
+
+    /// The rules of a FlowSpec family; none of another.
+    pub const fn flow_specs(self) -> FlowSpecs<'a> {
+        FlowSpecs::new(self.family, self.field)
+    }
+}
+
+/// Iterates over the prefixes of a field.
+#[derive(Clone, Debug)]
+pub struct Prefixes<'a> {
+    reader: Reader<'a>,
+    nlri: Nlri<'a>,
+}
+
+impl Iterator for Prefixes<'_> {
+    type Item = (PathId, Prefix);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let path_id = if self.nlri.with_path_id { self.reader.u32()? } else { 0 };
+        let bits = self.reader.u8()?;
+        let octets = self.reader.take(usize::from(bits).div_ceil(8))?;
+        let prefix = zetta::decode_prefix(self.nlri.family, bits, octets)?;
+        Some((PathId(path_id), prefix))
+    }
+}
+
+/// The octets that the longest prefix of a family takes; FlowSpec is never sent.
+pub(super) const fn prefix_bytes_max(family: Family, with_path_id: bool) -> usize {
+    let prefix = match family {
+        Family::Ipv4Unicast | Family::Ipv4Flowspec => 5,
+        Family::Ipv6Unicast | Family::Ipv6Flowspec => 17,
+    };
+    if with_path_id { 4 + prefix } else { prefix }
+}
+
+/// Appends one prefix.
+pub(super) fn encode(with_path_id: bool, path_id: PathId, prefix: Prefix, out: &mut Vec<u8>) {
+    if with_path_id {
+        out.extend(path_id.0.to_be_bytes());
+    }
+    zetta::encode_prefix(prefix, out);
 }

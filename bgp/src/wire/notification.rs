@@ -39,6 +39,8 @@ impl Notification {
     pub const UNSUPPORTED_OPTIONAL_PARAMETER: Self = Self::new(2, 4);
     /// 2/6
     pub const UNACCEPTABLE_HOLD_TIME: Self = Self::new(2, 6);
+    /// 2/11 (RFC 9234 §4.2)
+    pub const ROLE_MISMATCH: Self = Self::new(2, 11);
     /// 3/1 (RFC 4271 §6.3)
     pub const MALFORMED_ATTRIBUTE_LIST: Self = Self::new(3, 1);
     /// 3/10
@@ -101,6 +103,26 @@ impl Notification {
     /// 2/7, data: the capabilities we insist on, as they would stand in an OPEN (RFC 5492 §5).
     pub fn unsupported_capability(capabilities: &[u8]) -> Self {
         Self::with_data(2, 7, capabilities)
+    }
+
+    /// 7/1, data: the ROUTE-REFRESH whose length was wrong (RFC 7313 §5).
+    pub fn invalid_refresh_length(message: &[u8]) -> Self {
+        Self::with_data(7, 1, message)
+    }
+
+    /// 6/9 around the NOTIFICATION that says why: the session ends without a graceful restart
+    /// (RFC 8538 §3).
+    pub fn hard_reset(why: &Self) -> Self {
+        let data: Vec<u8> = [why.code, why.subcode].into_iter().chain(why.data.clone()).collect();
+        Self::with_data(6, 9, &data)
+    }
+
+    /// What is inside a Hard Reset, if anything (RFC 8538 §3).
+    pub fn hard_reset_reason(&self) -> Option<Self> {
+        let ((6, 9), [code, subcode, data @ ..]) = ((self.code, self.subcode), &*self.data) else {
+            return None;
+        };
+        Some(Self::with_data(*code, *subcode, data))
     }
 
     /// 6/2 with a text for the other side's operator, of which the first 255 octets are sent

@@ -2,12 +2,12 @@
 
 use core::net::Ipv4Addr;
 
-use super::encode;
 use super::framing::MessageType;
 use super::message::{Capability, Open};
 use super::notification::Notification;
 use super::reader::Reader;
-use crate::types::{Asn, HoldTime, RouterId};
+use super::{capability, encode};
+use crate::types::{HoldTime, RouterId};
 
 const VERSION: u8 = 4;
 
@@ -16,13 +16,6 @@ const CAPABILITIES: u8 = 2;
 
 /// Parameter type and length that announce a two-octet length (RFC 9072 §2).
 const EXTENDED: u8 = 255;
-
-/// Capability codes that we understand.
-mod code {
-    pub(super) const MULTIPROTOCOL: u8 = 1;
-    pub(super) const ROUTE_REFRESH: u8 = 2;
-    pub(super) const FOUR_OCTET_AS: u8 = 65;
-}
 
 pub(super) fn decode(body: &[u8]) -> Result<Open, Notification> {
     let mut reader = Reader::new(body);
@@ -77,28 +70,9 @@ fn decode_capabilities(value: &[u8], found: &mut Vec<Capability>) -> Result<(), 
         let (Some(code), Some(value)) = (code, value) else {
             return Err(Notification::OPEN_UNSPECIFIC);
         };
-        found.push(decode_capability(code, value)?);
+        found.push(capability::decode(code, value)?);
     }
     Ok(())
-}
-
-/// A capability that we know but that has the wrong length is a malformed parameter.
-fn decode_capability(code: u8, value: &[u8]) -> Result<Capability, Notification> {
-    match (code, value) {
-        (code::MULTIPROTOCOL, [afi_high, afi_low, _reserved, safi]) => {
-            let afi = u16::from_be_bytes([*afi_high, *afi_low]);
-            Ok(Capability::Multiprotocol { afi, safi: *safi })
-        }
-        (code::ROUTE_REFRESH, []) => Ok(Capability::RouteRefresh),
-        (code::FOUR_OCTET_AS, [a, b, c, d]) => {
-            let asn = Asn::new(u32::from_be_bytes([*a, *b, *c, *d]));
-            asn.map(Capability::FourOctetAs).ok_or(Notification::BAD_PEER_AS) // RFC 7607 §2
-        }
-        (code::MULTIPROTOCOL | code::ROUTE_REFRESH | code::FOUR_OCTET_AS, _) => {
-            Err(Notification::OPEN_UNSPECIFIC)
-        }
-        _ => Ok(Capability::Unknown { code, value: value.to_vec() }),
-    }
 }
 
 /// An OPEN with all capabilities in one parameter, lengthened by RFC 9072 only when it must be.
@@ -110,7 +84,7 @@ pub fn encode_open(open: &Open) -> Vec<u8> {
     const ROOM: usize = super::MESSAGE_BYTES_MAX - 29 - 6;
     let mut capabilities = Vec::new();
     for capability in &open.capabilities {
-        let encoded = encode_capability(capability);
+        let encoded = capability::encode(capability);
         if capabilities.len() + encoded.len() <= ROOM {
             capabilities.extend(encoded);
         }
@@ -132,23 +106,6 @@ pub fn encode_open(open: &Open) -> Vec<u8> {
     }
     body.extend(capabilities);
     encode::message(MessageType::Open, &body)
-}
-
-/// Code, length, value; empty when the value is too long to have a length.
-fn encode_capability(capability: &Capability) -> Vec<u8> {
-    let (code, value) = match capability {
-        Capability::Multiprotocol { afi, safi } => {
-            let [afi_high, afi_low] = afi.to_be_bytes();
-            (code::MULTIPROTOCOL, vec![afi_high, afi_low, 0, *safi])
-        }
-        Capability::RouteRefresh => (code::ROUTE_REFRESH, Vec::new()),
-        Capability::FourOctetAs(asn) => (code::FOUR_OCTET_AS, asn.get().to_be_bytes().to_vec()),
-        Capability::Unknown { code, value } => (*code, value.clone()),
-    };
-    match u8::try_from(value.len()) {
-        Ok(len) => [code, len].into_iter().chain(value).collect(),
-        Err(_) => Vec::new(),
-    }
 }
 
 #[cfg(test)]

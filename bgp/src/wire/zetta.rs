@@ -14,7 +14,6 @@ use zettabgp::message::attributes::community::{
 };
 use zettabgp::message::attributes::localpref::BgpLocalpref;
 use zettabgp::message::attributes::med::BgpMED;
-use zettabgp::message::attributes::nexthop::BgpNextHop;
 use zettabgp::message::attributes::origin::{BgpAttrOrigin, BgpOrigin};
 use zettabgp::{BgpSessionParams, BgpTransportMode};
 
@@ -33,16 +32,15 @@ fn session_params() -> BgpSessionParams {
 /// One prefix of `bits` bits. Checked first: the bits against the family, and that `octets` holds
 /// exactly those bits (lengths of 250 and more overflow inside). Host bits are cleared after it.
 pub(super) fn decode_prefix(family: Family, bits: u8, octets: &[u8]) -> Option<Prefix> {
-    let bits_max = match family {
-        Family::Ipv4Unicast => 32,
-        Family::Ipv6Unicast => 128,
-    };
-    if bits > bits_max || octets.len() != usize::from(bits).div_ceil(8) {
-        return None;
-    }
+    let fits = |bits_max| bits <= bits_max && octets.len() == usize::from(bits).div_ceil(8);
     let addr = match family {
-        Family::Ipv4Unicast => IpAddr::V4(BgpAddrV4::from_bits(bits, octets).ok()?.0.addr),
-        Family::Ipv6Unicast => IpAddr::V6(BgpAddrV6::from_bits(bits, octets).ok()?.0.addr),
+        Family::Ipv4Unicast if fits(32) => {
+            IpAddr::V4(BgpAddrV4::from_bits(bits, octets).ok()?.0.addr)
+        }
+        Family::Ipv6Unicast if fits(128) => {
+            IpAddr::V6(BgpAddrV6::from_bits(bits, octets).ok()?.0.addr)
+        }
+        _ => return None,
     };
     Prefix::new(addr, bits)
 }
@@ -59,55 +57,6 @@ pub(super) fn encode_prefix(prefix: Prefix, out: &mut Vec<u8>) {
     assert_eq!(len, usize::from(prefix.bits()).div_ceil(8), "zettabgp wrote {prefix} short");
     out.push(prefix.bits());
     out.extend(octets.iter().take(len));
-}
-
-/// ORIGIN. Checked first: one octet. The value is checked by the crate.
-pub(super) fn decode_origin(value: &[u8]) -> Option<Origin> {
-    if value.len() != 1 {
-        return None;
-    }
-    Some(match BgpOrigin::decode_from(value).ok()?.value {
-        BgpAttrOrigin::Igp => Origin::Igp,
-        BgpAttrOrigin::Egp => Origin::Egp,
-        BgpAttrOrigin::Incomplete => Origin::Incomplete,
-    })
-}
-
-/// MULTI_EXIT_DISC. Checked first: four octets, as the crate takes more.
-pub(super) fn decode_med(value: &[u8]) -> Option<u32> {
-    if value.len() != 4 {
-        return None;
-    }
-    BgpMED::decode_from(value).ok().map(|med| med.value)
-}
-
-/// LOCAL_PREF. Checked first: four octets, as the crate takes more.
-pub(super) fn decode_local_pref(value: &[u8]) -> Option<u32> {
-    if value.len() != 4 {
-        return None;
-    }
-    BgpLocalpref::decode_from(value).ok().map(|preference| preference.value)
-}
-
-/// COMMUNITIES, sorted, without repeats. Checked first: four octets each, as the crate panics on a
-/// remainder; at least one.
-pub(super) fn decode_communities(value: &[u8]) -> Option<Vec<Community>> {
-    if value.is_empty() || !value.len().is_multiple_of(4) {
-        return None;
-    }
-    let list = BgpCommunityList::decode_from(value).ok()?;
-    Some(list.value.into_iter().map(|community| Community(community.value)).collect())
-}
-
-/// LARGE_COMMUNITIES, sorted, without repeats. Checked first: twelve octets each, as the crate
-/// panics on a remainder; at least one.
-pub(super) fn decode_large_communities(value: &[u8]) -> Option<Vec<LargeCommunity>> {
-    if value.is_empty() || !value.len().is_multiple_of(12) {
-        return None;
-    }
-    let list = BgpLargeCommunityList::decode_from(value).ok()?;
-    let communities = list.value.into_iter();
-    Some(communities.map(|c| LargeCommunity([c.ga, c.ldp1, c.ldp2])).collect())
 }
 
 /// The value of an attribute, whose length is known. Checked first: the buffer has that length, as
@@ -128,11 +77,6 @@ pub(super) fn encode_origin(origin: Origin) -> Vec<u8> {
         Origin::Incomplete => BgpAttrOrigin::Incomplete,
     };
     encode_value(&BgpOrigin::new(origin), 1)
-}
-
-/// Four octets.
-pub(super) fn encode_next_hop(next_hop: Ipv4Addr) -> Vec<u8> {
-    encode_value(&BgpNextHop::new(IpAddr::V4(next_hop)), 4)
 }
 
 /// Four octets.

@@ -135,7 +135,7 @@ fn garbage_is_answered_by_the_book_and_hurts_no_other_session() {
     let cases = [
         ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec(), (1, 1)),
         ("a length below the header's", header(18, 4), (1, 2)),
-        ("a length above 4096", header(4097, 2), (1, 2)),
+        ("an OPEN above 4096 octets", header(4097, 1), (1, 2)),
         ("a type nobody knows", header(19, 77), (1, 3)),
         ("an OPEN in Established", open, (5, 3)),
         ("attributes longer than the UPDATE", [header(23, 2), vec![0, 0, 0, 9]].concat(), (3, 1)),

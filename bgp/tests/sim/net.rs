@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidegate_bgp::rng::Rng;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerConfig, PeerStatus, Report,
+    Action, ConnEvent, ConnId, Local, NextHops, Offer, Order, PeerConfig, PeerStatus, Report,
     RouteAttributes, Speaker, State,
 };
 use tidegate_bgp::time::Timestamp;
@@ -123,8 +123,9 @@ impl Sim {
             passive: false,
             hold_time: HoldTime::DEFAULT,
             connect_retry: Duration::from_secs(5),
-            families: Family::ALL.to_vec(),
+            families: Family::UNICAST.to_vec(),
             next_hops: NextHops::default(),
+            offer: Offer::default(),
         }
     }
 

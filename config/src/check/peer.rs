@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use tidegate_bgp::speaker::{NextHops, PeerConfig};
+use tidegate_bgp::speaker::{NextHops, Offer, PeerConfig};
 use tidegate_bgp::types::Family;
 
 use super::{Role, check_address, distinct};
@@ -31,6 +31,7 @@ pub(super) fn check(
         connect_retry: raw.connect_retry.as_ref()?.value.0,
         families: families?,
         next_hops,
+        offer: Offer::default(),
     })
 }
 

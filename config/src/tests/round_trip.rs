@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::*;
-use tidegate_bgp::speaker::{NextHops, PeerConfig, RouteAttributes};
+use tidegate_bgp::speaker::{NextHops, Offer, PeerConfig, RouteAttributes};
 use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, RouterId};
 
 use super::accepted;
@@ -84,7 +84,7 @@ fn peer() -> impl Strategy<Value = PeerConfig> {
     let families = prop_oneof![
         Just(vec![Family::Ipv4Unicast]),
         Just(vec![Family::Ipv6Unicast]),
-        Just(Family::ALL.to_vec()),
+        Just(Family::UNICAST.to_vec()),
     ];
     let session = (asn(), option::of(own_v4()), any::<bool>(), hold_time, millis(1000..=3_600_000));
     let next_hops = (option::of(own_v4()), option::of(own_v6()));
@@ -99,6 +99,7 @@ fn peer() -> impl Strategy<Value = PeerConfig> {
             connect_retry: session.4,
             families,
             next_hops: NextHops { v4, v6 },
+            offer: Offer::default(),
         },
     )
 }

@@ -25,7 +25,7 @@ impl Peer {
     /// A route of ours is gone.
     pub(crate) fn withdraw(&mut self, prefix: Prefix, turn: &mut Turn<'_>) {
         if self.adj_out.take_back(prefix) {
-            self.send_updates(wire::encode_withdraw(prefix.family(), &[prefix]), turn);
+            self.send_withdrawals(prefix.family(), &[prefix], turn);
         }
     }
 
@@ -44,14 +44,19 @@ impl Peer {
 
     /// Next hops have changed: announces all anew, withdraws what has lost its next hop.
     pub(super) fn readvertise(&mut self, turn: &mut Turn<'_>) {
-        for family in Family::ALL {
+        for family in Family::UNICAST {
             if self.next_hop_for(family, turn).is_some() {
                 self.advertise_family(family, turn);
             } else {
                 let prefixes = self.adj_out.take_back_family(family);
-                self.send_updates(wire::encode_withdraw(family, &prefixes), turn);
+                self.send_withdrawals(family, &prefixes, turn);
             }
         }
+    }
+
+    fn send_withdrawals(&mut self, family: Family, prefixes: &[Prefix], turn: &mut Turn<'_>) {
+        let Some((_, agreed)) = self.established().and_then(|at| self.agreed(at)) else { return };
+        self.send_updates(wire::encode_withdraw(family, prefixes, agreed), turn);
     }
 
     fn announce(
@@ -93,7 +98,7 @@ impl Peer {
         let at = self.established()?;
         let connection = self.attempts.get(at)?.connection.as_ref()?;
         let (_, agreed) = connection.agreed.as_ref()?;
-        if !agreed.families.contains(&family) {
+        if !agreed.families.contains(family) {
             return None;
         }
         let found = next_hop(family, self.config.next_hops, connection.next_hops);

@@ -3,9 +3,10 @@
 use core::time::Duration;
 
 use super::*;
-use crate::speaker::{ConnEvent, Order, RouteAttributes, Speaker};
+use crate::speaker::{ConnEvent, Offer, Order, RouteAttributes, Speaker};
 use crate::types::{Asn, Family, HoldTime, Prefix};
-use crate::wire::{AsSegment, Capability, Update};
+use crate::wire::flat::Flat;
+use crate::wire::{AsSegment, Attributes, Capability, MessageType, NextHop, RawMessage};
 
 /// Our identifier is 10.0.0.10, in AS 65001; the peer is 10.0.0.2 in AS 65002.
 struct Lab {
@@ -39,8 +40,9 @@ fn config() -> PeerConfig {
         passive: false,
         hold_time: HoldTime::DEFAULT,
         connect_retry: Duration::from_secs(5),
-        families: Family::ALL.to_vec(),
+        families: Family::UNICAST.to_vec(),
         next_hops: NextHops::default(),
+        offer: Offer::default(),
     }
 }
 
@@ -138,29 +140,29 @@ impl Lab {
     }
 
     /// What was sent on a connection since the last look.
-    fn heard(&mut self, conn: ConnId) -> Vec<Message> {
-        let context = Negotiated { families: Family::ALL.to_vec(), ..Negotiated::NOTHING };
-        let ours = |action: &Action| match action {
-            Action::Send { conn: to, bytes } if *to == conn => Some(bytes.clone()),
+    fn stream(&mut self, conn: ConnId) -> Vec<u8> {
+        let ours = |action: Action| match action {
+            Action::Send { conn: to, bytes } if to == conn => Some(bytes),
             _ => None,
         };
-        let stream: Vec<u8> = self.out.iter().filter_map(ours).flatten().collect();
-        let mut rest = stream.as_slice();
-        let mut messages = Vec::new();
-        while let Some((raw, len)) = wire::next_message(rest).unwrap() {
-            messages.push(wire::decode(raw, &context).unwrap());
-            rest = &rest[len..];
-        }
-        self.out.clear();
-        messages
+        self.out.drain(..).filter_map(ours).flatten().collect()
     }
 
-    fn heard_updates(&mut self, conn: ConnId) -> Vec<Update> {
-        let update = |message| match message {
-            Message::Update(update) => Some(update),
+    /// Types of the messages sent on a connection since the last look.
+    fn heard(&mut self, conn: ConnId) -> Vec<MessageType> {
+        let stream = self.stream(conn);
+        messages(&stream).map(RawMessage::kind).collect()
+    }
+
+    fn heard_updates(&mut self, conn: ConnId) -> Vec<Flat> {
+        let families = Family::UNICAST.into_iter().collect();
+        let context = Negotiated { families, ..Negotiated::NOTHING };
+        let stream = self.stream(conn);
+        let update = |raw| match wire::decode(raw, &context).unwrap() {
+            Message::Update(update) => Some(Flat::from(update)),
             _ => None,
         };
-        self.heard(conn).into_iter().filter_map(update).collect()
+        messages(&stream).filter_map(update).collect()
     }
 
     fn closed(&self, conn: ConnId) -> bool {
@@ -174,6 +176,14 @@ impl Lab {
         })?;
         (last[18] == 3).then(|| (last[19], last[20]))
     }
+}
+
+fn messages(mut stream: &[u8]) -> impl Iterator<Item = RawMessage<'_>> {
+    core::iter::from_fn(move || {
+        let (raw, len) = wire::next_message(stream, wire::MESSAGE_BYTES_MAX).unwrap()?;
+        stream = &stream[len..];
+        Some(raw)
+    })
 }
 
 /// Two connections; where each one stands when the OPEN comes on one of them.
@@ -306,7 +316,7 @@ fn an_update_spares_a_keepalive() {
     lab.wait(Duration::from_secs(22));
     assert_eq!(lab.heard(conn), []);
     lab.wait(Duration::from_secs(8));
-    assert_eq!(lab.heard(conn), [Message::KeepAlive]);
+    assert_eq!(lab.heard(conn), [MessageType::KeepAlive]);
 }
 
 #[test]
@@ -416,7 +426,10 @@ fn at_the_start_of_a_session_all_routes_then_end_of_rib_for_each_family() {
     let attributes = updates[1].attributes.clone().unwrap();
     assert_eq!(attributes.as_path, [AsSegment::Sequence(vec![asn(65_001); 2])]);
     assert_eq!((attributes.med, attributes.local_pref), (Some(5), None));
-    assert_eq!(attributes.next_hop.addr(), "10.0.0.10".parse::<core::net::IpAddr>().unwrap());
+    assert_eq!(
+        attributes.next_hop.unwrap().addr(),
+        "10.0.0.10".parse::<core::net::IpAddr>().unwrap()
+    );
     assert_eq!(lab.status().prefixes_advertised, 3);
 }
 
@@ -426,9 +439,9 @@ fn a_route_refresh_brings_the_family_again() {
     let conn = lab.up();
     lab.order(Order::Advertise(host("192.0.2.1"), RouteAttributes::default()));
     lab.out.clear();
-    lab.hear(conn, &wire::encode_route_refresh(Family::Ipv6Unicast));
+    lab.hear(conn, &wire::encode_route_refresh(Family::Ipv6Unicast, RefreshKind::Request));
     assert_eq!(lab.heard(conn), [], "nothing to be told of that family");
-    lab.hear(conn, &wire::encode_route_refresh(Family::Ipv4Unicast));
+    lab.hear(conn, &wire::encode_route_refresh(Family::Ipv4Unicast, RefreshKind::Request));
     let updates = lab.heard_updates(conn);
     assert_eq!(updates.len(), 1);
     assert_eq!(updates[0].announced, [host("192.0.2.1")]);
@@ -507,8 +520,11 @@ fn one_prefix_too_many_ends_the_session_with_cease_1() {
     peer.received(conn, &wire::encode_keepalive(), &mut turn);
     peer.adj_in = AdjRibIn::with_max(1);
     let announced = vec![host("192.0.2.1"), host("192.0.2.2")];
-    let update = Update { announced, ..Update::default() };
-    peer.heard(0, Message::Update(update), &mut turn);
+    let next_hop = Some(NextHop::V4([192, 0, 2, 9].into()));
+    let attributes = Attributes { next_hop, ..Attributes::default() };
+    let (family, context) = (Family::Ipv4Unicast, Negotiated::NOTHING);
+    let update = wire::encode_announce(family, &attributes, &announced, &context).unwrap();
+    peer.received(conn, &update.concat(), &mut turn);
     let Some(DownCause::Sent(cease)) = peer.status().last_down else { panic!("still up") };
     assert_eq!((cease.code, cease.subcode), (6, 1));
     assert_eq!(peer.status().prefixes_received, 0);

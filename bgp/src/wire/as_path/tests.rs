@@ -16,6 +16,15 @@ fn confed(numbers: &[u32]) -> AsSegment {
     AsSegment::ConfedSequence(asns(numbers))
 }
 
+/// Checked, widened and owned.
+fn decode(value: &[u8], width: Width) -> Result<Vec<AsSegment>, BadPath> {
+    check(value, width)?;
+    Ok(match width {
+        Width::Two => AsPath::new(&widen(value)).to_segments(),
+        Width::Four => AsPath::new(value).to_segments(),
+    })
+}
+
 #[test]
 fn malformed_paths_are_named() {
     let cases: [(&str, &[u8], Width, BadPath); 9] = [
@@ -41,11 +50,11 @@ fn malformed_paths_are_named() {
 fn a_sequence_is_type_2_and_a_set_type_1() {
     let path = [seq(&[64_512, 3356]), set(&[65_536])];
     let four = [2, 2, 0, 0, 0xfc, 0, 0, 0, 0x0d, 0x1c, 1, 1, 0, 1, 0, 0];
-    assert_eq!(encode(&path, Width::Four), four);
+    assert_eq!(encode(&path), four);
     assert_eq!(decode(&four, Width::Four), Ok(path.to_vec()));
     // AS 65536 has no two-octet form but AS_TRANS; its low half would be zero.
     let two = [2, 2, 0xfc, 0, 0x0d, 0x1c, 1, 1, 0x5b, 0xa0];
-    assert_eq!(encode(&path, Width::Two), two);
+    assert_eq!(narrow(AsPath::new(&four)), two);
 }
 
 #[test]
@@ -59,7 +68,7 @@ fn as_65536_is_not_as_1() {
 #[test]
 fn more_than_255_hops_go_out_as_two_segments() {
     let numbers: Vec<u32> = (1..=300).collect();
-    let value = encode(&[seq(&numbers)], Width::Four);
+    let value = encode(&[seq(&numbers)]);
     assert_eq!((value[0], value[1]), (2, 255));
     let read = decode(&value, Width::Four).unwrap();
     assert_eq!(read, [seq(&numbers[..255]), seq(&numbers[255..])]);
@@ -67,6 +76,7 @@ fn more_than_255_hops_go_out_as_two_segments() {
 
 #[test]
 fn as4_path_is_sent_only_when_a_number_needs_it() {
+    let encode_as4_path = |path: &[AsSegment]| encode_as4_path(AsPath::new(&encode(path)));
     assert_eq!(encode_as4_path(&[seq(&[1, 65_535]), set(&[2])]), None);
     // The confederation's own numbers do not count, and are not sent.
     assert_eq!(encode_as4_path(&[confed(&[70_000]), seq(&[1])]), None);
@@ -121,7 +131,9 @@ fn as4_path_fills_in_what_two_octets_could_not_say() {
         ("nothing left of AS4_PATH", vec![seq(&[9])], vec![confed(&[1])], vec![seq(&[9])]),
     ];
     for (name, as_path, as4_path, expected) in cases {
-        assert_eq!(merge(as_path, as4_path), expected, "{name}");
+        let (as_path, as4_path) = (encode(&as_path), encode(&as4_path));
+        let merged = merge(AsPath::new(&as_path), AsPath::new(&as4_path));
+        assert_eq!(AsPath::new(&merged).to_segments(), expected, "{name}");
     }
 }
 
@@ -130,6 +142,40 @@ fn hops_count_as_the_decision_process_wants_them() {
     let confed_set = AsSegment::ConfedSet(asns(&[1, 2]));
     let cases = [(seq(&[1, 2, 3]), 3), (set(&[1, 2]), 1), (confed(&[1, 2]), 0), (confed_set, 0)];
     for (segment, hops) in cases {
+        assert_eq!(AsPath::new(&encode(core::slice::from_ref(&segment))).hops(), hops);
         assert_eq!(segment.hops(), hops, "{segment:?}");
     }
+}
+
+#[test]
+fn prepending_fills_the_first_sequence_and_begins_one_where_it_must() {
+    let prepended = |path: &[AsSegment], times| {
+        let value = prepend(AsPath::new(&encode(path)), Asn::new(9).unwrap(), times);
+        assert_eq!(check(&value, Width::Four).map(|_| ()), Ok(()));
+        AsPath::new(&value).to_segments()
+    };
+    assert_eq!(prepended(&[], 0), []);
+    assert_eq!(prepended(&[], 2), [seq(&[9, 9])]);
+    assert_eq!(prepended(&[seq(&[1, 2])], 0), [seq(&[1, 2])]);
+    assert_eq!(prepended(&[seq(&[1, 2])], 1), [seq(&[9, 1, 2])]);
+    assert_eq!(prepended(&[set(&[1, 2])], 1), [seq(&[9]), set(&[1, 2])]);
+    assert_eq!(prepended(&[confed(&[1]), seq(&[2])], 1), [seq(&[9]), confed(&[1]), seq(&[2])]);
+    let long = seq(&[1; 254]);
+    assert_eq!(prepended(core::slice::from_ref(&long), 1)[0].asns().len(), 255);
+    assert_eq!(prepended(core::slice::from_ref(&long), 2), [seq(&[9, 9]), long]);
+}
+
+#[test]
+fn neighbour_and_origin_are_the_ends_of_sequences() {
+    let ends = |path: &[AsSegment]| {
+        let value = encode(path);
+        let path = AsPath::new(&value);
+        (path.first().map(Asn::get), path.origin().map(Asn::get))
+    };
+    assert_eq!(ends(&[]), (None, None));
+    assert_eq!(ends(&[seq(&[1, 2, 3])]), (Some(1), Some(3)));
+    assert_eq!(ends(&[seq(&[1]), set(&[2, 3])]), (Some(1), None));
+    assert_eq!(ends(&[set(&[2, 3])]), (None, None));
+    assert_eq!(ends(&[confed(&[64_512]), seq(&[1, 2])]), (Some(1), Some(2)));
+    assert_eq!(ends(&[confed(&[64_512])]), (None, None));
 }

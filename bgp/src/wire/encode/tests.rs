@@ -1,15 +1,15 @@
 use super::*;
-use crate::types::{Asn, Community, HoldTime, LargeCommunity};
-use crate::wire::{AsSegment, Message, Origin, Update, decode, next_message};
+use crate::types::{Asn, Community, LargeCommunity};
+use crate::wire::flat::Flat;
+use crate::wire::{AsSegment, Message, Origin, decode, next_message};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 fn context(four_octet_as: bool, external: bool) -> Negotiated {
     Negotiated {
         external,
         four_octet_as,
-        families: Family::ALL.to_vec(),
-        route_refresh: true,
-        hold_time: HoldTime::DEFAULT,
+        families: Family::UNICAST.into_iter().collect(),
+        ..Negotiated::NOTHING
     }
 }
 
@@ -17,11 +17,12 @@ fn attributes(next_hop: NextHop) -> Attributes {
     Attributes {
         origin: Origin::Igp,
         as_path: vec![AsSegment::Sequence(vec![Asn::new(65_536).unwrap(), Asn::new(7).unwrap()])],
-        next_hop,
+        next_hop: Some(next_hop),
         med: Some(1),
         local_pref: Some(100),
         communities: vec![Community(0xffff_ff01)],
         large_communities: vec![LargeCommunity([1, 2, 3])],
+        ..Attributes::default()
     }
 }
 
@@ -33,11 +34,11 @@ fn v6(link_local: Option<Ipv6Addr>) -> NextHop {
     NextHop::V6 { global: "2001:db8::1".parse().unwrap(), link_local }
 }
 
-fn received(message: &[u8], context: &Negotiated) -> Update {
-    let (raw, consumed) = next_message(message).unwrap().unwrap();
+fn received(message: &[u8], context: &Negotiated) -> Flat {
+    let (raw, consumed) = next_message(message, context.message_bytes_max()).unwrap().unwrap();
     assert_eq!(consumed, message.len());
     match decode(raw, context) {
-        Ok(Message::Update(update)) => update,
+        Ok(Message::Update(update)) => update.into(),
         other => panic!("{other:?}"),
     }
 }
@@ -52,14 +53,14 @@ fn golden(parts: &[&[u8]]) -> Vec<u8> {
 #[test]
 fn short_messages_have_these_layouts() {
     assert_eq!(encode_keepalive(), [&MARKER[..], &[0, 19, 4]].concat());
-    let refresh = encode_route_refresh(Family::Ipv6Unicast);
+    let refresh = encode_route_refresh(Family::Ipv6Unicast, RefreshKind::Request);
     assert_eq!(refresh, [&MARKER[..], &[0, 23, 5, 0, 2, 0, 1]].concat());
     assert_eq!(encode_end_of_rib(Family::Ipv4Unicast), golden(&[&[0; 4]]));
     let v6 = encode_end_of_rib(Family::Ipv6Unicast);
-    assert_eq!(v6, golden(&[&[0, 0, 0, 7, 0x90, 15, 0, 3, 0, 2, 1]]));
-    for family in Family::ALL {
+    assert_eq!(v6, golden(&[&[0, 0, 0, 6, 0x80, 15, 3, 0, 2, 1]]));
+    for family in Family::UNICAST {
         let update = received(&encode_end_of_rib(family), &context(true, true));
-        assert_eq!(update, Update { end_of_rib: Some(family), ..Update::default() });
+        assert_eq!(update, Flat { end_of_rib: Some(family), ..Flat::default() });
     }
 }
 
@@ -136,7 +137,7 @@ fn a_peer_of_two_octets_gets_as_trans_and_as4_path() {
 fn many(family: Family, count: u32) -> Vec<Prefix> {
     let host = |n: u32| match family {
         Family::Ipv4Unicast => IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)),
-        Family::Ipv6Unicast => IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(n))),
+        _ => IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(n))),
     };
     (0..count).map(host).map(Prefix::host).collect()
 }
@@ -146,10 +147,10 @@ fn many_prefixes_fill_as_few_messages_as_possible() {
     let context = context(true, true);
     for (family, next_hop) in [(Family::Ipv4Unicast, v4()), (Family::Ipv6Unicast, v6(None))] {
         let prefixes = many(family, 3000);
-        let item = nlri::prefix_bytes_max(family);
+        let item = nlri::prefix_bytes_max(family, false);
         let announced =
             encode_announce(family, &attributes(next_hop), &prefixes, &context).unwrap();
-        let withdrawn = encode_withdraw(family, &prefixes);
+        let withdrawn = encode_withdraw(family, &prefixes, &context);
         for messages in [&announced, &withdrawn] {
             let (last, full) = messages.split_last().unwrap();
             assert!(full.len() >= 2 && last.len() <= MESSAGE_BYTES_MAX);
@@ -158,7 +159,7 @@ fn many_prefixes_fill_as_few_messages_as_possible() {
                 assert!(len <= MESSAGE_BYTES_MAX && len + item > MESSAGE_BYTES_MAX, "{len}");
             }
         }
-        let read = |messages: &[Vec<u8>], pick: fn(Update) -> Vec<Prefix>| -> Vec<Prefix> {
+        let read = |messages: &[Vec<u8>], pick: fn(Flat) -> Vec<Prefix>| -> Vec<Prefix> {
             messages.iter().flat_map(|message| pick(received(message, &context))).collect()
         };
         assert_eq!(read(&announced, |update| update.announced), prefixes);
@@ -170,13 +171,13 @@ fn many_prefixes_fill_as_few_messages_as_possible() {
 fn only_the_named_family_is_sent() {
     let mixed = [many(Family::Ipv4Unicast, 2), many(Family::Ipv6Unicast, 3)].concat();
     let context = context(true, true);
-    let update = received(&encode_withdraw(Family::Ipv4Unicast, &mixed)[0], &context);
+    let update = received(&encode_withdraw(Family::Ipv4Unicast, &mixed, &context)[0], &context);
     assert_eq!(update.withdrawn, mixed[..2]);
     let messages = encode_announce(Family::Ipv6Unicast, &attributes(v6(None)), &mixed, &context);
     assert_eq!(received(&messages.unwrap()[0], &context).announced, mixed[2..]);
     let none = encode_announce(Family::Ipv4Unicast, &attributes(v4()), &mixed[2..], &context);
     assert_eq!(none, Ok(vec![]));
-    assert_eq!(encode_withdraw(Family::Ipv6Unicast, &[]), Vec::<Vec<u8>>::new());
+    assert_eq!(encode_withdraw(Family::Ipv6Unicast, &[], &context), Vec::<Vec<u8>>::new());
     for (family, next_hop) in [(Family::Ipv4Unicast, v6(None)), (Family::Ipv6Unicast, v4())] {
         let refused = encode_announce(family, &attributes(next_hop), &mixed, &context);
         assert_eq!(refused, Err(EncodeError::NextHopFamily(family)));

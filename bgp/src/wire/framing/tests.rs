@@ -31,10 +31,9 @@ fn a_header_is_judged_as_rfc_4271_6_1_says() {
         ("NOTIFICATION of 20", framed(20, 3, 1), length(0, 20)),
         ("KEEPALIVE of 20", framed(20, 4, 1), length(0, 20)),
         ("ROUTE-REFRESH of 22", framed(22, 5, 3), length(0, 22)),
-        ("ROUTE-REFRESH of 24", framed(24, 5, 5), length(0, 24)),
     ];
     for (name, buffer, expected) in cases {
-        assert_eq!(next_message(&buffer), Err(expected), "{name}");
+        assert_eq!(next_message(&buffer, MESSAGE_BYTES_MAX), Err(expected), "{name}");
     }
 }
 
@@ -52,11 +51,26 @@ fn a_message_is_cut_out_only_when_it_is_complete() {
         let bytes = usize::from(length);
         let mut stream = framed(length, kind.code(), bytes - HEADER_BYTES);
         for cut in 0..bytes {
-            assert_eq!(next_message(&stream[..cut]), Ok(None), "{kind:?} cut at {cut}");
+            assert_eq!(
+                next_message(&stream[..cut], MESSAGE_BYTES_MAX),
+                Ok(None),
+                "{kind:?} cut at {cut}"
+            );
         }
         stream.extend(framed(19, 4, 0));
-        let (raw, consumed) = next_message(&stream).unwrap().unwrap();
+        let (raw, consumed) = next_message(&stream, MESSAGE_BYTES_MAX).unwrap().unwrap();
         assert_eq!((raw.kind(), raw.length(), consumed), (kind, length, bytes));
         assert_eq!(raw.body().len(), bytes - HEADER_BYTES);
     }
+}
+
+#[test]
+fn an_extended_message_is_read_where_it_was_negotiated_and_never_as_an_open() {
+    let update = framed(u16::MAX, 2, 65_516);
+    let (raw, consumed) = next_message(&update, EXTENDED_MESSAGE_BYTES_MAX).unwrap().unwrap();
+    assert_eq!((raw.body().len(), consumed), (65_516, 65_535));
+    let refused =
+        |kind| next_message(&framed(4097, kind, 4078), EXTENDED_MESSAGE_BYTES_MAX).is_err();
+    assert!(refused(1) && refused(4), "RFC 8654 §4");
+    assert!(!refused(2) && !refused(3));
 }

@@ -3,7 +3,7 @@ use crate::wire::{Message, Negotiated, decode, encode_notification, next_message
 
 fn sent_and_received(notification: &Notification) -> Notification {
     let bytes = encode_notification(notification);
-    let (raw, consumed) = next_message(&bytes).unwrap().unwrap();
+    let (raw, consumed) = next_message(&bytes, MESSAGE_BYTES_MAX).unwrap().unwrap();
     assert_eq!(consumed, bytes.len());
     match decode(raw, &Negotiated::NOTHING) {
         Ok(Message::Notification(received)) => received,

@@ -1,4 +1,6 @@
 use super::*;
+use crate::types::{Asn, Family, FamilySet};
+use crate::wire::{GracefulRestart, LongLived, Role};
 use crate::wire::{Message, Negotiated, next_message};
 use proptest::prelude::*;
 
@@ -107,19 +109,59 @@ fn what_no_open_can_hold_is_left_out() {
     let mut capabilities = vec![fits; 30];
     capabilities.insert(0, Capability::Unknown { code: 74, value: vec![1; 256] });
     let bytes = encode_open(&open(capabilities));
-    let (raw, _) = next_message(&bytes).unwrap().unwrap();
+    let (raw, _) = next_message(&bytes, 4096).unwrap().unwrap();
     let Ok(Message::Open(received)) = crate::wire::decode(raw, &Negotiated::NOTHING) else {
         panic!("unreadable");
     };
     assert_eq!(received.capabilities.len(), 4061 / 257);
 }
 
+fn families() -> impl Strategy<Value = FamilySet> {
+    let some = prop::sample::subsequence(Family::ALL.to_vec(), 0..=4);
+    some.prop_map(|some| some.into_iter().collect())
+}
+
+fn restart() -> impl Strategy<Value = GracefulRestart> {
+    (any::<[bool; 2]>(), 0..=4095_u16, families(), families()).prop_map(
+        |([restarting, notification], restart_time_secs, families, forwarding)| GracefulRestart {
+            restarting,
+            notification,
+            restart_time_secs,
+            families,
+            forwarding: forwarding.intersection(families),
+        },
+    )
+}
+
+fn long_lived() -> impl Strategy<Value = Vec<LongLived>> {
+    (families(), families(), 0..=0x00ff_ffff_u32).prop_map(|(families, forwarding, time)| {
+        let one = |family| LongLived {
+            family,
+            forwarding: forwarding.contains(family),
+            stale_time_secs: time,
+        };
+        families.iter().map(one).collect()
+    })
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    use Role::{Customer, Peer, Provider, RouteServer, RouteServerClient};
+    prop::sample::select(vec![Customer, Peer, Provider, RouteServer, RouteServerClient])
+}
+
 fn capability() -> impl Strategy<Value = Capability> {
     prop_oneof![
+        families().prop_map(Capability::ExtendedNextHop),
+        Just(Capability::ExtendedMessage),
+        role().prop_map(Capability::Role),
+        restart().prop_map(Capability::GracefulRestart),
+        (families(), families()).prop_map(|(send, receive)| Capability::AddPath { send, receive }),
+        Just(Capability::EnhancedRouteRefresh),
+        long_lived().prop_map(Capability::LongLivedGracefulRestart),
         (any::<u16>(), any::<u8>()).prop_map(|(afi, safi)| Capability::Multiprotocol { afi, safi }),
         Just(Capability::RouteRefresh),
         (1..=u32::MAX).prop_map(|asn| Capability::FourOctetAs(Asn::new(asn).unwrap())),
-        (66_u8.., prop::collection::vec(any::<u8>(), 0..=255))
+        (72_u8.., prop::collection::vec(any::<u8>(), 0..=255))
             .prop_map(|(code, value)| Capability::Unknown { code, value }),
     ]
 }

@@ -1,8 +1,9 @@
 //! Layouts: an attribute is flags, type, length (two octets with flag 0x10), value.
 
 use super::*;
-use crate::types::{Asn, Community, HoldTime, LargeCommunity};
-use crate::wire::{AsSegment, Origin, Repair};
+use crate::types::{Asn, Community, ExtendedCommunity, LargeCommunity, Prefix};
+use crate::wire::flat::Flat;
+use crate::wire::{Aggregator, AsSegment, Attributes, NextHop, Origin};
 
 const ORIGIN: &[u8] = &[0x40, 1, 1, 0];
 const AS_PATH: &[u8] = &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9];
@@ -21,10 +22,17 @@ fn context() -> Negotiated {
     Negotiated {
         external: true,
         four_octet_as: true,
-        families: Family::ALL.to_vec(),
-        route_refresh: true,
-        hold_time: HoldTime::DEFAULT,
+        families: Family::UNICAST.into_iter().collect(),
+        ..Negotiated::NOTHING
     }
+}
+
+fn only(family: Family) -> Negotiated {
+    Negotiated { families: [family].into_iter().collect(), ..context() }
+}
+
+fn decode(body: &[u8], context: &Negotiated) -> Result<Flat, Notification> {
+    super::decode(body, context).map(Flat::from)
 }
 
 fn body(withdrawn: &[u8], attributes: &[&[u8]], nlri: &[u8]) -> Vec<u8> {
@@ -67,19 +75,26 @@ fn a_sound_update_is_read_whole() {
     let bytes = body(&[24, 192, 0, 2], &attributes, &[9, 10, 0xff, 0]);
     let internal = Negotiated { external: false, ..context() };
     let update = decode(&bytes, &internal).unwrap();
-    let expected = Update {
+    let expected = Flat {
         withdrawn: vec![prefix("192.0.2.0/24")],
         announced: vec![prefix("10.128.0.0/9"), prefix("0.0.0.0/0")],
         attributes: Some(Attributes {
             origin: Origin::Igp,
             as_path: vec![AsSegment::Sequence(vec![Asn::new(65_001).unwrap()])],
-            next_hop: NextHop::V4([192, 0, 2, 1].into()),
+            next_hop: Some(NextHop::V4([192, 0, 2, 1].into())),
             med: Some(50),
             local_pref: Some(200),
-            communities: vec![Community(0x0001_0002), Community(0xffff_ff01)],
+            atomic_aggregate: true,
+            aggregator: Some(Aggregator { asn: Asn::new(9).unwrap(), addr: [1, 2, 3, 4].into() }),
+            communities: vec![Community(0xffff_ff01), Community(0x0001_0002)],
+            originator_id: Some([1, 1, 1, 1].into()),
+            cluster_list: vec![[2, 2, 2, 2].into()],
+            extended_communities: vec![ExtendedCommunity([0, 2, 0, 1, 0, 0, 0, 1])],
             large_communities: vec![LargeCommunity([1, 2, 3])],
+            only_to_customer: Some(1),
+            others: vec![0xe0, 99, 0],
         }),
-        ..Update::default()
+        ..Flat::default()
     };
     assert_eq!(update, expected);
 }
@@ -99,18 +114,8 @@ fn damage_of_the_message_or_of_prefixes_resets_the_session() {
     let sound = [ORIGIN, AS_PATH, NEXT_HOP];
     let list = || error(1, &[]);
     let network = || error(10, &[]);
-    let reach = |value: &[u8]| {
-        let attribute = [&[0x80, 14, u8::try_from(value.len()).unwrap()], value].concat();
-        (body(&[], &[ORIGIN, AS_PATH, &attribute], &[]), error(9, &attribute))
-    };
-    let unreach = |value: &[u8]| {
-        let attribute = [&[0x80, 15, u8::try_from(value.len()).unwrap()], value].concat();
-        (body(&[], &[&attribute], &[]), error(9, &attribute))
-    };
     let unknown = [0x40, 99, 1, 7];
     let transitive_reach = [&[0xc0], &MP_REACH[1..]].concat();
-    let mut v4_next_hop = vec![0, 2, 1, 4, 192, 0, 2, 1, 0];
-    v4_next_hop.extend([0; 12]);
     let cases = [
         ("empty body", (vec![], list())),
         ("withdrawn over the end", (vec![0, 1, 0, 0], list())),
@@ -126,19 +131,61 @@ fn damage_of_the_message_or_of_prefixes_resets_the_session() {
         ("MP_REACH cut off", (body(&[], &[&MP_REACH[..9]], NLRI), list())),
         ("MP_REACH transitive", (with(&[&transitive_reach]), error(4, &transitive_reach))),
         ("unknown and well-known", (with(&[&unknown]), error(2, &unknown))),
-        ("MP_REACH without next hop length", reach(&[0, 2, 1])),
-        ("MP_REACH, next hop over the end", reach(&[0, 2, 1, 16, 0, 0])),
-        ("MP_REACH, IPv4 next hop for IPv6", reach(&v4_next_hop)),
-        ("MP_REACH, IPv6 next hop for IPv4", reach(&[&[0, 1, 1, 16], &[1; 17][..]].concat())),
-        ("MP_REACH, next hop of 24", reach(&[&[0, 2, 1, 24], &[1; 25][..]].concat())),
-        ("MP_REACH, next hop of 0", reach(&[0, 2, 1, 0, 0, 8, 10])),
-        ("MP_REACH /129", reach(&[&MP_REACH[3..24], &[129], &[0; 17][..]].concat())),
-        ("MP_REACH, prefix cut off", reach(&MP_REACH[3..30])),
-        ("MP_UNREACH of two octets", unreach(&[2, 0x80])),
-        ("MP_UNREACH /33 of IPv4", unreach(&[0, 1, 1, 33, 1, 2, 3, 4, 5])),
+        (
+            "MP_REACH without a family",
+            (with(&[&[0x80, 14, 2, 0, 2]]), error(9, &[0x80, 14, 2, 0, 2])),
+        ),
+        (
+            "MP_UNREACH without a family",
+            (with(&[&[0x80, 15, 2, 2, 0]]), error(9, &[0x80, 15, 2, 2, 0])),
+        ),
     ];
     for (name, (bytes, expected)) in cases {
         assert_eq!(decode(&bytes, &context()), Err(expected), "{name}");
+    }
+}
+
+#[test]
+fn nlri_beyond_repair_disable_their_family_or_reset_a_session_without_another() {
+    let reach = |nlri: &[u8]| (14, [&MP_REACH[3..24], nlri].concat());
+    type Attribute = (u8, Vec<u8>);
+    let cases: [(&str, Family, Attribute); 11] = [
+        ("no next hop length", Family::Ipv6Unicast, (14, vec![0, 2, 1])),
+        ("next hop over the end", Family::Ipv6Unicast, (14, vec![0, 2, 1, 16, 0, 0])),
+        (
+            "IPv4 next hop for IPv6",
+            Family::Ipv6Unicast,
+            (14, [&[0, 2, 1, 4, 192, 0, 2, 1, 0], &[0; 12][..]].concat()),
+        ),
+        (
+            "IPv6 next hop for IPv4",
+            Family::Ipv4Unicast,
+            (14, [&[0, 1, 1, 16], &[1; 17][..]].concat()),
+        ),
+        ("next hop of 24", Family::Ipv6Unicast, (14, [&[0, 2, 1, 24], &[1; 25][..]].concat())),
+        ("next hop of 0", Family::Ipv6Unicast, (14, vec![0, 2, 1, 0, 0, 8, 10])),
+        ("reach /129", Family::Ipv6Unicast, reach(&[&[129], &[0; 17][..]].concat())),
+        ("reach cut off", Family::Ipv6Unicast, reach(&[48, 0x20, 1, 0xd, 0xb8, 0])),
+        ("unreach /33", Family::Ipv4Unicast, (15, vec![0, 1, 1, 33, 1, 2, 3, 4, 5])),
+        ("unreach cut off", Family::Ipv6Unicast, (15, vec![0, 2, 1, 48, 0x20])),
+        ("nothing behind the next hop", Family::Ipv6Unicast, (14, MP_REACH[3..23].to_vec())),
+    ];
+    for (name, family, (code, value)) in cases {
+        let attribute = [&[0x80, code, u8::try_from(value.len()).unwrap()], &value[..]].concat();
+        let bytes = body(&[], &[&attribute, ORIGIN, AS_PATH, NEXT_HOP], &[]);
+        let reset = Notification::with_data(3, 9, &attribute);
+        assert_eq!(decode(&bytes, &only(family)), Err(reset), "{name}");
+
+        let update = decode(&bytes, &context()).unwrap();
+        assert_eq!(update.disable, Some(family), "{name}");
+        assert_eq!((update.announced, update.withdrawn), (vec![], vec![]), "{name}");
+        assert_eq!(update.repaired[0].1, Treatment::FamilyDisable, "{name}");
+
+        // From then on it is not read, and not judged.
+        let mut later = context();
+        later.disable(family);
+        let update = decode(&bytes, &later).unwrap();
+        assert_eq!(update.disable, None, "{name}");
     }
 }
 
@@ -148,7 +195,7 @@ fn verdict(bytes: &[u8], context: &Negotiated) -> (bool, Vec<(u8, Treatment)>) {
     let announced = update.announced == [prefix("10.0.0.0/8")];
     assert_eq!(announced, update.attributes.is_some());
     assert_eq!(!announced, update.withdrawn == [prefix("10.0.0.0/8")], "lost, not withdrawn");
-    (announced, update.repaired.iter().map(|r| (r.attribute, r.treatment)).collect())
+    (announced, update.repaired.iter().map(|(code, treatment, _)| (*code, *treatment)).collect())
 }
 
 #[test]
@@ -278,7 +325,7 @@ fn without_routes_a_malformed_attribute_resets_the_session() {
     // Attribute-discard alone does not; nor do sound attributes without routes.
     let discard = decode(&body(&[], &[&[0x40, 6, 1, 0]], &[]), &context()).unwrap();
     assert_eq!(discard.repaired.len(), 1);
-    assert_eq!(decode(&body(&[], &[ORIGIN], &[]), &context()), Ok(Update::default()));
+    assert_eq!(decode(&body(&[], &[ORIGIN], &[]), &context()), Ok(Flat::default()));
 }
 
 #[test]
@@ -289,7 +336,7 @@ fn ipv6_routes_come_in_mp_attributes() {
     assert_eq!(update.withdrawn, [prefix("2001:db8:2::/48")]);
     let global = "2001:db8::1".parse().unwrap();
     let next_hop = NextHop::V6 { global, link_local: None };
-    assert_eq!(update.attributes.unwrap().next_hop, next_hop);
+    assert_eq!(update.attributes.unwrap().next_hop, Some(next_hop));
     assert_eq!(update.repaired, []);
 
     // A malformed attribute withdraws them as well.
@@ -302,7 +349,8 @@ fn ipv6_routes_come_in_mp_attributes() {
 fn two_families_in_one_update_keep_their_next_hops() {
     let update = decode(&with(&[MP_REACH]), &context()).unwrap();
     assert_eq!(update.announced, [prefix("10.0.0.0/8")]);
-    assert_eq!(update.attributes.unwrap().next_hop, NextHop::V4([192, 0, 2, 1].into()));
+    let first = NextHop::V4([192, 0, 2, 1].into());
+    assert_eq!(update.attributes.unwrap().next_hop, Some(first));
     let global = "2001:db8::1".parse().unwrap();
     let second = (NextHop::V6 { global, link_local: None }, vec![prefix("2001:db8:1::/48")]);
     assert_eq!(update.announced_second, Some(second));
@@ -324,7 +372,7 @@ fn ipv6_next_hops_are_read_as_rfc_2545_and_the_field_write_them() {
         let attribute = [&[0x80, 14, u8::try_from(value.len()).unwrap()], &value[..]].concat();
         let update = decode(&body(&[], &[&attribute, ORIGIN, AS_PATH], &[]), &context()).unwrap();
         assert_eq!(update.announced.len() + update.withdrawn.len(), 1);
-        update.attributes.map(|attributes| attributes.next_hop)
+        update.attributes.and_then(|attributes| attributes.next_hop)
     };
     let v6 = |global: &str, link_local: Option<&str>| {
         let link_local = link_local.map(|addr| addr.parse().unwrap());
@@ -341,23 +389,19 @@ fn ipv6_next_hops_are_read_as_rfc_2545_and_the_field_write_them() {
 
 #[test]
 fn families_that_were_not_negotiated_are_ignored_with_a_note() {
-    let ignored = |attribute| Repair {
-        attribute,
-        treatment: Treatment::AttributeDiscard,
-        what: "family not negotiated",
-    };
-    let v4_only = Negotiated { families: vec![Family::Ipv4Unicast], ..context() };
+    let ignored = |attribute| (attribute, Treatment::AttributeDiscard, "family not in use");
+    let v4_only = only(Family::Ipv4Unicast);
     let update = decode(&with(&[MP_REACH, MP_UNREACH]), &v4_only).unwrap();
     assert_eq!(update.announced, [prefix("10.0.0.0/8")]);
     assert_eq!((update.withdrawn, update.announced_second), (vec![], None));
     assert_eq!(update.repaired, [ignored(14), ignored(15)]);
 
-    let v6_only = Negotiated { families: vec![Family::Ipv6Unicast], ..context() };
+    let v6_only = only(Family::Ipv6Unicast);
     let bytes = body(&[24, 192, 0, 2], &[MP_REACH, ORIGIN, AS_PATH, NEXT_HOP], NLRI);
     let update = decode(&bytes, &v6_only).unwrap();
     assert_eq!(update.announced, [prefix("2001:db8:1::/48")]);
     assert_eq!((update.withdrawn.len(), update.repaired.len()), (0, 1));
-    assert_eq!(update.repaired[0].attribute, 0);
+    assert_eq!(update.repaired[0].0, 0);
 
     // Their routes were there, so a malformed attribute has hidden none: no reset.
     let bytes = body(&[], &[MP_REACH, &[0x40, 1, 1, 3]], &[]);
@@ -368,7 +412,7 @@ fn families_that_were_not_negotiated_are_ignored_with_a_note() {
 #[test]
 fn end_of_rib_is_an_update_without_routes() {
     let marker = |bytes: &[u8], context: &Negotiated| decode(bytes, context).unwrap().end_of_rib;
-    let v6_only = Negotiated { families: vec![Family::Ipv6Unicast], ..context() };
+    let v6_only = only(Family::Ipv6Unicast);
     let empty = body(&[], &[], &[]);
     let unreach = |afi| body(&[], &[&[0x80, 15, 3, 0, afi, 1]], &[]);
     assert_eq!(marker(&empty, &context()), Some(Family::Ipv4Unicast));
