@@ -11,7 +11,7 @@
 
 use core::cmp::Reverse;
 use core::net::IpAddr;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// A backend as the ring sees it. Its address is its identity: the position in the slice makes no
 /// difference, except that the result names backends by it.
@@ -55,10 +55,10 @@ pub fn base(seed: u64, members: &[Member], size: u32) -> Vec<Option<u32>> {
     let members: Vec<Member> = sorted.iter().map(|&(_, member, _)| member).collect();
     let keys: Vec<u64> = sorted.iter().map(|&(key, _, _)| key).collect();
     let mut level = coarse_size(size).min(size);
-    let mut owners = fill(seed, &members, level);
+    let mut owners = fill(&keys, &members, level);
     while level < size {
         level = level.saturating_mul(2);
-        owners = double(&keys, &owners, &shares(seed, &members, level));
+        owners = double(&keys, &owners, &shares(&members, level));
     }
     let position = |owner: u32| sorted.get(owner as usize).map(|&(_, _, position)| position);
     owners.into_iter().map(position).collect()
@@ -72,6 +72,9 @@ pub fn lend(
     usable: &[bool],
     base: &[Option<u32>],
 ) -> Vec<Option<u32>> {
+    if usable.len() >= members.len() && usable.iter().all(|&usable| usable) {
+        return base.to_vec(); // Nearly always.
+    }
     let is_usable = |member: u32| usable.get(member as usize).copied().unwrap_or(false);
     let lenders: Vec<Lender> = (0..)
         .zip(members)
@@ -114,34 +117,32 @@ fn rendezvous(lenders: &[Lender], place: u64) -> Option<u32> {
 
 /// Weighted Maglev: the members take turns, and each takes the first free slot of its own
 /// permutation. The size is a power of two, so any odd step visits every slot.
-fn fill(seed: u64, members: &[Member], size: u32) -> Vec<u32> {
+fn fill(keys: &[u64], members: &[Member], size: u32) -> Vec<u32> {
     struct Walk {
         at: u64,
         step: u64,
     }
     let mask = u64::from(size).wrapping_sub(1);
-    let mut walks: Vec<Walk> = members
-        .iter()
-        .map(|member| {
-            let key = member_key(seed, member.addr);
-            Walk { at: mix(key ^ 1), step: mix(key ^ 2) | 1 }
-        })
-        .collect();
+    let mut walks: Vec<Walk> =
+        keys.iter().map(|key| Walk { at: mix(key ^ 1), step: mix(key ^ 2) | 1 }).collect();
     let mut owners = vec![NOBODY; size as usize];
-    for member in Turns::new(seed, members).take(size as usize) {
+    // A bit for each slot that is taken: most steps find that out, and bits stay in the cache.
+    let mut taken = vec![0_u64; (size as usize).div_ceil(64)];
+    for member in Turns::new(members).take(size as usize) {
         let Some(walk) = walks.get_mut(member as usize) else { break };
         // Ends: there are as many turns as slots, so one is still free.
-        loop {
+        let at = loop {
             let at = usize::try_from(walk.at & mask).unwrap_or_default();
             walk.at = walk.at.wrapping_add(walk.step);
-            match owners.get_mut(at) {
-                Some(owner) if *owner == NOBODY => {
-                    *owner = member;
-                    break;
-                }
-                Some(_) => {}
-                None => break,
+            let Some(word) = taken.get_mut(at / 64) else { return owners };
+            let bit = 1 << (at % 64);
+            if *word & bit == 0 {
+                *word |= bit;
+                break at;
             }
+        };
+        if let Some(owner) = owners.get_mut(at) {
+            *owner = member;
         }
     }
     owners
@@ -162,20 +163,23 @@ fn double(keys: &[u64], owners: &[u32], shares: &[u32]) -> Vec<u32> {
             *surplus += 2;
         }
     }
-    // Slots that those with a surplus would give, the ones they want least first.
-    let mut offers: Vec<(u32, Reverse<(u64, u64)>, usize)> = owners
-        .iter()
-        .enumerate()
-        .filter(|&(_, &owner)| surplus.get(owner as usize).is_some_and(|&surplus| surplus > 0))
-        .map(|(slot, &owner)| (owner, Reverse(cost(owner, place(slot))), slot))
-        .collect();
-    offers.sort_unstable();
-    let mut given = Vec::new();
-    for (owner, _, slot) in offers {
-        if let Some(surplus) = surplus.get_mut(owner as usize).filter(|surplus| **surplus > 0) {
-            *surplus -= 1;
-            given.push((place(slot), slot));
+    // Those with a surplus give the slots that they want least.
+    let mut offers: Vec<Vec<_>> = surplus.iter().map(|_| Vec::new()).collect();
+    for (slot, &owner) in owners.iter().enumerate() {
+        if surplus.get(owner as usize).is_some_and(|&surplus| surplus > 0)
+            && let Some(offers) = offers.get_mut(owner as usize)
+        {
+            offers.push((Reverse(cost(owner, place(slot))), slot));
         }
+    }
+    let mut given = Vec::new();
+    for (mut offers, surplus) in offers.into_iter().zip(&mut surplus) {
+        let count = usize::try_from(*surplus).unwrap_or(0).min(offers.len());
+        if count > 0 && count < offers.len() {
+            offers.select_nth_unstable(count);
+        }
+        given.extend(offers.into_iter().take(count).map(|(_, slot)| (place(slot), slot)));
+        *surplus = (*surplus).min(0);
     }
     given.sort_unstable();
     let mut doubled: Vec<u32> = owners.iter().flat_map(|&owner| [owner, owner]).collect();
@@ -197,9 +201,9 @@ fn double(keys: &[u64], owners: &[u32], shares: &[u32]) -> Vec<u32> {
 }
 
 /// How many of `size` slots each member gets.
-fn shares(seed: u64, members: &[Member], size: u32) -> Vec<u32> {
+fn shares(members: &[Member], size: u32) -> Vec<u32> {
     let mut shares = vec![0; members.len()];
-    for member in Turns::new(seed, members).take(size as usize) {
+    for member in Turns::new(members).take(size as usize) {
         if let Some(share) = shares.get_mut(member as usize) {
             *share += 1;
         }
@@ -210,36 +214,38 @@ fn shares(seed: u64, members: &[Member], size: u32) -> Vec<u32> {
 /// Whose turn it is. A member of weight w has its n-th turn at time (2n + 1) / w, which is the
 /// apportionment of Sainte-Laguë: after any number of turns each had its exact share, rounded.
 /// The first turn comes at time 0, so that the smallest weight has one. A member's times do not
-/// depend on the others, so that none of them moves when one goes.
+/// depend on the others, so that none of them moves when one goes. Members of the same weight have
+/// their turns one after the other, so there is one place in the queue for each weight.
 struct Turns {
     queue: BinaryHeap<Reverse<Turn>>,
+    /// Members of each weight in order, by [`Turn::class`].
+    classes: Vec<Vec<u32>>,
+    /// Who of the first in the queue comes next.
+    next: usize,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
     time: u64,
-    key: u64,
-    member: u32,
-    count: u64,
     weight: u64,
+    count: u64,
+    class: usize,
 }
 
 impl Turns {
-    fn new(seed: u64, members: &[Member]) -> Self {
+    /// `members` in the order of their keys.
+    fn new(members: &[Member]) -> Self {
+        let mut classes: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
+        for (position, member) in (0..).zip(members).filter(|(_, member)| member.weight > 0) {
+            classes.entry(member.weight).or_default().push(position);
+        }
         let queue = (0..)
-            .zip(members)
-            .filter(|(_, member)| member.weight > 0)
-            .map(|(position, member)| {
-                Reverse(Turn {
-                    time: 0,
-                    key: member_key(seed, member.addr),
-                    member: position,
-                    count: 0,
-                    weight: u64::from(member.weight),
-                })
+            .zip(classes.keys())
+            .map(|(class, &weight)| {
+                Reverse(Turn { time: 0, weight: u64::from(weight), count: 0, class })
             })
             .collect();
-        Self { queue }
+        Self { queue, classes: classes.into_values().collect(), next: 0 }
     }
 }
 
@@ -247,11 +253,18 @@ impl Iterator for Turns {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let mut top = self.queue.peek_mut()?;
-        let Reverse(turn) = &mut *top;
-        turn.count += 1;
-        turn.time = ((2 * turn.count + 1) << 32) / turn.weight;
-        Some(turn.member)
+        let class = self.queue.peek()?.0.class;
+        let members = self.classes.get(class)?;
+        let member = members.get(self.next).copied();
+        self.next += 1;
+        if self.next >= members.len() {
+            self.next = 0;
+            let mut top = self.queue.peek_mut()?;
+            let Reverse(turn) = &mut *top;
+            turn.count += 1;
+            turn.time = ((2 * turn.count + 1) << 32) / turn.weight;
+        }
+        member
     }
 }
 

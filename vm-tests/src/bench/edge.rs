@@ -71,7 +71,8 @@ impl Edge {
     }
 }
 
-fn ways(desired: &Desired, egress_ifindex: u32) -> BTreeMap<IpAddr, Way> {
+/// A way to every backend, on the link behind this interface.
+pub fn ways(desired: &Desired, egress_ifindex: u32) -> BTreeMap<IpAddr, Way> {
     let way = Way {
         egress_ifindex,
         vlan: None,

@@ -234,9 +234,9 @@ impl Bench {
     }
 
     /// Size and load time of the program.
-    pub(crate) fn program(&self) -> Result<Program> {
+    pub(crate) fn program(&self) -> Program {
         let verified = self.edge.datapath.verified_instructions();
-        Ok(Program { verified, load_time: self.load_time })
+        Program { verified, load_time: self.load_time }
     }
 }
 
