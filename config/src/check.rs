@@ -4,6 +4,7 @@
 //! converted is still compared with the others, as far as it could be read.
 
 mod across;
+mod datapath;
 mod peer;
 mod router;
 mod service;
@@ -16,6 +17,7 @@ use crate::diagnostic::Found;
 use crate::raw::File;
 use crate::read::{At, Tables};
 use crate::value::Name;
+use peer::Checked;
 
 /// What the file wants; `None` after an error has been told.
 pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
@@ -28,6 +30,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let checked_router = router
         .zip(file.api.as_ref())
         .and_then(|(router, api)| router::check(router, &api.value, found));
+    let checked_datapath = file.datapath.as_ref().and_then(|table| datapath::check(&table.value));
     let checked_peers: Vec<_> = peers.iter().map(|peer| peer::check(peer, router, found)).collect();
     let checked_services: Vec<_> =
         services.iter().map(|service| service::check(service, found)).collect();
@@ -36,16 +39,22 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
 
     let mut desired = Desired {
         router: checked_router?,
+        datapath: checked_datapath?,
         peers: BTreeMap::new(),
+        ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
         services: BTreeMap::new(),
     };
     for (raw, checked) in peers.iter().zip(checked_peers) {
-        let peer = checked?;
+        let checked = checked?;
+        let name = checked.name().to_owned();
         if let Some(path) = &raw.value.password_file {
-            desired.password_files.insert(peer.name.to_string(), path.value.clone());
+            desired.password_files.insert(name.clone(), path.value.clone());
         }
-        desired.peers.insert(peer.name.to_string(), peer);
+        match checked {
+            Checked::One(peer) => drop(desired.peers.insert(name, peer)),
+            Checked::Range(range) => drop(desired.ranges.insert(name, range)),
+        }
     }
     for checked in checked_services {
         let (name, service) = checked?;

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use tidegate_bgp::speaker::{PeerConfig, RouteAttributes};
+use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
 /// Everything a node shall be.
@@ -15,9 +15,14 @@ use tidegate_bgp::types::{Asn, Prefix, RouterId};
 pub struct Desired {
     /// The node itself.
     pub router: Router,
+    /// How packets are treated.
+    pub datapath: Datapath,
     /// BGP peers by name.
     pub peers: BTreeMap<String, PeerConfig>,
-    /// Files that hold the TCP MD5 password (RFC 2385) of a session, by the peer's name; nobody
+    /// Ranges of peers by name; no peer has the name of a range.
+    pub ranges: BTreeMap<String, PeerRange>,
+    /// Files that hold the TCP MD5 password (RFC 2385) of a session, by the name of the peer or
+    /// range; nobody
     /// has read them yet.
     pub password_files: BTreeMap<String, PathBuf>,
     /// Services by name.
@@ -48,6 +53,15 @@ pub struct Router {
     pub pin_dir: PathBuf,
     /// Where the admin API listens.
     pub api: Api,
+}
+
+/// How packets are treated, whatever service they are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datapath {
+    /// Packets that do not fit after encapsulation and are answered, per second and CPU; 0: none.
+    pub too_big_rate: u32,
+    /// Whether IPv4 packets that may be fragmented are answered, too.
+    pub too_big_without_df: bool,
 }
 
 /// How the packet path is attached.

@@ -14,7 +14,8 @@ use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
 use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
-    BgpListen, HttpHost, HttpPath, Int, Interface, Name, Port, ProbeKind, Seed, Span, Version,
+    BgpListen, HttpHost, HttpPath, Int, Interface, Name, Place, Port, ProbeKind, Seed,
+    ShutdownText, Span, Version,
 };
 
 table! {
@@ -26,6 +27,8 @@ table! {
         "router" => router: RouterTable, Required;
         /// The admin API.
         "api" => api: ApiTable, Default("{}");
+        /// How packets are treated, whatever service they are for.
+        "datapath" => datapath: DatapathTable, Default("{}");
         /// BGP peers: routers that learn the VIPs from us.
         "peer" => peers: Tables<PeerTable>, Default("[]");
         /// Services: VIPs, and who serves them.
@@ -92,23 +95,63 @@ table! {
 }
 
 table! {
+    /// How packets are treated, whatever service they are for.
+    pub(crate) struct DatapathTable as "datapath" {
+        /// How many packets that do not fit after encapsulation are answered with the size that does
+        /// ("fragmentation needed", "packet too big"), in each second and on each CPU. 0: none,
+        /// they are only dropped and counted.
+        "too-big-rate" => too_big_rate: Int<u32, 0, 1_000_000>, Default("1000");
+        /// Whether IPv4 packets that may be fragmented are answered like that, too; hosts follow
+        /// such an answer. If not, they are dropped and counted.
+        "too-big-without-df" => too_big_without_df: bool, Default("true");
+    }
+    hints {
+        "too-big" => "write too-big-rate",
+        "mtu" => "remove it: the MTU is that of the way to the backend",
+    }
+}
+
+table! {
     /// A BGP peer: a router that learns the VIPs from us.
     pub(crate) struct PeerTable as "peer" {
         /// Its name in commands, metrics and the log.
         "name" => name: Name, Required;
-        /// Its address.
-        "address" => address: IpAddr, Required;
+        /// Its address. A prefix such as `"192.0.2.0/24"` stands for a range of peers: whoever
+        /// connects from there is one as long as its session lasts, named after this table and
+        /// its address; we dial none of them.
+        "address" => address: Place, Required;
+        /// How many peers of a range there may be at a time. When absent: 100.
+        "range-limit" => range_limit: Int<u16, 1, 10_000>, Optional;
         /// The port we dial.
         "port" => port: Port, Default("179");
         /// Its AS number; equal to ours on an internal session.
         "asn" => asn: Asn, Required;
+        /// The AS that we are in for this peer. When absent: `router.asn`, whose place it takes
+        /// in what the peer is told and sent.
+        "local-asn" => local_asn: Asn, Optional;
         /// Source address of the session. When absent: what the kernel chooses.
         "local-address" => local_address: IpAddr, Optional;
+        /// The interface, or VRF, that carries the session: what comes in by another one is not
+        /// heard. When absent: the routing table decides.
+        "interface" => interface: Interface, Optional;
+        /// How many hops away the peer may be: the TTL of what we send. When absent: 1 for an
+        /// external peer, which has to be on a link of ours, and 255 for an internal one.
+        "multihop" => multihop: Int<u8, 1, 255>, Optional;
+        /// In place of multihop: how many hops away the peer may be, by a TTL that nobody farther
+        /// away can forge (GTSM, RFC 5082); 1 for a peer on a link of ours. The peer has to do
+        /// the same.
+        "ttl-security" => ttl_security: Int<u8, 1, 254>, Optional;
         /// Never dial, only accept.
         "passive" => passive: bool, Default("false");
         /// Hold Time that we propose. A peer that is silent for so long is given up; `"0s"`:
         /// never.
         "hold-time" => hold_time: HoldTime, Default("\"90s\"");
+        /// How long the peer may take nothing of what is sent to it (RFC 9687), longer than
+        /// hold-time; `"0s"`: for ever. When absent: twice the hold-time, and 8m at least.
+        "send-hold-time" => send_hold_time: Span<0, 604_800_000>, Optional;
+        /// How long what was sent may stay unacknowledged before TCP gives the session up. When
+        /// absent: as the kernel has it, about a quarter of an hour.
+        "tcp-user-timeout" => tcp_user_timeout: Span<1000, 3_600_000>, Optional;
         /// Wait between attempts to dial.
         "connect-retry" => connect_retry: Span<1000, 3_600_000>, Default("\"5s\"");
         /// Address families that we offer.
@@ -118,15 +161,42 @@ table! {
         /// Next hop of IPv6 VIPs, never an IPv4-mapped address. When absent: our own address on
         /// the session's interface.
         "next-hop-v6" => next_hop_v6: Ipv6Addr, Optional;
-        /// File with the TCP MD5 password of the session; its first line counts.
+        /// File with the TCP MD5 password of the session; its first line counts. A reload that
+        /// finds another password there changes it on the open session too.
         "password-file" => password_file: PathBuf, Optional;
+        /// How many prefixes the peer may announce. When absent: as many as fit.
+        "max-prefixes" => max_prefixes: MaxPrefixesTable, Optional;
+        /// Keeps the session down, and tells the peer's operator this text (RFC 9003).
+        "shutdown" => shutdown: ShutdownText, Optional;
     }
     hints {
         "password" => "write it into a file and name that: password-file = \"/etc/tidegate/…\"",
+        "local-as" => "write local-asn",
+        "prefix" => "write address",
+        "range" => "write address",
+        "ebgp-multihop" => "write multihop",
+        "gtsm" => "write ttl-security",
+        "maximum-prefix" => "write max-prefixes",
+        "update-source" => "write local-address",
         "remote-as" => "write asn",
         "peer-as" => "write asn",
         "next-hop" => "write next-hop-v4 or next-hop-v6",
         "ip" => "write address",
+    }
+}
+
+table! {
+    /// How many prefixes a peer may announce; more end the session with Cease/1 (RFC 4486).
+    pub(crate) struct MaxPrefixesTable as "peer.max-prefixes" {
+        /// IPv4 prefixes. When absent: as many as fit.
+        "ipv4" => ipv4: Int<u32, 0, 4_294_967_295>, Optional;
+        /// IPv6 prefixes. When absent: as many as fit.
+        "ipv6" => ipv6: Int<u32, 0, 4_294_967_295>, Optional;
+        /// Percent of a limit from which on the log warns.
+        "warn-percent" => warn_percent: Int<u8, 1, 100>, Default("80");
+        /// How long the peer is left alone after that. When absent: until its configuration
+        /// changes, or tidegate is started anew.
+        "restart" => restart: Span<1000, 604_800_000>, Optional;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::desired::{Affinity, AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
 
-pub(crate) use address::BgpListen;
+pub(crate) use address::{BgpListen, Place};
 pub(crate) use duration::{Span, duration_text};
 
 /// A value that is typed as a string.
@@ -134,6 +134,32 @@ impl Text for Name {
         }
         let remedy = "use 1 to 63 letters, digits, -, _ and ., beginning with a letter or digit";
         Err((format!("{} cannot be a name", quote(text)), remedy.to_owned()))
+    }
+}
+
+/// What the other side's operator is told (RFC 9003).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ShutdownText(pub(crate) String);
+
+impl Text for ShutdownText {
+    fn kind() -> String {
+        "a text of 1 to 255 bytes".to_owned()
+    }
+
+    fn keywords() -> serde_json::Value {
+        serde_json::json!({ "minLength": 1, "maxLength": 255 })
+    }
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        if text.is_empty() {
+            let remedy = "write why the session is down, or remove the key to let it up";
+            return Err(("an empty text says nothing".to_owned(), remedy.to_owned()));
+        }
+        if text.len() > 255 || text.chars().any(char::is_control) {
+            let remedy = "write one line of at most 255 bytes";
+            return Err((format!("{} cannot be sent", quote(text)), remedy.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 

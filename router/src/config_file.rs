@@ -1,11 +1,12 @@
 //! The configuration file, and the files it names: read from disk, checked by `tidegate-config`.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use tidegate_bgp::types::Prefix;
 use tidegate_config::Checked;
 use tidegate_config::desired::Desired;
+
+use crate::bgp_io::Keys;
 
 /// Longest TCP MD5 key the kernel takes (`TCP_MD5SIG_MAXKEYLEN`).
 const KEY_BYTES_MAX: usize = 80;
@@ -17,8 +18,8 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// What it asks for.
     pub desired: Desired,
-    /// TCP MD5 keys (RFC 2385) by peer address, read from the files it names.
-    pub keys: BTreeMap<IpAddr, Vec<u8>>,
+    /// TCP MD5 keys (RFC 2385) by peer, read from the files it names.
+    pub keys: Keys,
     /// What may not have been meant, rendered; empty if there is nothing.
     pub warnings: String,
 }
@@ -59,12 +60,14 @@ pub fn read(path: &Path) -> Result<ConfigFile, Error> {
     let mistakes = |found: tidegate_config::Diagnostics| Error::Mistakes(found.to_string());
     let Checked { desired, warnings } =
         tidegate_config::check(&path.display().to_string(), &text).map_err(mistakes)?;
-    let mut keys = BTreeMap::new();
+    let mut keys = Keys::new();
     for (name, path) in &desired.password_files {
-        if let Some(peer) = desired.peers.get(name) {
+        let of_peer = desired.peers.get(name).map(|peer| Prefix::host(peer.remote.ip()));
+        let of_range = || desired.ranges.get(name).map(|range| range.prefix);
+        if let Some(whose) = of_peer.or_else(of_range) {
             let key = read_key(path);
             let failed = |cause| Error::Key { peer: name.clone(), path: path.clone(), cause };
-            keys.insert(peer.remote.ip(), key.map_err(failed)?);
+            keys.insert(whose, key.map_err(failed)?);
         }
     }
     Ok(ConfigFile { path: path.to_owned(), desired, keys, warnings: warnings.to_string() })

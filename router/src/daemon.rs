@@ -7,7 +7,6 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 
 use anyhow::Context as _;
-use tidegate_abi::DatapathConfig;
 use tidegate_bgp::speaker::Local;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -61,7 +60,7 @@ async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
     };
     let bgp = bgp_io::start(settings, clock, links, report)?;
     let listeners = api::listen(&router.api).await?;
-    let constants = DatapathConfig { hash_seed: router.hash_seed, features: 0 };
+    let constants = tidegate_plan::constants(&config.desired);
     let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
     let mut datapath = Datapath::load_pinned(&constants, &router.pin_dir)?;
     if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {

@@ -53,6 +53,15 @@ pub(crate) fn report(report: &Report) {
         Report::Unsendable { peer, family, error } => {
             warn!(%peer, %family, "prefixes are not sent: {error}");
         }
+        Report::ManyPrefixes { peer, family, prefixes, max } => warn!(
+            %peer, %family, prefixes, max,
+            "the peer announces nearly as many prefixes as it may; more end the session: raise \
+             max-prefixes, or ask its operator"
+        ),
+        Report::RangeFull { range, remote } => warn!(
+            %range, %remote,
+            "a peer of this range was refused, and so are more until one goes: raise range-limit"
+        ),
         Report::Repaired { peer, repair } => {
             warn!(%peer, attribute = repair.attribute, "malformed UPDATE: {}", repair.what);
         }

@@ -20,9 +20,10 @@ use tidegate::bgp_io::{self, BgpHandle, Keys, Settings, Snapshot};
 use tidegate::clock::Clock;
 use tidegate::link_io;
 use tidegate_bgp::speaker::{
-    Local, NextHops, Offer, Order, PeerConfig, PeerStatus, Report, RouteAttributes, State,
+    Distance, Local, Order, PeerConfig, PeerRange, PeerStatus, Report, RouteAttributes, State,
+    Transport,
 };
-use tidegate_bgp::types::{Asn, Community, Family, HoldTime, Prefix, RouterId};
+use tidegate_bgp::types::{Asn, Community, HoldTime, Prefix, RouterId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -51,17 +52,12 @@ fn speaker(
 
 /// The peer in AS 65000 + `number` at `remote`.
 fn peer(number: u8, remote: SocketAddr, local_addr: &str) -> PeerConfig {
+    let asn = Asn::new(65_000 + u32::from(number)).unwrap();
     PeerConfig {
-        name: format!("peer-{number}").into(),
-        remote,
-        remote_as: Asn::new(65_000 + u32::from(number)).unwrap(),
         local_addr: Some(ip(local_addr)),
-        passive: false,
         hold_time: HoldTime::from_secs(9).unwrap(),
         connect_retry: Duration::from_secs(1),
-        families: Family::UNICAST.to_vec(),
-        next_hops: NextHops::default(),
-        offer: Offer::default(),
+        ..PeerConfig::new(format!("peer-{number}").into(), remote, asn)
     }
 }
 
@@ -154,7 +150,8 @@ async fn until_refused(counter: &str, before: u64) {
 
 #[test]
 fn a_wrong_md5_key_keeps_the_session_down_until_it_is_right() {
-    let key = |addr: &str, key: &str| Keys::from([(ip(addr), key.as_bytes().to_vec())]);
+    let key =
+        |addr: &str, key: &str| Keys::from([(Prefix::host(ip(addr)), key.as_bytes().to_vec())]);
     lab(async move |_peer| {
         let one = ("::1", key("2001:db8::1", "right"));
         let two = ("2001:db8::1", key("::1", "wrong"));
@@ -178,6 +175,79 @@ fn a_wrong_md5_key_keeps_the_session_down_until_it_is_right() {
         until_refused("TCPMD5NotFound", before).await;
         attempt.abort();
         assert!(attempt.await.unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn an_md5_key_changes_under_an_open_session() {
+    let key = |addr: &str, key: &str| Keys::from([(Prefix::host(ip(addr)), key.into())]);
+    lab(async move |_peer| {
+        let (addr_1, addr_2) = ("127.0.0.1", "127.0.0.2");
+        let ((one, _), (two, _)) =
+            two_speakers((addr_1, key(addr_2, "old")), (addr_2, key(addr_1, "old"))).await;
+        until(&one, "one established", all_established).await;
+        until(&two, "two established", all_established).await;
+
+        let before = refused_segments("TCPMD5Failure");
+        one.set_keys(key(addr_2, "new")).await.unwrap();
+        let prefix = Prefix::host(ip("192.0.2.10"));
+        one.order(Order::Advertise(prefix, RouteAttributes::default())).await.unwrap();
+        until_refused("TCPMD5Failure", before).await;
+        assert_eq!(two.snapshot().borrow().peers[0].prefixes_received, 0);
+
+        two.set_keys(key(addr_1, "new")).await.unwrap();
+        let received = until(&two, "prefix", |now| now.peers[0].prefixes_received == 1).await;
+        assert_eq!(received.peers[0].flaps, 0);
+    });
+}
+
+#[test]
+fn a_guarded_session_hears_only_those_whose_packets_have_come_no_farther() {
+    lab(async |_peer| {
+        let listen = |addr| vec![SocketAddr::new(ip(addr), 0)];
+        let (one, _) = speaker(1, listen("127.0.0.1"), Keys::new()).unwrap();
+        let (two, _) = speaker(2, listen("127.0.0.2"), Keys::new()).unwrap();
+        let at = |distance| Transport { distance, ..Transport::default() };
+        let guarded = at(Distance::Guarded(1));
+        let to_two =
+            PeerConfig { transport: guarded.clone(), ..peer(2, two.listening()[0], "127.0.0.1") };
+        let to_one =
+            |transport| PeerConfig { transport, ..peer(1, one.listening()[0], "127.0.0.2") };
+        let before = refused_segments("TCPMinTTLDrop");
+        two.order(Order::PutPeer(to_one(at(Distance::Ttl(254))))).await.unwrap();
+        one.order(Order::PutPeer(to_two)).await.unwrap();
+        until_refused("TCPMinTTLDrop", before).await;
+        let up = |peer: &PeerStatus| peer.state == State::Established;
+        assert!(!one.snapshot().borrow().peers.iter().any(up));
+
+        two.order(Order::PutPeer(to_one(guarded))).await.unwrap();
+        until(&one, "one established", all_established).await;
+        until(&two, "two established", all_established).await;
+    });
+}
+
+#[test]
+fn a_range_of_peers_shares_a_key() {
+    let key = |prefix, key: &str| Keys::from([(prefix, key.into())]);
+    lab(async move |_peer| {
+        let around = Prefix::new(ip("127.0.0.0"), 24).unwrap();
+        let listen = vec![SocketAddr::new(ip("127.0.0.1"), 0)];
+        let (one, _) = speaker(1, listen, key(around, "secret")).unwrap();
+        let template = PeerConfig {
+            name: "fabric".into(),
+            ..peer(2, "127.0.0.0:179".parse().unwrap(), "127.0.0.1")
+        };
+        let range = PeerRange { prefix: around, limit: 1, template };
+        one.order(Order::PutRange(range)).await.unwrap();
+
+        let right = key(Prefix::host(ip("127.0.0.1")), "secret");
+        let (two, _) = speaker(2, vec![], right).unwrap();
+        two.order(Order::PutPeer(peer(1, one.listening()[0], "127.0.0.2"))).await.unwrap();
+        until(&two, "two established", all_established).await;
+        let seen = until(&one, "one established", all_established).await;
+        assert_eq!(&*seen.peers[0].name, "fabric/127.0.0.2");
+        two.stop().await;
+        until(&one, "forgotten", |now| now.peers.is_empty()).await;
     });
 }
 
@@ -315,7 +385,7 @@ fn bird_learns_ipv4_and_ipv6_prefixes_with_next_hops_of_the_interface() {
             }
             "#,
         );
-        let md5 = Keys::from([(ip("192.0.2.2"), b"secret".to_vec())]);
+        let md5 = Keys::from([(Prefix::host(ip("192.0.2.2")), b"secret".to_vec())]);
         let (one, _reports) = speaker(1, vec!["192.0.2.1:179".parse().unwrap()], md5).unwrap();
         let remote = "192.0.2.2:179".parse().unwrap();
         one.order(Order::PutPeer(peer(2, remote, "192.0.2.1"))).await.unwrap();

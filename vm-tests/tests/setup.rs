@@ -12,11 +12,15 @@ use std::process::Command;
 const NOBODY: &str = "65534";
 
 /// What a complete machine has. Each notes how it was called if that changes the machine.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("cc", ""),
     ("ip", ""),
     ("bird", ""),
     ("birdc", ""),
+    ("vtysh", ""),
+    ("gobgpd", ""),
+    ("gobgp", ""),
+    ("exabgp", ""),
     ("bpftool", ""),
     ("ethtool", ""),
     ("ping", ""),

@@ -10,3 +10,4 @@ pub mod peer;
 pub mod session;
 
 pub use peer::Peer;
+pub use peer::history::{History, Run, Transition};

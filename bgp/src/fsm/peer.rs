@@ -16,7 +16,7 @@ use crate::rib::adj_in::AdjRibIn;
 use crate::rib::adj_out::AdjRibOut;
 use crate::rng::Rng;
 use crate::speaker::{
-    Action, ConnId, DownCause, Local, NextHops, PeerConfig, PeerStatus, Report, State, Turn,
+    Action, ConnId, DownCause, Local, NextHops, PeerConfig, PeerName, Report, State, Turn,
 };
 use crate::time::Timestamp;
 use crate::types::{Family, RouterId};
@@ -25,9 +25,16 @@ use crate::wire::{self, Message, Negotiated, Open, RefreshKind};
 
 use super::collision::{Keep, is_collision, resolve_collision};
 use super::open::{negotiate, our_open};
-use super::session::{Effect, Event, Session};
+use super::session::{Again, Effect, Event, Session};
 
 mod advertise;
+pub mod history;
+mod limits;
+mod orders;
+mod status;
+
+use history::{History, Transition};
+use limits::Warned;
 
 /// Who began a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +65,17 @@ struct Attempt {
 /// A configured peer.
 #[derive(Debug)]
 pub struct Peer {
-    local: Local,
+    /// Who we are to everybody; to this peer, [`Self::local`].
+    node: Local,
     config: PeerConfig,
+    /// The range that made it, if it is not configured by itself.
+    range: Option<PeerName>,
     /// One, or two while two connections compete.
     attempts: Vec<Attempt>,
     adj_in: AdjRibIn,
     adj_out: AdjRibOut,
+    warned: Warned,
+    history: History,
     messages_received: u64,
     messages_sent: u64,
     flaps: u64,
@@ -72,14 +84,17 @@ pub struct Peer {
 
 impl Peer {
     /// In `Idle`, not started.
-    pub(crate) fn new(now: Timestamp, local: Local, config: PeerConfig, rng: Rng) -> Self {
+    pub(crate) fn new(now: Timestamp, node: Local, config: PeerConfig, rng: Rng) -> Self {
         let session = Session::new(now, config.passive, config.connect_retry, rng);
         Self {
-            local,
+            node,
             config,
+            range: None,
             attempts: vec![Attempt { session, connection: None }],
             adj_in: AdjRibIn::default(),
             adj_out: AdjRibOut::default(),
+            warned: Warned::new(),
+            history: History::default(),
             messages_received: 0,
             messages_sent: 0,
             flaps: 0,
@@ -87,45 +102,33 @@ impl Peer {
         }
     }
 
+    /// As [`Self::new`], for somebody in a range.
+    pub(crate) fn of_range(
+        now: Timestamp,
+        node: Local,
+        config: PeerConfig,
+        range: PeerName,
+        rng: Rng,
+    ) -> Self {
+        Self { range: Some(range), ..Self::new(now, node, config, rng) }
+    }
+
     pub(crate) const fn config(&self) -> &PeerConfig {
         &self.config
     }
 
-    pub(crate) fn start(&mut self, turn: &mut Turn<'_>) {
-        let event =
-            if self.config.passive { Event::ManualStartWithPassiveTcp } else { Event::ManualStart };
-        self.feed(0, event, turn);
+    pub(crate) const fn range(&self) -> Option<&PeerName> {
+        self.range.as_ref()
     }
 
-    pub(crate) fn stop(&mut self, cease: &Notification, turn: &mut Turn<'_>) {
-        for at in 0..self.attempts.len() {
-            self.feed(at, Event::ManualStop(cease.clone()), turn);
-        }
-        self.drop_losers();
+    /// One of a range has nothing to wait for once its connection is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.range.is_some() && self.attempts.iter().all(|attempt| attempt.connection.is_none())
     }
 
-    /// Takes the new configuration; resets the session only if it depends on what changed.
-    pub(crate) fn reconfigure(&mut self, config: PeerConfig, turn: &mut Turn<'_>) {
-        let softly = PeerConfig {
-            passive: self.config.passive,
-            connect_retry: self.config.connect_retry,
-            next_hops: self.config.next_hops,
-            ..config.clone()
-        };
-        let needs_reset = softly != self.config;
-        let next_hops_changed = config.next_hops != self.config.next_hops;
-        if needs_reset {
-            self.stop(&Notification::OTHER_CONFIGURATION_CHANGE, turn);
-        }
-        for attempt in &mut self.attempts {
-            attempt.session.reconfigure(turn.now, config.passive, config.connect_retry);
-        }
-        self.config = config;
-        if needs_reset && turn.running {
-            self.start(turn);
-        } else if next_hops_changed {
-            self.readvertise(turn);
-        }
+    /// Who we are to this peer.
+    fn local(&self) -> Local {
+        Local { asn: self.config.local_as.unwrap_or(self.node.asn), ..self.node }
     }
 
     /// The peer has connected to us; `None`: the connection is refused.
@@ -198,6 +201,14 @@ impl Peer {
         true
     }
 
+    /// It takes nothing of what is sent to it; `false`: no such connection.
+    pub(crate) fn stalled(&mut self, conn: ConnId, turn: &mut Turn<'_>) -> bool {
+        let Some(at) = self.find(conn) else { return false };
+        self.feed(at, Event::SendHoldTimerExpires, turn);
+        self.drop_losers();
+        true
+    }
+
     /// Bytes came; `false`: no such connection.
     pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8], turn: &mut Turn<'_>) -> bool {
         let Some(connection) = self.find(conn).and_then(|at| self.connection_mut(at)) else {
@@ -215,7 +226,11 @@ impl Peer {
         while let Some(at) = self.find(conn) {
             let context = self.agreed(at).map_or(&nothing, |(_, agreed)| agreed);
             let (read, message) = match wire::next_message(rest, context.message_bytes_max()) {
-                Ok(Some((raw, len))) => (len, wire::decode(raw, context)),
+                Ok(Some((raw, len))) => {
+                    let message = wire::decode(raw, context);
+                    self.history.received(turn.now, rest.get(..len).unwrap_or_default());
+                    (len, message)
+                }
                 Ok(None) => {
                     if let Some(connection) = self.connection_mut(at) {
                         connection.unread = rest.to_vec();
@@ -246,29 +261,6 @@ impl Peer {
         self.attempts.iter().filter_map(|attempt| attempt.session.next_deadline()).min()
     }
 
-    pub(crate) fn status(&self) -> PeerStatus {
-        let furthest = self.attempts.iter().max_by_key(|attempt| attempt.session.state());
-        let established = self.established().and_then(|at| self.agreed(at));
-        let connection = furthest.and_then(|attempt| attempt.connection.as_ref());
-        PeerStatus {
-            name: self.config.name.clone(),
-            remote: self.config.remote,
-            remote_as: self.config.remote_as,
-            state: furthest.map_or(State::Idle, |attempt| attempt.session.state()),
-            since: furthest.map_or(Timestamp::default(), |attempt| attempt.session.since()),
-            router_id: connection.and_then(|conn| conn.agreed.as_ref()).map(|(id, _)| *id),
-            hold_time: established.map(|(_, agreed)| agreed.hold_time),
-            families: established
-                .map_or(Vec::new(), |(_, agreed)| agreed.families.iter().collect()),
-            messages_received: self.messages_received,
-            messages_sent: self.messages_sent,
-            prefixes_received: count(self.adj_in.len()),
-            prefixes_advertised: count(self.adj_out.len()),
-            flaps: self.flaps,
-            last_down: self.last_down.clone(),
-        }
-    }
-
     /// A message whose content is sound.
     fn heard(&mut self, at: usize, message: Message<'_>, turn: &mut Turn<'_>) {
         match message {
@@ -291,8 +283,10 @@ impl Peer {
                     self.disable(at, family);
                 }
                 if let Err(too_many) = self.adj_in.apply(&update) {
-                    self.feed(at, Event::AutomaticStop(too_many.answer()), turn);
+                    let stop = Event::AutomaticStop(too_many.answer(), Again::Soon);
+                    return self.feed(at, stop, turn);
                 }
+                self.keep_limits(turn);
             }
             Message::RouteRefresh(refresh) => {
                 self.feed(at, Event::RouteRefreshMsg, turn);
@@ -315,7 +309,7 @@ impl Peer {
     }
 
     fn heard_open(&mut self, at: usize, open: &Open, turn: &mut Turn<'_>) {
-        let agreed = match negotiate(self.local, &self.config, open) {
+        let agreed = match negotiate(self.local(), &self.config, open) {
             Ok(agreed) => agreed,
             Err(answer) => return self.feed(at, Event::BgpOpenMsgErr(answer), turn),
         };
@@ -339,7 +333,8 @@ impl Peer {
         let mut others = self.attempts.iter().enumerate().filter(|(other, _)| *other != at);
         let (Some(mine), Some((other_at, other))) = (mine, others.next()) else { return true };
         let Some(theirs) = &other.connection else { return true };
-        let local = (self.local.router_id, self.local.asn);
+        let Local { asn, router_id } = self.local();
+        let local = (router_id, asn);
         let keep = resolve_collision(local, (remote_id, self.config.remote_as));
         let stays = if other.session.state() == State::Connect {
             true // A dial that is not up is no connection yet.
@@ -368,13 +363,20 @@ impl Peer {
         act: impl FnOnce(&mut Session, Timestamp, &mut Vec<Effect>),
     ) {
         let Some(attempt) = self.attempts.get_mut(at) else { return };
-        let was = attempt.session.state();
+        let from = attempt.session.state();
+        let conn = attempt.connection.as_ref().map(|connection| connection.id);
         let mut effects = Vec::new();
         act(&mut attempt.session, turn.now, &mut effects);
-        if was == State::Established && attempt.session.state() != State::Established {
+        let to = attempt.session.state();
+        if from != to {
+            let event = attempt.session.last_event();
+            self.history.step(Transition { at: turn.now, conn, from, to, event });
+        }
+        if from == State::Established && to != State::Established {
             self.flaps += 1;
             self.adj_in = AdjRibIn::default();
             self.adj_out = AdjRibOut::default();
+            self.warned.clear();
         }
         for effect in effects {
             self.perform(at, effect, turn);
@@ -390,15 +392,15 @@ impl Peer {
                 let connection = Connection::new(id, Origin::Dialled, NextHops::default());
                 attempt.connection = Some(connection);
                 let (to, from) = (self.config.remote, self.config.local_addr);
-                let peer = self.config.name.clone();
-                turn.out.push(Action::Dial { peer, conn: id, to, from });
+                let (peer, transport) = (self.config.name.clone(), self.config.transport.clone());
+                turn.out.push(Action::Dial { peer, conn: id, to, from, transport });
             }
             Effect::Close => {
                 attempt.connection = None;
                 turn.out.extend(conn.map(|conn| Action::Close { conn }));
             }
             Effect::SendOpen => {
-                let open = our_open(self.local, &self.config);
+                let open = our_open(self.local(), &self.config);
                 self.send_if(conn, wire::encode_open(&open), turn);
             }
             Effect::SendKeepAlive => self.send_if(conn, wire::encode_keepalive(), turn),
@@ -452,10 +454,11 @@ impl Peer {
 
     fn send(&mut self, conn: ConnId, bytes: Vec<u8>, turn: &mut Turn<'_>) {
         self.messages_sent += 1;
+        self.history.sent(turn.now, &bytes);
         turn.out.push(Action::Send { conn, bytes });
     }
 
-    fn report(&self, turn: &mut Turn<'_>, report: impl FnOnce(crate::speaker::PeerName) -> Report) {
+    fn report(&self, turn: &mut Turn<'_>, report: impl FnOnce(PeerName) -> Report) {
         turn.out.push(Action::Report(report(self.config.name.clone())));
     }
 
@@ -493,10 +496,6 @@ const fn bad_message(answer: Notification) -> Event {
         2 => Event::BgpOpenMsgErr(answer),
         _ => Event::UpdateMsgErr(answer),
     }
-}
-
-fn count(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ pub enum Event {
     ManualStop(Notification),
     /// 4: start, but wait for the peer to connect.
     ManualStartWithPassiveTcp,
-    /// 8: the speaker itself wants it closed, with this NOTIFICATION.
-    AutomaticStop(Notification),
+    /// 8: the speaker itself wants it closed, with this NOTIFICATION, and left alone so long.
+    AutomaticStop(Notification, Again),
     /// 9
     ConnectRetryTimerExpires,
     /// 10
@@ -75,8 +75,51 @@ pub enum Event {
     UpdateMsg,
     /// 28: an UPDATE beyond repair; the answer to it.
     UpdateMsgErr(Notification),
+    /// 29: the peer takes nothing of what is sent to it (RFC 9687 §3.1).
+    SendHoldTimerExpires,
     /// ROUTE-REFRESH (RFC 2918), which RFC 4271 does not know.
     RouteRefreshMsg,
+}
+
+impl Event {
+    /// The name in RFC 4271 §8.1, or RFC 9687 and RFC 2918.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ManualStart => "ManualStart",
+            Self::ManualStop(_) => "ManualStop",
+            Self::ManualStartWithPassiveTcp => "ManualStart_with_PassiveTcpEstablishment",
+            Self::AutomaticStop(..) => "AutomaticStop",
+            Self::ConnectRetryTimerExpires => "ConnectRetryTimer_Expires",
+            Self::HoldTimerExpires => "HoldTimer_Expires",
+            Self::KeepaliveTimerExpires => "KeepaliveTimer_Expires",
+            Self::IdleHoldTimerExpires => "IdleHoldTimer_Expires",
+            Self::TcpCrAcked => "Tcp_CR_Acked",
+            Self::TcpConnectionConfirmed => "TcpConnectionConfirmed",
+            Self::TcpConnectionFails => "TcpConnectionFails",
+            Self::BgpOpen(_) => "BGPOpen",
+            Self::BgpHeaderErr(_) => "BGPHeaderErr",
+            Self::BgpOpenMsgErr(_) => "BGPOpenMsgErr",
+            Self::OpenCollisionDump => "OpenCollisionDump",
+            Self::NotifMsgVerErr(_) => "NotifMsgVerErr",
+            Self::NotifMsg(_) => "NotifMsg",
+            Self::KeepAliveMsg => "KeepAliveMsg",
+            Self::UpdateMsg => "UpdateMsg",
+            Self::UpdateMsgErr(_) => "UpdateMsgErr",
+            Self::SendHoldTimerExpires => "SendHoldTimer_Expires",
+            Self::RouteRefreshMsg => "RouteRefreshMsg",
+        }
+    }
+}
+
+/// When a session that the speaker closed itself comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// As after any failure.
+    Soon,
+    /// After this time.
+    After(Duration),
+    /// When it is started.
+    Never,
 }
 
 /// What a session wants done.
@@ -105,9 +148,21 @@ enum Rest {
     Stopped,
     /// A new attempt after IdleHoldTime.
     BackOff,
+    /// A new attempt after this time.
+    For(Duration),
     /// Listening at once, and a new attempt after this time: the peer is not reachable, or said
     /// that its own connection is on the way.
     Listen(Duration),
+}
+
+impl From<Again> for Rest {
+    fn from(again: Again) -> Self {
+        match again {
+            Again::Soon => Self::BackOff,
+            Again::After(wait) => Self::For(wait),
+            Again::Never => Self::Stopped,
+        }
+    }
 }
 
 /// The machine. Its timers are deadlines it keeps, so none can fire that was stopped.
@@ -126,6 +181,7 @@ pub struct Session {
     hold: Option<Timestamp>,
     keepalive: Option<Timestamp>,
     idle_hold: Option<Timestamp>,
+    last_event: &'static str,
     rng: Rng,
 }
 
@@ -144,6 +200,7 @@ impl Session {
             hold: None,
             keepalive: None,
             idle_hold: None,
+            last_event: "",
             rng,
         }
     }
@@ -163,6 +220,11 @@ impl Session {
     /// When it entered that state.
     pub const fn since(&self) -> Timestamp {
         self.since
+    }
+
+    /// The name of the event that came last.
+    pub const fn last_event(&self) -> &'static str {
+        self.last_event
     }
 
     /// The next moment at which [`Self::on_time`] has something to do.
@@ -202,6 +264,7 @@ impl Session {
 
     /// One event. RFC 4271 §8.2.2.
     pub fn step(&mut self, now: Timestamp, event: Event, out: &mut Vec<Effect>) {
+        self.last_event = event.name();
         match self.state {
             State::Idle => self.step_idle(now, &event, out),
             State::Connect => self.step_connect(now, &event, out),
@@ -287,11 +350,15 @@ impl Session {
             | Event::TcpCrAcked
             | Event::TcpConnectionConfirmed => {}
             Event::ManualStop(cease) => self.fail(now, cease, Rest::Stopped, out),
-            Event::AutomaticStop(answer)
-            | Event::BgpHeaderErr(answer)
-            | Event::BgpOpenMsgErr(answer) => self.fail(now, answer, Rest::BackOff, out),
+            Event::AutomaticStop(answer, again) => self.fail(now, answer, again.into(), out),
+            Event::BgpHeaderErr(answer) | Event::BgpOpenMsgErr(answer) => {
+                self.fail(now, answer, Rest::BackOff, out);
+            }
             Event::HoldTimerExpires => {
                 self.fail(now, Notification::HOLD_TIMER_EXPIRED, Rest::BackOff, out);
+            }
+            Event::SendHoldTimerExpires => {
+                self.fail(now, Notification::SEND_HOLD_TIMER_EXPIRED, Rest::BackOff, out);
             }
             Event::TcpConnectionFails => {
                 out.extend([Effect::Close, Effect::Down(DownCause::ConnectionLost)]);
@@ -320,11 +387,15 @@ impl Session {
             | Event::TcpCrAcked
             | Event::TcpConnectionConfirmed => {} // As in OpenSent.
             Event::ManualStop(cease) => self.fail(now, cease, Rest::Stopped, out),
-            Event::AutomaticStop(answer)
-            | Event::BgpHeaderErr(answer)
-            | Event::BgpOpenMsgErr(answer) => self.fail(now, answer, Rest::BackOff, out),
+            Event::AutomaticStop(answer, again) => self.fail(now, answer, again.into(), out),
+            Event::BgpHeaderErr(answer) | Event::BgpOpenMsgErr(answer) => {
+                self.fail(now, answer, Rest::BackOff, out);
+            }
             Event::HoldTimerExpires => {
                 self.fail(now, Notification::HOLD_TIMER_EXPIRED, Rest::BackOff, out);
+            }
+            Event::SendHoldTimerExpires => {
+                self.fail(now, Notification::SEND_HOLD_TIMER_EXPIRED, Rest::BackOff, out);
             }
             Event::KeepaliveTimerExpires => self.keep_alive(now, out),
             Event::TcpConnectionFails => self.lost(now, out),
@@ -350,11 +421,15 @@ impl Session {
             | Event::RouteRefreshMsg => {}
             Event::ManualStop(cease) => self.fail(now, cease, Rest::Stopped, out),
             // §8.2.2 answers a header error with 5/3 here; §6.1 says 1/x, which tells more.
-            Event::AutomaticStop(answer)
-            | Event::BgpHeaderErr(answer)
-            | Event::UpdateMsgErr(answer) => self.fail(now, answer, Rest::BackOff, out),
+            Event::AutomaticStop(answer, again) => self.fail(now, answer, again.into(), out),
+            Event::BgpHeaderErr(answer) | Event::UpdateMsgErr(answer) => {
+                self.fail(now, answer, Rest::BackOff, out);
+            }
             Event::HoldTimerExpires => {
                 self.fail(now, Notification::HOLD_TIMER_EXPIRED, Rest::BackOff, out);
+            }
+            Event::SendHoldTimerExpires => {
+                self.fail(now, Notification::SEND_HOLD_TIMER_EXPIRED, Rest::BackOff, out);
             }
             Event::KeepaliveTimerExpires => self.keep_alive(now, out),
             Event::TcpConnectionFails => self.lost(now, out),
@@ -435,6 +510,10 @@ impl Session {
             Rest::BackOff => {
                 self.failures = self.failures.saturating_add(1);
                 let wait = self.rng.jittered(idle_hold_time(self.failures));
+                self.idle_hold = Some(now + wait);
+            }
+            Rest::For(wait) => {
+                self.forget_failures();
                 self.idle_hold = Some(now + wait);
             }
             Rest::Listen(wait) => {

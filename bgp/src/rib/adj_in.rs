@@ -30,13 +30,7 @@ pub struct TooMany {
 impl TooMany {
     /// Cease/1, data: AFI, SAFI and the limit (RFC 4486 §4).
     pub fn answer(self) -> Notification {
-        let mut cease = Notification::MAXIMUM_PREFIXES_REACHED;
-        let (afi, safi) = self.family.afi_safi();
-        let max = u32::try_from(self.max).unwrap_or(u32::MAX);
-        cease.data.extend(afi.to_be_bytes());
-        cease.data.push(safi);
-        cease.data.extend(max.to_be_bytes());
-        cease
+        Notification::maximum_prefixes(self.family, u32::try_from(self.max).unwrap_or(u32::MAX))
     }
 }
 

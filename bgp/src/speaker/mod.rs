@@ -5,15 +5,16 @@
 //! same actions.
 
 use core::net::{IpAddr, SocketAddr};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fsm::Peer;
+use crate::fsm::{History, Peer};
 use crate::rng::Rng;
 use crate::time::Timestamp;
 use crate::types::Prefix;
 use crate::wire::notification::Notification;
 
 mod order;
+mod range;
 mod status;
 
 pub use order::*;
@@ -48,6 +49,11 @@ pub struct Speaker {
     rng: Rng,
     ids: ConnIds,
     peers: BTreeMap<PeerName, Peer>,
+    ranges: BTreeMap<PeerName, PeerRange>,
+    /// How many of the peers come from a range.
+    of_ranges: usize,
+    /// Ranges that have refused somebody since they were last not full.
+    full: BTreeSet<PeerName>,
     originated: BTreeMap<Prefix, RouteAttributes>,
     shut_down: bool,
     stale_events_total: u64,
@@ -61,6 +67,9 @@ impl Speaker {
             rng: Rng::new(seed),
             ids: ConnIds::default(),
             peers: BTreeMap::new(),
+            ranges: BTreeMap::new(),
+            of_ranges: 0,
+            full: BTreeSet::new(),
             originated: BTreeMap::new(),
             shut_down: false,
             stale_events_total: 0,
@@ -71,7 +80,11 @@ impl Speaker {
     pub fn on_order(&mut self, now: Timestamp, order: Order, out: &mut Vec<Action>) {
         match order {
             Order::PutPeer(config) => self.put_peer(now, config, out),
+            Order::PutRange(range) => self.put_range(now, range, out),
             Order::RemovePeer(name) => {
+                if self.ranges.remove(&name).is_some() {
+                    self.stop_range(now, &name, &Notification::PEER_DE_CONFIGURED, out);
+                }
                 let Some(mut peer) = self.peers.remove(&name) else { return };
                 peer.stop(&Notification::PEER_DE_CONFIGURED, &mut self.turn(now, out).0);
             }
@@ -111,9 +124,22 @@ impl Speaker {
         next_hops: NextHops,
         out: &mut Vec<Action>,
     ) -> Option<ConnId> {
+        if self.configured_peer(remote).is_none() {
+            self.make_peer_of_range(now, remote, out)?;
+        }
         let (mut turn, peers) = self.turn(now, out);
         let peer = peers.values_mut().find(|peer| same_host(peer.config().remote, remote))?;
-        peer.accept(next_hops, &mut turn)
+        let conn = peer.accept(next_hops, &mut turn);
+        self.forget_those_that_are_over();
+        conn
+    }
+
+    /// What the socket of a connection from there is told, before it is [accepted](Self::accept);
+    /// `None`: refuse it.
+    pub fn transport(&self, remote: SocketAddr) -> Option<&Transport> {
+        let of_range = || self.range_of(remote).map(|range| &range.template);
+        let config = self.configured_peer(remote).map(Peer::config).or_else(of_range)?;
+        Some(&config.transport)
     }
 
     /// Something happened to a connection.
@@ -121,10 +147,12 @@ impl Speaker {
         let (mut turn, peers) = self.turn(now, out);
         let known = peers.values_mut().any(|peer| match event {
             ConnEvent::Connected { conn, next_hops } => peer.connected(conn, next_hops, &mut turn),
+            ConnEvent::Stalled { conn } => peer.stalled(conn, &mut turn),
             ConnEvent::ConnectFailed { conn } | ConnEvent::Closed { conn } => {
                 peer.closed(conn, &mut turn)
             }
         });
+        self.forget_those_that_are_over();
         self.stale_events_total += u64::from(!known);
     }
 
@@ -132,6 +160,7 @@ impl Speaker {
     pub fn on_bytes(&mut self, now: Timestamp, conn: ConnId, bytes: &[u8], out: &mut Vec<Action>) {
         let (mut turn, peers) = self.turn(now, out);
         let known = peers.values_mut().any(|peer| peer.received(conn, bytes, &mut turn));
+        self.forget_those_that_are_over();
         self.stale_events_total += u64::from(!known);
     }
 
@@ -142,6 +171,7 @@ impl Speaker {
         for peer in peers.values_mut() {
             peer.on_time(&mut turn);
         }
+        self.forget_those_that_are_over();
     }
 
     /// When [`Self::on_time`] has something to do next.
@@ -152,6 +182,11 @@ impl Speaker {
     /// Every peer, in the order of names.
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.peers.values().map(Peer::status).collect()
+    }
+
+    /// What a peer has been through lately; `None`: no such peer.
+    pub fn history(&self, name: &str) -> Option<&History> {
+        self.peers.get(name).map(Peer::history)
     }
 
     /// What we originate.

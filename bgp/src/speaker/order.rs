@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::types::{Asn, Community, Family, FamilySet, HoldTime, LargeCommunity, Prefix, RouterId};
@@ -46,8 +47,106 @@ pub struct PeerConfig {
     pub families: Vec<Family>,
     /// Next hops to announce instead of the session's own addresses.
     pub next_hops: NextHops,
+    /// The AS that we are in for this peer; `None`: our own. It takes the place of ours in the OPEN
+    /// and in the paths that the peer is sent.
+    pub local_as: Option<Asn>,
+    /// Bounds on what the peer may announce.
+    pub prefix_limits: PrefixLimits,
+    /// Kept down by the operator, with this text for the other side's (RFC 9003); `None`: up.
+    pub shutdown: Option<Arc<str>>,
+    /// How its connections are made.
+    pub transport: Transport,
     /// What else our OPEN offers.
     pub offer: Offer,
+}
+
+impl PeerConfig {
+    /// A peer with nothing configured but who and where it is.
+    pub fn new(name: PeerName, remote: SocketAddr, remote_as: Asn) -> Self {
+        Self {
+            name,
+            remote,
+            remote_as,
+            local_addr: None,
+            passive: false,
+            hold_time: HoldTime::DEFAULT,
+            connect_retry: CONNECT_RETRY_DEFAULT,
+            families: Family::UNICAST.to_vec(),
+            next_hops: NextHops::default(),
+            local_as: None,
+            prefix_limits: PrefixLimits::default(),
+            shutdown: None,
+            transport: Transport::default(),
+            offer: Offer::default(),
+        }
+    }
+}
+
+/// Peers that are not known one by one: whoever connects from `prefix` becomes one, and is
+/// forgotten when its session ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRange {
+    /// Where they may be. Of several ranges the narrowest counts, and before that a configured
+    /// peer.
+    pub prefix: Prefix,
+    /// So many at a time; further ones are refused.
+    pub limit: usize,
+    /// What they have in common; its name is the range's, and its address means nothing. They are
+    /// never dialled.
+    pub template: PeerConfig,
+}
+
+/// ConnectRetryTime unless configured otherwise.
+pub const CONNECT_RETRY_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Bounds on the number of prefixes that a peer may announce, by family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrefixLimits {
+    /// More than this end the session with Cease/1 (RFC 4486 §4).
+    pub max: BTreeMap<Family, u32>,
+    /// Percent of the limit from which on the operator is warned; `None`: never.
+    pub warn_percent: Option<u8>,
+    /// How long the peer is left alone after that; `None`: until its configuration changes or the
+    /// speaker is started anew.
+    pub restart: Option<Duration>,
+}
+
+/// What the sockets of a peer's connections are told. The speaker hands it through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// How far away the peer may be.
+    pub distance: Distance,
+    /// The interface, or VRF, that carries the session; `None`: by the routing table.
+    pub interface: Option<Arc<str>>,
+    /// How long what was sent may stay unacknowledged (RFC 5482); `None`: as the kernel has it.
+    pub user_timeout: Option<Duration>,
+    /// How long the peer may take nothing of what is sent to it (SendHoldTime, RFC 9687); `None`:
+    /// for ever.
+    pub send_hold: Option<Duration>,
+}
+
+/// SendHoldTime unless configured otherwise: eight minutes (RFC 9687 §6).
+pub const SEND_HOLD_DEFAULT: Duration = Duration::from_mins(8);
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self {
+            distance: Distance::Ttl(u8::MAX),
+            interface: None,
+            user_timeout: None,
+            send_hold: Some(SEND_HOLD_DEFAULT),
+        }
+    }
+}
+
+/// How far away a peer may be, in hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distance {
+    /// What we send dies after so many.
+    Ttl(u8),
+    /// What comes from farther away is refused, by a TTL that nobody in between can forge (GTSM,
+    /// RFC 5082). A peer on a link of ours is one hop away.
+    Guarded(u8),
 }
 
 /// What our OPEN offers besides families, route refresh (plain and enhanced) and four-octet AS
@@ -118,7 +217,11 @@ pub enum Order {
     /// closed with Cease/6 (Other Configuration Change, RFC 4486) and started anew. An unchanged
     /// peer is not touched.
     PutPeer(PeerConfig),
-    /// Close the session with Cease/3 (Peer De-configured) and forget the peer.
+    /// Add a range of peers, or change it: then the sessions of those it has made are closed with
+    /// Cease/6. An unchanged one is not touched.
+    PutRange(PeerRange),
+    /// Close the session with Cease/3 (Peer De-configured) and forget the peer, or the range and
+    /// all peers that it has made.
     RemovePeer(PeerName),
     /// Originate a prefix, or change its attributes.
     Advertise(Prefix, RouteAttributes),
@@ -143,6 +246,11 @@ pub enum ConnEvent {
         /// As given in [`Action::Dial`].
         conn: ConnId,
     },
+    /// The peer took nothing of what was sent to it for its [`Transport::send_hold`].
+    Stalled {
+        /// Which; it is still open.
+        conn: ConnId,
+    },
     /// The peer closed it, it broke, or its send queue overflowed.
     Closed {
         /// Which.
@@ -164,6 +272,8 @@ pub enum Action {
         to: SocketAddr,
         /// Source address.
         from: Option<IpAddr>,
+        /// What the socket is told.
+        transport: Transport,
     },
     /// Queue these bytes: one or more whole messages.
     Send {
@@ -213,6 +323,24 @@ pub enum Report {
         family: Family,
         /// Why not.
         error: crate::wire::EncodeError,
+    },
+    /// The peer announces nearly as many prefixes as it may, or as many; once per session.
+    ManyPrefixes {
+        /// Who.
+        peer: PeerName,
+        /// Of which family.
+        family: Family,
+        /// How many.
+        prefixes: u32,
+        /// More end the session.
+        max: u32,
+    },
+    /// Somebody in a range was refused, because it has as many peers as it may.
+    RangeFull {
+        /// Name of the range.
+        range: PeerName,
+        /// Who.
+        remote: SocketAddr,
     },
     /// A malformed UPDATE was repaired (RFC 7606).
     Repaired {

@@ -1,6 +1,7 @@
 //! What can be seen of a peer from outside.
 
 use core::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::time::Timestamp;
 use crate::types::{Asn, Family, HoldTime, RouterId};
@@ -79,4 +80,8 @@ pub struct PeerStatus {
     pub flaps: u64,
     /// Why the last session or attempt ended.
     pub last_down: Option<DownCause>,
+    /// The range that made it, if it is not configured by itself.
+    pub range: Option<PeerName>,
+    /// Kept down by the operator, with this text.
+    pub shutdown: Option<Arc<str>>,
 }

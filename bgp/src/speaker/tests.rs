@@ -92,19 +92,14 @@ fn address(peer: u8) -> SocketAddr {
 
 fn config(peer: u8, passive: bool, internal: bool, hold: u8, next_hop: bool) -> PeerConfig {
     PeerConfig {
-        name: format!("peer-{peer}").into(),
-        remote: address(peer),
-        remote_as: asn(internal),
-        local_addr: None,
         passive,
         hold_time: HoldTime::from_secs([0, 3, 90][usize::from(hold)]).unwrap(),
         connect_retry: Duration::from_millis(u64::from(peer)),
-        families: Family::UNICAST.to_vec(),
         next_hops: NextHops {
             v4: None,
             v6: next_hop.then_some(core::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
         },
-        offer: Offer::default(),
+        ..PeerConfig::new(format!("peer-{peer}").into(), address(peer), asn(internal))
     }
 }
 

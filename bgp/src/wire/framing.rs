@@ -32,7 +32,8 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    const fn from_code(code: u8) -> Option<Self> {
+    /// The type of this code.
+    pub const fn from_code(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::Open),
             2 => Some(Self::Update),
@@ -40,6 +41,17 @@ impl MessageType {
             4 => Some(Self::KeepAlive),
             5 => Some(Self::RouteRefresh),
             _ => None,
+        }
+    }
+
+    /// The name in the RFCs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "OPEN",
+            Self::Update => "UPDATE",
+            Self::Notification => "NOTIFICATION",
+            Self::KeepAlive => "KEEPALIVE",
+            Self::RouteRefresh => "ROUTE-REFRESH",
         }
     }
 

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::framing::{HEADER_BYTES, MESSAGE_BYTES_MAX};
 use super::reader::Reader;
+use crate::types::Family;
 
 /// The most data that fits behind header, code and subcode.
 const DATA_BYTES_MAX: usize = MESSAGE_BYTES_MAX - HEADER_BYTES - 2;
@@ -72,6 +73,9 @@ impl Notification {
     /// 6/8
     pub const OUT_OF_RESOURCES: Self = Self::new(6, 8);
 
+    /// 8/0 (RFC 9687)
+    pub const SEND_HOLD_TIMER_EXPIRED: Self = Self::new(8, 0);
+
     /// Without data.
     pub const fn new(code: u8, subcode: u8) -> Self {
         Self { code, subcode, data: Vec::new() }
@@ -103,6 +107,14 @@ impl Notification {
     /// 2/7, data: the capabilities we insist on, as they would stand in an OPEN (RFC 5492 §5).
     pub fn unsupported_capability(capabilities: &[u8]) -> Self {
         Self::with_data(2, 7, capabilities)
+    }
+
+    /// 6/1, data: the family and its limit (RFC 4486 §4).
+    pub fn maximum_prefixes(family: Family, max: u32) -> Self {
+        let (afi, safi) = family.afi_safi();
+        let [afi_high, afi_low] = afi.to_be_bytes();
+        let [a, b, c, d] = max.to_be_bytes();
+        Self::with_data(6, 1, &[afi_high, afi_low, safi, a, b, c, d])
     }
 
     /// 7/1, data: the ROUTE-REFRESH whose length was wrong (RFC 7313 §5).

@@ -7,6 +7,7 @@
 )]
 
 mod net;
+mod peers;
 
 use core::time::Duration;
 

@@ -6,13 +6,14 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use tidegate_bgp::fsm::History;
 use tidegate_bgp::rng::Rng;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, NextHops, Offer, Order, PeerConfig, PeerStatus, Report,
+    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerConfig, PeerStatus, Report,
     RouteAttributes, Speaker, State,
 };
 use tidegate_bgp::time::Timestamp;
-use tidegate_bgp::types::{Asn, Family, HoldTime, Prefix, RouterId};
+use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
 /// The last steps are enough to see what went wrong.
 const TRACE_LINES: usize = 200;
@@ -115,18 +116,8 @@ impl Sim {
     pub(crate) fn config(&self, a: Name, b: Name) -> PeerConfig {
         assert_ne!(a, b);
         let remote = &self.nodes[b];
-        PeerConfig {
-            name: b.into(),
-            remote: SocketAddr::new(IpAddr::V4(address(remote.number)), 179),
-            remote_as: remote.local.asn,
-            local_addr: None,
-            passive: false,
-            hold_time: HoldTime::DEFAULT,
-            connect_retry: Duration::from_secs(5),
-            families: Family::UNICAST.to_vec(),
-            next_hops: NextHops::default(),
-            offer: Offer::default(),
-        }
+        let there = SocketAddr::new(IpAddr::V4(address(remote.number)), 179);
+        PeerConfig::new(b.into(), there, remote.local.asn)
     }
 
     /// Configures each to peer with the other.
@@ -213,6 +204,14 @@ impl Sim {
     pub(crate) fn inject(&mut self, from: Name, to: Name, bytes: &[u8]) {
         let (pipe, end) = self.open_pipe(to, from).unwrap();
         self.send(pipe, 1 - end, bytes);
+    }
+
+    pub(crate) fn peers(&self, name: Name) -> Vec<PeerStatus> {
+        self.nodes[name].speaker.as_ref().map_or(Vec::new(), Speaker::peers)
+    }
+
+    pub(crate) fn history(&self, name: Name, peer: Name) -> History {
+        self.nodes[name].speaker.as_ref().unwrap().history(peer).unwrap().clone()
     }
 
     pub(crate) fn peer(&self, name: Name, peer: Name) -> PeerStatus {

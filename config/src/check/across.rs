@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, ring_size};
 
-use super::{label, service};
+use super::{label, peer, service};
 use crate::desired::ServiceAddr;
 use crate::diagnostic::Found;
 use crate::raw::{AdvertiseSetting, PeerTable, RouterTable, ServiceTable};
 use crate::read::At;
-use crate::value::Name;
+use crate::value::{Name, Place};
 
 pub(super) fn check(
     router: Option<&RouterTable>,
@@ -56,9 +56,10 @@ fn service_label(service: &At<ServiceTable>, found: &Found<'_>) -> String {
     label("service", service.value.name.as_ref(), &service.span, found)
 }
 
-/// One session per address: an incoming connection must belong to one peer.
+/// One session per address: an incoming connection must belong to one peer. Ranges may overlap:
+/// the narrower one counts.
 fn peer_addresses(peers: &[At<PeerTable>], found: &mut Found<'_>) {
-    let mut first: BTreeMap<IpAddr, &At<PeerTable>> = BTreeMap::new();
+    let mut first: BTreeMap<Place, &At<PeerTable>> = BTreeMap::new();
     for peer in peers {
         let Some(address) = &peer.value.address else { continue };
         if let Some(other) = first.get(&address.value) {
@@ -136,18 +137,18 @@ fn vips_of_nobody_else(
             taken.insert(source, "the source of encapsulated packets".to_owned());
         }
     }
-    for peer in peers {
-        let raw = &peer.value;
+    for at in peers {
+        let raw = &at.value;
         let next_hops_v4 = raw.next_hop_v4.iter().map(|at| IpAddr::from(at.value));
         let next_hops_v6 = raw.next_hop_v6.iter().map(|at| IpAddr::from(at.value));
-        let other = peer_label(peer, found);
+        let other = peer_label(at, found);
         for next_hop in next_hops_v4.chain(next_hops_v6) {
             taken.insert(next_hop, format!("our next hop towards {other}"));
         }
         if let Some(local) = &raw.local_address {
             taken.insert(local.value, format!("our own end of the session with {other}"));
         }
-        if let Some(address) = &raw.address {
+        if let Some(address) = peer::address(raw) {
             taken.insert(address.value, format!("the address of {other}"));
         }
     }

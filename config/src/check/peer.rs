@@ -1,47 +1,105 @@
-//! One BGP peer.
+//! One BGP peer, or a range of them.
 
-use core::net::SocketAddr;
+mod session;
 
-use tidegate_bgp::speaker::{NextHops, Offer, PeerConfig};
+use core::net::{IpAddr, SocketAddr};
+
+use tidegate_bgp::speaker::{NextHops, PeerConfig, PeerRange};
 use tidegate_bgp::types::Family;
 
 use super::{Role, check_address, distinct};
 use crate::diagnostic::Found;
 use crate::raw::{PeerTable, RouterTable};
 use crate::read::At;
+use crate::value::Place;
+
+/// A table that is good.
+pub(super) enum Checked {
+    One(PeerConfig),
+    Range(PeerRange),
+}
+
+impl Checked {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::One(peer) => &peer.name,
+            Self::Range(range) => &range.template.name,
+        }
+    }
+}
+
+/// Peers of a range at a time, unless it says otherwise.
+const RANGE_LIMIT: u16 = 100;
 
 pub(super) fn check(
     at: &At<PeerTable>,
     router: Option<&RouterTable>,
     found: &mut Found<'_>,
-) -> Option<PeerConfig> {
+) -> Option<Checked> {
     let raw = &at.value;
     check_ends(raw, found);
-    check_passive(raw, router, found);
+    check_range(raw, found);
+    check_listens(raw, router, found);
     let families = families(raw, found);
     let next_hops = next_hops(raw, families.as_deref(), found);
-    let (address, port) = (raw.address.as_ref()?, raw.port.as_ref()?);
-    Some(PeerConfig {
-        name: raw.name.as_ref()?.value.0.as_str().into(),
-        remote: SocketAddr::new(address.value, port.value.0),
-        remote_as: raw.asn.as_ref()?.value,
+    let prefix_limits = session::prefix_limits(raw, families.as_deref(), found);
+    let transport = session::transport(raw, router, found);
+    session::check_local_asn(raw, router, found);
+    let place = raw.address.as_ref()?.value;
+    let address = match place {
+        Place::Address(address) => address,
+        Place::Range(prefix) => prefix.addr(),
+    };
+    let name = raw.name.as_ref()?.value.0.as_str().into();
+    let remote = SocketAddr::new(address, raw.port.as_ref()?.value.0);
+    let peer = PeerConfig {
         local_addr: raw.local_address.as_ref().map(|at| at.value),
+        local_as: raw.local_asn.as_ref().map(|at| at.value),
         passive: raw.passive.as_ref()?.value,
         hold_time: raw.hold_time.as_ref()?.value,
         connect_retry: raw.connect_retry.as_ref()?.value.0,
         families: families?,
         next_hops,
-        offer: Offer::default(),
-    })
+        prefix_limits: prefix_limits?,
+        shutdown: raw.shutdown.as_ref().map(|at| at.value.0.as_str().into()),
+        transport: transport?,
+        ..PeerConfig::new(name, remote, raw.asn.as_ref()?.value)
+    };
+    let Place::Range(prefix) = place else { return Some(Checked::One(peer)) };
+    let limit = raw.range_limit.as_ref().map_or(RANGE_LIMIT, |at| at.value.0);
+    let template = PeerConfig { passive: true, ..peer };
+    Some(Checked::Range(PeerRange { prefix, limit: limit.into(), template }))
+}
+
+/// What only a range can have, and what it cannot.
+fn check_range(raw: &PeerTable, found: &mut Found<'_>) {
+    let Some(place) = &raw.address else { return };
+    let is_range = matches!(place.value, Place::Range(_));
+    if let Some(limit) = raw.range_limit.as_ref().filter(|_| !is_range) {
+        let sentence = "this has no effect: the peer is not a range";
+        found.warning(&limit.span, &limit.key, sentence, "write a prefix as address, or remove it");
+    }
+    if let Some(local) = raw.local_address.as_ref().filter(|_| is_range) {
+        let sentence = "this has no effect: peers of a range are not dialled";
+        found.warning(&local.span, &local.key, sentence, "remove this key");
+    }
+}
+
+/// The peer's address, if it has one of its own.
+pub(super) fn address(raw: &PeerTable) -> Option<At<IpAddr>> {
+    let at = raw.address.as_ref()?;
+    let Place::Address(value) = at.value else { return None };
+    Some(At { value, span: at.span.clone(), key: at.key.clone() })
 }
 
 fn check_ends(raw: &PeerTable, found: &mut Found<'_>) {
-    if let Some(address) = &raw.address {
+    let address = address(raw);
+    if let Some(address) = &address {
         check_address(address, "a peer", Role::Session, found);
     }
     let Some(local) = &raw.local_address else { return };
     check_address(local, "the source of a session", Role::Session, found);
-    let Some(address) = &raw.address else { return };
+    let Some(address) = &address else { return };
     if local.value.is_ipv4() != address.value.is_ipv4() {
         let sentence = format!("{} cannot talk to {}", local.value, address.value);
         let remedy = "write an address of the peer's family, or leave the key out";
@@ -53,24 +111,31 @@ fn check_ends(raw: &PeerTable, found: &mut Found<'_>) {
     }
 }
 
-/// A passive session needs somewhere to be accepted.
-fn check_passive(raw: &PeerTable, router: Option<&RouterTable>, found: &mut Found<'_>) {
-    let Some(passive) = raw.passive.as_ref().filter(|passive| passive.value) else { return };
+/// A session that is not dialled needs somewhere to be accepted.
+fn check_listens(raw: &PeerTable, router: Option<&RouterTable>, found: &mut Found<'_>) {
+    let passive = raw.passive.as_ref().filter(|passive| passive.value);
+    let Some(place) = &raw.address else { return };
+    let (address, span, key) = match (place.value, passive) {
+        (Place::Address(address), Some(passive)) => (address, &passive.span, &passive.key),
+        (Place::Address(_), None) => return,
+        (Place::Range(prefix), _) => (prefix.addr(), &place.span, &place.key),
+    };
     let Some(listen) = router.and_then(|router| router.listen.as_ref()) else { return };
-    let Some(address) = &raw.address else { return };
     // An address that could not be read may be the one that is missed.
     if listen.value.read.len() < listen.value.typed {
         return;
     }
-    let family = |addr: &SocketAddr| addr.is_ipv4() == address.value.is_ipv4();
+    let family = |addr: &SocketAddr| addr.is_ipv4() == address.is_ipv4();
     if !listen.value.read.iter().any(|at| family(&at.value.0)) {
-        let version = if address.value.is_ipv4() { "IPv4" } else { "IPv6" };
+        let version = if address.is_ipv4() { "IPv4" } else { "IPv6" };
         let sentence = format!(
             "this session can never come up: it is not dialled, and router.listen has no {version} \
              address"
         );
-        let remedy = format!("write passive = false, or add an {version} address to router.listen");
-        found.error(&passive.span, &passive.key, sentence, remedy);
+        let is_range = matches!(place.value, Place::Range(_));
+        let instead = if is_range { "" } else { "write passive = false, or " };
+        let remedy = format!("{instead}add an {version} address to router.listen");
+        found.error(span, key, sentence, remedy);
     }
 }
 

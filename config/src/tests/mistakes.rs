@@ -12,6 +12,28 @@ const WEB_TLS: &str = "\n[[service]]\nname = \"web-tls\"\nvip = \"198.51.100.10\
 
 /// Name, what is replaced in [`BASE`] (its end, if empty), and by what.
 const CASES: &[(&str, &str, &str)] = &[
+    // Sessions.
+    ("a range that is one peer", "\"192.0.2.254\"", "\"192.0.2.254/32\""),
+    ("a range with bits too many", "\"192.0.2.254\"", "\"192.0.2.254/24\""),
+    ("a range of no length", "\"192.0.2.254\"", "\"192.0.2.0/33\""),
+    ("a limit without a range", "asn = 65000", "asn = 65000\nrange-limit = 5"),
+    (
+        "a range that nobody can connect to",
+        "\"192.0.2.254\"",
+        "\"2001:db8::/64\"\n[[peer]]\nname = \"x\"\naddress = \"192.0.2.254\"",
+    ),
+    ("two ways to be far away", "asn = 65000", "asn = 65000\nmultihop = 2\nttl-security = 1"),
+    ("FRR's word for it", "asn = 65000", "asn = 65000\nebgp-multihop = 2"),
+    ("a send-hold-time that is too short", "asn = 65000", "asn = 65000\nsend-hold-time = \"90s\""),
+    ("a local AS that is ours", "asn = 65000", "asn = 65000\nlocal-asn = 65001"),
+    ("a shutdown without a word", "asn = 65000", "asn = 65000\nshutdown = \"\""),
+    ("a shutdown of two lines", "asn = 65000", "asn = 65000\nshutdown = \"a\\nb\""),
+    ("a limit of nothing", "asn = 65000", "asn = 65000\nmax-prefixes = {}"),
+    (
+        "a limit of a family that is not carried",
+        "asn = 65000",
+        "asn = 65000\nfamilies = [\"ipv4-unicast\"]\nmax-prefixes = { ipv6 = 5 }",
+    ),
     // The shape of the file.
     ("not TOML", "asn = 65001", "asn = "),
     ("an open string", "\"192.0.2.1\"", "\"192.0.2.1"),

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::*;
-use tidegate_bgp::speaker::{NextHops, Offer, PeerConfig, RouteAttributes};
-use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, RouterId};
+use tidegate_bgp::speaker::{
+    Distance, NextHops, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
+};
+use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, RouterId};
 
 use super::accepted;
 use crate::desired::{
-    Advertise, Affinity, Api, AttachMode, Backend, Desired, ForwardingMode, HealthCheck, Probe,
-    Protocol, Router, Service, ServiceAddr,
+    Advertise, Affinity, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode, HealthCheck,
+    Probe, Protocol, Router, Service, ServiceAddr,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -77,6 +79,13 @@ fn router() -> impl Strategy<Value = Router> {
     })
 }
 
+fn datapath() -> impl Strategy<Value = Datapath> {
+    (0_u32..=1_000_000, any::<bool>()).prop_map(|(too_big_rate, too_big_without_df)| Datapath {
+        too_big_rate,
+        too_big_without_df,
+    })
+}
+
 /// The local end of a session lies in another network than the peers.
 fn peer() -> impl Strategy<Value = PeerConfig> {
     let remote = (any::<[u8; 2]>(), 1_u16..);
@@ -90,18 +99,59 @@ fn peer() -> impl Strategy<Value = PeerConfig> {
     let next_hops = (option::of(own_v4()), option::of(own_v6()));
     (remote, session, families, next_hops).prop_map(
         |((addr, port), session, families, (v4, v6))| PeerConfig {
-            name: "".into(),
-            remote: SocketAddr::from(([172, 16, addr[0], addr[1]], port)),
-            remote_as: session.0,
             local_addr: session.1.map(IpAddr::from),
             passive: session.2,
             hold_time: session.3,
             connect_retry: session.4,
             families,
             next_hops: NextHops { v4, v6 },
-            offer: Offer::default(),
+            ..PeerConfig::new(
+                "".into(),
+                SocketAddr::from(([172, 16, addr[0], addr[1]], port)),
+                session.0,
+            )
         },
     )
+}
+
+fn transport(hold_time: HoldTime) -> impl Strategy<Value = Transport> {
+    let distance =
+        prop_oneof![(1_u8..).prop_map(Distance::Ttl), (1_u8..255).prop_map(Distance::Guarded)];
+    let longer = u64::from(hold_time.as_secs()) * 1000 + 1;
+    let user_timeout = option::of(millis(1000..=3_600_000));
+    (distance, option::of("[a-z]{1,9}"), user_timeout, option::of(millis(longer..=604_800_000)))
+        .prop_map(|(distance, interface, user_timeout, send_hold)| Transport {
+            distance,
+            interface: interface.map(Into::into),
+            user_timeout,
+            send_hold,
+        })
+}
+
+fn limits(families: Vec<Family>) -> impl Strategy<Value = PrefixLimits> {
+    let max = (any::<bool>(), any::<u32>(), any::<u32>()).prop_map(move |(one, first, second)| {
+        let limits = families.iter().copied().zip([first, second]);
+        limits.take(if one { 1 } else { 2 }).collect::<BTreeMap<_, _>>()
+    });
+    (max, 1_u8..=100, option::of(millis(1000..=604_800_000)))
+        .prop_map(|(max, warn, restart)| PrefixLimits { max, warn_percent: Some(warn), restart })
+}
+
+/// A peer with all that its session can have.
+fn whole_peer() -> impl Strategy<Value = PeerConfig> {
+    peer().prop_flat_map(|peer| {
+        let limits = option::of(limits(peer.families.clone()));
+        let more = (transport(peer.hold_time), limits, option::of("[ -!#-\\[\\]-~]{1,99}"));
+        (more, option::of((1_u32..64_512).prop_map(|asn| Asn::new(asn).unwrap()))).prop_map(
+            move |((transport, limits, shutdown), local_as)| PeerConfig {
+                transport,
+                prefix_limits: limits.unwrap_or_default(),
+                shutdown: shutdown.map(Into::into),
+                local_as,
+                ..peer.clone()
+            },
+        )
+    })
 }
 
 fn health() -> impl Strategy<Value = HealthCheck> {
@@ -175,22 +225,32 @@ fn service() -> impl Strategy<Value = Service> {
 }
 
 fn desired() -> impl Strategy<Value = Desired> {
-    let peers = btree_map(name(), (peer(), option::of("/[a-z]{1,9}")), 0..4);
+    let peers = btree_map(name(), (whole_peer(), option::of("/[a-z]{1,9}"), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
-    (router(), peers, services).prop_map(|(router, peers, services)| {
+    (router(), datapath(), peers, services).prop_map(|(router, datapath, peers, services)| {
         let mut desired = Desired {
             router,
+            datapath,
             peers: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
             services: BTreeMap::new(),
         };
         let mut addresses = BTreeSet::new();
-        for (name, (mut peer, password_file)) in peers {
-            if addresses.insert(peer.remote.ip()) {
+        for (name, (mut peer, password_file, is_range)) in peers {
+            if addresses.insert(Prefix::new(peer.remote.ip(), 31)) {
                 peer.name = name.as_str().into();
                 // A next hop without its family is accepted, but only with a warning.
                 desired.password_files.extend(password_file.map(|f| (name.clone(), f.into())));
-                desired.peers.insert(name, peer);
+                if is_range {
+                    let prefix = Prefix::new(peer.remote.ip(), 31).unwrap();
+                    let remote = SocketAddr::new(prefix.addr(), peer.remote.port());
+                    let template = PeerConfig { remote, local_addr: None, passive: true, ..peer };
+                    let limit = 7;
+                    desired.ranges.insert(name, PeerRange { prefix, limit, template });
+                } else {
+                    desired.peers.insert(name, peer);
+                }
             }
         }
         let mut vips = BTreeSet::new();
@@ -232,8 +292,15 @@ fn maybe<T: ToString>(out: &mut String, name: &str, value: Option<&T>) {
 fn render(desired: &Desired) -> String {
     let mut out = String::new();
     render_router(&mut out, &desired.router);
+    render_datapath(&mut out, &desired.datapath);
     for (name, peer) in &desired.peers {
-        render_peer(&mut out, peer);
+        render_peer(&mut out, peer, &peer.remote.ip());
+        let file = desired.password_files.get(name).map(|file| file.display());
+        maybe(&mut out, "password-file", file.as_ref());
+    }
+    for (name, range) in &desired.ranges {
+        render_peer(&mut out, &range.template, &range.prefix);
+        key(&mut out, "range-limit", i64::try_from(range.limit).unwrap());
         let file = desired.password_files.get(name).map(|file| file.display());
         maybe(&mut out, "password-file", file.as_ref());
     }
@@ -266,10 +333,16 @@ fn render_router(out: &mut String, router: &Router) {
     maybe(out, "listen", router.api.listen.as_ref());
 }
 
-fn render_peer(out: &mut String, peer: &PeerConfig) {
+fn render_datapath(out: &mut String, datapath: &Datapath) {
+    out.push_str("[datapath]\n");
+    key(out, "too-big-rate", i64::from(datapath.too_big_rate));
+    key(out, "too-big-without-df", datapath.too_big_without_df);
+}
+
+fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
     out.push_str("[[peer]]\n");
     text(out, "name", &&peer.name);
-    text(out, "address", &peer.remote.ip());
+    text(out, "address", place);
     key(out, "port", i64::from(peer.remote.port()));
     key(out, "asn", i64::from(peer.remote_as.get()));
     maybe(out, "local-address", peer.local_addr.as_ref());
@@ -279,6 +352,36 @@ fn render_peer(out: &mut String, peer: &PeerConfig) {
     texts(out, "families", &peer.families);
     maybe(out, "next-hop-v4", peer.next_hops.v4.as_ref());
     maybe(out, "next-hop-v6", peer.next_hops.v6.as_ref());
+    if let Some(asn) = peer.local_as {
+        key(out, "local-asn", i64::from(asn.get()));
+    }
+    maybe(out, "shutdown", peer.shutdown.as_ref());
+    render_transport(out, &peer.transport);
+    if peer.prefix_limits != PrefixLimits::default() {
+        let mut table = toml::Table::new();
+        for (family, max) in &peer.prefix_limits.max {
+            let name = if *family == Family::Ipv4Unicast { "ipv4" } else { "ipv6" };
+            table.insert(name.to_owned(), i64::from(*max).into());
+        }
+        let percent = peer.prefix_limits.warn_percent.unwrap();
+        table.insert("warn-percent".to_owned(), i64::from(percent).into());
+        if let Some(restart) = peer.prefix_limits.restart {
+            table.insert("restart".to_owned(), format!("{}ms", restart.as_millis()).into());
+        }
+        key(out, "max-prefixes", table);
+    }
+}
+
+fn render_transport(out: &mut String, transport: &Transport) {
+    match transport.distance {
+        Distance::Ttl(hops) => key(out, "multihop", i64::from(hops)),
+        Distance::Guarded(hops) => key(out, "ttl-security", i64::from(hops)),
+    }
+    maybe(out, "interface", transport.interface.as_ref());
+    if let Some(timeout) = transport.user_timeout {
+        time(out, "tcp-user-timeout", timeout);
+    }
+    time(out, "send-hold-time", transport.send_hold.unwrap_or_default());
 }
 
 fn render_service(out: &mut String, service: &Service) {

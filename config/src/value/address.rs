@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 
-use tidegate_bgp::types::{Community, LargeCommunity, RouterId};
+use tidegate_bgp::types::{Community, LargeCommunity, Prefix, RouterId};
 
 use super::Text;
 use crate::diagnostic::quote;
@@ -138,6 +138,47 @@ impl Text for BgpListen {
             Ok(addr) => Ok(Self(SocketAddr::new(addr, 179))),
             Err(_) => <SocketAddr as Text>::parse(text).map(Self),
         }
+    }
+}
+
+/// Where a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Address(IpAddr),
+    /// Anywhere in there.
+    Range(Prefix),
+}
+
+impl Text for Place {
+    fn kind() -> String {
+        "an IP address, or a prefix for a range of peers".to_owned()
+    }
+
+    fn keywords() -> serde_json::Value {
+        serde_json::json!({ "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" })
+    }
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let Some((addr, bits)) = text.split_once('/') else {
+            return <IpAddr as Text>::parse(text).map(Self::Address);
+        };
+        let addr = <IpAddr as Text>::parse(addr)?;
+        let prefix = bits.parse().ok().and_then(|bits| Prefix::new(addr, bits));
+        let Some(prefix) = prefix else {
+            let most = Prefix::host(addr).bits();
+            let remedy = format!("write a number from 0 to {most} behind the slash");
+            return Err((format!("{} is not a prefix", quote(text)), remedy));
+        };
+        if prefix == Prefix::host(addr) {
+            let sentence = format!("{prefix} is a range of one peer");
+            return Err((sentence, format!("write \"{addr}\"")));
+        }
+        if prefix.addr() != addr {
+            let sentence = format!("{addr} has bits beyond the first {}", prefix.bits());
+            let remedy = format!("write \"{addr}\" for one peer, or \"{prefix}\" for a range");
+            return Err((sentence, remedy));
+        }
+        Ok(Self::Range(prefix))
     }
 }
 

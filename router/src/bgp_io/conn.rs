@@ -28,10 +28,6 @@ const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Pieces that may wait to be written, so that small ones do not cost more than they hold.
 const QUEUE_PIECES_MAX: usize = 4096;
 
-/// A peer that takes no byte for so long is not there, though it may talk: the default Send Hold
-/// Time of RFC 9687 §6.
-const STALL_TIMEOUT: Duration = Duration::from_mins(8);
-
 /// How long a connection that is being closed may take to write what is queued.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -79,6 +75,10 @@ struct Queue {
     pieces: mpsc::Receiver<Piece>,
     /// Partly written.
     current: Option<Piece>,
+    /// How long the peer may take nothing.
+    send_hold: Option<Duration>,
+    /// It has taken nothing for so long.
+    stalled: bool,
 }
 
 /// The two ends of a connection's send queue.
@@ -86,20 +86,25 @@ pub(super) fn outbox() -> (Outbox, Unwritten) {
     let (open, closing) = oneshot::channel();
     let (queue, pieces) = mpsc::channel(QUEUE_PIECES_MAX);
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-    let queue_out = Queue { pieces, current: None };
+    let queue_out = Queue { pieces, current: None, send_hold: None, stalled: false };
     (Outbox { _open: open, queue, room }, Unwritten { closing, queue: queue_out })
 }
 
 /// Moves bytes until the connection ends by itself, which it then says, or its [`Outbox`] is
 /// dropped. Reading and writing do not wait for each other: while the speaker is too busy to take
 /// what came in, what it has sent still goes out.
+///
+/// A peer that takes no byte for `send_hold` is told of once; what becomes of it is the speaker's
+/// matter (RFC 9687).
 pub(super) async fn run(
     conn: ConnId,
     mut stream: TcpStream,
     unwritten: Unwritten,
+    send_hold: Option<Duration>,
     inbound: mpsc::Sender<Inbound>,
 ) {
     let Unwritten { mut closing, mut queue } = unwritten;
+    queue.send_hold = send_hold;
     let (mut read, mut write) = stream.split();
     tokio::select! {
         _dropped = &mut closing => {
@@ -108,7 +113,7 @@ pub(super) async fn run(
             return;
         }
         () = read_all(conn, &mut read, &inbound) => {}
-        () = write_until_broken(&mut write, &mut queue) => {}
+        () = write_until_broken(conn, &mut write, &mut queue, &inbound) => {}
     }
     // The speaker's task being gone is the one way this fails, and then nobody needs to know.
     drop(inbound.send(Inbound::Closed { conn }).await);
@@ -134,9 +139,19 @@ async fn read_all(conn: ConnId, read: &mut ReadHalf<'_>, inbound: &mpsc::Sender<
 }
 
 /// Returns when nothing can be written any more; a queue that ended is not that.
-async fn write_until_broken(write: &mut WriteHalf<'_>, queue: &mut Queue) {
+async fn write_until_broken(
+    conn: ConnId,
+    write: &mut WriteHalf<'_>,
+    queue: &mut Queue,
+    inbound: &mpsc::Sender<Inbound>,
+) {
     match queue.write_to(write).await {
         Ok(()) => pending().await,
+        Err(stalled) if stalled.kind() == io::ErrorKind::TimedOut && queue.stalled => {
+            // The speaker closes it, which ends all of this.
+            drop(inbound.send(Inbound::Stalled { conn }).await);
+            pending::<()>().await;
+        }
         Err(_broken) => {}
     }
 }
@@ -166,7 +181,18 @@ impl Queue {
             }
             let Some(piece) = &mut self.current else { return Ok(()) };
             while piece.bytes.has_remaining() {
-                timeout(STALL_TIMEOUT, write.write_buf(&mut piece.bytes)).await??;
+                let written = write.write_buf(&mut piece.bytes);
+                let Some(send_hold) = self.send_hold else {
+                    written.await?;
+                    continue;
+                };
+                match timeout(send_hold, written).await {
+                    Ok(written) => drop(written?),
+                    Err(elapsed) => {
+                        self.stalled = true;
+                        return Err(elapsed.into());
+                    }
+                }
             }
             self.current = None;
         }

@@ -11,13 +11,14 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerName, PeerStatus, Report,
-    RouteAttributes, Speaker,
+    Action, ConnEvent, ConnId, Distance, Local, NextHops, Order, PeerName, PeerStatus, Report,
+    RouteAttributes, Speaker, Transport,
 };
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
@@ -48,7 +49,7 @@ pub struct Settings {
     pub local: Local,
     /// Where to listen; empty: nowhere.
     pub listen: Vec<SocketAddr>,
-    /// TCP MD5 keys by peer address, for listening and dialling.
+    /// TCP MD5 keys by peer, for listening and dialling.
     pub md5: Keys,
     /// Seed of the speaker's jitter.
     pub seed: u64,
@@ -113,10 +114,11 @@ impl BgpHandle {
     /// # Errors
     /// [`Stopped`]
     pub async fn order(&self, order: Order) -> Result<(), Stopped> {
-        self.inputs.send(Input::Order(order)).await.or(Err(Stopped))
+        self.inputs.send(Input::Order(Box::new(order))).await.or(Err(Stopped))
     }
 
-    /// Replaces the TCP MD5 keys, for connections made from now on.
+    /// Replaces the TCP MD5 keys, those of open connections too. Whether a connection is signed at
+    /// all was settled when it was made.
     ///
     /// # Errors
     /// [`Stopped`]
@@ -144,7 +146,7 @@ impl BgpHandle {
     pub async fn stop(self) {
         let Self { inputs, task, .. } = self;
         // Either fails only if the task is gone already, which is what is wanted.
-        drop(inputs.send(Input::Order(Order::Shutdown)).await);
+        drop(inputs.send(Input::Order(Box::new(Order::Shutdown))).await);
         drop(inputs);
         drop(task.await);
     }
@@ -152,7 +154,7 @@ impl BgpHandle {
 
 /// From the handle to the speaker's task.
 enum Input {
-    Order(Order),
+    Order(Box<Order>),
     Keys(Keys),
 }
 
@@ -166,6 +168,8 @@ enum Inbound {
     ConnectFailed { conn: ConnId },
     /// The peer sent this.
     Bytes { conn: ConnId, bytes: Bytes },
+    /// The peer takes nothing of what is sent to it.
+    Stalled { conn: ConnId },
     /// The connection ended by itself.
     Closed { conn: ConnId },
 }
@@ -249,7 +253,7 @@ impl Shell {
                 Some(event) = events.recv() => self.on_inbound(event),
                 input = orders.recv() => match input {
                     Some(Input::Order(order)) => {
-                        self.speaker.on_order(self.clock.now(), order, &mut self.out);
+                        self.speaker.on_order(self.clock.now(), *order, &mut self.out);
                     }
                     Some(Input::Keys(keys)) => self.conns.set_keys(keys),
                     None => break,
@@ -273,13 +277,20 @@ impl Shell {
         match event {
             Inbound::Accepted { stream, remote, next_hops } => {
                 // A connection that the speaker does not want is closed by dropping it.
+                let Some(transport) = self.speaker.transport(remote) else { return };
+                let send_hold = transport.send_hold;
+                if let Err(error) = socket::adopt(&stream, transport) {
+                    // One that is not guarded as configured is none; a broken one says so itself.
+                    warn!(%remote, %error, "socket options cannot be set; connection refused");
+                    return;
+                }
                 if let Some(conn) = self.speaker.accept(now, remote, next_hops, out) {
-                    self.conns.open(conn, remote, stream);
+                    self.conns.open(conn, remote, send_hold, stream);
                 }
             }
             Inbound::Connected { conn, stream, remote, next_hops } => {
-                if self.conns.open.contains_key(&conn) {
-                    self.conns.open(conn, remote, stream);
+                if let Some(Conn::Dialling { send_hold, .. }) = self.conns.open.get(&conn) {
+                    self.conns.open(conn, remote, *send_hold, stream);
                     self.speaker.on_conn(now, ConnEvent::Connected { conn, next_hops }, out);
                 }
             }
@@ -288,6 +299,9 @@ impl Shell {
                 self.speaker.on_conn(now, ConnEvent::ConnectFailed { conn }, out);
             }
             Inbound::Bytes { conn, bytes } => self.speaker.on_bytes(now, conn, &bytes, out),
+            Inbound::Stalled { conn } => {
+                self.speaker.on_conn(now, ConnEvent::Stalled { conn }, out);
+            }
             Inbound::Closed { conn } => {
                 self.conns.open.remove(&conn);
                 self.speaker.on_conn(now, ConnEvent::Closed { conn }, out);
@@ -300,7 +314,9 @@ impl Shell {
         while !self.out.is_empty() {
             for action in self.out.drain(..) {
                 match action {
-                    Action::Dial { peer, conn, to, from } => self.conns.dial(&peer, conn, to, from),
+                    Action::Dial { peer, conn, to, from, transport } => {
+                        self.conns.dial(&peer, conn, to, from, transport);
+                    }
                     Action::Send { conn, bytes } => self.conns.send(conn, bytes),
                     Action::Close { conn } => drop(self.conns.open.remove(&conn)),
                     Action::Report(report) => {
@@ -353,8 +369,16 @@ struct Conns {
 
 /// Removing it from the table closes it.
 enum Conn {
-    Dialling { _attempt: AbortOnDrop },
-    Open { remote: SocketAddr, outbox: Outbox },
+    Dialling {
+        send_hold: Option<Duration>,
+        _attempt: AbortOnDrop,
+    },
+    /// `socket`: the same one as the connection's task has, for options that change.
+    Open {
+        remote: SocketAddr,
+        outbox: Outbox,
+        socket: Option<OwnedFd>,
+    },
 }
 
 struct AbortOnDrop(AbortHandle);
@@ -366,33 +390,57 @@ impl Drop for AbortOnDrop {
 }
 
 impl Conns {
-    fn dial(&mut self, peer: &PeerName, conn: ConnId, to: SocketAddr, from: Option<IpAddr>) {
+    fn dial(
+        &mut self,
+        peer: &PeerName,
+        conn: ConnId,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        transport: Transport,
+    ) {
+        let send_hold = transport.send_hold;
         let (keys, links, inbound) = (Arc::clone(&self.keys), self.links, self.inbound.clone());
         let peer = Arc::clone(peer);
         let task = self.tasks.spawn(async move {
-            let event = match connect(to, from, &keys, links).await {
+            let event = match connect(to, from, &transport, &keys, links).await {
                 Ok((stream, next_hops)) => {
                     Inbound::Connected { conn, stream, remote: to, next_hops }
                 }
                 Err(error) => {
-                    info!(peer = &*peer, %to, %error, "cannot connect");
+                    let hint = hint(&error, &transport);
+                    info!(peer = &*peer, %to, "cannot connect: {error}{hint}");
                     Inbound::ConnectFailed { conn }
                 }
             };
             // Fails only when the speaker's task is gone.
             drop(inbound.send(event).await);
         });
-        self.open.insert(conn, Conn::Dialling { _attempt: AbortOnDrop(task) });
+        self.open.insert(conn, Conn::Dialling { send_hold, _attempt: AbortOnDrop(task) });
     }
 
-    fn open(&mut self, conn: ConnId, remote: SocketAddr, stream: TcpStream) {
+    fn open(
+        &mut self,
+        conn: ConnId,
+        remote: SocketAddr,
+        send_hold: Option<Duration>,
+        stream: TcpStream,
+    ) {
         let (outbox, unwritten) = conn::outbox();
-        self.tasks.spawn(conn::run(conn, stream, unwritten, self.inbound.clone()));
-        self.open.insert(conn, Conn::Open { remote, outbox });
+        let socket = self.keep_socket(remote, &stream);
+        self.tasks.spawn(conn::run(conn, stream, unwritten, send_hold, self.inbound.clone()));
+        self.open.insert(conn, Conn::Open { remote, outbox, socket });
+    }
+
+    /// A second descriptor, only where there is a key that may change.
+    fn keep_socket(&self, remote: SocketAddr, stream: &TcpStream) -> Option<OwnedFd> {
+        socket::has_key(&self.keys, remote.ip()).then_some(())?;
+        let cloned = stream.as_fd().try_clone_to_owned();
+        let cannot = |error| warn!(%remote, %error, "its key can only change with its connection");
+        cloned.map_err(cannot).ok()
     }
 
     fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
-        if let Some(Conn::Open { remote, outbox }) = self.open.get(&conn)
+        if let Some(Conn::Open { remote, outbox, .. }) = self.open.get(&conn)
             && outbox.send(bytes).is_err()
         {
             warn!(%remote, "the peer does not read what it is sent; connection closed");
@@ -405,6 +453,12 @@ impl Conns {
         for listener in &self.listeners {
             if let Err(error) = socket::change_keys(listener, &self.keys, &keys) {
                 warn!(%error, "the TCP MD5 keys of a listener cannot be changed");
+            }
+        }
+        for conn in self.open.values() {
+            let Conn::Open { remote, socket: Some(socket), .. } = conn else { continue };
+            if let Err(error) = socket::rekey(socket, remote.ip(), &self.keys, &keys) {
+                warn!(%remote, %error, "the TCP MD5 key of a connection cannot be changed");
             }
         }
         self.keys = Arc::new(keys);
@@ -420,12 +474,29 @@ impl Conns {
 async fn connect(
     to: SocketAddr,
     from: Option<IpAddr>,
+    transport: &Transport,
     keys: &Keys,
     links: Links,
 ) -> io::Result<(TcpStream, NextHops)> {
-    let stream = socket::dial(to, from, keys).await?;
+    let stream = socket::dial(to, from, transport, keys).await?;
     let next_hops = next_hops(&stream, links).await?;
     Ok((stream, next_hops))
+}
+
+/// What an operator can do about a connection that did not come up.
+fn hint(error: &io::Error, transport: &Transport) -> &'static str {
+    match (error.kind(), &transport.distance) {
+        (io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut, Distance::Ttl(1)) => {
+            " (an external peer has to be on a link of ours, unless multihop is set)"
+        }
+        (io::ErrorKind::TimedOut, Distance::Guarded(_)) => {
+            " (with ttl-security, the peer has to send with TTL 255)"
+        }
+        (io::ErrorKind::NotFound, _) if transport.interface.is_some() => {
+            " (there is no interface of that name: `ip link` lists those there are)"
+        }
+        _ => "",
+    }
 }
 
 /// Accepts for ever, one connection after the other: looking up next hops costs a question to the
@@ -434,10 +505,6 @@ async fn accept_all(listener: Arc<TcpListener>, links: Links, inbound: mpsc::Sen
     loop {
         let accepted = async {
             let (stream, remote) = listener.accept().await?;
-            // A connection that is broken already says so when it is read.
-            if let Err(error) = socket::adopt(&stream) {
-                warn!(%remote, %error, "socket options cannot be set on an accepted connection");
-            }
             let next_hops = next_hops(&stream, links).await?;
             Ok::<_, io::Error>(Inbound::Accepted { stream, remote, next_hops })
         };

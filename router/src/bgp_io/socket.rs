@@ -1,20 +1,24 @@
 //! Listening and dialling, with the socket options that BGP wants.
 //!
-//! The TTL stays the system's default: that works over any number of hops, which a TTL of 1 (what
-//! other daemons set for directly connected peers) does not. GTSM (RFC 5082) is the real guard.
+//! A listener answers with the largest TTL, since a peer may demand that of us (GTSM, RFC 5082)
+//! before we know who it is; what is sent afterwards has the TTL that is configured for the peer.
 
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::sockopt::set_md5_key;
+use tidegate_bgp::speaker::{Distance, Transport};
+use tidegate_bgp::types::Prefix;
 
-/// TCP MD5 keys by peer address.
-pub type Keys = BTreeMap<IpAddr, Vec<u8>>;
+use super::sockopt::{set_md5_key, set_min_ttl};
+
+/// TCP MD5 keys by the address of the peer, or the prefix of a range of peers.
+pub type Keys = BTreeMap<Prefix, Vec<u8>>;
 
 /// DSCP CS6, network control, as the whole octet.
 const TOS_NETWORK_CONTROL: u32 = 0xc0;
@@ -37,7 +41,8 @@ pub(super) fn listen(addr: SocketAddr, keys: &Keys) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     mark(&socket, addr)?;
-    for (peer, key) in keys.iter().filter(|(peer, _)| peer.is_ipv6() == addr.is_ipv6()) {
+    set_ttl(&socket, addr.is_ipv6(), u8::MAX)?;
+    for (peer, key) in keys.iter().filter(|(peer, _)| peer.addr().is_ipv6() == addr.is_ipv6()) {
         set_md5_key(&socket, *peer, key)?;
     }
     socket.bind(&addr.into())?;
@@ -45,12 +50,11 @@ pub(super) fn listen(addr: SocketAddr, keys: &Keys) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Makes a listener hold the keys of `new` instead of those of `old`. Connections that are open
-/// keep the key they were made with.
+/// Makes a listener hold the keys of `new` instead of those of `old`.
 pub(super) fn change_keys(listener: &TcpListener, old: &Keys, new: &Keys) -> io::Result<()> {
     let is_ipv6 = listener.local_addr()?.is_ipv6();
     let ours = |keys: &'_ Keys| -> Keys {
-        let same_family = keys.iter().filter(|(peer, _)| peer.is_ipv6() == is_ipv6);
+        let same_family = keys.iter().filter(|(peer, _)| peer.addr().is_ipv6() == is_ipv6);
         same_family.map(|(peer, key)| (*peer, key.clone())).collect()
     };
     let (old, new) = (ours(old), ours(new));
@@ -63,16 +67,41 @@ pub(super) fn change_keys(listener: &TcpListener, old: &Keys, new: &Keys) -> io:
     Ok(())
 }
 
+/// Makes a connection that is open sign with the key of `new`, and demand it. What was signed with
+/// the old one and is still on its way is lost, and sent again by TCP: as long as both ends change
+/// within the Hold Time, the session stays.
+pub(super) fn rekey(stream: &impl AsFd, remote: IpAddr, old: &Keys, new: &Keys) -> io::Result<()> {
+    match (key_for(old, remote), key_for(new, remote)) {
+        (Some((_, was)), Some((_, is))) if was == is => Ok(()),
+        // Whether there is a key at all is settled when a connection is made.
+        (Some(_), Some((_, key))) => set_md5_key(stream, Prefix::host(remote), key),
+        (None, _) | (_, None) => Ok(()),
+    }
+}
+
+/// Whether connections with this peer are signed.
+pub(super) fn has_key(keys: &Keys, remote: IpAddr) -> bool {
+    key_for(keys, remote).is_some()
+}
+
+/// The key for a peer: its own, else that of the narrowest range around it.
+fn key_for(keys: &Keys, remote: IpAddr) -> Option<(&Prefix, &Vec<u8>)> {
+    let around = |prefix: &Prefix| Prefix::new(remote, prefix.bits()) == Some(*prefix);
+    keys.iter().filter(|(prefix, _)| around(prefix)).max_by_key(|(prefix, _)| prefix.bits())
+}
+
 /// Opens a connection.
 pub(super) async fn dial(
     to: SocketAddr,
     from: Option<IpAddr>,
+    transport: &Transport,
     keys: &Keys,
 ) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     mark(&SockRef::from(&socket), to)?;
-    if let Some(key) = keys.get(&to.ip()) {
-        set_md5_key(&socket, to.ip(), key)?;
+    configure(&socket, to.is_ipv6(), transport)?;
+    if let Some((_, key)) = key_for(keys, to.ip()) {
+        set_md5_key(&socket, Prefix::host(to.ip()), key)?;
     }
     if let Some(from) = from {
         socket.bind(source(from, to))?;
@@ -84,9 +113,36 @@ pub(super) async fn dial(
 }
 
 /// Prepares an accepted connection; the rest it has from its listener.
-pub(super) fn adopt(stream: &TcpStream) -> io::Result<()> {
+pub(super) fn adopt(stream: &TcpStream, transport: &Transport) -> io::Result<()> {
+    let local = stream.local_addr()?;
     stream.set_nodelay(true)?;
-    mark(&SockRef::from(stream), stream.local_addr()?)
+    mark(&SockRef::from(stream), local)?;
+    configure(stream, local.is_ipv6(), transport)
+}
+
+/// What the peer's configuration asks of a socket. Bound to an interface, a connection that came in
+/// by another one hears nothing more.
+fn configure(socket: &impl AsFd, is_ipv6: bool, transport: &Transport) -> io::Result<()> {
+    let Transport { distance, interface, user_timeout, send_hold: _ } = transport;
+    let borrowed = SockRef::from(socket);
+    match *distance {
+        Distance::Ttl(ttl) => set_ttl(&borrowed, is_ipv6, ttl)?,
+        Distance::Guarded(hops) => {
+            set_ttl(&borrowed, is_ipv6, u8::MAX)?;
+            set_min_ttl(socket, is_ipv6, u8::MAX - hops.saturating_sub(1))?;
+        }
+    }
+    if let Some(interface) = interface {
+        borrowed.bind_device(Some(interface.as_bytes()))?;
+    }
+    if user_timeout.is_some() {
+        borrowed.set_tcp_user_timeout(*user_timeout)?;
+    }
+    Ok(())
+}
+
+fn set_ttl(socket: &Socket, is_ipv6: bool, ttl: u8) -> io::Result<()> {
+    if is_ipv6 { socket.set_unicast_hops_v6(ttl.into()) } else { socket.set_ttl_v4(ttl.into()) }
 }
 
 /// Marks what the socket sends as network control, which routers queue first: a KEEPALIVE that

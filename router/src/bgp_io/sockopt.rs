@@ -1,5 +1,5 @@
-//! TCP MD5 signatures (RFC 2385) on a socket: the one option that neither the standard library nor
-//! socket2 sets.
+//! Options of a socket that neither the standard library nor socket2 sets: TCP MD5 signatures
+//! (RFC 2385), and the smallest TTL that is taken (RFC 5082).
 #![expect(unsafe_code, reason = "setsockopt(2) with a structure the kernel defines")]
 
 use core::ffi::c_int;
@@ -8,10 +8,13 @@ use core::net::IpAddr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 
+use tidegate_bgp::types::Prefix;
+
 /// Longest key the kernel takes, in bytes (`TCP_MD5SIG_MAXKEYLEN`).
 const KEY_BYTES_MAX: usize = 80;
 
 /// `struct tcp_md5sig` of `<linux/tcp.h>`.
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct TcpMd5Sig {
     /// A `sockaddr_in` or `sockaddr_in6`, zero-padded to a `sockaddr_storage`.
@@ -24,34 +27,58 @@ struct TcpMd5Sig {
 }
 const _: () = assert!(size_of::<TcpMd5Sig>() == 128 + 1 + 1 + 2 + 4 + KEY_BYTES_MAX);
 
+/// The rule is for a prefix, not for one address (`TCP_MD5SIG_FLAG_PREFIX`).
+const FLAG_PREFIX: u8 = 1;
+
 /// Signs everything to `peer` with `key` and refuses what comes from it without the right
-/// signature. An empty key removes the rule. On a listener it holds for accepted connections.
+/// signature. An empty key removes the rule. On a listener it holds for accepted connections, and
+/// a narrower rule goes before a wider one.
 ///
 /// # Errors
 /// `InvalidInput` for a key longer than 80 bytes; `NotFound` when there is no rule to remove;
 /// whatever the kernel says, notably `Unsupported` for one without `CONFIG_TCP_MD5SIG`.
-pub(super) fn set_md5_key(socket: &impl AsFd, peer: IpAddr, key: &[u8]) -> io::Result<()> {
+pub(super) fn set_md5_key(socket: &impl AsFd, peer: Prefix, key: &[u8]) -> io::Result<()> {
     let too_long =
         || io::Error::new(io::ErrorKind::InvalidInput, "a TCP MD5 key has 80 bytes at most");
+    let is_host = Prefix::host(peer.addr()) == peer;
     let mut option = TcpMd5Sig {
-        addr: socket_address(peer),
-        flags: 0,
-        prefix_len: 0,
+        addr: socket_address(peer.addr()),
+        flags: if is_host { 0 } else { FLAG_PREFIX },
+        prefix_len: peer.bits(),
         key_len: u16::try_from(key.len()).or(Err(too_long()))?,
         ifindex: 0,
         key: [0; KEY_BYTES_MAX],
     };
     option.key.get_mut(..key.len()).ok_or_else(too_long)?.copy_from_slice(key);
-    let option_len = libc::socklen_t::try_from(size_of::<TcpMd5Sig>()).map_err(io::Error::other)?;
-    // SAFETY: the descriptor is open as long as `socket` is borrowed; the kernel reads `option_len`
-    // bytes, which is the size of `option`, and keeps no pointer to it.
+    let name = if is_host { libc::TCP_MD5SIG } else { libc::TCP_MD5SIG_EXT };
+    set(socket, libc::IPPROTO_TCP, name, &option)
+}
+
+/// Refuses segments whose TTL, or Hop Limit, is smaller when they arrive.
+///
+/// # Errors
+/// Whatever the kernel says.
+pub(super) fn set_min_ttl(socket: &impl AsFd, is_ipv6: bool, min: u8) -> io::Result<()> {
+    let (level, name) = if is_ipv6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MINTTL)
+    };
+    set(socket, level, name, &c_int::from(min))
+}
+
+/// setsockopt(2) with a plain structure of the kernel's.
+fn set<T: Copy>(socket: &impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as `socket` is borrowed; the kernel reads `len` bytes,
+    // which is the size of `value`, and keeps no pointer to it.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_MD5SIG,
-            (&raw const option).cast(),
-            option_len,
+            level,
+            name,
+            core::ptr::from_ref(value).cast(),
+            len,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

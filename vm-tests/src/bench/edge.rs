@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, anyhow, ensure};
 use tidegate::bpf_io::Datapath;
-use tidegate_abi::DatapathConfig;
 use tidegate_bgp::time::Timestamp;
 use tidegate_config::Desired;
+use tidegate_plan::constants;
 use tidegate_plan::observed::{Observed, Way};
 use tidegate_plan::{Rings, plan_with};
 
@@ -40,8 +40,7 @@ impl Edge {
     /// What the kernel says.
     pub fn new(toml: &str, ifindex: u32) -> Result<Self> {
         let desired = desired(toml)?;
-        let constants = DatapathConfig { hash_seed: desired.router.hash_seed, features: 0 };
-        let mut edge = Self { datapath: Datapath::load(&constants)?, ifindex };
+        let mut edge = Self { datapath: Datapath::load(&constants(&desired))?, ifindex };
         edge.configure(toml)?;
         Ok(edge)
     }

@@ -206,15 +206,16 @@ fn a_full_flow_table_is_counted_and_breaks_nobody() {
     // One more cannot be remembered: it goes where its next packet will be sent.
     let run = xdp.run(&syn4());
     assert_eq!((run.counter, run.backend), (Counter::ForwardTx, Some(OLD)));
-    assert_eq!(run.flow_table_full, 1);
+    assert_eq!(run.events, [Counter::FlowTableFull]);
     let ack = from_router().ipv4(CLIENT4, VIP4).tcp(40_000, 80, tcp::ACK);
-    assert_eq!((xdp.run(&ack).backend, xdp.run(&ack).flow_table_full), (Some(OLD), 0));
+    let run = xdp.run(&ack);
+    assert_eq!((run.backend, run.events), (Some(OLD), vec![]));
     // Of those that are remembered none has made room, and each may open again.
     for flow in [0, 1, FLOWS_MAX / 2, FLOWS_MAX - 1] {
         let client = Ipv4Addr::from(0x0a00_0000 + flow);
         for flags in [tcp::ACK, tcp::SYN] {
             let run = xdp.run(&from_router().ipv4(client, VIP4).tcp(1, 80, flags));
-            assert_eq!((run.backend, run.flow_table_full), (Some(NEW), 0), "flow {flow}");
+            assert_eq!((run.backend, run.events), (Some(NEW), vec![]), "flow {flow}");
         }
     }
     // Without an old backend all go to the new one.

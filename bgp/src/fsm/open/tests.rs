@@ -1,8 +1,5 @@
 use super::*;
-use crate::speaker::NextHops;
 use crate::types::{HoldTime, RouterId};
-
-use core::time::Duration;
 
 fn asn(number: u32) -> Asn {
     Asn::new(number).unwrap()
@@ -17,18 +14,7 @@ fn local() -> Local {
 }
 
 fn config() -> PeerConfig {
-    PeerConfig {
-        name: "b".into(),
-        remote: "10.0.0.2:179".parse().unwrap(),
-        remote_as: asn(65_002),
-        local_addr: None,
-        passive: false,
-        hold_time: HoldTime::DEFAULT,
-        connect_retry: Duration::from_secs(5),
-        families: Family::UNICAST.to_vec(),
-        next_hops: NextHops::default(),
-        offer: Offer::default(),
-    }
+    PeerConfig::new("b".into(), "10.0.0.2:179".parse().unwrap(), asn(65_002))
 }
 
 const V4: Capability = Capability::Multiprotocol { afi: 1, safi: 1 };

@@ -68,7 +68,7 @@ impl Peer {
         turn: &mut Turn<'_>,
     ) {
         let Some((_, agreed)) = self.established().and_then(|at| self.agreed(at)) else { return };
-        let attributes = export(route, next_hop, self.local.asn, agreed.external);
+        let attributes = export(route, next_hop, self.local().asn, agreed.external);
         match wire::encode_announce(family, &attributes, prefixes, agreed) {
             Ok(messages) => {
                 self.adj_out.promise(prefixes);

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::*;
-use crate::speaker::{ConnEvent, Offer, Order, RouteAttributes, Speaker};
+use crate::speaker::{ConnEvent, Order, PeerStatus, RouteAttributes, Speaker};
 use crate::types::{Asn, Family, HoldTime, Prefix};
 use crate::wire::flat::Flat;
 use crate::wire::{AsSegment, Attributes, Capability, MessageType, NextHop, RawMessage};
@@ -32,18 +32,7 @@ fn host(text: &str) -> Prefix {
 }
 
 fn config() -> PeerConfig {
-    PeerConfig {
-        name: "b".into(),
-        remote: "10.0.0.2:179".parse().unwrap(),
-        remote_as: asn(65_002),
-        local_addr: None,
-        passive: false,
-        hold_time: HoldTime::DEFAULT,
-        connect_retry: Duration::from_secs(5),
-        families: Family::UNICAST.to_vec(),
-        next_hops: NextHops::default(),
-        offer: Offer::default(),
-    }
+    PeerConfig::new("b".into(), "10.0.0.2:179".parse().unwrap(), asn(65_002))
 }
 
 impl Lab {
@@ -187,6 +176,20 @@ fn messages(mut stream: &[u8]) -> impl Iterator<Item = RawMessage<'_>> {
 }
 
 /// Two connections; where each one stands when the OPEN comes on one of them.
+#[test]
+fn a_peer_that_takes_nothing_is_told_so_and_given_up() {
+    let mut lab = Lab::new(2);
+    let conn = lab.dialled();
+    lab.connected(conn);
+    lab.hear_open(conn);
+    lab.hear_keepalive(conn);
+    assert_eq!(lab.status().state, State::Established);
+    lab.event(ConnEvent::Stalled { conn });
+    let expired = Notification::SEND_HOLD_TIMER_EXPIRED;
+    assert_eq!(lab.status().last_down, Some(DownCause::Sent(expired)));
+    assert!(lab.out.contains(&Action::Close { conn }));
+}
+
 #[test]
 fn a_collision_is_settled_by_the_identifiers_as_soon_as_that_is_safe() {
     #[derive(Clone, Copy, Debug, PartialEq)]

@@ -43,7 +43,7 @@ fn events() -> Vec<(&'static str, &'static str, Event)> {
         ("1", "ManualStart", Event::ManualStart),
         ("2", "ManualStop", Event::ManualStop(N::ADMINISTRATIVE_SHUTDOWN)),
         ("4", "ManualStart_with_PassiveTcpEstablishment", Event::ManualStartWithPassiveTcp),
-        ("8", "AutomaticStop", Event::AutomaticStop(N::MAXIMUM_PREFIXES_REACHED)),
+        ("8", "AutomaticStop", Event::AutomaticStop(N::MAXIMUM_PREFIXES_REACHED, Again::Soon)),
         ("9", "ConnectRetryTimer_Expires", Event::ConnectRetryTimerExpires),
         ("10", "HoldTimer_Expires", Event::HoldTimerExpires),
         ("11", "KeepaliveTimer_Expires", Event::KeepaliveTimerExpires),
@@ -61,6 +61,7 @@ fn events() -> Vec<(&'static str, &'static str, Event)> {
         ("26", "KeepAliveMsg", Event::KeepAliveMsg),
         ("27", "UpdateMsg", Event::UpdateMsg),
         ("28", "UpdateMsgErr", Event::UpdateMsgErr(N::MALFORMED_ATTRIBUTE_LIST)),
+        ("29", "SendHoldTimer_Expires", Event::SendHoldTimerExpires),
         ("RFC 2918", "RouteRefreshMsg", Event::RouteRefreshMsg),
     ]
 }
@@ -97,7 +98,7 @@ fn cell(state: State, event: &Event) -> String {
 /// Written by hand from RFC 4271 §8.2.2, in the order of [`State::ALL`]: Idle, Connect, Active,
 /// OpenSent, OpenConfirm, Established.
 #[rustfmt::skip]
-const MATRIX: [(&str, [&str; 6]); 22] = [
+const MATRIX: [(&str, [&str; 6]); 23] = [
     ("ManualStart",               ["C dial", "C", "A", "S", "O", "E"]),
     ("ManualStop",                ["I", "I close", "I", "I 6/2 close down", "I 6/2 close down", "I 6/2 close down"]),
     ("ManualStart_with_PassiveTcpEstablishment", ["A", "C", "A", "S", "O", "E"]),
@@ -119,6 +120,7 @@ const MATRIX: [(&str, [&str; 6]); 22] = [
     ("KeepAliveMsg",              ["I", "I close", "I", "I 5/1 close down", "E up", "E"]),
     ("UpdateMsg",                 ["I", "I close", "I", "I 5/1 close down", "I 5/2 close down", "E"]),
     ("UpdateMsgErr",              ["I", "I close", "I", "I 5/1 close down", "I 5/2 close down", "I 3/1 close down"]),
+    ("SendHoldTimer_Expires",     ["I", "I close", "I", "I 8/0 close down", "I 8/0 close down", "I 8/0 close down"]),
     ("RouteRefreshMsg",           ["I", "I close", "I", "I 5/1 close down", "I 5/2 close down", "E"]),
 ];
 
@@ -128,6 +130,7 @@ fn every_event_in_every_state_does_what_the_rfc_says() {
     assert_eq!(events.len(), MATRIX.len());
     for ((_, name, event), (row, cells)) in events.iter().zip(MATRIX) {
         assert_eq!(*name, row);
+        assert!(name.starts_with(event.name()), "{name}");
         for (state, expected) in State::ALL.into_iter().zip(cells) {
             assert_eq!(cell(state, event), expected, "{name} in {}", state.name());
         }
@@ -236,6 +239,21 @@ fn a_hold_time_of_zero_runs_neither_timer() {
 }
 
 #[test]
+fn a_session_that_the_speaker_closed_comes_back_when_it_was_told_to() {
+    let wait_after = |again| {
+        let mut session = session_in(State::Established);
+        let cease = Notification::MAXIMUM_PREFIXES_REACHED;
+        session.step(NOW, Event::AutomaticStop(cease, again), &mut Vec::new());
+        assert_eq!(session.state(), State::Idle);
+        session.next_deadline().map(|next| next - NOW)
+    };
+    let wait = Duration::from_mins(7);
+    assert_eq!(wait_after(Again::After(wait)), Some(wait));
+    assert_eq!(wait_after(Again::Never), None);
+    assert!(wait_after(Again::Soon).is_some_and(|wait| wait <= IDLE_HOLD_MIN));
+}
+
+#[test]
 fn a_stopped_peer_does_not_start_by_itself() {
     let mut session = session_in(State::Established);
     session.step(NOW, Event::TcpConnectionFails, &mut Vec::new());
@@ -330,7 +348,7 @@ fn reference() -> String {
 fn example(event: &Event) -> String {
     match event {
         Event::ManualStop(n)
-        | Event::AutomaticStop(n)
+        | Event::AutomaticStop(n, _)
         | Event::BgpHeaderErr(n)
         | Event::BgpOpenMsgErr(n)
         | Event::NotifMsgVerErr(n)

@@ -8,18 +8,7 @@ use super::Packet;
 
 /// The frame in the backend's headers; what stands behind the IP packet stays behind it.
 pub(super) fn wrap(frame: &[u8], packet: &Packet, backend: &Backend) -> Result<Vec<u8>, Counter> {
-    let is_v4 = packet.flow.dst.is_ipv4();
-    let (ether_type, outer_len): ([u8; 2], usize) = match (backend.kind, is_v4) {
-        (backend_kinds::IPV4_IN_IPV4, true) | (backend_kinds::IPV6_IN_IPV4, false) => {
-            ([0x08, 0x00], 20)
-        }
-        (backend_kinds::IPV4_IN_IPV6, true) | (backend_kinds::IPV6_IN_IPV6, false) => {
-            ([0x86, 0xdd], 40)
-        }
-        (backend_kinds::L2, true) => ([0x08, 0x00], 0),
-        (backend_kinds::L2, false) => ([0x86, 0xdd], 0),
-        _ => return Err(Counter::DropUnresolved),
-    };
+    let (ether_type, outer_len) = outer(packet, backend).ok_or(Counter::DropUnresolved)?;
     let outer_total = packet.ip_len + outer_len;
     if outer_total > usize::from(backend.mtu) {
         return Err(Counter::DropTooBig);
@@ -46,6 +35,24 @@ pub(super) fn wrap(frame: &[u8], packet: &Packet, backend: &Backend) -> Result<V
     out.extend(outer);
     out.extend(frame.get(packet.ip_at..).unwrap_or_default());
     Ok(out)
+}
+
+/// Ether type and length of what goes around a packet to this backend; `None` for one of the other
+/// family.
+pub(super) fn outer(packet: &Packet, backend: &Backend) -> Option<([u8; 2], usize)> {
+    const IPV4: [u8; 2] = [0x08, 0x00];
+    const IPV6: [u8; 2] = [0x86, 0xdd];
+    match (backend.kind, packet.flow.dst.is_ipv4()) {
+        (backend_kinds::IPV4_IN_IPV4, true) | (backend_kinds::IPV6_IN_IPV4, false) => {
+            Some((IPV4, 20))
+        }
+        (backend_kinds::IPV4_IN_IPV6, true) | (backend_kinds::IPV6_IN_IPV6, false) => {
+            Some((IPV6, 40))
+        }
+        (backend_kinds::L2, true) => Some((IPV4, 0)),
+        (backend_kinds::L2, false) => Some((IPV6, 0)),
+        _ => None,
+    }
 }
 
 /// The answer to an echo request (RFC 792, RFC 4443 §4.2): back the way it came, everything else as
@@ -80,7 +87,7 @@ pub(super) fn echo_reply(frame: &[u8], packet: &Packet) -> Option<Vec<u8>> {
 }
 
 /// The one's complement sum of words (RFC 1071).
-fn sum<const LEN: usize>(words: [u16; LEN]) -> u16 {
+pub(super) fn sum(words: impl IntoIterator<Item = u16>) -> u16 {
     words.into_iter().fold(0, |sum, word| {
         let (sum, carry) = sum.overflowing_add(word);
         sum + u16::from(carry)
@@ -91,14 +98,14 @@ fn get(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|&word| u16::from_be_bytes(word))
 }
 
-fn put(bytes: &mut [u8], at: usize, word: u16) {
+pub(super) fn put(bytes: &mut [u8], at: usize, word: u16) {
     if let Some(to) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
         *to = word.to_be_bytes();
     }
 }
 
 /// Exchanges `len` bytes at two places that do not overlap.
-fn swap(bytes: &mut [u8], first: usize, second: usize, len: usize) -> Option<()> {
+pub(super) fn swap(bytes: &mut [u8], first: usize, second: usize, len: usize) -> Option<()> {
     let (head, tail) = bytes.split_at_mut_checked(second)?;
     let (a, b) = (head.get_mut(first..first + len)?, tail.get_mut(..len)?);
     a.swap_with_slice(b);

@@ -8,6 +8,7 @@
 //!
 //! Left out is what depends on time: limits count as not reached.
 
+mod answer;
 mod encap;
 mod packet;
 mod pick;
@@ -15,7 +16,7 @@ mod pick;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{
-    Counter, DatapathConfig, FlowKey, Service, ServiceKeyV4, ServiceKeyV6, service_flags,
+    Counter, DatapathConfig, FlowKey, Service, ServiceKeyV4, ServiceKeyV6, features, service_flags,
 };
 
 use crate::observed::Datapath;
@@ -93,12 +94,64 @@ impl Model<'_> {
         };
         match service {
             Some(service) => self.deliver(&packet, service, frame, ingress_ifindex, outcome),
+            None if packet.transport == Transport::Error && self.is_for_vip(&packet) => {
+                self.deliver_error(&packet, frame, ingress_ifindex, outcome)
+            }
             None => Err(self.for_no_service(&packet, outcome)),
         }
     }
 
-    /// Sends the packet to the backend of its service that owns its flow.
+    fn is_for_vip(&self, packet: &Packet) -> bool {
+        !packet.is_for_group && self.service(packet.flow.dst, 0, 0).is_some()
+    }
+
+    /// An ICMP error goes to the owner of the flow that it quotes.
+    fn deliver_error(
+        &mut self,
+        packet: &Packet,
+        frame: &[u8],
+        ingress_ifindex: u32,
+        outcome: &mut Outcome,
+    ) -> Result<Counter, Counter> {
+        let quoted_at = packet.transport_at + 8;
+        let room = (packet.ip_at + packet.ip_len).saturating_sub(quoted_at);
+        let is_v4 = packet.flow.dst.is_ipv4();
+        let flow = packet::quoted(frame, quoted_at, room, is_v4).ok_or(Counter::DropMalformed)?;
+        if flow.dst != packet.flow.dst {
+            return Err(Counter::DropNoService);
+        }
+        let service = self.service(flow.dst, flow.dst_port, flow.proto);
+        let service = service.ok_or(Counter::DropNoService)?;
+        let quoted =
+            Packet { flow, transport: Transport::Ports { opens: false }, ..packet.clone() };
+        let verdict = self.send(&quoted, service, frame, ingress_ifindex, outcome)?;
+        outcome.events.push(Counter::IcmpErrorForwarded);
+        Ok(verdict)
+    }
+
+    /// Sends the packet, or answers that it is too big.
     fn deliver(
+        &mut self,
+        packet: &Packet,
+        service: Service,
+        frame: &[u8],
+        ingress_ifindex: u32,
+        outcome: &mut Outcome,
+    ) -> Result<Counter, Counter> {
+        let sent = self.send(packet, service, frame, ingress_ifindex, outcome);
+        if sent != Err(Counter::DropTooBig) || self.constants.features & features::TOO_BIG == 0 {
+            return sent;
+        }
+        // Another program begins anew.
+        let picked = self.pick(packet, service, &mut outcome.events)?;
+        let without_df = self.constants.features & features::TOO_BIG_WITHOUT_DF != 0;
+        let answer = answer::too_big(frame, packet, &picked.entry, without_df);
+        outcome.frame = answer.ok_or(Counter::DropTooBig)?;
+        Ok(Counter::AnswerTooBig)
+    }
+
+    /// Sends the packet to the backend of its service that owns its flow.
+    fn send(
         &mut self,
         packet: &Packet,
         service: Service,
@@ -156,7 +209,9 @@ impl Model<'_> {
             }
             Transport::Fragment => Counter::DropFragment,
             Transport::Malformed => Counter::DropMalformed,
-            Transport::Ports { .. } | Transport::Echo | Transport::Other => Counter::DropNoService,
+            Transport::Ports { .. } | Transport::Echo | Transport::Error | Transport::Other => {
+                Counter::DropNoService
+            }
         }
     }
 }

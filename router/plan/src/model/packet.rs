@@ -65,6 +65,8 @@ pub enum Transport {
     Echo,
     /// A message of neighbour discovery from the link.
     NeighbourDiscovery,
+    /// An ICMP error, which quotes the packet that it is about.
+    Error,
     /// A part of a datagram.
     Fragment,
     /// Cut off, or lengths that do not fit.
@@ -224,10 +226,15 @@ fn with_transport(mut packet: Packet, ip: &[u8], room: usize) -> Packet {
             && room >= 8
         {
             let is_discovery = !is_v4 && byte(ip, 7) == Some(255) && (133..=137).contains(&kind);
+            // Unreachable, time exceeded, bad parameter; in IPv6 also too big (RFC 792, RFC 4443).
+            let is_error =
+                if is_v4 { matches!(kind, 3 | 11 | 12) } else { (1..=4).contains(&kind) };
             packet.transport = if kind == request {
                 Transport::Echo
             } else if is_discovery {
                 Transport::NeighbourDiscovery
+            } else if is_error {
+                Transport::Error
             } else {
                 Transport::Other
             };
@@ -236,4 +243,51 @@ fn with_transport(mut packet: Packet, ip: &[u8], room: usize) -> Packet {
         packet.transport = Transport::Other;
     }
     packet
+}
+
+/// The flow of which an ICMP error quotes an answer: the packet that stands at `at`, of which the
+/// error holds `room` bytes. `None` if that does not reach to eight bytes of its transport header,
+/// as it must (RFC 792), or if it is a later fragment, which has none.
+pub(super) fn quoted(frame: &[u8], at: usize, room: usize, is_v4: bool) -> Option<Flow> {
+    let ip = frame.get(at..)?;
+    let (mut place, mut proto) = if is_v4 {
+        let [version_ihl, ..] = array::<20>(ip, 0)?;
+        let header_len = usize::from(version_ihl & 0xf) * 4;
+        let is_later = short(ip, 6)? & 0x1fff != 0;
+        if version_ihl >> 4 != 4 || header_len < 20 || is_later {
+            return None;
+        }
+        (header_len, byte(ip, 9)?)
+    } else {
+        let [version, ..] = array::<40>(ip, 0)?;
+        if version >> 4 != 6 {
+            return None;
+        }
+        (40, byte(ip, 6)?)
+    };
+    let mut extensions = 0;
+    while !is_v4 && matches!(proto, 0 | 43 | 44 | 51 | 60) {
+        let [next, len, offset_high, offset_low, ..] = array::<8>(ip, place)?;
+        let is_later = u16::from_be_bytes([offset_high, offset_low]) & 0xfff8 != 0;
+        if extensions == EXTENSIONS_MAX || (proto == 44 && is_later) {
+            return None;
+        }
+        place += match proto {
+            44 => 8,
+            51 => 8 + usize::from(len) * 4,
+            _ => 8 + usize::from(len) * 8,
+        };
+        proto = next;
+        extensions += 1;
+    }
+    if place + 8 > room {
+        return None;
+    }
+    let (from, to): (Addr, Addr) = if is_v4 {
+        (Ipv4Addr::from(array::<4>(ip, 12)?).into(), Ipv4Addr::from(array::<4>(ip, 16)?).into())
+    } else {
+        (Ipv6Addr::from(array::<16>(ip, 8)?).into(), Ipv6Addr::from(array::<16>(ip, 24)?).into())
+    };
+    let (src_port, dst_port) = (short(ip, place + 2)?, short(ip, place)?);
+    Some(Flow { src: to, dst: from, src_port, dst_port, proto })
 }

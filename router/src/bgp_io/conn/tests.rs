@@ -17,12 +17,16 @@ struct Pair {
 }
 
 async fn pair(inbound_max: usize) -> Pair {
+    pair_with(inbound_max, None).await
+}
+
+async fn pair_with(inbound_max: usize, send_hold: Option<Duration>) -> Pair {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let (outbox, unwritten) = outbox();
     let (sender, inbound) = mpsc::channel(inbound_max);
-    let task = tokio::spawn(run(CONN, stream, unwritten, sender));
+    let task = tokio::spawn(run(CONN, stream, unwritten, send_hold, sender));
     Pair { peer, outbox, inbound, task }
 }
 
@@ -46,6 +50,18 @@ async fn bytes_go_both_ways_and_the_end_is_told() {
     let event = soon("end", pair.inbound.recv()).await;
     assert!(matches!(event, Some(Inbound::Closed { conn: CONN })));
     soon("task", pair.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_is_told_of_and_the_connection_stays_for_the_speaker_to_close() {
+    let mut pair = pair_with(4, Some(Duration::from_millis(50))).await;
+    pair.outbox.send(vec![0; QUEUE_BYTES_MAX]).unwrap(); // Far more than the kernel takes.
+    let event = soon("stall", pair.inbound.recv()).await;
+    assert!(matches!(event, Some(Inbound::Stalled { conn: CONN })));
+    assert!(!pair.task.is_finished());
+    drop(pair.outbox);
+    soon("task", pair.task).await.unwrap();
+    drop(pair.peer);
 }
 
 #[tokio::test]
