@@ -15,6 +15,9 @@ pub(crate) fn verdict(counter: Counter) -> u32 {
         return counter as u32;
     }
     event(counter);
+    if counter == Counter::ForwardTx {
+        return xdp_action::XDP_TX; // Nearly always.
+    }
     match counter {
         Counter::PassNotOurs
         | Counter::PassNotIp
