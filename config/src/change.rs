@@ -6,15 +6,18 @@
 use core::fmt::{self, Display};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 
+use tidegate_bgp::policy::{Chain, Policy};
+use tidegate_bgp::rib::Policies;
 use tidegate_bgp::speaker::{
     Distance, NextHops, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
 };
 use tidegate_bgp::types::Family;
 
 use crate::desired::{
-    Advertise, Affinity, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode, HealthCheck,
+    Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode, HealthCheck,
     Probe, Protocol, Router, Service, ServiceAddr,
 };
 use crate::impact::{self, Impact};
@@ -31,6 +34,8 @@ pub enum Object {
     Datapath,
     /// A peer or a range of peers, by name.
     Peer(String),
+    /// A routing policy, by name.
+    Policy(String),
     /// A service, by name.
     Service(String),
     /// A backend of the service of this name, by address.
@@ -44,6 +49,7 @@ impl Display for Object {
             Self::Api => f.write_str("api"),
             Self::Datapath => f.write_str("datapath"),
             Self::Peer(name) => write!(f, "peer {name}"),
+            Self::Policy(name) => write!(f, "policy {name}"),
             Self::Service(name) => write!(f, "service {name}"),
             Self::Backend(service, addr) => write!(f, "service {service} backend {addr}"),
         }
@@ -118,6 +124,10 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
         let (object, first) = (|| Object::Peer(name.clone()), changes.len());
         both(&object, rows(before), rows(after), &mut changes);
         changes.iter_mut().skip(first).for_each(of_all_sessions);
+    }
+    for name in union(&before.policies, &after.policies) {
+        let rows = |desired: &Desired| desired.policies.get(name).map(|policy| of_policy(policy));
+        both(&|| Object::Policy(name.clone()), rows(before), rows(after), &mut changes);
     }
     for name in union(&before.services, &after.services) {
         let (before, after) = (before.services.get(name), after.services.get(name));
@@ -287,6 +297,7 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
         shutdown,
         transport,
         offer: _, // No key changes it.
+        policies: Policies { import, export },
     } = peer;
     let mut rows = Rows::default();
     rows.put("peer", "address", place);
@@ -302,6 +313,8 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
     rows.maybe("peer", "next-hop-v6", v6.as_ref());
     rows.maybe("peer", "password-file", password_file.map(|file| file.display()));
     rows.maybe("peer", "shutdown", shutdown.as_ref());
+    rows.maybe("peer", "import", import.as_deref().map(names));
+    rows.maybe("peer", "export", export.as_deref().map(names));
     of_transport(transport, &mut rows);
     of_limits(prefix_limits, &mut rows);
     rows
@@ -327,6 +340,24 @@ fn of_limits(limits: &PrefixLimits, rows: &mut Rows) {
     rows.maybe(table, "restart", restart.map(duration_text));
 }
 
+/// The policies of a chain.
+fn names(chain: &Chain) -> String {
+    let names: Vec<&str> = chain.policies.iter().map(|policy| policy.name.as_str()).collect();
+    list(&names)
+}
+
+/// Terms are shown by their names. What they and the sets that they name say is too long for a
+/// line: a digest of it tells that something of it is another.
+fn of_policy(policy: &Policy) -> Rows {
+    let Policy { name: _, terms, default } = policy;
+    let mut digest = DefaultHasher::new();
+    format!("{terms:?} {default:?}").hash(&mut digest);
+    let names: Vec<&str> = terms.iter().map(|term| term.name.as_str()).collect();
+    let mut rows = Rows::default();
+    rows.put("policy", "term", format_args!("{} #{:08x}", list(&names), digest.finish() >> 32));
+    rows
+}
+
 fn of_backend(backend: &Backend) -> Rows {
     let Backend { weight } = backend;
     let mut rows = Rows::default();
@@ -341,7 +372,9 @@ fn of_service(service: &Service) -> Rows {
         affinity,
         echo,
         drain,
+        min_mtu,
         health,
+        when_all_down,
         advertise,
         backends: _, // Objects of their own.
     } = service;
@@ -357,6 +390,10 @@ fn of_service(service: &Service) -> Rows {
         Affinity::FiveTuple => "5-tuple",
         Affinity::ClientAddress => "client-address",
     };
+    let when_all_down = match when_all_down {
+        AllDown::FailClosed => "fail-closed",
+        AllDown::FailOpen => "fail-open",
+    };
     let mut rows = Rows::default();
     rows.put("service", "vip", addr);
     rows.put("service", "port", port);
@@ -365,6 +402,8 @@ fn of_service(service: &Service) -> Rows {
     rows.put("service", "affinity", affinity);
     rows.put("service", "echo", echo);
     rows.put("service", "drain", duration_text(*drain));
+    rows.put("service", "min-mtu", min_mtu);
+    rows.put("service", "when-all-down", when_all_down);
     if let Some(health) = health {
         of_health(health, &mut rows);
     }
@@ -375,7 +414,7 @@ fn of_service(service: &Service) -> Rows {
 }
 
 fn of_health(health: &HealthCheck, rows: &mut Rows) {
-    let HealthCheck { probe, port, interval, timeout, rise, fall } = health;
+    let HealthCheck { probe, port, interval, timeout, retry, rise, fall } = health;
     match probe {
         Probe::Tcp => rows.put("service.health", "type", "tcp"),
         Probe::Http { path, host, status } => {
@@ -388,6 +427,7 @@ fn of_health(health: &HealthCheck, rows: &mut Rows) {
     rows.put("service.health", "port", port);
     rows.put("service.health", "interval", duration_text(*interval));
     rows.put("service.health", "timeout", duration_text(*timeout));
+    rows.put("service.health", "retry", duration_text(*retry));
     rows.put("service.health", "rise", rise);
     rows.put("service.health", "fall", fall);
 }
@@ -396,6 +436,8 @@ fn of_advertise(advertise: &Advertise, rows: &mut Rows) {
     let Advertise {
         attributes: RouteAttributes { med, local_pref, prepend, communities, large_communities },
         min_healthy,
+        hold_down,
+        hold_down_max,
     } = advertise;
     rows.put("service.advertise", "communities", list(communities));
     rows.put("service.advertise", "large-communities", list(large_communities));
@@ -403,6 +445,8 @@ fn of_advertise(advertise: &Advertise, rows: &mut Rows) {
     rows.maybe("service.advertise", "local-pref", local_pref.as_ref());
     rows.put("service.advertise", "prepend", prepend);
     rows.put("service.advertise", "min-healthy", min_healthy);
+    rows.put("service.advertise", "hold-down", duration_text(*hold_down));
+    rows.put("service.advertise", "hold-down-max", duration_text(*hold_down_max));
 }
 
 /// `[a, b]`.

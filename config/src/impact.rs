@@ -67,6 +67,8 @@ pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
     ("peer", "tcp-user-timeout", Impact::Session),
     ("peer", "shutdown", Impact::Session),
     ("peer", "local-address", Impact::Session),
+    ("peer", "import", Impact::Soft),
+    ("peer", "export", Impact::Soft),
     ("peer", "passive", Impact::Soft),
     ("peer", "hold-time", Impact::Session),
     ("peer", "connect-retry", Impact::Soft),
@@ -87,6 +89,8 @@ pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
     ("service", "affinity", Impact::Soft),
     ("service", "echo", Impact::Soft),
     ("service", "drain", Impact::Soft),
+    ("service", "min-mtu", Impact::Soft),
+    ("service", "when-all-down", Impact::Soft),
     ("service.backend", "address", Impact::Soft),
     ("service.backend", "weight", Impact::Soft),
     ("service.health", "type", Impact::Soft),
@@ -96,6 +100,7 @@ pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
     ("service.health", "status", Impact::Soft),
     ("service.health", "interval", Impact::Soft),
     ("service.health", "timeout", Impact::Soft),
+    ("service.health", "retry", Impact::Soft),
     ("service.health", "rise", Impact::Soft),
     ("service.health", "fall", Impact::Soft),
     ("service.advertise", "communities", Impact::Soft),
@@ -104,6 +109,8 @@ pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
     ("service.advertise", "local-pref", Impact::Soft),
     ("service.advertise", "prepend", Impact::Soft),
     ("service.advertise", "min-healthy", Impact::Soft),
+    ("service.advertise", "hold-down", Impact::Soft),
+    ("service.advertise", "hold-down-max", Impact::Soft),
 ];
 
 /// The impact of a key that has a row.
