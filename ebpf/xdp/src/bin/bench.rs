@@ -159,15 +159,15 @@ fn next(ctx: &XdpContext, growth: u32) -> Option<()> {
 
 #[inline(always)]
 fn restore(ctx: &XdpContext, len: u32) -> Option<()> {
-    let [a, b, c, d, e, f, g, h] = FRAME.load();
+    let [first, second, rest @ ..] = FRAME.load();
     let mut at = Cursor::of(ctx);
-    at.put(a.to_ne_bytes())?;
-    let [b0, b1, b2, b3, b4, b5, b6, b7] = b.to_ne_bytes();
+    at.put(first.to_ne_bytes())?;
+    let [b0, b1, b2, b3, b4, b5, b6, b7] = second.to_ne_bytes();
     at.put([b0, b1, b2, b3])?;
     at.put([b4, b5])?;
     if len > 14 {
         at.put([b6, b7])?;
-        for word in [c, d, e, f, g, h] {
+        for word in rest {
             at.put(word.to_ne_bytes())?;
         }
     }
