@@ -10,7 +10,7 @@ use tidegate_config::desired::{
 };
 
 use super::*;
-use crate::observed::{Datapath, Way};
+use crate::observed::Way;
 use crate::proof::Finding;
 use crate::view::{BackendState, Programmed, Proof};
 use crate::{Memory, entry};

@@ -14,7 +14,7 @@ pub(crate) fn verdict(counter: Counter) -> u32 {
     if is_proof() {
         return counter as u32;
     }
-    event(counter);
+    count(counter);
     if counter == Counter::ForwardTx {
         return xdp_action::XDP_TX; // Nearly always.
     }
@@ -33,9 +33,13 @@ pub(crate) fn verdict(counter: Counter) -> u32 {
 /// Counts something that does not end the packet's walk.
 #[inline(always)]
 pub(crate) fn event(counter: Counter) {
-    if is_proof() {
-        return;
+    if !is_proof() {
+        count(counter);
     }
+}
+
+#[inline(always)]
+fn count(counter: Counter) {
     if let Some(count) = COUNTERS.get_ptr_mut(counter as u32) {
         // SAFETY: this CPU's value, aligned; nobody else writes it while the program runs here.
         unsafe { *count += 1 };

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tidegate_abi::slot_of;
 
 use super::*;
+use crate::observed::Datapath;
 
 /// More than a ring of the smallest size is for, twice over.
 const BACKENDS: u8 = 18;

@@ -1,6 +1,7 @@
 //! Nothing is announced without a proof, and nothing stays announced that has lost it.
 
 use super::*;
+use crate::observed::Datapath;
 use crate::proof::Flaw;
 use tidegate_abi::Counter;
 
