@@ -13,6 +13,7 @@ pub mod guard;
 pub mod health;
 pub mod key;
 mod memory;
+pub mod model;
 pub mod observed;
 mod plan;
 mod pool;
