@@ -142,6 +142,7 @@ proptest! {
     fn putting_every_object_of_another_file_makes_it_that_file(one in desired(), other in desired()) {
         let mut other = other;
         other.router = one.router.clone();
+        other.datapath = one.datapath.clone();
         let (file, wanted) = (render(&one), render(&other));
         let mut overlay = Overlay::default();
         for kind in Kind::ALL {

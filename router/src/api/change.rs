@@ -117,7 +117,12 @@ fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
 
 /// A body that may be left out.
 fn change(body: &Bytes) -> Result<Change, Problem> {
-    if body.is_empty() { Ok(Change::default()) } else { json(body) }
+    if body.is_empty() {
+        return Ok(Change::default());
+    }
+    // A list would be taken for the fields in their order, and an empty one for none.
+    json::<serde_json::Map<String, serde_json::Value>>(body)?;
+    json(body)
 }
 
 fn bad(pointer: &str, detail: String) -> Problem {
