@@ -2,6 +2,8 @@
 //! of the octets that break the crate break us. Which entrances to it are left, and what is checked
 //! before each, stands in `wire::zetta`.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test")]
+
 use core::net::Ipv4Addr;
 
 use tidegate_bgp::types::{
