@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::hint::black_box;
 
 use tidegate_bgp::fsm::open::negotiate;
-use tidegate_bgp::speaker::{Local, NextHops, Offer, PeerConfig};
+use tidegate_bgp::speaker::{Local, Offer, PeerConfig};
 use tidegate_bgp::types::{Asn, Family, FamilySet, PathId, Prefix, RouterId};
 use tidegate_bgp::wire::{
     self, Announced, Announcer, Attributes, AttributesRef, HEADER_BYTES, Message, Negotiated, Open,
@@ -182,18 +182,8 @@ fn check_negotiation(mine: &Negotiated, open: &Open) {
 }
 
 fn peer_config() -> PeerConfig {
-    PeerConfig {
-        name: "fuzz".into(),
-        remote: "10.0.0.2:179".parse().unwrap(),
-        remote_as: Asn::new(65_002).unwrap(),
-        local_addr: None,
-        passive: false,
-        hold_time: tidegate_bgp::types::HoldTime::DEFAULT,
-        connect_retry: core::time::Duration::from_secs(5),
-        families: Vec::new(),
-        next_hops: NextHops::default(),
-        offer: Offer::default(),
-    }
+    let remote = "10.0.0.2:179".parse().unwrap();
+    PeerConfig::new("fuzz".into(), remote, Asn::new(65_002).unwrap())
 }
 
 fn check_update(update: &Update<'_>, octets: usize, context: &Negotiated) {

@@ -6,6 +6,8 @@
 //! writes a Path Identifier into the prefix of a FlowSpec rule when ADD-PATH is on for unicast: that
 //! rule is malformed, and treated so.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use core::fmt::Write as _;
 use core::net::{IpAddr, Ipv4Addr};
 

@@ -1,6 +1,8 @@
 //! The fuzzers' entries on their corpora, as they are and mutated: bounded by a count, the same on
 //! every run. `bgp/fuzz/run` looks for what this does not find.
 
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test")]
+
 use std::fs::DirEntry;
 use std::path::Path;
 
@@ -57,7 +59,9 @@ fn mutate(rng: &mut Rng, input: &mut Vec<u8>, other: &[u8]) {
 fn run(target: &str, entry: fn(&[u8])) {
     let corpus = corpus(target);
     assert!(!corpus.is_empty(), "no corpus for {target}");
-    corpus.iter().for_each(|input| entry(input));
+    for input in &corpus {
+        entry(input);
+    }
     let mut rng = Rng::new(1);
     for _ in 0..MUTATIONS {
         let mut input = corpus[below(&mut rng, corpus.len())].clone();
