@@ -57,7 +57,8 @@ sample is `packaging/tidegate.toml`; editors find the same facts in `tidegate.sc
 
 Durations are strings of whole numbers with the units `h`, `m`, `s` and `ms`: `\"90s\"`, `\"1m30s\"`.
 Addresses are strings; names are not looked up. A value that stands below as the default may be
-written out: nothing changes by that. The order of tables and of list elements makes no difference.
+written out: nothing changes by that. The order of tables and of list elements makes no difference,
+but for the terms of a policy and the policies of a chain.
 
 The column *change* says what a change of the key costs while the daemon runs: `none`, neither
 sessions nor packets notice; `soft`, it takes effect in place; `session`, the BGP session with the

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use tidegate_bgp::policy::{Chain, Edits, Route as Judged, Source, TermTrace, Then};
+use tidegate_bgp::policy::{Chain, Condition, Edits, Route as Judged, Source, TermTrace, Then};
 use tidegate_bgp::types::{Asn, Community, LargeCommunity, Prefix};
 use tidegate_bgp::wire::{AsSegment, Attributes, AttributesRef, NextHop};
 
 use super::client::{Answer, get};
 use super::commands::{print, show};
 use super::table::Table;
-use super::{Failure, Output, Read};
+use super::{Failure, Read};
 use crate::view::routes::{Route, Routes};
 
 /// In which state.
@@ -70,7 +70,7 @@ fn path(args: &RoutesArgs, from: u64, limit: usize) -> String {
     let mut path = format!("/api/v1/routes?view={view}&from={from}&limit={limit}");
     for (key, value) in [("peer", &args.peer), ("prefix", &args.prefix)] {
         if let Some(value) = value {
-            path += &format!("&{key}={}", escaped(value));
+            path += &["&", key, "=", &escaped(value)].concat();
         }
     }
     path
@@ -104,7 +104,7 @@ pub(super) fn routes_text(routes: &Routes) -> String {
     }
     let mut text = table.render();
     if let Some(next) = routes.next {
-        text += &format!("more: --from {next}\n");
+        text += &["more: --from ", &next.to_string(), "\n"].concat();
     }
     text
 }
@@ -236,7 +236,7 @@ pub(super) fn policy_text(
             term.to_owned(),
             if step.failed.is_none() { "yes" } else { "no" }.to_owned(),
             step.then.map_or("", then_word).to_owned(),
-            step.failed.map(|failed| failed.describe()).unwrap_or_default(),
+            step.failed.map(Condition::describe).unwrap_or_default(),
         ]);
     }
     let verdict = match outcome {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_bgp::rib::{PathState, RouteView};
 use tidegate_bgp::speaker::{NamedRoute, Routes as Found};
 use tidegate_bgp::types::Asn;
-use tidegate_bgp::wire::{AsSegment, Origin};
+use tidegate_bgp::wire::{AsSegment, NextHop, Origin};
 
 use super::API_VERSION;
 
@@ -80,7 +80,7 @@ impl From<NamedRoute> for Route {
             reason: state.reason().into(),
             stale,
             path_id: path_id.0,
-            next_hop: attributes.next_hop.map(|next_hop| next_hop.addr()),
+            next_hop: attributes.next_hop.map(NextHop::addr),
             as_path: path_text(&attributes.as_path),
             origin: match attributes.origin {
                 Origin::Igp => "igp".into(),

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tidegate_bgp::policy::{Condition, Policy, Term};
+use tidegate_bgp::policy::{Policy, Term};
 
 use super::*;
 

@@ -12,7 +12,7 @@ use tidegate_vm_tests::lab::{Lab, Process, program};
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// This one.
     Tidegate,
     /// BIRD 2.
@@ -21,7 +21,7 @@ pub enum Kind {
 
 impl Kind {
     /// In the table.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Tidegate => "tidegate",
             Self::Bird => "BIRD 2",
@@ -30,19 +30,19 @@ impl Kind {
 }
 
 /// A daemon that runs.
-pub struct Daemon {
+pub(crate) struct Daemon {
     process: Process,
 }
 
 /// What it has used so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// CPU seconds.
-    pub cpu_secs: f64,
+    pub(crate) cpu_secs: f64,
     /// Largest resident memory, in KiB.
-    pub peak_kib: u64,
+    pub(crate) peak_kib: u64,
     /// Resident memory now, in KiB.
-    pub now_kib: u64,
+    pub(crate) now_kib: u64,
 }
 
 impl Daemon {
@@ -50,7 +50,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(lab: &Lab, kind: Kind, senders: u32, run: usize) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab, kind: Kind, senders: u32, run: usize) -> Result<Self> {
         let name = format!("{}-{run}", kind.name().replace(' ', ""));
         let process = match kind {
             Kind::Tidegate => {
@@ -74,7 +74,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When it is gone.
-    pub fn usage(&self) -> Result<Usage> {
+    pub(crate) fn usage(&self) -> Result<Usage> {
         let pid = self.process.pid();
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
         let status = read("status").context("the daemon is gone")?;
@@ -98,7 +98,7 @@ impl Daemon {
     ///
     /// # Errors
     /// When it does not end.
-    pub fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         self.process.kill()?;
         self.process.ended(Duration::from_secs(20)).map(drop)
     }

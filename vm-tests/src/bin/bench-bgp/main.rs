@@ -157,7 +157,7 @@ fn ceiling(lab: &Lab) -> Result<String> {
     let secs = started.elapsed().as_secs_f64();
     Ok(format!(
         "generator: 1,000,000 prefixes in {:.1} MB, {secs:.3} s to a socket that throws them away\n",
-        table.len() as f64 / 1e6
+        float(table.len() as u64) / 1e6
     ))
 }
 
@@ -212,7 +212,7 @@ fn measure(daemon: &Daemon, tables: &[Vec<u8>], prefixes: u32) -> Result<Outcome
     Ok(Outcome {
         load_secs: (loaded - started).as_secs_f64(),
         load_cpu_secs: loaded_usage.cpu_secs - idle.cpu_secs,
-        peak_mib: before.peak_kib as f64 / 1024.0,
+        peak_mib: float(before.peak_kib) / 1024.0,
         loss_secs: (told - lost).as_secs_f64(),
         loss_cpu_secs: after.cpu_secs - before.cpu_secs,
     })
@@ -224,8 +224,11 @@ fn median(outcomes: &[Outcome], of: impl Fn(&Outcome) -> f64) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// What a row of the comparison shows, how it is read, and its bar.
+type Row = (&'static str, fn(&Outcome) -> f64, Option<f64>);
+
 fn compare(scenario: Scenario, [ours, theirs]: &[Vec<Outcome>; 2]) -> (String, bool) {
-    let rows: [(&str, fn(&Outcome) -> f64, Option<f64>); 5] = [
+    let rows: [Row; 5] = [
         ("time, s", |it| it.load_secs, scenario.bars[0]),
         ("CPU, s", |it| it.load_cpu_secs, None),
         ("peak memory, MiB", |it| it.peak_mib, scenario.bars[1]),
@@ -249,6 +252,11 @@ fn compare(scenario: Scenario, [ours, theirs]: &[Vec<Outcome>; 2]) -> (String, b
             .unwrap_or_default();
     }
     (text, passed)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes and times are far below 2^52")]
+const fn float(number: u64) -> f64 {
+    number as f64
 }
 
 /// How late KEEPALIVEs get while a million routes come in, over and over.
@@ -307,7 +315,7 @@ fn idle(lab: &Lab) -> Result<(String, bool)> {
         Ok(usage)
     };
     let (one, all) = (resident(1, 9_001)?, resident(SESSIONS, 9_002)?);
-    let grown = all.now_kib.saturating_sub(one.now_kib) as f64;
+    let grown = float(all.now_kib.saturating_sub(one.now_kib));
     let each = grown * 1.024 / f64::from(SESSIONS - 1);
     let text = format!("1,000 idle sessions: {each:.1} kB each (must {BAR_KB})\n");
     Ok((text, each <= BAR_KB))

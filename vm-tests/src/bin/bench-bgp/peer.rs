@@ -13,10 +13,10 @@ use tidegate_bgp::wire::{self, Capability, Open};
 use super::table::{self, SENDER_AS};
 
 /// A session that does not come up, or a table that does not come through.
-const WITHIN: Duration = Duration::from_secs(120);
+const WITHIN: Duration = Duration::from_mins(2);
 
 /// A session that is up.
-pub struct Session {
+pub(crate) struct Session {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -25,7 +25,7 @@ pub struct Session {
 ///
 /// # Errors
 /// When the daemon does not want it.
-pub fn open(from: u32, asn: u32, to: SocketAddr, hold_secs: u16) -> Result<Session> {
+pub(crate) fn open(from: u32, asn: u32, to: SocketAddr, hold_secs: u16) -> Result<Session> {
     let until = Instant::now() + WITHIN;
     loop {
         match try_open(from, asn, to, hold_secs) {
@@ -92,19 +92,19 @@ impl Session {
     ///
     /// # Errors
     /// Without descriptors.
-    pub fn writer(&self) -> Result<TcpStream> {
+    pub(crate) fn writer(&self) -> Result<TcpStream> {
         Ok(self.stream.try_clone()?)
     }
 
     /// Reads and forgets until the session ends.
-    pub fn drain(mut self) {
+    pub(crate) fn drain(mut self) {
         while self.fill().is_ok() {
             self.buffer.clear();
         }
     }
 
     /// Ends it for both directions.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         drop(self.stream.shutdown(Shutdown::Both));
     }
 
@@ -112,7 +112,7 @@ impl Session {
     ///
     /// # Errors
     /// When the session ends.
-    pub fn longest_pause(&mut self, until: Instant) -> Result<Duration> {
+    pub(crate) fn longest_pause(&mut self, until: Instant) -> Result<Duration> {
         let mut longest = Duration::ZERO;
         let mut last = Instant::now();
         while Instant::now() < until {
@@ -135,12 +135,12 @@ fn message_len(bytes: &[u8]) -> Option<usize> {
 ///
 /// # Errors
 /// When the session ends.
-pub fn blast(stream: &mut TcpStream, table: &[u8]) -> Result<()> {
+pub(crate) fn blast(stream: &mut TcpStream, table: &[u8]) -> Result<()> {
     stream.write_all(table).context("the daemon does not take the table")
 }
 
 /// What the receiver knows.
-pub struct Receiver {
+pub(crate) struct Receiver {
     session: Session,
     /// By prefix: the sender whose path it has, plus one; zero: none.
     holds: Vec<u8>,
@@ -150,7 +150,7 @@ pub struct Receiver {
 
 impl Receiver {
     /// On a session, for so many prefixes.
-    pub fn new(session: Session, prefixes: u32) -> Self {
+    pub(crate) fn new(session: Session, prefixes: u32) -> Self {
         let mut counts = [0; 256];
         counts[0] = prefixes;
         Self { session, holds: vec![0; prefixes as usize], counts }
@@ -160,7 +160,7 @@ impl Receiver {
     ///
     /// # Errors
     /// When the session ends, or that does not happen in time.
-    pub fn until_all_from(&mut self, sender: Option<u8>) -> Result<Instant> {
+    pub(crate) fn until_all_from(&mut self, sender: Option<u8>) -> Result<Instant> {
         let wanted = sender.map_or(0, |sender| usize::from(sender) + 1);
         let all = u32::try_from(self.holds.len())?;
         let until = Instant::now() + WITHIN;
