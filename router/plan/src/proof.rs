@@ -11,6 +11,7 @@
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
 
 use tidegate_abi::{
     Backend, Counter, Service as Entry, backend_kinds, flow_hash_v4, flow_hash_v6, ip_proto,
@@ -19,7 +20,7 @@ use tidegate_abi::{
 use tidegate_config::desired::{Protocol, ServiceAddr};
 
 use crate::entry;
-use crate::key::MapKey;
+use crate::key::{self, MapKey};
 use crate::observed::Datapath;
 use crate::slots::{self, Span};
 
@@ -274,11 +275,28 @@ pub fn is_as(headers: &Headers, wanted: &Backend) -> bool {
         && (wanted.kind == backend_kinds::L2 || is_outer())
 }
 
-/// What the packet path would do with a test packet, by the maps alone: for tests, which have no
-/// kernel.
-#[cfg(test)]
-pub(crate) fn model(seed: u64, service: ServiceAddr, client: u16, datapath: &Datapath) -> Finding {
-    let entries = crate::key::entries(datapath);
+/// What the packet path would do with all test packets of these services, by the maps alone: for
+/// worlds that no kernel has yet.
+pub(crate) fn expected(
+    seed: u64,
+    services: impl IntoIterator<Item = ServiceAddr>,
+    datapath: &Datapath,
+) -> BTreeMap<ServiceAddr, Vec<Finding>> {
+    let entries = key::entries(datapath);
+    let of = |service: ServiceAddr| {
+        let clients = clients(seed, service, datapath).into_iter();
+        clients.map(|(client, _)| model(seed, service, client, datapath, &entries)).collect()
+    };
+    services.into_iter().map(|service| (service, of(service))).collect()
+}
+
+fn model(
+    seed: u64,
+    service: ServiceAddr,
+    client: u16,
+    datapath: &Datapath,
+    entries: &BTreeMap<MapKey, Entry>,
+) -> Finding {
     let Some(entry) = entries.get(&MapKey::of_service(service)) else {
         let has_vip = entries.contains_key(&MapKey::of_vip(service.addr));
         let ended = if has_vip { Counter::DropNoService } else { Counter::PassNotOurs };

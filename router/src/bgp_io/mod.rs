@@ -164,7 +164,7 @@ impl BgpHandle {
         let Self { inputs, task, .. } = self;
         // Either fails only if the task is gone already, which is what is wanted.
         drop(inputs.send(Input::Order(Box::new(Order::Shutdown))).await);
-        drop(inputs);
+        drop(inputs.send(Input::Stop).await);
         drop(task.await);
     }
 }
@@ -191,6 +191,8 @@ enum Input {
     Order(Box<Order>),
     Keys(Keys),
     Routes(RoutesQuery, oneshot::Sender<Routes>),
+    /// Others may still hold an [`Asker`]: they must not keep the task alive.
+    Stop,
 }
 
 /// From the connections to the speaker's task.
@@ -297,7 +299,7 @@ impl Shell {
                     }
                     Some(Input::Keys(keys)) => self.conns.set_keys(keys),
                     Some(Input::Routes(query, reply)) => self.answer(&query, reply),
-                    None => break,
+                    Some(Input::Stop) | None => break,
                 },
                 () = self.clock.sleep_until(wake_at) => {}
             }

@@ -150,15 +150,8 @@ impl World {
 
     /// Test packets, through a model of the packet path.
     fn prove(&self, desired: &Desired) -> BTreeMap<ServiceAddr, Vec<Finding>> {
-        let (seed, datapath) = (desired.router.hash_seed, &self.observed.datapath);
-        let of = |vip: ServiceAddr| {
-            let clients = crate::proof::clients(seed, vip, datapath);
-            clients
-                .into_iter()
-                .map(move |(client, _)| crate::proof::model(seed, vip, client, datapath))
-        };
-        let tried = desired.services.values().filter(|_| !self.blind);
-        tried.map(|spec| (spec.vip, of(spec.vip).collect())).collect()
+        let tried = desired.services.values().filter(|_| !self.blind).map(|spec| spec.vip);
+        crate::proof::expected(desired.router.hash_seed, tried, &self.observed.datapath)
     }
 
     /// One round: all steps of one plan, safety looked at after each.
