@@ -17,8 +17,8 @@ use tidegate_bgp::speaker::{
 use tidegate_bgp::types::Family;
 
 use crate::desired::{
-    Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode, HealthCheck,
-    Probe, Protocol, Router, Service, ServiceAddr,
+    Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
+    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr,
 };
 use crate::impact::{self, Impact};
 use crate::value::duration_text;
@@ -354,7 +354,8 @@ fn of_policy(policy: &Policy) -> Rows {
     format!("{terms:?} {default:?}").hash(&mut digest);
     let names: Vec<&str> = terms.iter().map(|term| term.name.as_str()).collect();
     let mut rows = Rows::default();
-    rows.put("policy", "term", format_args!("{} #{:08x}", list(&names), digest.finish() >> 32));
+    let terms = format_args!("{} #{:08x}", list(&names), digest.finish() >> 32);
+    rows.put("policy.term", "name", terms);
     rows
 }
 

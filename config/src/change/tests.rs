@@ -3,6 +3,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::raw::policy::{
+    AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
+};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, DatapathTable, File, HealthTable, MaxPrefixesTable,
     PeerTable, RouterTable, ServiceTable,
@@ -11,7 +14,14 @@ use crate::read::{KeySpec, Need, Table};
 use crate::tests::round_trip::{desired, render};
 
 /// Keys whose value is made of tables: each key of those has an impact of its own.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 17] = [
+    "prefix-set",
+    "as-path-set",
+    "community-set",
+    "policy",
+    "term",
+    "match",
+    "set",
     "datapath",
     "max-prefixes",
     "router",
@@ -40,6 +50,13 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<BackendTable>(),
         of::<HealthTable>(),
         of::<AdvertiseTable>(),
+        of::<PrefixSetTable>(),
+        of::<AsPathSetTable>(),
+        of::<CommunitySetTable>(),
+        of::<PolicyTable>(),
+        of::<TermTable>(),
+        of::<MatchTable>(),
+        of::<SetTable>(),
     ]
 }
 

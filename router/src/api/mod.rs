@@ -98,7 +98,13 @@ async fn bind_tcp(addr: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Serves until it is dropped.
-pub(crate) fn serve(listeners: Listeners, config: &Api, views: ViewSender, asks: Asks, asker: Asker) -> Server {
+pub(crate) fn serve(
+    listeners: Listeners,
+    config: &Api,
+    views: ViewSender,
+    asks: Asks,
+    asker: Asker,
+) -> Server {
     let routes = routes(views).merge(change::routes(asks)).merge(routes::router(asker));
     let unix = Serving::start(listeners.unix, &routes);
     let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
