@@ -15,7 +15,8 @@
 use crate::rib::PeerId;
 use crate::rng::Rng;
 use crate::speaker::{
-    Action, ConnId, DownCause, Local, NextHops, PeerConfig, PeerName, Report, State, Turn,
+    Action, ConnId, DownCause, Local, Malformed, NextHops, PeerConfig, PeerName, Report, State,
+    Turn,
 };
 use crate::time::Timestamp;
 use crate::types::{Family, RouterId};
@@ -77,6 +78,7 @@ pub struct Peer {
     history: History,
     messages_received: u64,
     messages_sent: u64,
+    malformed: Malformed,
     flaps: u64,
     last_down: Option<DownCause>,
 }
@@ -95,6 +97,7 @@ impl Peer {
             history: History::default(),
             messages_received: 0,
             messages_sent: 0,
+            malformed: Malformed::default(),
             flaps: 0,
             last_down: None,
         }
@@ -274,6 +277,7 @@ impl Peer {
                     return;
                 }
                 for repair in &update.repaired {
+                    self.malformed.count(repair.treatment);
                     let repair = repair.clone();
                     self.report(turn, |peer| Report::Repaired { peer, repair });
                 }

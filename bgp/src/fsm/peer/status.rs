@@ -32,6 +32,7 @@ impl Peer {
             messages_sent: self.messages_sent,
             prefixes_received: count(counts.received),
             prefixes_advertised: count(counts.advertised),
+            malformed: self.malformed,
             flaps: self.flaps,
             last_down: self.last_down.clone(),
             range: self.range.clone(),
