@@ -4,6 +4,7 @@ use core::fmt::Write as _;
 
 use schemars::SchemaGenerator;
 
+use crate::impact::{self, Impact};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -58,6 +59,11 @@ Durations are strings of whole numbers with the units `h`, `m`, `s` and `ms`: `\
 Addresses are strings; names are not looked up. A value that stands below as the default may be
 written out: nothing changes by that. The order of tables and of list elements makes no difference,
 but for the terms of a policy and the policies of a chain.
+
+The column *change* says what a change of the key costs while the daemon runs: `none`, neither
+sessions nor packets notice; `soft`, it takes effect in place; `session`, the BGP session with the
+peer is closed and opened again; `restart`, a reload with it is refused, and only a start can use
+it. `tidegate plan` tells the same of a whole file before it is applied.
 ";
 
 fn section<T: Table>(out: &mut String, title: &str) {
@@ -66,13 +72,17 @@ fn section<T: Table>(out: &mut String, title: &str) {
         out.write_fmt(text).unwrap_or_default();
     };
     add(format_args!("\n## {title}\n\n{}\n", one_line(T::DOC)));
-    add(format_args!("\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n"));
+    add(format_args!("\n| key | type | default | change | meaning |\n"));
+    add(format_args!("| --- | --- | --- | --- | --- |\n"));
     for KeySpec { name, need, doc, kind, .. } in T::KEYS {
         let default = match need {
             Need::Required => "*required*".to_owned(),
             Need::Optional => "–".to_owned(),
             Need::Default(literal) => format!("`{literal}`"),
         };
-        add(format_args!("| `{name}` | {} | {default} | {} |\n", kind(), one_line(doc)));
+        // A key that holds tables costs what their keys cost.
+        let impact = impact::row(T::NAME, name).map_or("–", Impact::name);
+        let (kind, doc) = (kind(), one_line(doc));
+        add(format_args!("| `{name}` | {kind} | {default} | {impact} | {doc} |\n"));
     }
 }

@@ -41,6 +41,15 @@ struct Piece {
     _room: OwnedSemaphorePermit,
 }
 
+/// Messages that several connections share.
+pub(super) struct Shared(pub(super) Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Where the speaker's task puts what a peer shall get. Dropping it closes the connection after
 /// what is queued has been written, within a second.
 #[derive(Debug)]
