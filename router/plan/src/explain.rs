@@ -133,6 +133,7 @@ pub fn explain(
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
+            policies: BTreeMap::new(),
             services,
         }
     };

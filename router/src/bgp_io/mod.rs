@@ -25,13 +25,13 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::link_io::{self, Links};
 pub use asker::Asker;
-use conn::{Outbox, Shared};
+use conn::{AbortOnDrop, Outbox, Shared};
 pub use socket::Keys;
 
 /// Orders that wait for the speaker; when it is full, who orders waits.
@@ -449,14 +449,6 @@ enum Conn {
         outbox: Outbox,
         socket: Option<OwnedFd>,
     },
-}
-
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Conns {
