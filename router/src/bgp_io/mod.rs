@@ -3,6 +3,7 @@
 //! One task owns the [`Speaker`]; a task per connection moves its bytes. Nothing here knows what
 //! a message means, and nothing waits for a peer.
 
+mod asker;
 mod conn;
 mod socket;
 mod sockopt;
@@ -24,12 +25,13 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::link_io::{self, Links};
-use conn::Outbox;
+pub use asker::Asker;
+use conn::{AbortOnDrop, Outbox, Shared};
 pub use socket::Keys;
 
 /// Orders that wait for the speaker; when it is full, who orders waits.
@@ -166,22 +168,6 @@ impl BgpHandle {
         drop(inputs.send(Input::Order(Box::new(Order::Shutdown))).await);
         drop(inputs.send(Input::Stop).await);
         drop(task.await);
-    }
-}
-
-/// Asks the speaker for routes.
-#[derive(Clone, Debug)]
-pub struct Asker(mpsc::Sender<Input>);
-
-impl Asker {
-    /// A page of routes.
-    ///
-    /// # Errors
-    /// [`Stopped`]
-    pub async fn ask(&self, query: RoutesQuery) -> Result<Routes, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        self.0.send(Input::Routes(query, reply)).await.or(Err(Stopped))?;
-        answer.await.or(Err(Stopped))
     }
 }
 
@@ -451,15 +437,6 @@ struct Conns {
     drained: Arc<Notify>,
 }
 
-/// Messages that several connections share.
-struct Shared(Arc<Vec<u8>>);
-
-impl AsRef<[u8]> for Shared {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// Removing it from the table closes it.
 enum Conn {
     Dialling {
@@ -472,14 +449,6 @@ enum Conn {
         outbox: Outbox,
         socket: Option<OwnedFd>,
     },
-}
-
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Conns {

@@ -50,6 +50,11 @@ enum Command {
     Vips(Read),
     /// Backends, one line each
     Backends(Read),
+    /// Routes: received, available and advertised, and why those lost that did
+    Routes(routes::RoutesArgs),
+    /// Routing policy
+    #[command(subcommand)]
+    Policy(routes::PolicyCommand),
     /// Show what a change of the configuration would do
     Plan(change::PlanArgs),
     /// Change the configuration in force
@@ -60,11 +65,6 @@ enum Command {
     Rollback(change::RollbackArgs),
     /// List the generations of the configuration
     History(change::HistoryArgs),
-    /// Routes: received, available and advertised, and why those lost that did
-    Routes(routes::RoutesArgs),
-    /// Routing policy
-    #[command(subcommand)]
-    Policy(routes::PolicyCommand),
     /// The backend's side of ipip: take packets out of their outer header
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
@@ -165,13 +165,13 @@ impl Cli {
             Command::Peers(args) => commands::peers(&args.socket, args.output).await,
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
+            Command::Routes(args) => routes::routes(args).await,
+            Command::Policy(command) => routes::policy(&command),
             Command::Plan(args) => change::plan(args).await,
             Command::Apply(args) => change::apply(args).await,
             Command::Confirm(args) => change::confirm(args).await,
             Command::Rollback(args) => change::rollback(args).await,
             Command::History(args) => change::history(args).await,
-            Command::Routes(args) => routes::routes(args).await,
-            Command::Policy(command) => routes::policy(&command),
             Command::Decap(args) => crate::decap::run(&args.interface).await.map_err(Failure::new),
             Command::Detach(args) => commands::detach(&args.config),
             Command::Schema => commands::print(&tidegate_config::json_schema()),
