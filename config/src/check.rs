@@ -30,7 +30,8 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let checked_router = router
         .zip(file.api.as_ref())
         .and_then(|(router, api)| router::check(router, &api.value, found));
-    let checked_datapath = file.datapath.as_ref().and_then(|table| datapath::check(&table.value));
+    let checked_datapath =
+        file.datapath.as_ref().and_then(|table| datapath::check(&table.value, router, found));
     let checked_peers: Vec<_> = peers.iter().map(|peer| peer::check(peer, router, found)).collect();
     let checked_services: Vec<_> =
         services.iter().map(|service| service::check(service, found)).collect();

@@ -9,7 +9,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use tidegate_bgp::types::{Asn, Family};
 use toml::de::DeValue;
 
-use crate::desired::{Affinity, AttachMode, ForwardingMode, Protocol};
+use crate::desired::{AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
 
@@ -77,12 +77,21 @@ macro_rules! words {
 
 words!(AttachMode: "auto" => Self::Auto, "native" => Self::Native, "generic" => Self::Generic;
     "offload" => "write \"auto\": running on the card comes in a later version");
-words!(Protocol: "tcp" => Self::Tcp, "udp" => Self::Udp);
-words!(ForwardingMode: "ipip" => Self::Ipip, "l2" => Self::L2);
-words!(Affinity: "5-tuple" => Self::FiveTuple, "client-address" => Self::ClientAddress);
+words!(Protocol: "tcp" => Self::Tcp, "udp" => Self::Udp, "sctp" => Self::Sctp);
+words!(ForwardingMode: "ipip" => Self::Ipip, "gue" => Self::Gue, "l2" => Self::L2);
+words!(AffinityKind: "5-tuple" => Self::FiveTuple, "client-address" => Self::ClientAddress,
+    "client-prefix" => Self::ClientPrefix);
 words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6Unicast);
 words!(ProbeKind: "tcp" => Self::Tcp, "http" => Self::Http;
     "https" => "write \"http\" or \"tcp\": checks over TLS come in a later version");
+
+/// What keeps a client on one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AffinityKind {
+    FiveTuple,
+    ClientAddress,
+    ClientPrefix,
+}
 
 /// What a health check speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,7 +48,7 @@ enum Command {
     Vips(Read),
     /// Backends, one line each
     Backends(Read),
-    /// The backend's side of ipip: take packets out of their outer header
+    /// The backend's side of ipip and gue: take packets out of their outer headers
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
     Detach(ConfigFile),
@@ -94,6 +94,9 @@ struct Decap {
     /// Interface on which encapsulated packets arrive
     #[arg(short, long, value_name = "IF")]
     interface: String,
+    /// UDP port that takes GUE, datapath.gue-port on the edge
+    #[arg(long, value_name = "PORT", default_value_t = tidegate_abi::GUE_PORT)]
+    gue_port: u16,
 }
 
 /// A command that failed: what to print and with which code to end.
@@ -143,7 +146,9 @@ impl Cli {
             Command::Peers(args) => commands::peers(&args.socket, args.output).await,
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
-            Command::Decap(args) => crate::decap::run(&args.interface).await.map_err(Failure::new),
+            Command::Decap(args) => {
+                crate::decap::run(&args.interface, args.gue_port).await.map_err(Failure::new)
+            }
             Command::Detach(args) => commands::detach(&args.config),
             Command::Schema => commands::print(&tidegate_config::json_schema()),
         };

@@ -33,6 +33,7 @@ use crate::journal;
 use crate::link_io::{Changes, Links};
 
 use memory::{Healths, Seen};
+pub(crate) use reload::load;
 
 /// Without any event the world is looked at this often: what an event failed to say is found then.
 const SLOW_LOOK: Duration = Duration::from_secs(5);

@@ -113,12 +113,26 @@ fn can_replace(old: &Desired, new: &Desired) -> Result<(), String> {
 /// The program for the new configuration, with the maps of the old one, if it is another: what is
 /// constant in it has changed. It is not attached yet.
 fn respecialised(old: &Desired, new: &Desired) -> Result<Option<Datapath>, String> {
-    let constants = tidegate_plan::constants(new);
-    if constants == tidegate_plan::constants(old) {
+    if tidegate_plan::constants(new) == tidegate_plan::constants(old) {
         return Ok(None);
     }
-    let loaded = Datapath::load_pinned(&constants, &new.router.pin_dir);
-    loaded.map(Some).map_err(|error| error.to_string())
+    load(new).map(Some).map_err(|error| error.to_string())
+}
+
+/// The program for a configuration, with the maps that are pinned. It has the features that they
+/// need too: flows may drain to backends in a mode that no service has any more.
+///
+/// # Errors
+/// See [`Datapath::load_pinned`].
+pub(crate) fn load(desired: &Desired) -> Result<Datapath, bpf_io::Error> {
+    let mut constants = tidegate_plan::constants(desired);
+    let datapath = Datapath::load_pinned(&constants, &desired.router.pin_dir)?;
+    let in_use = tidegate_plan::features_in_use(datapath.observe()?.backends.values());
+    if in_use & !constants.features == 0 {
+        return Ok(datapath);
+    }
+    constants.features |= in_use;
+    Datapath::load_pinned(&constants, &desired.router.pin_dir)
 }
 
 /// Keys whose new value only a start can use.

@@ -9,7 +9,7 @@ use tidegate_xdp::wire::Icmp;
 
 use crate::address::Address;
 use crate::parse::{OFFSET_MASK, Packet, Transport};
-use crate::{count, deliver};
+use crate::{count, deliver_to_any};
 
 /// Whether the packet is an ICMP error (RFC 792, RFC 4443 §2.1): neither a query nor a redirect,
 /// which is for hosts on the link.
@@ -41,7 +41,6 @@ pub(crate) fn forward<A: Address>(
     }
     let service = flow.dst.service(flow.dst_port, flow.proto).ok_or(Counter::DropNoService)?;
     let transport = Transport::Ports { opens: false };
-    let verdict = deliver(ctx, &Packet { flow, transport, ..*packet }, service)?;
     count::event(Counter::IcmpErrorForwarded);
-    Ok(verdict)
+    deliver_to_any(ctx, &Packet { flow, transport, ..*packet }, service)
 }

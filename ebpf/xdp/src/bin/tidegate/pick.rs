@@ -3,20 +3,30 @@
 //! In a settled slot the hash alone says it: no table, nothing for an attacker to fill. Only a
 //! slot in transition asks whether the flow is older than the change.
 
-use tidegate_abi::{Backend, Counter, Service, Slot, backend_flags, ip_proto, slot_of};
+use tidegate_abi::{Backend, Counter, Service, Slot, ip_proto, slot_of};
 
 use crate::address::{Address, Flow};
 use crate::maps::{BACKENDS, FLOWS, RING_SLOTS};
 use crate::parse::{Packet, Transport};
 use crate::{config, count};
 
-/// The backend's index, and its entry, which is resolved.
+/// Who gets a packet.
+pub(crate) struct Picked {
+    /// Index of the backend.
+    pub(crate) index: u32,
+    /// Its entry, which may not be resolved.
+    pub(crate) backend: &'static Backend,
+    /// Hash of the flow, as the service wants it.
+    pub(crate) hash: u32,
+}
+
+/// The backend of a service that owns the packet's flow.
 #[inline(always)]
 #[expect(clippy::cast_ptr_alignment, reason = "the kernel aligns values of arrays to 8 bytes")]
 pub(crate) fn backend<A: Address>(
     service: &Service,
     packet: &Packet<A>,
-) -> Result<(u32, &'static Backend), Counter> {
+) -> Result<Picked, Counter> {
     if service.ring_size == 0 {
         return Err(Counter::DropNoBackend);
     }
@@ -30,14 +40,12 @@ pub(crate) fn backend<A: Address>(
     if index == 0 {
         return Err(Counter::DropNoBackend);
     }
-    match BACKENDS.get(index) {
-        Some(entry) if entry.flags & backend_flags::RESOLVED != 0 => Ok((index, entry)),
-        _ => Err(Counter::DropUnresolved),
-    }
+    let backend = BACKENDS.get(index).ok_or(Counter::DropUnresolved)?;
+    Ok(Picked { index, backend, hash })
 }
 
 /// New flows take the slot's current backend and are remembered; the others keep the one they
-/// had. Only a TCP flow shows that it is new, so without a port to tell by, all take the current.
+/// had. TCP and SCTP flows show that they are new; of UDP nothing tells, so all take the current.
 ///
 /// A SYN replaces what is remembered: ports are used again, and the backend of the flow before
 /// may be dead by now. So whoever forges a SYN of a flow can cut it, but only in a slot in
@@ -45,7 +53,7 @@ pub(crate) fn backend<A: Address>(
 #[inline(always)]
 fn in_transition<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
     let flow: &Flow<A> = &packet.flow;
-    if flow.proto != ip_proto::TCP {
+    if flow.proto == ip_proto::UDP {
         return slot.current;
     }
     let key = flow.key();
