@@ -118,7 +118,7 @@ pub struct Service {
 pub struct ServiceAddr {
     /// The VIP.
     pub addr: IpAddr,
-    /// Port, never zero.
+    /// Port; 0: every port that no other service of the VIP and protocol has.
     pub port: u16,
     /// Protocol.
     pub protocol: Protocol,

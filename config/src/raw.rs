@@ -15,7 +15,7 @@ use crate::read::Need::{Default, Optional, Required};
 use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
     AffinityKind, BgpListen, HttpHost, HttpPath, Int, Interface, Name, Place, Port, ProbeKind,
-    Seed, ShutdownText, Span, Version,
+    Seed, ServicePort, ShutdownText, Span, Version,
 };
 
 table! {
@@ -218,8 +218,9 @@ table! {
         "name" => name: Name, Required;
         /// The address that clients use.
         "vip" => vip: IpAddr, Required;
-        /// The port that clients use; backends listen on the same.
-        "port" => port: Port, Required;
+        /// The port that clients use; backends listen on the same. `"any"`: every port of the VIP
+        /// and protocol that no other service has.
+        "port" => port: ServicePort, Required;
         /// The protocol.
         "protocol" => protocol: Protocol, Default("\"tcp\"");
         /// How packets reach a backend. `"ipip"`: in an IP header addressed to it; `"gue"`: in IP

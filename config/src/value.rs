@@ -278,6 +278,28 @@ pub(crate) struct Int<T, const MIN: u64, const MAX: u64>(pub(crate) T);
 /// A port.
 pub(crate) type Port = Int<u16, 1, 65_535>;
 
+/// The port of a service; 0 stands for every port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServicePort(pub(crate) u16);
+
+impl Value for ServicePort {
+    fn kind() -> String {
+        format!("{}, or \"any\"", Port::kind())
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let port = Port::schema(generator);
+        json_schema!({ "anyOf": [port, { "const": "any" }] })
+    }
+
+    fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
+        if node.value.as_str() == Some("any") {
+            return Some(Self(0));
+        }
+        Port::read(node, found).map(|port| Self(port.0))
+    }
+}
+
 impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Value for Int<T, MIN, MAX> {
     fn kind() -> String {
         format!("a whole number from {MIN} to {MAX}")

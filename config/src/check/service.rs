@@ -146,6 +146,12 @@ fn check_health(
             None
         }
         (Some(port), _) => Some(port.value.0),
+        (None, _) if service.port.as_ref().is_some_and(|port| port.value.0 == 0) => {
+            let sentence = "a service of every port is checked on one: it has to be named";
+            let key = format!("{}.port", at.key);
+            found.error(&at.span, &key, sentence, "add port = …, where the backends answer TCP");
+            None
+        }
         (None, _) => service.port.as_ref().map(|port| port.value.0),
     };
     let probe = probe(raw, found);

@@ -213,7 +213,7 @@ fn service() -> impl Strategy<Value = Service> {
     ];
     let addr = (
         vip(),
-        1_u16..,
+        any::<u16>(),
         prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)],
     );
     let options = (any::<bool>(), affinity, any::<bool>(), millis(0..=86_400_000));
@@ -414,7 +414,10 @@ fn render_transport(out: &mut String, transport: &Transport) {
 
 fn render_service(out: &mut String, service: &Service) {
     text(out, "vip", &service.vip.addr);
-    key(out, "port", i64::from(service.vip.port));
+    match service.vip.port {
+        0 => text(out, "port", &"any"),
+        port => key(out, "port", i64::from(port)),
+    }
     let protocol = match service.vip.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",

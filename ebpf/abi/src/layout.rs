@@ -28,7 +28,8 @@ macro_rules! plain {
 }
 
 plain! {
-    /// Key of `SERVICES_V4`. Port 0 with protocol 0 is the entry of the VIP itself.
+    /// Key of `SERVICES_V4`. Port 0 with protocol 0 is the entry of the VIP itself, port 0 with
+    /// another protocol the service of all ports that have none of their own.
     #[derive(Default)]
     pub struct ServiceKeyV4 {
         /// Network order.
@@ -41,7 +42,7 @@ plain! {
         pub reserved: u8,
     }
 
-    /// Key of `SERVICES_V6`. Port 0 with protocol 0 is the entry of the VIP itself.
+    /// Key of `SERVICES_V6`, likewise.
     #[derive(Default)]
     pub struct ServiceKeyV6 {
         /// Network order.

@@ -52,6 +52,8 @@ pub mod features {
     pub const VARY_V4: u64 = 1 << 4;
     /// The outer IPv6 source varies with the flow.
     pub const VARY_V6: u64 = 1 << 5;
+    /// Some services take every port: what no other service takes is looked up again without one.
+    pub const ANY_PORT: u64 = 1 << 6;
     /// Any of those that take more than a copy of finished headers.
     pub const OUTER: u64 = GUE_CHECKSUM | VARY_V4 | VARY_V6;
 }

@@ -1,8 +1,11 @@
 //! What a configuration makes constant in the program: another value is another program.
 
-use tidegate_abi::{Backend, DatapathConfig, backend_flags, backend_kinds, features};
+use tidegate_abi::{DatapathConfig, backend_flags, backend_kinds, features};
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, ForwardingMode};
+
+use crate::key::{self, MapKey};
+use crate::observed::Datapath;
 
 /// The constants for a configuration.
 pub fn constants(desired: &Desired) -> DatapathConfig {
@@ -14,6 +17,7 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         (answers && datapath.too_big_without_df, features::TOO_BIG_WITHOUT_DF),
         (gue, features::GUE),
         (gue && datapath.gue_checksum, features::GUE_CHECKSUM),
+        (services.values().any(|service| service.vip.port == 0), features::ANY_PORT),
         (datapath.vary_source_v4.is_some(), features::VARY_V4),
         (datapath.vary_source_v6.is_some(), features::VARY_V6),
     ];
@@ -26,10 +30,12 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
     }
 }
 
-/// Features that these entries need, whatever the configuration says by now: flows that drain are
-/// still sent by them.
-pub fn features_in_use<'a>(backends: impl IntoIterator<Item = &'a Backend>) -> u64 {
-    backends.into_iter().fold(0, |features, backend| {
+/// Features that these maps need, whatever the configuration says by now: flows that drain are still
+/// sent by their entries.
+pub fn features_in_use(datapath: &Datapath) -> u64 {
+    let any_port = |key: &MapKey| key.service().is_some_and(|service| service.port == 0);
+    let any_port = key::entries(datapath).keys().any(any_port);
+    datapath.backends.values().fold(all([(any_port, features::ANY_PORT)]), |features, backend| {
         let gue = backend.kind & backend_kinds::GUE != 0;
         let checksum = backend.flags & backend_flags::CHECKSUM != 0;
         let varied = backend.flags & backend_flags::VARIED != 0;

@@ -127,7 +127,7 @@ fn respecialised(old: &Desired, new: &Desired) -> Result<Option<Datapath>, Strin
 pub(crate) fn load(desired: &Desired) -> Result<Datapath, bpf_io::Error> {
     let mut constants = tidegate_plan::constants(desired);
     let datapath = Datapath::load_pinned(&constants, &desired.router.pin_dir)?;
-    let in_use = tidegate_plan::features_in_use(datapath.observe()?.backends.values());
+    let in_use = tidegate_plan::features_in_use(&datapath.observe()?);
     if in_use & !constants.features == 0 {
         return Ok(datapath);
     }

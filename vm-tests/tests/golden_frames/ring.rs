@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_abi::{
-    Backend, Counter, FLOWS_MAX, Service, ServiceKeyV4, Slot, backend_kinds, flow_hash_v4,
-    flow_hash_v6, service_flags, slot_of,
+    Backend, Counter, DatapathConfig, FLOWS_MAX, Service, ServiceKeyV4, Slot, backend_kinds,
+    features, flow_hash_v4, flow_hash_v6, service_flags, slot_of,
 };
 use tidegate_plan::step::Step;
-use tidegate_vm_tests::frame::{Frame, tcp};
+use tidegate_vm_tests::frame::{Frame, eth, tcp};
 
 use crate::xdp::{
     CLIENT4, CLIENT6, RING_OFFSET, RING_SIZE, TCP, VIP4, VIP6, Xdp, entry, from_router, syn4,
@@ -122,6 +122,31 @@ fn with_affinity_by_prefix_neighbouring_clients_stay_together() {
     xdp.service(3, TCP, service_flags::AFFINITY_CLIENT);
     let many_hosts = (0..256).map(|n| client6(7, 1, n)).collect();
     assert_eq!(backends_of(&xdp, many_hosts).len(), 2, "by address, all of it counts");
+}
+
+#[test]
+fn a_service_of_every_port_takes_what_no_other_has() {
+    let any_port = |constants: &mut DatapathConfig| constants.features = features::ANY_PORT;
+    let mut xdp = Xdp::with_constants(entry(backend_kinds::IPV4_IN_IPV4), any_port);
+    let to = |port| from_router().ipv4(CLIENT4, VIP4).tcp(5, port, tcp::SYN);
+    assert_eq!(xdp.run(&to(81)).counter, Counter::DropNoService);
+    xdp.service_on(0, 3, TCP, 0);
+    assert_eq!(xdp.run(&to(80)).service, Some(1), "its own port");
+    for port in [0, 1, 79, 81, 65_535] {
+        assert_eq!(xdp.run(&to(port)).service, Some(3), "{port}");
+    }
+    let datagram = from_router().ipv4(CLIENT4, VIP4).udp(5, 81);
+    assert_eq!(xdp.run(&datagram).counter, Counter::DropNoService, "another protocol");
+    let quoted = eth([0; 6], [0; 6]).ipv4(VIP4, CLIENT4).tcp(81, 5, tcp::ACK);
+    let error = from_router().ipv4(CLIENT4, VIP4).icmp(3, 4, [0; 4]).inner_of(&quoted);
+    assert_eq!(xdp.run(&error).service, Some(3));
+    // The flow is remembered as long as its service has a slot in transition.
+    xdp.all_slots(Slot::in_transition(1, 2));
+    assert_eq!(xdp.run(&to(81)).backend, Some(1));
+    xdp.apply(&Step::PutSlots { slots: vec![(0, Slot::settled(0))] });
+    assert_eq!(xdp.datapath.flow_count().unwrap(), 1);
+    xdp.all_slots(Slot::settled(1));
+    assert_eq!(xdp.datapath.flow_count().unwrap(), 0);
 }
 
 #[test]

@@ -120,9 +120,14 @@ impl Xdp {
 
     /// A service on port 80 of both VIPs.
     pub(crate) fn service(&mut self, index: u32, proto: u8, flags: u32) {
+        self.service_on(80, index, proto, flags);
+    }
+
+    /// A service on this port of both VIPs.
+    pub(crate) fn service_on(&mut self, port: u16, index: u32, proto: u8, flags: u32) {
         let service = Service { ring_offset: RING_OFFSET, ring_size: RING_SIZE, index, flags };
-        self.put(VIP4.into(), 80, proto, service);
-        self.put(VIP6.into(), 80, proto, service);
+        self.put(VIP4.into(), port, proto, service);
+        self.put(VIP6.into(), port, proto, service);
         self.services.push(index);
     }
 
