@@ -1,5 +1,7 @@
 //! Puts the backend's finished headers in front of the packet.
 
+use core::mem::offset_of;
+
 use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{Backend, Counter, backend_flags, backend_kinds, features};
 use tidegate_xdp::wire::{Ethernet, Ipv4, Ipv6, Udp, VlanTag, ether_type, ones_add};
@@ -108,7 +110,7 @@ fn make_room(ctx: &XdpContext, have: usize, want: usize) -> Result<(), Counter> 
 
 #[inline(always)]
 fn link(at: &mut Cursor, backend: &Backend, tagged: bool, ether_type: u16) -> Option<()> {
-    at.put(backend.macs)?;
+    at.put_copy(&backend.macs)?;
     if tagged {
         at.put(ether_type::VLAN.to_be_bytes())?;
         at.put(backend.vlan_tci)?;
@@ -120,31 +122,37 @@ fn link(at: &mut Cursor, backend: &Backend, tagged: bool, ether_type: u16) -> Op
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "checked against the MTU, of 16 bits")]
 fn ipv4<const ANY: bool>(at: &mut Cursor, picked: &Picked, inner_len: usize) -> Option<()> {
-    // SAFETY: the entry's 40 bytes hold an IPv4 header, which is plain bytes, in the first 20.
-    let mut header = unsafe { picked.backend.ip.as_ptr().cast::<Ipv4>().read() };
+    let backend = picked.backend;
+    let header = *at;
+    at.put_copy(backend.ip.first_chunk::<{ size_of::<Ipv4>() }>()?)?;
     let total_len = (size_of::<Ipv4>() + inner_len) as u16;
-    let mut sum = ones_add(!u16::from_be_bytes(header.checksum), total_len);
+    let [.., high, low] = *backend.ip.first_chunk::<{ offset_of!(Ipv4, checksum) + 2 }>()?;
+    let mut sum = ones_add(!u16::from_be_bytes([high, low]), total_len);
     if ANY && is_varied(picked) && config::has(features::VARY_V4) {
         let varied = picked.hash & config::vary_v4();
-        header.src = (u32::from_be_bytes(header.src) | varied).to_be_bytes();
+        let [.., s0, s1, s2, s3] = *backend.ip.first_chunk::<{ offset_of!(Ipv4, src) + 4 }>()?;
+        let source = u32::from_be_bytes([s0, s1, s2, s3]) | varied;
+        header.put_at(offset_of!(Ipv4, src), source.to_be_bytes())?;
         sum = ones_add(sum, ones_add((varied >> 16) as u16, varied as u16));
     }
-    header.total_len = total_len.to_be_bytes();
-    header.checksum = (!sum).to_be_bytes();
-    at.put(header)
+    header.put_at(offset_of!(Ipv4, total_len), total_len.to_be_bytes())?;
+    header.put_at(offset_of!(Ipv4, checksum), (!sum).to_be_bytes())
 }
 
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "checked against the MTU, of 16 bits")]
 fn ipv6<const ANY: bool>(at: &mut Cursor, picked: &Picked, inner_len: usize) -> Option<()> {
-    // SAFETY: the entry's 40 bytes hold an IPv6 header, which is plain bytes.
-    let mut header = unsafe { picked.backend.ip.as_ptr().cast::<Ipv6>().read() };
-    header.payload_len = (inner_len as u16).to_be_bytes();
+    let backend = picked.backend;
+    let header = *at;
+    at.put_copy(&backend.ip)?;
     if ANY && is_varied(picked) && config::has(features::VARY_V6) {
-        let varied = u128::from(picked.hash & config::vary_v6());
-        header.src = (u128::from_be_bytes(header.src) | varied).to_be_bytes();
+        // The last four bytes of the source.
+        const AT: usize = offset_of!(Ipv6, src) + 12;
+        let [.., s0, s1, s2, s3] = *backend.ip.first_chunk::<{ AT + 4 }>()?;
+        let varied = u32::from_be_bytes([s0, s1, s2, s3]) | (picked.hash & config::vary_v6());
+        header.put_at(AT, varied.to_be_bytes())?;
     }
-    at.put(header)
+    header.put_at(offset_of!(Ipv6, payload_len), (inner_len as u16).to_be_bytes())
 }
 
 #[inline(always)]

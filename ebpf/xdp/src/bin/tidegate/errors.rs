@@ -9,7 +9,7 @@ use tidegate_xdp::wire::Icmp;
 
 use crate::address::Address;
 use crate::parse::{OFFSET_MASK, Packet, Transport};
-use crate::{count, deliver_to_any, service};
+use crate::{count, deliver_to_any, gue, service};
 
 /// Whether the packet is an ICMP error (RFC 792, RFC 4443 §2.1): neither a query nor a redirect,
 /// which is for hosts on the link.
@@ -41,6 +41,8 @@ pub(crate) fn forward<A: Address>(
     }
     let service = service::find(&flow).ok_or(Counter::DropNoService)?;
     let transport = Transport::Ports { opens: false };
+    let quoted = Packet { flow, transport, ..*packet };
+    let (verdict, backend) = deliver_to_any(ctx, &quoted, service)?;
     count::event(Counter::IcmpErrorForwarded);
-    deliver_to_any(ctx, &Packet { flow, transport, ..*packet }, service)
+    Ok(gue::finish(ctx, backend, verdict))
 }

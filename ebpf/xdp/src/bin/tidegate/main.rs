@@ -9,7 +9,7 @@
 
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use tidegate_abi::{Counter, Service, backend_flags, features, rare as rows};
+use tidegate_abi::{Backend, Counter, Service, backend_flags, features, rare as rows};
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::ether_type;
 
@@ -126,19 +126,19 @@ fn deliver<A: Address>(
     wrap_and_send::<A, false>(ctx, packet, service, &picked)
 }
 
-/// The same in the programs that take every backend.
+/// The same in the programs that take every backend; the frame may lack its checksum.
 #[inline(always)]
 fn deliver_to_any<A: Address>(
     ctx: &XdpContext,
     packet: &Packet<A>,
     service: &Service,
-) -> Result<Counter, Counter> {
+) -> Result<(Counter, &'static Backend), Counter> {
     let picked = pick::backend(service, packet)?;
     if picked.backend.flags & backend_flags::RESOLVED == 0 {
         return Err(Counter::DropUnresolved);
     }
     let verdict = wrap_and_send::<A, true>(ctx, packet, service, &picked)?;
-    Ok(gue::finish(ctx, picked.backend, verdict))
+    Ok((verdict, picked.backend))
 }
 
 #[inline(always)]
@@ -158,5 +158,6 @@ fn wrap_and_send<A: Address, const ANY: bool>(
 #[inline(always)]
 fn balance_any<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, Counter> {
     let service = service::of(packet).ok_or(Counter::DropNoService)?;
-    deliver_to_any(ctx, packet, service)
+    let (verdict, backend) = deliver_to_any(ctx, packet, service)?;
+    Ok(gue::finish(ctx, backend, verdict))
 }
