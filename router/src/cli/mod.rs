@@ -1,5 +1,6 @@
 //! The command line: one binary, daemon and client by verb.
 
+mod change;
 mod client;
 mod commands;
 mod table;
@@ -48,6 +49,16 @@ enum Command {
     Vips(Read),
     /// Backends, one line each
     Backends(Read),
+    /// Show what a change of the configuration would do
+    Plan(change::PlanArgs),
+    /// Change the configuration in force
+    Apply(change::ApplyArgs),
+    /// Keep a change that was applied with --confirm
+    Confirm(Read),
+    /// Take a change back
+    Rollback(change::RollbackArgs),
+    /// List the generations of the configuration
+    History(change::HistoryArgs),
     /// The backend's side of ipip and gue: take packets out of their outer headers
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
@@ -115,6 +126,11 @@ impl Failure {
         Self { message: format!("tidegate: {message}"), code: EXIT_UNREACHABLE }
     }
 
+    /// Mistakes in a file, as the daemon found them.
+    fn mistakes(found: &str) -> Self {
+        Self { message: found.to_owned(), code: EXIT_FAILED }
+    }
+
     /// Mistakes in a file start with their place, as editors like to read it.
     fn config(error: &config_file::Error) -> Self {
         match error {
@@ -146,6 +162,11 @@ impl Cli {
             Command::Peers(args) => commands::peers(&args.socket, args.output).await,
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
+            Command::Plan(args) => change::plan(args).await,
+            Command::Apply(args) => change::apply(args).await,
+            Command::Confirm(args) => change::confirm(args).await,
+            Command::Rollback(args) => change::rollback(args).await,
+            Command::History(args) => change::history(args).await,
             Command::Decap(args) => {
                 crate::decap::run(&args.interface, args.gue_port).await.map_err(Failure::new)
             }
