@@ -366,6 +366,7 @@ fn of_service(service: &Service) -> Rows {
         ForwardingMode::Gue => "gue",
         ForwardingMode::L2 => "l2",
     };
+    let mut rows = Rows::default();
     let affinity = match affinity {
         Affinity::FiveTuple => "5-tuple",
         Affinity::ClientAddress => "client-address",
@@ -374,9 +375,11 @@ fn of_service(service: &Service) -> Rows {
             "client-prefix"
         }
     };
-    let mut rows = Rows::default();
     rows.put("service", "vip", addr);
-    rows.put("service", "port", port);
+    match port {
+        0 => rows.put("service", "port", "any"),
+        port => rows.put("service", "port", port),
+    }
     rows.put("service", "protocol", protocol);
     rows.put("service", "mode", mode);
     rows.put("service", "affinity", affinity);
