@@ -267,10 +267,21 @@ fn of_router(router: &Router) -> (Rows, Rows) {
 }
 
 fn of_datapath(datapath: &Datapath) -> Rows {
-    let Datapath { too_big_rate, too_big_without_df } = datapath;
+    let Datapath {
+        too_big_rate,
+        too_big_without_df,
+        gue_port,
+        gue_checksum,
+        vary_source_v4,
+        vary_source_v6,
+    } = datapath;
     let mut rows = Rows::default();
     rows.put("datapath", "too-big-rate", too_big_rate);
     rows.put("datapath", "too-big-without-df", too_big_without_df);
+    rows.put("datapath", "gue-port", gue_port);
+    rows.put("datapath", "gue-checksum", gue_checksum);
+    rows.maybe("datapath", "vary-source-v4", vary_source_v4.as_ref());
+    rows.maybe("datapath", "vary-source-v6", vary_source_v6.as_ref());
     rows
 }
 
@@ -382,22 +393,31 @@ fn of_service(service: &Service) -> Rows {
     let protocol = match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
     };
     let mode = match mode {
         ForwardingMode::Ipip => "ipip",
+        ForwardingMode::Gue => "gue",
         ForwardingMode::L2 => "l2",
     };
+    let mut rows = Rows::default();
     let affinity = match affinity {
         Affinity::FiveTuple => "5-tuple",
         Affinity::ClientAddress => "client-address",
+        Affinity::ClientPrefix(bits) => {
+            rows.put("service", "client-prefix", bits);
+            "client-prefix"
+        }
     };
     let when_all_down = match when_all_down {
         AllDown::FailClosed => "fail-closed",
         AllDown::FailOpen => "fail-open",
     };
-    let mut rows = Rows::default();
     rows.put("service", "vip", addr);
-    rows.put("service", "port", port);
+    match port {
+        0 => rows.put("service", "port", "any"),
+        port => rows.put("service", "port", port),
+    }
     rows.put("service", "protocol", protocol);
     rows.put("service", "mode", mode);
     rows.put("service", "affinity", affinity);

@@ -33,7 +33,8 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
         .and_then(|(router, api)| router::check(router, &api.value, found));
     let our_as = router.and_then(|router| router.asn.as_ref()).map(|at| at.value);
     let named = policy::check(file, our_as, found);
-    let checked_datapath = file.datapath.as_ref().and_then(|table| datapath::check(&table.value));
+    let checked_datapath =
+        file.datapath.as_ref().and_then(|table| datapath::check(&table.value, router, found));
     let checked_peers: Vec<_> =
         peers.iter().map(|peer| peer::check(peer, router, &named, found)).collect();
     let checked_services: Vec<_> =

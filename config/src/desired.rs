@@ -68,6 +68,14 @@ pub struct Datapath {
     pub too_big_rate: u32,
     /// Whether IPv4 packets that may be fragmented are answered, too.
     pub too_big_without_df: bool,
+    /// UDP port that takes GUE.
+    pub gue_port: u16,
+    /// Whether the outer UDP header has a checksum.
+    pub gue_checksum: bool,
+    /// Sources of outer IPv4 headers, of which the flow chooses one.
+    pub vary_source_v4: Option<Prefix>,
+    /// Sources of outer IPv6 headers.
+    pub vary_source_v6: Option<Prefix>,
 }
 
 /// How the packet path is attached.
@@ -120,7 +128,7 @@ pub struct Service {
 pub struct ServiceAddr {
     /// The VIP.
     pub addr: IpAddr,
-    /// Port, never zero.
+    /// Port; 0: every port that no other service of the VIP and protocol has.
     pub port: u16,
     /// Protocol.
     pub protocol: Protocol,
@@ -140,6 +148,8 @@ pub enum Protocol {
     Tcp,
     /// UDP
     Udp,
+    /// SCTP
+    Sctp,
 }
 
 /// How packets reach a backend.
@@ -147,6 +157,8 @@ pub enum Protocol {
 pub enum ForwardingMode {
     /// In an IP header of the backend's family.
     Ipip,
+    /// In IP and UDP headers (GUE, variant 1).
+    Gue,
     /// With the backend's MAC address; it must share a link with us.
     L2,
 }
@@ -158,6 +170,9 @@ pub enum Affinity {
     FiveTuple,
     /// All flows of one client address together.
     ClientAddress,
+    /// All flows together whose client addresses share so many first bits: 8 to 32 of an IPv4
+    /// address, 16 to 64 of an IPv6 address.
+    ClientPrefix(u8),
 }
 
 /// What a service does when the checks of all its backends fail.

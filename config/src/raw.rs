@@ -8,18 +8,18 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
-use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, RouterId};
+use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, RouterId};
 use toml::de::{DeTable, DeValue};
 
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
-use crate::desired::{Affinity, AllDown, AttachMode, ForwardingMode, Protocol};
+use crate::desired::{AllDown, AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
 use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
-    BgpListen, HttpHost, HttpPath, Int, Interface, MinHealthy, Name, Place, Port, ProbeKind, Seed,
-    ShutdownText, Span, Version,
+    AffinityKind, BgpListen, HttpHost, HttpPath, Int, Interface, MinHealthy, Name, Place, Port,
+    ProbeKind, Seed, ServicePort, ShutdownText, Span, Version,
 };
 
 table! {
@@ -119,6 +119,17 @@ table! {
         /// Whether IPv4 packets that may be fragmented are answered like that, too; hosts follow
         /// such an answer. If not, they are dropped and counted.
         "too-big-without-df" => too_big_without_df: bool, Default("true");
+        /// UDP port to which packets go in mode `"gue"`.
+        "gue-port" => gue_port: Port, Default("6080");
+        /// Whether the outer UDP header of `"gue"` has a checksum. It takes a look at every byte of
+        /// a packet; without it the checksum is zero, which tunnels may have over IPv6 too.
+        "gue-checksum" => gue_checksum: bool, Default("false");
+        /// Addresses for the source of outer IPv4 headers, in place of `encap-source-v4`: the flow
+        /// chooses one of them, so that the card of a backend spreads flows over its queues. /8 to
+        /// /30, such as `"10.99.0.0/24"`.
+        "vary-source-v4" => vary_source_v4: Prefix, Optional;
+        /// The same for outer IPv6 headers; /96 to /126.
+        "vary-source-v6" => vary_source_v6: Prefix, Optional;
     }
     hints {
         "too-big" => "write too-big-rate",
@@ -228,17 +239,23 @@ table! {
         "name" => name: Name, Required;
         /// The address that clients use.
         "vip" => vip: IpAddr, Required;
-        /// The port that clients use; backends listen on the same.
-        "port" => port: Port, Required;
+        /// The port that clients use; backends listen on the same. `"any"`: every port of the VIP
+        /// and protocol that no other service has.
+        "port" => port: ServicePort, Required;
         /// The protocol.
         "protocol" => protocol: Protocol, Default("\"tcp\"");
-        /// How packets reach a backend. `"ipip"`: in an IP header addressed to it; `"l2"`: with
-        /// its MAC address, for backends on a link of ours. Both leave the packet as it is, and
-        /// the backend answers the client directly.
+        /// How packets reach a backend. `"ipip"`: in an IP header addressed to it; `"gue"`: in IP
+        /// and UDP headers addressed to it, with a source port that differs from flow to flow;
+        /// `"l2"`: with its MAC address, for backends on a link of ours. All leave the packet as it
+        /// is, and the backend answers the client directly.
         "mode" => mode: ForwardingMode, Default("\"ipip\"");
         /// What keeps a client on one backend. `"5-tuple"`: each flow by itself;
-        /// `"client-address"`: all flows of one address together.
-        "affinity" => affinity: Affinity, Default("\"5-tuple\"");
+        /// `"client-address"`: all flows of one address together; `"client-prefix"`: all flows of
+        /// addresses that share their first bits, as `client-prefix` says.
+        "affinity" => affinity: AffinityKind, Default("\"5-tuple\"");
+        /// Bits that client addresses share, for affinity `"client-prefix"`: 8 to 32 with an IPv4
+        /// VIP, 16 to 64 with an IPv6 VIP. When absent: 24 and 56.
+        "client-prefix" => client_prefix: Int<u8, 8, 64>, Optional;
         /// Whether a ping to the VIP is answered. Services that share a VIP must agree.
         "echo" => echo: bool, Default("true");
         /// How long flows stay on their backend after a change of backends would move them.

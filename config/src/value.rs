@@ -9,7 +9,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use tidegate_bgp::types::{Asn, Family};
 use toml::de::DeValue;
 
-use crate::desired::{Affinity, AllDown, AttachMode, ForwardingMode, Protocol};
+use crate::desired::{AllDown, AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
 
@@ -80,13 +80,22 @@ mod policy;
 
 words!(AttachMode: "auto" => Self::Auto, "native" => Self::Native, "generic" => Self::Generic;
     "offload" => "write \"auto\": running on the card comes in a later version");
-words!(Protocol: "tcp" => Self::Tcp, "udp" => Self::Udp);
-words!(ForwardingMode: "ipip" => Self::Ipip, "l2" => Self::L2);
-words!(Affinity: "5-tuple" => Self::FiveTuple, "client-address" => Self::ClientAddress);
+words!(Protocol: "tcp" => Self::Tcp, "udp" => Self::Udp, "sctp" => Self::Sctp);
+words!(ForwardingMode: "ipip" => Self::Ipip, "gue" => Self::Gue, "l2" => Self::L2);
+words!(AffinityKind: "5-tuple" => Self::FiveTuple, "client-address" => Self::ClientAddress,
+    "client-prefix" => Self::ClientPrefix);
 words!(AllDown: "fail-closed" => Self::FailClosed, "fail-open" => Self::FailOpen);
 words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6Unicast);
 words!(ProbeKind: "tcp" => Self::Tcp, "http" => Self::Http;
     "https" => "write \"http\" or \"tcp\": checks over TLS come in a later version");
+
+/// What keeps a client on one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AffinityKind {
+    FiveTuple,
+    ClientAddress,
+    ClientPrefix,
+}
 
 /// What a health check speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,6 +329,28 @@ impl Value for MinHealthy {
 
 /// A port.
 pub(crate) type Port = Int<u16, 1, 65_535>;
+
+/// The port of a service; 0 stands for every port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServicePort(pub(crate) u16);
+
+impl Value for ServicePort {
+    fn kind() -> String {
+        format!("{}, or \"any\"", Port::kind())
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let port = Port::schema(generator);
+        json_schema!({ "anyOf": [port, { "const": "any" }] })
+    }
+
+    fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
+        if node.value.as_str() == Some("any") {
+            return Some(Self(0));
+        }
+        Port::read(node, found).map(|port| Self(port.0))
+    }
+}
 
 impl<T: TryFrom<u64>, const MIN: u64, const MAX: u64> Value for Int<T, MIN, MAX> {
     fn kind() -> String {

@@ -12,12 +12,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::bpf_io::{self, Datapath};
+use crate::bpf_io;
 use crate::clock::Clock;
 use crate::config_file::ConfigFile;
 use crate::control::{self, Control};
 use crate::lock::Lock;
-use crate::reconcile::{Order, Parts, Reconciler};
+use crate::reconcile::{self, Order, Parts, Reconciler};
 use crate::{api, bgp_io, change, health_io, journal, link_io};
 
 /// Session events on their way to the journal. When full, the speaker drops and counts them.
@@ -62,9 +62,8 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
     };
     let bgp = bgp_io::start(settings, clock, links, report)?;
     let listeners = api::listen(&router.api).await?;
-    let constants = tidegate_plan::constants(&config.desired);
     let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
-    let mut datapath = Datapath::load_pinned(&constants, &router.pin_dir)?;
+    let mut datapath = reconcile::load(&config.desired)?;
     if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
         if is_first {
             datapath.detach()?; // Nobody's packets went through it: leave nothing behind.

@@ -1,12 +1,12 @@
-//! The other end of `ipip`, on a backend's host: takes the outer header off what is addressed to
-//! the host, and hands the packet inside to the kernel on the same interface.
+//! The other end of `ipip` and `gue`, on a backend's host: takes the outer headers off what is
+//! addressed to the host, and hands the packet inside to the kernel on the same interface.
 //!
 //! The VIP must be an address of the host (on `lo`, say) for the kernel to take the packet, and
 //! the way back to the client must lead out of the same interface, or strict reverse path
 //! filtering (`rp_filter` = 1) drops it there.
 //!
 //! Whoever can send to the host can put a packet of any source into it, past a filter that does
-//! not look inside: let the network, or the host's own filter, take IPIP from the edge hosts only.
+//! not look inside: let the network, or the host's own filter, take IPIP and GUE from the edge hosts only.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -53,10 +53,10 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`]; nothing is attached then.
-pub async fn run(interface: &str) -> Result<(), Error> {
+pub async fn run(interface: &str, gue_port: u16) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let mut decap = Decap::load()?;
+    let mut decap = Decap::load(gue_port)?;
     decap.take_for(&addresses(interface)?)?;
     let link = decap.attach(interface)?;
     tracing::info!(
@@ -89,13 +89,14 @@ pub struct Decap {
 }
 
 impl Decap {
-    /// Loads the program, which takes packets for no address yet.
+    /// Loads the program, which takes packets for no address yet, and GUE on this UDP port.
     ///
     /// # Errors
     /// What the kernel has against it.
-    pub fn load() -> Result<Self, bpf_io::Error> {
+    pub fn load(gue_port: u16) -> Result<Self, bpf_io::Error> {
         let mut ebpf = EbpfLoader::new()
             .btf(None)
+            .override_global("DECAP_GUE_PORT", &gue_port, true)
             .load(OBJECT)
             .map_err(|error| bpf_io::Error::load(PROGRAM, error))?;
         let program = ebpf.program_mut(PROGRAM).ok_or_else(|| bpf_io::Error::missing(PROGRAM))?;

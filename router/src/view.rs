@@ -156,7 +156,7 @@ pub struct Vip {
     pub service: String,
     /// The VIP.
     pub address: IpAddr,
-    /// Its port.
+    /// Its port; 0: every port that no other service has.
     pub port: u16,
     /// `tcp` or `udp`.
     pub protocol: String,

@@ -205,6 +205,11 @@ fn ipv4_reaches_backends_inside_ipv6_and_ipv6_inside_ipv4() {
 }
 
 #[test]
+fn gue_carries_requests_as_well() {
+    carries_requests(Variant { mode: "gue", crossed: true, ..Variant::default() });
+}
+
+#[test]
 fn requests_reach_backends_by_their_mac_address() {
     carries_requests(Variant { mode: "l2", ..Variant::default() });
 }

@@ -8,12 +8,13 @@ use tidegate_bgp::speaker::RouteAttributes;
 
 use super::{Role, check_address, distinct};
 use crate::desired::{
-    Advertise, Backend, ForwardingMode, HealthCheck, Probe, Protocol, Service, ServiceAddr,
+    Advertise, Affinity, Backend, ForwardingMode, HealthCheck, Probe, Protocol, Service,
+    ServiceAddr,
 };
 use crate::diagnostic::Found;
 use crate::raw::{AdvertiseSetting, AdvertiseTable, BackendTable, HealthTable, ServiceTable};
 use crate::read::{At, List, Tables};
-use crate::value::{ProbeKind, duration_text};
+use crate::value::{AffinityKind, ProbeKind, duration_text};
 
 /// How long a check may take unless the file says so.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,10 +31,11 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
     let backends = raw.backends.as_ref().and_then(|list| backends(raw, list, found));
     let health = raw.health.as_ref().map(|health| check_health(raw, health, found));
     let advertise = check_advertise(raw, found);
+    let affinity = affinity(raw, found);
     let service = Service {
         vip: service_addr(raw)?,
         mode: raw.mode.as_ref()?.value,
-        affinity: raw.affinity.as_ref()?.value,
+        affinity: affinity?,
         echo: raw.echo.as_ref()?.value,
         drain: raw.drain.as_ref()?.value.0,
         min_mtu: raw.min_mtu.as_ref()?.value.0,
@@ -105,6 +107,31 @@ fn check_l2(raw: &ServiceTable, backend: &At<IpAddr>, found: &mut Found<'_>) {
     }
 }
 
+fn affinity(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Affinity> {
+    let kind = raw.affinity.as_ref()?.value;
+    let is_v4 = raw.vip.as_ref()?.value.is_ipv4();
+    let (least, most, usual) = if is_v4 { (8, 32, 24) } else { (16, 64, 56) };
+    if let Some(bits) = &raw.client_prefix {
+        if kind != AffinityKind::ClientPrefix {
+            let sentence = "this has no effect: affinity is not \"client-prefix\"";
+            let remedy = "write affinity = \"client-prefix\", or remove this key";
+            found.warning(&bits.span, &bits.key, sentence, remedy);
+        }
+        if !(least..=most).contains(&bits.value.0) {
+            let version = if is_v4 { "IPv4" } else { "IPv6" };
+            let sentence = format!("{} bits are not possible for {version} clients", bits.value.0);
+            found.error(&bits.span, &bits.key, sentence, format!("write {least} to {most}"));
+        }
+    }
+    Some(match kind {
+        AffinityKind::FiveTuple => Affinity::FiveTuple,
+        AffinityKind::ClientAddress => Affinity::ClientAddress,
+        AffinityKind::ClientPrefix => {
+            Affinity::ClientPrefix(raw.client_prefix.as_ref().map_or(usual, |bits| bits.value.0))
+        }
+    })
+}
+
 fn check_health(
     service: &ServiceTable,
     at: &At<HealthTable>,
@@ -113,13 +140,20 @@ fn check_health(
     let raw = &at.value;
     let timeout = timeout(raw, found);
     let port = match (&raw.port, &service.protocol) {
-        (None, Some(protocol)) if protocol.value == Protocol::Udp => {
-            let sentence = "a UDP service is checked over TCP: it needs a port of its own";
+        (None, Some(protocol)) if protocol.value != Protocol::Tcp => {
+            let sentence =
+                "a service that is not TCP is checked over TCP: it needs a port of its own";
             let key = format!("{}.port", at.key);
             found.error(&at.span, &key, sentence, "add port = …, where the backends answer TCP");
             None
         }
         (Some(port), _) => Some(port.value.0),
+        (None, _) if service.port.as_ref().is_some_and(|port| port.value.0 == 0) => {
+            let sentence = "a service of every port is checked on one: it has to be named";
+            let key = format!("{}.port", at.key);
+            found.error(&at.span, &key, sentence, "add port = …, where the backends answer TCP");
+            None
+        }
         (None, _) => service.port.as_ref().map(|port| port.value.0),
     };
     let probe = probe(raw, found);

@@ -81,11 +81,19 @@ fn router() -> impl Strategy<Value = Router> {
     })
 }
 
+/// With varied sources only where the node has no fixed one.
 fn datapath() -> impl Strategy<Value = Datapath> {
-    (0_u32..=1_000_000, any::<bool>()).prop_map(|(too_big_rate, too_big_without_df)| Datapath {
-        too_big_rate,
-        too_big_without_df,
-    })
+    let gue = (1_u16.., any::<bool>());
+    (0_u32..=1_000_000, any::<bool>(), gue).prop_map(
+        |(too_big_rate, too_big_without_df, (gue_port, gue_checksum))| Datapath {
+            too_big_rate,
+            too_big_without_df,
+            gue_port,
+            gue_checksum,
+            vary_source_v4: Prefix::new(Ipv4Addr::new(10, 99, 0, 0).into(), 16),
+            vary_source_v6: Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 0).into(), 112),
+        },
+    )
 }
 
 /// The local end of a session lies in another network than the peers.
@@ -206,8 +214,16 @@ fn service() -> impl Strategy<Value = Service> {
         btree_map(backend_v4(), (1_u16..=1000).prop_map(|weight| Backend { weight }), 1..5);
     let backends_v6 =
         btree_map(backend_v6(), (0_u16..=1000).prop_map(|weight| Backend { weight }), 0..3);
-    let affinity = prop_oneof![Just(Affinity::FiveTuple), Just(Affinity::ClientAddress)];
-    let addr = (vip(), 1_u16.., prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)]);
+    let affinity = prop_oneof![
+        Just(Affinity::FiveTuple),
+        Just(Affinity::ClientAddress),
+        (16_u8..=32).prop_map(Affinity::ClientPrefix), // Of both versions.
+    ];
+    let addr = (
+        vip(),
+        any::<u16>(),
+        prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)],
+    );
     let all_down = prop_oneof![Just(AllDown::FailClosed), Just(AllDown::FailOpen)];
     let times = (millis(0..=86_400_000), 576_u16..=3_400, all_down);
     let options = (any::<bool>(), affinity, any::<bool>(), times);
@@ -248,8 +264,16 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let services = btree_map(name(), service(), 0..5);
     (router(), datapath(), peers, services).prop_map(|(router, datapath, peers, services)| {
         let mut desired = Desired {
+            datapath: Datapath {
+                vary_source_v4: datapath
+                    .vary_source_v4
+                    .filter(|_| router.encap_source_v4.is_none()),
+                vary_source_v6: datapath
+                    .vary_source_v6
+                    .filter(|_| router.encap_source_v6.is_none()),
+                ..datapath
+            },
             router,
-            datapath,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
@@ -358,6 +382,10 @@ fn render_datapath(out: &mut String, datapath: &Datapath) {
     out.push_str("[datapath]\n");
     key(out, "too-big-rate", i64::from(datapath.too_big_rate));
     key(out, "too-big-without-df", datapath.too_big_without_df);
+    key(out, "gue-port", i64::from(datapath.gue_port));
+    key(out, "gue-checksum", datapath.gue_checksum);
+    maybe(out, "vary-source-v4", datapath.vary_source_v4.as_ref());
+    maybe(out, "vary-source-v6", datapath.vary_source_v6.as_ref());
 }
 
 fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
@@ -407,11 +435,34 @@ fn render_transport(out: &mut String, transport: &Transport) {
 
 fn render_service(out: &mut String, service: &Service) {
     text(out, "vip", &service.vip.addr);
-    key(out, "port", i64::from(service.vip.port));
-    text(out, "protocol", &if service.vip.protocol == Protocol::Tcp { "tcp" } else { "udp" });
-    text(out, "mode", &if service.mode == ForwardingMode::L2 { "l2" } else { "ipip" });
-    let five_tuple = service.affinity == Affinity::FiveTuple;
-    text(out, "affinity", &if five_tuple { "5-tuple" } else { "client-address" });
+    match service.vip.port {
+        0 => text(out, "port", &"any"),
+        port => key(out, "port", i64::from(port)),
+    }
+    let protocol = match service.vip.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    };
+    text(out, "protocol", &protocol);
+    text(
+        out,
+        "mode",
+        &match service.mode {
+            ForwardingMode::Ipip => "ipip",
+            ForwardingMode::Gue => "gue",
+            ForwardingMode::L2 => "l2",
+        },
+    );
+    let affinity = match service.affinity {
+        Affinity::FiveTuple => "5-tuple",
+        Affinity::ClientAddress => "client-address",
+        Affinity::ClientPrefix(bits) => {
+            key(out, "client-prefix", i64::from(bits));
+            "client-prefix"
+        }
+    };
+    text(out, "affinity", &affinity);
     key(out, "echo", service.echo);
     time(out, "drain", service.drain);
     key(out, "min-mtu", i64::from(service.min_mtu));

@@ -182,6 +182,34 @@ impl Text for Place {
     }
 }
 
+impl Text for Prefix {
+    fn kind() -> String {
+        "a prefix".to_owned()
+    }
+
+    fn keywords() -> serde_json::Value {
+        serde_json::json!({ "pattern": "^[0-9A-Fa-f.:]+/[0-9]{1,3}$" })
+    }
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let sentence = || format!("{} is not a prefix", quote(text));
+        let Some((addr, bits)) = text.split_once('/') else {
+            let remedy = "write address and length, such as \"192.0.2.0/24\"".to_owned();
+            return Err((sentence(), remedy));
+        };
+        let addr = <IpAddr as Text>::parse(addr)?;
+        let Some(prefix) = bits.parse().ok().and_then(|bits| Self::new(addr, bits)) else {
+            let most = Self::host(addr).bits();
+            return Err((sentence(), format!("write a number from 0 to {most} behind the slash")));
+        };
+        if prefix.addr() != addr {
+            let sentence = format!("{addr} has bits beyond the first {}", prefix.bits());
+            return Err((sentence, format!("write \"{prefix}\"")));
+        }
+        Ok(prefix)
+    }
+}
+
 impl Text for RouterId {
     fn kind() -> String {
         "an IPv4 address".to_owned()

@@ -59,7 +59,7 @@ counters! {
     PassGroupFrame = 14, "pass_group_frame";
     /// Passed to the kernel: neighbour discovery of a VIP's link.
     PassNeighbour = 15, "pass_neighbour";
-    /// Event: an ICMP error that quotes a packet of a service was sent to the owner of its flow.
+    /// Event: an ICMP error that quotes a packet of a service goes to the owner of its flow.
     IcmpErrorForwarded = 16, "icmp_error_forwarded";
     /// Does not fit the MTU towards the backend: answered with the size that does.
     AnswerTooBig = 17, "answer_too_big";

@@ -28,7 +28,8 @@ macro_rules! plain {
 }
 
 plain! {
-    /// Key of `SERVICES_V4`. Port 0 with protocol 0 is the entry of the VIP itself.
+    /// Key of `SERVICES_V4`. Port 0 with protocol 0 is the entry of the VIP itself, port 0 with
+    /// another protocol the service of all ports that have none of their own.
     #[derive(Default)]
     pub struct ServiceKeyV4 {
         /// Network order.
@@ -41,7 +42,7 @@ plain! {
         pub reserved: u8,
     }
 
-    /// Key of `SERVICES_V6`. Port 0 with protocol 0 is the entry of the VIP itself.
+    /// Key of `SERVICES_V6`, likewise.
     #[derive(Default)]
     pub struct ServiceKeyV6 {
         /// Network order.
@@ -98,8 +99,8 @@ plain! {
         pub egress_ifindex: u32,
         /// Largest IP packet, in bytes and outer header included, that fits the way out.
         pub mtu: u16,
-        /// Always zero.
-        pub reserved: u16,
+        /// UDP port that takes GUE packets, network order; zero where there is no UDP.
+        pub gue_port: [u8; 2],
     }
 
     /// Packets and bytes of one service or backend.
@@ -140,6 +141,10 @@ plain! {
         pub features: u64,
         /// Nanoseconds between two answers to packets that are too big, on each CPU.
         pub too_big_interval_ns: u64,
+        /// Bits of an outer IPv4 source that the flow chooses; zero in the entries' headers.
+        pub vary_v4: u32,
+        /// The same for the last four bytes of an IPv6 source.
+        pub vary_v6: u32,
     }
 }
 
@@ -213,7 +218,7 @@ impl Backend {
         flags: 0,
         egress_ifindex: 0,
         mtu: 0,
-        reserved: 0,
+        gue_port: [0; 2],
     };
 }
 
@@ -221,6 +226,9 @@ impl Backend {
 pub mod service_flags {
     /// Hash the client's address only, so that all its flows reach one backend.
     pub const AFFINITY_CLIENT: u32 = 1 << 0;
+    /// With [`AFFINITY_CLIENT`]: so many last bits of the client's address do not count, by this
+    /// shift. Of an IPv6 address none or at least the last 64.
+    pub const UNCOUNTED_BITS: u32 = 8;
     /// Answer ICMP echo for this VIP (on the VIP's own entry).
     pub const ECHO: u32 = 1 << 1;
 }
@@ -239,12 +247,19 @@ pub mod backend_kinds {
     pub const IPV6_IN_IPV6: u8 = 4;
     /// Nothing: only the MAC addresses are rewritten.
     pub const L2: u8 = 5;
+    /// Bit of the first four: UDP stands between the headers (GUE, variant 1: the packet follows
+    /// UDP at once).
+    pub const GUE: u8 = 1 << 4;
 }
 
 /// Bits of [`Backend::flags`].
 pub mod backend_flags {
     /// Next hop, MAC addresses and egress are known: frames may be sent.
     pub const RESOLVED: u8 = 1 << 0;
+    /// The outer UDP header of GUE has a checksum.
+    pub const CHECKSUM: u8 = 1 << 1;
+    /// The flow chooses the open bits of the outer source.
+    pub const VARIED: u8 = 1 << 2;
 }
 
 #[cfg(test)]

@@ -44,6 +44,18 @@ pub mod features {
     pub const TOO_BIG: u64 = 1 << 0;
     /// Also IPv4 packets that may be fragmented ("don't fragment" not set).
     pub const TOO_BIG_WITHOUT_DF: u64 = 1 << 1;
+    /// Some backends get their packets in GUE.
+    pub const GUE: u64 = 1 << 2;
+    /// Some of them with a checksum in the outer UDP header.
+    pub const GUE_CHECKSUM: u64 = 1 << 3;
+    /// The outer IPv4 source varies with the flow.
+    pub const VARY_V4: u64 = 1 << 4;
+    /// The outer IPv6 source varies with the flow.
+    pub const VARY_V6: u64 = 1 << 5;
+    /// Some services take every port: what no other service takes is looked up again without one.
+    pub const ANY_PORT: u64 = 1 << 6;
+    /// Any of those that take more than a copy of finished headers.
+    pub const OUTER: u64 = GUE_CHECKSUM | VARY_V4 | VARY_V6;
     /// The program is a proof copy: the same object with the same maps, attached nowhere, that test
     /// packets are run through. It decides and writes headers like the one that is attached, but
     /// leaves no trace: it counts nothing, remembers no flow, limits no rate, goes on with no other
@@ -59,17 +71,31 @@ pub mod rare {
     pub const ERRORS: u32 = 0;
     /// Packets that do not fit after encapsulation.
     pub const TOO_BIG: u32 = 1;
+    /// Frames in GUE that lack nothing but the outer checksum, to leave where they came in.
+    pub const CHECKSUM_TX: u32 = 2;
+    /// The same, to leave elsewhere.
+    pub const CHECKSUM_REDIRECT: u32 = 3;
+    /// Packets for a backend whose outer headers take more than a copy.
+    pub const OUTER: u32 = 4;
     /// Rows of the map.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 5;
 
     /// Names of the programs, by their rows.
-    pub const NAMES: [&str; COUNT as usize] = ["tidegate_errors", "tidegate_too_big"];
+    pub const NAMES: [&str; COUNT as usize] = [
+        "tidegate_errors",
+        "tidegate_too_big",
+        "tidegate_checksum_tx",
+        "tidegate_checksum_redirect",
+        "tidegate_outer",
+    ];
 
     /// Whether a packet path with these features calls the program.
     pub const fn is_needed(row: u32, features: u64) -> bool {
         match row {
             ERRORS => true,
             TOO_BIG => features & super::features::TOO_BIG != 0,
+            CHECKSUM_TX | CHECKSUM_REDIRECT => features & super::features::GUE_CHECKSUM != 0,
+            OUTER => features & super::features::OUTER != 0,
             _ => false,
         }
     }
@@ -87,6 +113,9 @@ pub const fn ring_size(backends: u32) -> u32 {
     }
 }
 
+/// UDP port of GUE (IANA, "gue").
+pub const GUE_PORT: u16 = 6_080;
+
 /// IP protocol numbers the datapath balances, and those it writes (IANA "Protocol Numbers").
 pub mod ip_proto {
     /// ICMP (RFC 792).
@@ -101,6 +130,8 @@ pub mod ip_proto {
     pub const IPV6: u8 = 41;
     /// ICMPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
+    /// SCTP (RFC 9260).
+    pub const SCTP: u8 = 132;
 }
 
 /// Names of the maps, as they are pinned and as `bpftool map show` prints them.

@@ -131,6 +131,12 @@ impl Cursor {
         u32::try_from(sum).ok()
     }
 
+    /// Moves back.
+    #[inline(always)]
+    pub fn back(&mut self, len: usize) {
+        self.at -= len;
+    }
+
     /// Moves on, maybe behind the end: what is taken there is `None`.
     #[inline(always)]
     pub fn skip(&mut self, len: usize) {

@@ -120,6 +120,22 @@ headers! {
         pub checksum: [u8; 2],
     }
 
+    /// SCTP, and the type of its first chunk (RFC 9260 §3).
+    pub struct Sctp [16] {
+        /// Source port.
+        pub src_port: [u8; 2],
+        /// Destination port.
+        pub dst_port: [u8; 2],
+        /// Verification tag and checksum.
+        pub tag_and_checksum: [u8; 8],
+        /// Type of the first chunk: 1 opens an association (INIT).
+        pub chunk_kind: u8,
+        /// Flags of the chunk.
+        pub chunk_flags: u8,
+        /// Length of the chunk, its header included.
+        pub chunk_len: [u8; 2],
+    }
+
     /// ICMP echo, of either version (RFC 792, RFC 4443 §4).
     pub struct Icmp [8] {
         /// Type.
@@ -159,6 +175,14 @@ impl Ipv4 {
         u16::from_be_bytes(self.fragment) & 0x4000 != 0
     }
 
+    /// Sum of both addresses, for a pseudo header (RFC 768).
+    #[inline(always)]
+    pub fn address_sum(&self) -> u16 {
+        let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (self.src, self.dst);
+        let addrs = [[s0, s1], [s2, s3], [d0, d1], [d2, d3]].map(u16::from_be_bytes);
+        fold_words(addrs.iter().map(|&word| u32::from(word)).sum())
+    }
+
     /// The checksum of a header without options whose checksum field is zero.
     #[inline(always)]
     pub fn sum(&self) -> [u8; 2] {
@@ -169,11 +193,8 @@ impl Ipv4 {
             u16::from_be_bytes(self.fragment),
             u16::from_be_bytes([self.ttl, self.proto]),
         ];
-        let [s0, s1, s2, s3] = self.src;
-        let [d0, d1, d2, d3] = self.dst;
-        let addrs = [[s0, s1], [s2, s3], [d0, d1], [d2, d3]].map(u16::from_be_bytes);
-        let sum: u32 = words.iter().chain(&addrs).map(|&word| u32::from(word)).sum();
-        (!fold_words(sum)).to_be_bytes()
+        let sum = words.iter().map(|&word| u32::from(word)).sum();
+        (!ones_add(fold_words(sum), self.address_sum())).to_be_bytes()
     }
 }
 

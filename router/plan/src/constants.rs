@@ -1,22 +1,84 @@
 //! What a configuration makes constant in the program: another value is another program.
 
-use tidegate_abi::{DatapathConfig, features};
-use tidegate_config::desired::Desired;
+use tidegate_abi::{DatapathConfig, backend_flags, backend_kinds, features};
+use tidegate_bgp::types::Prefix;
+use tidegate_config::desired::{Desired, ForwardingMode};
+
+use crate::key::{self, MapKey};
+use crate::observed::Datapath;
 
 /// The constants for a configuration.
 pub fn constants(desired: &Desired) -> DatapathConfig {
-    let Desired { router, datapath, .. } = desired;
-    let wants = |wanted: bool, feature: u64| if wanted { feature } else { 0 };
+    let Desired { router, datapath, services, .. } = desired;
     let answers = datapath.too_big_rate > 0;
+    let gue = services.values().any(|service| service.mode == ForwardingMode::Gue);
+    let wanted = [
+        (answers, features::TOO_BIG),
+        (answers && datapath.too_big_without_df, features::TOO_BIG_WITHOUT_DF),
+        (gue, features::GUE),
+        (gue && datapath.gue_checksum, features::GUE_CHECKSUM),
+        (services.values().any(|service| service.vip.port == 0), features::ANY_PORT),
+        (datapath.vary_source_v4.is_some(), features::VARY_V4),
+        (datapath.vary_source_v6.is_some(), features::VARY_V6),
+    ];
     DatapathConfig {
         hash_seed: router.hash_seed,
-        features: wants(answers, features::TOO_BIG)
-            | wants(answers && datapath.too_big_without_df, features::TOO_BIG_WITHOUT_DF),
+        features: all(wanted),
         too_big_interval_ns: interval_ns(datapath.too_big_rate),
+        vary_v4: datapath.vary_source_v4.map_or(0, |prefix| host_bits(prefix, 32)),
+        vary_v6: datapath.vary_source_v6.map_or(0, |prefix| host_bits(prefix, 128)),
     }
+}
+
+/// Features that these maps need, whatever the configuration says by now: flows that drain are still
+/// sent by their entries.
+pub fn features_in_use(datapath: &Datapath) -> u64 {
+    let any_port = |key: &MapKey| key.service().is_some_and(|service| service.port == 0);
+    let any_port = key::entries(datapath).keys().any(any_port);
+    datapath.backends.values().fold(all([(any_port, features::ANY_PORT)]), |features, backend| {
+        let gue = backend.kind & backend_kinds::GUE != 0;
+        let checksum = backend.flags & backend_flags::CHECKSUM != 0;
+        let varied = backend.flags & backend_flags::VARIED != 0;
+        features
+            | all([
+                (gue, features::GUE),
+                (checksum, features::GUE_CHECKSUM),
+                (varied, features::VARY_V4 | features::VARY_V6),
+            ])
+    })
+}
+
+fn all(features: impl IntoIterator<Item = (bool, u64)>) -> u64 {
+    features.into_iter().fold(0, |all, (wanted, bit)| if wanted { all | bit } else { all })
 }
 
 /// Nanoseconds from one to the next of so many in a second; none of them: 0.
 fn interval_ns(per_second: u32) -> u64 {
     1_000_000_000_u64.checked_div(per_second.into()).unwrap_or(0)
+}
+
+/// The bits of the last word that a prefix of an address with `bits` leaves open.
+fn host_bits(prefix: Prefix, bits: u32) -> u32 {
+    let open = bits.saturating_sub(prefix.bits().into());
+    1_u32.checked_shl(open).map_or(u32::MAX, |bit| bit - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_prefix_leaves_open_is_the_flows_to_choose() {
+        let cases = [("10.99.0.0", 24, 32, 0xff), ("10.0.0.0", 8, 32, 0xff_ffff)];
+        let v6 = [("2001:db8::", 112, 128, 0xffff), ("2001:db8::", 96, 128, u32::MAX)];
+        for (addr, len, bits, wanted) in cases.into_iter().chain(v6) {
+            let prefix = Prefix::new(addr.parse().unwrap(), len).unwrap();
+            assert_eq!(host_bits(prefix, bits), wanted, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn so_many_a_second_is_one_every_so_often() {
+        assert_eq!([0, 1, 1_000].map(interval_ns), [0, 1_000_000_000, 1_000_000]);
+    }
 }

@@ -7,7 +7,8 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tidegate_abi::{Backend, backend_flags, backend_kinds, ip_proto};
-use tidegate_config::desired::ForwardingMode;
+use tidegate_bgp::types::Prefix;
+use tidegate_config::desired::{Desired, ForwardingMode};
 
 use crate::observed::Way;
 
@@ -17,32 +18,68 @@ pub(crate) const TTL: u8 = 64;
 /// What makes two entries entries of one backend: kind and address.
 pub type Identity = (u8, IpAddr);
 
-/// Configured sources of the outer header; without one, the egress's own address.
+/// What the configuration says of outer headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sources {
-    /// For IPv4.
-    pub v4: Option<Ipv4Addr>,
-    /// For IPv6.
-    pub v6: Option<Ipv6Addr>,
+pub struct Outer {
+    /// Source of IPv4 headers; `None`: the egress's own address.
+    pub source_v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub source_v6: Option<Ipv6Addr>,
+    /// The flow chooses the open bits of an IPv4 source.
+    pub varied_v4: bool,
+    /// The same for IPv6.
+    pub varied_v6: bool,
+    /// UDP port that takes GUE.
+    pub gue_port: u16,
+    /// Whether the UDP header of GUE has a checksum.
+    pub gue_checksum: bool,
+}
+
+impl Outer {
+    /// As this configuration has it. Where the flow chooses the source, the packet path puts what
+    /// it chooses into the zero bits of this one.
+    pub fn of(desired: &Desired) -> Self {
+        let Desired { router, datapath, .. } = desired;
+        let v4 = |prefix: Prefix| match prefix.addr() {
+            IpAddr::V4(addr) => Some(addr),
+            IpAddr::V6(_) => None,
+        };
+        let v6 = |prefix: Prefix| match prefix.addr() {
+            IpAddr::V6(addr) => Some(addr),
+            IpAddr::V4(_) => None,
+        };
+        Self {
+            source_v4: datapath.vary_source_v4.and_then(v4).or(router.encap_source_v4),
+            source_v6: datapath.vary_source_v6.and_then(v6).or(router.encap_source_v6),
+            varied_v4: datapath.vary_source_v4.is_some(),
+            varied_v6: datapath.vary_source_v6.is_some(),
+            gue_port: datapath.gue_port,
+            gue_checksum: datapath.gue_checksum,
+        }
+    }
 }
 
 /// The identity of the entry that a service needs for a backend: what is put around the packet
 /// follows from the families of both.
 pub fn wanted(mode: ForwardingMode, vip: IpAddr, backend: IpAddr) -> Identity {
     let backend = backend.to_canonical(); // As it will be read back from the entry.
-    let kind = match (mode, vip, backend) {
-        (ForwardingMode::L2, _, _) => backend_kinds::L2,
-        (ForwardingMode::Ipip, IpAddr::V4(_), IpAddr::V4(_)) => backend_kinds::IPV4_IN_IPV4,
-        (ForwardingMode::Ipip, IpAddr::V6(_), IpAddr::V4(_)) => backend_kinds::IPV6_IN_IPV4,
-        (ForwardingMode::Ipip, IpAddr::V4(_), IpAddr::V6(_)) => backend_kinds::IPV4_IN_IPV6,
-        (ForwardingMode::Ipip, IpAddr::V6(_), IpAddr::V6(_)) => backend_kinds::IPV6_IN_IPV6,
+    let ipip = match (vip, backend) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => backend_kinds::IPV4_IN_IPV4,
+        (IpAddr::V6(_), IpAddr::V4(_)) => backend_kinds::IPV6_IN_IPV4,
+        (IpAddr::V4(_), IpAddr::V6(_)) => backend_kinds::IPV4_IN_IPV6,
+        (IpAddr::V6(_), IpAddr::V6(_)) => backend_kinds::IPV6_IN_IPV6,
+    };
+    let kind = match mode {
+        ForwardingMode::L2 => backend_kinds::L2,
+        ForwardingMode::Ipip => ipip,
+        ForwardingMode::Gue => ipip | backend_kinds::GUE,
     };
     (kind, backend)
 }
 
 /// Which backend an entry is for; `None` for one that is free or that we did not write.
 pub fn identity(entry: &Backend) -> Option<Identity> {
-    let addr = match entry.kind {
+    let addr = match without_udp(entry.kind) {
         backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV6_IN_IPV4 => {
             let (header, _) = entry.ip.split_first_chunk::<20>()?;
             let (_, addr) = header.split_last_chunk::<4>()?;
@@ -63,42 +100,56 @@ pub fn identity(entry: &Backend) -> Option<Identity> {
 
 /// The entry of a backend to which there is this way. `None` if frames cannot be sent so: in
 /// `l2` the backend is not on link, otherwise we have no source address of its family.
-pub fn build((kind, addr): Identity, way: &Way, sources: Sources) -> Option<Backend> {
-    let ip = match (kind, addr) {
-        (backend_kinds::L2, _) => way.on_link.then(|| address(addr))?,
-        (backend_kinds::IPV4_IN_IPV4, IpAddr::V4(to)) => {
-            ipv4_header(sources.v4.or(way.source_v4)?, to, ip_proto::IPIP)
+pub fn build((kind, addr): Identity, way: &Way, outer: Outer) -> Option<Backend> {
+    let is_gue = kind & backend_kinds::GUE != 0;
+    let protocol = match without_udp(kind) {
+        _ if is_gue => ip_proto::UDP,
+        backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV4_IN_IPV6 => ip_proto::IPIP,
+        _ => ip_proto::IPV6,
+    };
+    let ip = match (without_udp(kind), addr) {
+        (backend_kinds::L2, _) if !is_gue => way.on_link.then(|| address(addr))?,
+        (backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV6_IN_IPV4, IpAddr::V4(to)) => {
+            ipv4_header(outer.source_v4.or(way.source_v4)?, to, protocol)
         }
-        (backend_kinds::IPV6_IN_IPV4, IpAddr::V4(to)) => {
-            ipv4_header(sources.v4.or(way.source_v4)?, to, ip_proto::IPV6)
-        }
-        (backend_kinds::IPV4_IN_IPV6, IpAddr::V6(to)) => {
-            ipv6_header(sources.v6.or(way.source_v6)?, to, ip_proto::IPIP)
-        }
-        (backend_kinds::IPV6_IN_IPV6, IpAddr::V6(to)) => {
-            ipv6_header(sources.v6.or(way.source_v6)?, to, ip_proto::IPV6)
+        (backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6, IpAddr::V6(to)) => {
+            ipv6_header(outer.source_v6.or(way.source_v6)?, to, protocol)
         }
         _ => return None,
     };
+    let is_varied = match (kind, addr) {
+        (backend_kinds::L2, _) => false,
+        (_, IpAddr::V4(_)) => outer.varied_v4,
+        (_, IpAddr::V6(_)) => outer.varied_v6,
+    };
+    let checksum = if is_gue && outer.gue_checksum { backend_flags::CHECKSUM } else { 0 };
+    let varied = if is_varied { backend_flags::VARIED } else { 0 };
     Some(Backend {
         macs: joined(&[&way.next_hop_mac, &way.source_mac]),
         vlan_tci: way.vlan.unwrap_or(0).to_be_bytes(),
         ip,
         kind,
-        flags: backend_flags::RESOLVED,
+        flags: backend_flags::RESOLVED | checksum | varied,
         egress_ifindex: way.egress_ifindex,
         mtu: way.mtu,
-        reserved: 0,
+        gue_port: if is_gue { outer.gue_port.to_be_bytes() } else { [0; 2] },
     })
 }
 
 /// Bytes that an entry of this kind puts in front of a packet.
 pub const fn overhead(kind: u8) -> u16 {
-    match kind {
-        backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV6_IN_IPV4 => 20,
-        backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6 => 40,
+    // GUE of variant 1 has a UDP header and nothing else.
+    let udp = if kind & backend_kinds::GUE == 0 { 0 } else { 8 };
+    match without_udp(kind) {
+        backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV6_IN_IPV4 => 20 + udp,
+        backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6 => 40 + udp,
         _ => 0,
     }
+}
+
+/// The kind with the same IP headers and nothing between them.
+const fn without_udp(kind: u8) -> u8 {
+    kind & !backend_kinds::GUE
 }
 
 /// Whether frames may be sent with this entry.
@@ -160,6 +211,8 @@ fn joined<const LEN: usize>(parts: &[&[u8]]) -> [u8; LEN] {
 mod tests {
     use super::*;
 
+    const GUE: u8 = backend_kinds::GUE;
+
     const WAY: Way = Way {
         egress_ifindex: 3,
         vlan: None,
@@ -182,13 +235,17 @@ mod tests {
             (ForwardingMode::Ipip, "2001:db8::1", "10.0.0.2", backend_kinds::IPV6_IN_IPV4),
             (ForwardingMode::Ipip, "192.0.2.1", "fd00::2", backend_kinds::IPV4_IN_IPV6),
             (ForwardingMode::Ipip, "2001:db8::1", "fd00::2", backend_kinds::IPV6_IN_IPV6),
+            (ForwardingMode::Gue, "192.0.2.1", "10.0.0.2", GUE | backend_kinds::IPV4_IN_IPV4),
+            (ForwardingMode::Gue, "2001:db8::1", "10.0.0.2", GUE | backend_kinds::IPV6_IN_IPV4),
+            (ForwardingMode::Gue, "192.0.2.1", "fd00::2", GUE | backend_kinds::IPV4_IN_IPV6),
+            (ForwardingMode::Gue, "2001:db8::1", "fd00::2", GUE | backend_kinds::IPV6_IN_IPV6),
             (ForwardingMode::L2, "192.0.2.1", "10.0.0.2", backend_kinds::L2),
             (ForwardingMode::L2, "2001:db8::1", "fd00::2", backend_kinds::L2),
         ];
         for (mode, vip, backend, kind) in cases {
             let wanted = wanted(mode, ip(vip), ip(backend));
             assert_eq!(wanted, (kind, ip(backend)), "{mode:?} {vip} {backend}");
-            let entry = build(wanted, &WAY, Sources::default()).unwrap();
+            let entry = build(wanted, &WAY, Outer::default()).unwrap();
             assert_eq!(identity(&entry), Some(wanted), "{mode:?} {vip} {backend}");
             assert!(is_resolved(&entry));
         }
@@ -198,8 +255,8 @@ mod tests {
 
     #[test]
     fn an_ipv4_header_is_whole_but_for_its_length() {
-        let sources = Sources { v4: Some(Ipv4Addr::new(192, 0, 2, 254)), v6: None };
-        let entry = build((backend_kinds::IPV6_IN_IPV4, ip("10.0.0.2")), &WAY, sources).unwrap();
+        let outer = Outer { source_v4: Some(Ipv4Addr::new(192, 0, 2, 254)), ..Outer::default() };
+        let entry = build((backend_kinds::IPV6_IN_IPV4, ip("10.0.0.2")), &WAY, outer).unwrap();
         let (header, rest) = entry.ip.split_at(20);
         assert_eq!(header[..10], [0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 41]);
         assert_eq!(header[12..], [192, 0, 2, 254, 10, 0, 0, 2], "the configured source wins");
@@ -208,9 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn gue_goes_to_its_port_with_a_checksum_if_wanted() {
+        let outer = Outer { gue_port: 6_080, gue_checksum: true, ..Outer::default() };
+        let entry =
+            build((GUE | backend_kinds::IPV6_IN_IPV4, ip("10.0.0.2")), &WAY, outer).unwrap();
+        assert_eq!((entry.ip[9], entry.gue_port), (17, 6_080_u16.to_be_bytes()));
+        assert_eq!(entry.flags, backend_flags::RESOLVED | backend_flags::CHECKSUM);
+        assert_eq!(checksum(&entry.ip[..20]), [0, 0]);
+        let outer = Outer { gue_checksum: false, ..outer };
+        let entry = build((GUE | backend_kinds::IPV6_IN_IPV6, ip("fd00::2")), &WAY, outer).unwrap();
+        assert_eq!((entry.ip[6], entry.flags), (17, backend_flags::RESOLVED));
+        let entry = build((backend_kinds::IPV6_IN_IPV6, ip("fd00::2")), &WAY, outer).unwrap();
+        assert_eq!(entry.gue_port, [0; 2], "ipip has no port");
+        assert_eq!(build((GUE | backend_kinds::L2, ip("10.0.0.2")), &WAY, outer), None);
+    }
+
+    #[test]
     fn an_ipv6_header_is_whole_but_for_its_length() {
         let entry =
-            build((backend_kinds::IPV4_IN_IPV6, ip("fd00::2")), &WAY, Sources::default()).unwrap();
+            build((backend_kinds::IPV4_IN_IPV6, ip("fd00::2")), &WAY, Outer::default()).unwrap();
         assert_eq!(entry.ip[..8], [0x60, 0, 0, 0, 0, 0, 4, 64]);
         assert_eq!(entry.ip[8..24], WAY.source_v6.unwrap().octets());
         assert_eq!(entry.ip[24..], "fd00::2".parse::<Ipv6Addr>().unwrap().octets());
@@ -219,7 +292,7 @@ mod tests {
     #[test]
     fn the_frame_goes_to_the_next_hop_with_the_tag_of_the_way() {
         let way = Way { vlan: Some(0x0123), ..WAY };
-        let entry = build((backend_kinds::L2, ip("10.0.0.2")), &way, Sources::default()).unwrap();
+        let entry = build((backend_kinds::L2, ip("10.0.0.2")), &way, Outer::default()).unwrap();
         assert_eq!(entry.macs, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1]);
         assert_eq!(entry.vlan_tci, [0x01, 0x23]);
         assert_eq!((entry.egress_ifindex, entry.mtu), (3, 1500));
@@ -238,7 +311,7 @@ mod tests {
             ("an address of the other family", (backend_kinds::IPV4_IN_IPV4, ip("fd00::2")), WAY),
         ];
         for (name, identity, way) in cases {
-            assert_eq!(build(identity, &way, Sources::default()), None, "{name}");
+            assert_eq!(build(identity, &way, Outer::default()), None, "{name}");
         }
     }
 }

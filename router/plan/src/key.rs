@@ -24,6 +24,7 @@ impl MapKey {
         let proto = match service.protocol {
             Protocol::Tcp => ip_proto::TCP,
             Protocol::Udp => ip_proto::UDP,
+            Protocol::Sctp => ip_proto::SCTP,
         };
         Self::new(service.addr, service.port, proto)
     }
@@ -62,6 +63,7 @@ impl MapKey {
         let protocol = match proto {
             ip_proto::TCP => Protocol::Tcp,
             ip_proto::UDP => Protocol::Udp,
+            ip_proto::SCTP => Protocol::Sctp,
             _ => return None,
         };
         let service = ServiceAddr { addr: self.vip(), port: u16::from_be_bytes(port), protocol };

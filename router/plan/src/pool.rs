@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_abi::{BACKENDS_MAX, Backend, backend_flags};
 use tidegate_config::desired::Desired;
 
-use crate::entry::{self, Identity, Sources};
+use crate::entry::{self, Identity, Outer};
 use crate::observed::Observed;
 use crate::step::Step;
 
@@ -45,8 +45,7 @@ impl<'a> Pool<'a> {
             }
         }
         let identity_of = index_of.iter().map(|(&identity, &index)| (index, identity)).collect();
-        let router = &desired.router;
-        let sources = Sources { v4: router.encap_source_v4, v6: router.encap_source_v6 };
+        let outer = Outer::of(desired);
         let mut wanted = BTreeMap::new();
         for service in desired.services.values() {
             for &addr in service.backends.keys() {
@@ -54,13 +53,13 @@ impl<'a> Pool<'a> {
                 let way = observed.ways.get(&addr);
                 wanted
                     .entry(identity)
-                    .or_insert_with(|| way.and_then(|way| entry::build(identity, way, sources)));
+                    .or_insert_with(|| way.and_then(|way| entry::build(identity, way, outer)));
             }
         }
         let (puts, frees) = (Vec::new(), Vec::new());
         let mut pool = Self { seen, index_of, identity_of, wanted, puts, frees };
         pool.write_wanted(named);
-        pool.clean_up(observed, sources, |index| {
+        pool.clean_up(observed, outer, |index| {
             !in_transition && !named.get(index as usize).copied().unwrap_or(false)
         });
         pool
@@ -101,7 +100,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Entries that no configured backend uses: freed, or kept up to date while flows drain.
-    fn clean_up(&mut self, observed: &Observed, sources: Sources, is_over: impl Fn(u32) -> bool) {
+    fn clean_up(&mut self, observed: &Observed, outer: Outer, is_over: impl Fn(u32) -> bool) {
         for (&index, seen) in self.seen {
             let identity = self.identity_of.get(&index).copied();
             if identity.is_some_and(|identity| self.wanted.contains_key(&identity)) {
@@ -111,7 +110,7 @@ impl<'a> Pool<'a> {
                 self.frees.push(Step::FreeBackend { index });
             } else if let Some(identity) = identity
                 && let Some(way) = observed.ways.get(&identity.1)
-                && let Some(entry) = entry::build(identity, way, sources)
+                && let Some(entry) = entry::build(identity, way, outer)
                 && entry != *seen
             {
                 self.puts.push(Step::PutBackend { index, entry, fresh: false });

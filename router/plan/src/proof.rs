@@ -13,14 +13,12 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
-use tidegate_abi::{
-    Backend, Counter, Service as Entry, backend_kinds, flow_hash_v4, flow_hash_v6, ip_proto,
-    service_flags, slot_of,
-};
+use tidegate_abi::{Backend, Counter, Service as Entry, backend_kinds, ip_proto, slot_of};
 use tidegate_config::desired::{Protocol, ServiceAddr};
 
 use crate::entry;
 use crate::key::{self, MapKey};
+use crate::model::{self, Flow};
 use crate::observed::Datapath;
 use crate::slots::{self, Span};
 
@@ -132,46 +130,40 @@ pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(u16
 
 /// As the packet path computes it.
 fn flow_hash(seed: u64, service: ServiceAddr, client: u16, entry: &Entry) -> u32 {
-    let ports = (u32::from(CLIENT_PORT) << 16) | u32::from(service.port);
-    let proto = proto(service.protocol);
-    let by_client = entry.flags & service_flags::AFFINITY_CLIENT != 0;
-    match (client_addr(service.addr, client), service.addr) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            let src = u64::from(src.to_bits()) << 32;
-            if by_client {
-                flow_hash_v4(seed, src, 0, 0)
-            } else {
-                flow_hash_v4(seed, src | u64::from(dst.to_bits()), ports, proto)
-            }
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) if !by_client => {
-            flow_hash_v6(seed, words(src), words(dst), ports, proto)
-        }
-        (IpAddr::V6(src), _) => flow_hash_v6(seed, words(src), [0; 2], 0, 0),
-        (IpAddr::V4(_), IpAddr::V6(_)) => 0, // The client is of the VIP's family.
-    }
+    let flow = Flow {
+        src: client_addr(service.addr, client),
+        dst: service.addr,
+        src_port: CLIENT_PORT,
+        dst_port: asked_port(service),
+        proto: proto(service.protocol),
+    };
+    model::flow_hash(seed, &flow, entry.flags)
 }
 
-fn words(addr: Ipv6Addr) -> [u64; 2] {
-    let bits = addr.to_bits();
-    [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or(u64::MAX))
+/// A service of every port is asked on this one.
+const fn asked_port(service: ServiceAddr) -> u16 {
+    if service.port == 0 { 9 } else { service.port }
 }
 
 const fn proto(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => ip_proto::TCP,
         Protocol::Udp => ip_proto::UDP,
+        Protocol::Sctp => ip_proto::SCTP,
     }
 }
 
 fn client_addr(vip: IpAddr, client: u16) -> IpAddr {
     match vip {
         IpAddr::V4(_) => Ipv4Addr::from_bits(CLIENTS_V4 | u32::from(client)).into(),
-        IpAddr::V6(_) => Ipv6Addr::from_bits(CLIENTS_V6.to_bits() | u128::from(client)).into(),
+        // In the network's part, so that affinity by prefix tells them apart.
+        IpAddr::V6(_) => {
+            Ipv6Addr::from_bits(CLIENTS_V6.to_bits() | u128::from(client) << 64).into()
+        }
     }
 }
 
-/// The frame in which a client's first packet would come in: a TCP SYN, or a UDP datagram, padded
+/// The frame in which a client's first packet would come in: a TCP SYN, a UDP datagram or an SCTP INIT, padded
 /// to an IP packet of `packet_len` bytes.
 pub fn frame(service: ServiceAddr, client: u16, packet_len: u16) -> Vec<u8> {
     let src = client_addr(service.addr, client);
@@ -198,11 +190,15 @@ pub fn frame(service: ServiceAddr, client: u16, packet_len: u16) -> Vec<u8> {
     }
     let transport = frame.len();
     frame.extend(CLIENT_PORT.to_be_bytes());
-    frame.extend(service.port.to_be_bytes());
+    frame.extend(asked_port(service).to_be_bytes());
     match service.protocol {
         Protocol::Tcp => {
             frame.extend([0; 8]); // Sequence numbers.
             frame.extend([5 << 4, 0x02, 0xff, 0xff, 0, 0, 0, 0]); // Five words, SYN, window.
+        }
+        Protocol::Sctp => {
+            frame.extend([0; 8]); // Verification tag, checksum.
+            frame.extend([1, 0, 0, 20]); // An INIT chunk.
         }
         Protocol::Udp => {
             frame.extend(payload_len.to_be_bytes());
@@ -285,12 +281,12 @@ pub(crate) fn expected(
     let entries = key::entries(datapath);
     let of = |service: ServiceAddr| {
         let clients = clients(seed, service, datapath).into_iter();
-        clients.map(|(client, _)| model(seed, service, client, datapath, &entries)).collect()
+        clients.map(|(client, _)| outcome(seed, service, client, datapath, &entries)).collect()
     };
     services.into_iter().map(|service| (service, of(service))).collect()
 }
 
-fn model(
+fn outcome(
     seed: u64,
     service: ServiceAddr,
     client: u16,

@@ -199,10 +199,7 @@ impl<'a> Work<'a> {
             ring_offset: ring.offset,
             ring_size: ring.size,
             index: row,
-            flags: match self.spec.affinity {
-                Affinity::FiveTuple => 0,
-                Affinity::ClientAddress => service_flags::AFFINITY_CLIENT,
-            },
+            flags: affinity_flags(self.spec.affinity, self.spec.vip.addr),
         };
         outcome.is_programmed = self.seen.entry == Some(entry) && !ring_plan.is_building;
         if self.seen.entry != Some(entry) {
@@ -423,6 +420,18 @@ impl<'a> Work<'a> {
             held_until,
             reason,
             withheld,
+        }
+    }
+}
+
+fn affinity_flags(affinity: Affinity, vip: IpAddr) -> u32 {
+    let all: u32 = if vip.is_ipv4() { 32 } else { 128 };
+    match affinity {
+        Affinity::FiveTuple => 0,
+        Affinity::ClientAddress => service_flags::AFFINITY_CLIENT,
+        Affinity::ClientPrefix(bits) => {
+            let uncounted = all.saturating_sub(bits.into());
+            service_flags::AFFINITY_CLIENT | uncounted << service_flags::UNCOUNTED_BITS
         }
     }
 }

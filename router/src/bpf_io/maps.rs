@@ -167,18 +167,27 @@ impl Maps {
     /// Whether a slot of the flow's service is in transition; not if the service is gone.
     fn is_in_transition(&self, flow: &FlowKey) -> Result<bool, Error> {
         let FlowKey { dst, dst_port: port, proto, .. } = *flow;
-        let service = if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] = dst {
-            let key = ServiceKeyV4 { addr: [a, b, c, d], port, proto, reserved: 0 };
-            self.services_v4.get(&Pod(key), 0)
-        } else {
-            let key = ServiceKeyV6 { addr: dst, port, proto, reserved: 0 };
-            self.services_v6.get(&Pod(key), 0)
+        let of_port = self.service_of(dst, port, proto);
+        let service = match of_port {
+            Err(MapError::KeyNotFound) => self.service_of(dst, [0; 2], proto), // Of all ports.
+            found => found,
         };
         match service {
-            Ok(Pod(service)) => Ok(self.slots.any_in_transition(&service)),
+            Ok(service) => Ok(self.slots.any_in_transition(&service)),
             Err(MapError::KeyNotFound) => Ok(false),
             Err(error) => Err(forgetting(error)),
         }
+    }
+
+    fn service_of(&self, vip: [u8; 16], port: [u8; 2], proto: u8) -> Result<Service, MapError> {
+        let service = if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] = vip {
+            let key = ServiceKeyV4 { addr: [a, b, c, d], port, proto, reserved: 0 };
+            self.services_v4.get(&Pod(key), 0)
+        } else {
+            let key = ServiceKeyV6 { addr: vip, port, proto, reserved: 0 };
+            self.services_v6.get(&Pod(key), 0)
+        };
+        service.map(|Pod(service)| service)
     }
 
     fn forget_flows(&mut self, gone: &[Pod<FlowKey>]) -> Result<(), Error> {

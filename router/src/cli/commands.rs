@@ -223,9 +223,13 @@ fn backends_text(answer: &Backends) -> String {
     table.render()
 }
 
-/// `192.0.2.10:80/tcp`, as services are named everywhere.
+/// `192.0.2.10:80/tcp`, as services are named everywhere; `192.0.2.10:any/tcp` with every port.
 fn vip_name(vip: &Vip) -> String {
-    let socket = std::net::SocketAddr::new(vip.address, vip.port);
+    let socket = std::net::SocketAddr::new(vip.address, vip.port).to_string();
+    let socket = match socket.strip_suffix(":0") {
+        Some(address) => format!("{address}:any"),
+        None => socket,
+    };
     format!("{socket}/{}", vip.protocol)
 }
 

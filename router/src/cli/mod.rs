@@ -65,7 +65,7 @@ enum Command {
     Rollback(change::RollbackArgs),
     /// List the generations of the configuration
     History(change::HistoryArgs),
-    /// The backend's side of ipip: take packets out of their outer header
+    /// The backend's side of ipip and gue: take packets out of their outer headers
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
     Detach(ConfigFile),
@@ -111,6 +111,9 @@ struct Decap {
     /// Interface on which encapsulated packets arrive
     #[arg(short, long, value_name = "IF")]
     interface: String,
+    /// UDP port that takes GUE, datapath.gue-port on the edge
+    #[arg(long, value_name = "PORT", default_value_t = tidegate_abi::GUE_PORT)]
+    gue_port: u16,
 }
 
 /// A command that failed: what to print and with which code to end.
@@ -172,7 +175,9 @@ impl Cli {
             Command::Confirm(args) => change::confirm(args).await,
             Command::Rollback(args) => change::rollback(args).await,
             Command::History(args) => change::history(args).await,
-            Command::Decap(args) => crate::decap::run(&args.interface).await.map_err(Failure::new),
+            Command::Decap(args) => {
+                crate::decap::run(&args.interface, args.gue_port).await.map_err(Failure::new)
+            }
             Command::Detach(args) => commands::detach(&args.config),
             Command::Schema => commands::print(&tidegate_config::json_schema()),
         };

@@ -42,6 +42,7 @@ use crate::link_io::{Changes, Links};
 use change::{GUARD_LOOK, Unconfirmed};
 use memory::{Healths, Seen};
 use proofs::Proofs;
+pub(crate) use reload::load;
 
 /// Without any event the world is looked at this often: what an event failed to say is found then.
 const SLOW_LOOK: Duration = Duration::from_secs(5);

@@ -86,9 +86,24 @@ pub(super) fn respecialised(
     old: &Desired,
     new: &Desired,
 ) -> Result<Option<Datapath>, bpf_io::Error> {
-    let constants = tidegate_plan::constants(new);
-    if constants == tidegate_plan::constants(old) {
+    if tidegate_plan::constants(new) == tidegate_plan::constants(old) {
         return Ok(None);
     }
-    Datapath::load_pinned(&constants, &new.router.pin_dir).map(Some)
+    load(new).map(Some)
+}
+
+/// The program for a configuration, with the maps that are pinned. It has the features that they
+/// need too: flows may drain to backends in a mode that no service has any more.
+///
+/// # Errors
+/// See [`Datapath::load_pinned`].
+pub(crate) fn load(desired: &Desired) -> Result<Datapath, bpf_io::Error> {
+    let mut constants = tidegate_plan::constants(desired);
+    let datapath = Datapath::load_pinned(&constants, &desired.router.pin_dir)?;
+    let in_use = tidegate_plan::features_in_use(&datapath.observe()?);
+    if in_use & !constants.features == 0 {
+        return Ok(datapath);
+    }
+    constants.features |= in_use;
+    Datapath::load_pinned(&constants, &desired.router.pin_dir)
 }

@@ -239,12 +239,14 @@ pub(super) const fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
     }
 }
 
 const fn mode_name(mode: ForwardingMode) -> &'static str {
     match mode {
         ForwardingMode::Ipip => "ipip",
+        ForwardingMode::Gue => "gue",
         ForwardingMode::L2 => "l2",
     }
 }

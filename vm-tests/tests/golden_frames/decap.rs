@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use nix::unistd::Uid;
 use tidegate::bpf_io::Verdict;
 use tidegate::decap::Decap;
-use tidegate_abi::DecapCounter;
+use tidegate_abi::{DecapCounter, GUE_PORT};
 use tidegate_vm_tests::frame::{Frame, assert_frame_eq, tcp};
 
 use crate::xdp::{
@@ -14,7 +14,7 @@ use crate::xdp::{
 
 fn decap() -> Decap {
     assert!(Uid::effective().is_root(), "golden frames run in the kernel: run them as root");
-    let mut decap = Decap::load().unwrap();
+    let mut decap = Decap::load(GUE_PORT).unwrap();
     decap.take_for(&BTreeSet::from([BACKEND4.into(), BACKEND6.into()])).unwrap();
     decap
 }
@@ -66,6 +66,47 @@ fn all_four_combinations_come_out_as_they_went_in() {
     let tagged = to_backend().vlan(0x2064).ipv4(SOURCE4, BACKEND4).inner_of(&syn6());
     let out = run(&decap, &tagged.bytes(), DecapCounter::Unwrapped);
     assert_frame_eq(&out, &to_backend().vlan(0x2064).inner_of(&syn6()));
+}
+
+#[test]
+fn gue_comes_off_in_variant_1_and_in_variant_0_without_options() {
+    let decap = decap();
+    let padded = |inner: &Frame| to_backend().inner_of(inner);
+    for (name, outer) in
+        [("IPv4", outer4()), ("IPv6", outer6()), ("options", outer4().options(&[1; 40]))]
+    {
+        for inner in [syn4(), syn6()] {
+            println!("{name}");
+            let udp = || outer.clone().udp(50_000, GUE_PORT);
+            let out = run(&decap, &udp().inner_of(&inner).bytes(), DecapCounter::Unwrapped);
+            assert_frame_eq(&out, &padded(&inner));
+            let proto = if inner.bytes()[14] >> 4 == 4 { 4 } else { 41 };
+            let variant_0 = udp().payload([0, proto, 0, 0]).inner_of(&inner).bytes();
+            let out = run(&decap, &variant_0, DecapCounter::Unwrapped);
+            assert_frame_eq(&out, &padded(&inner));
+        }
+    }
+    let udp = || outer4().udp(50_000, GUE_PORT);
+    let cases = [
+        ("another port", outer4().udp(50_000, 6_081).inner_of(&syn4())),
+        ("no packet", udp().payload([0x45, 0, 0])),
+        ("a control message", udp().payload([0x20, 4, 0, 0]).inner_of(&syn4())),
+        ("optional fields", udp().payload([0x01, 4, 0, 0, 0, 0, 0, 0]).inner_of(&syn4())),
+        ("flags", udp().payload([0, 4, 0, 1]).inner_of(&syn4())),
+        ("another protocol", udp().payload([0, 47, 0, 0]).inner_of(&syn4())),
+        ("UDP again", udp().payload([0, 17, 0, 0]).inner_of(&syn4())),
+    ];
+    for (name, frame) in cases {
+        println!("{name}");
+        run(&decap, &frame.bytes(), DecapCounter::PassNotOurs);
+    }
+    for len in 14..udp().inner_of(&syn4()).bytes().len() {
+        run(&decap, &udp().inner_of(&syn4()).bytes()[..len], DecapCounter::PassNotOurs);
+    }
+    // The UDP header leaves less room than the packet inside takes.
+    let mut short = udp().inner_of(&syn4()).bytes();
+    short[38..40].copy_from_slice(&47_u16.to_be_bytes());
+    run(&decap, &short, DecapCounter::DropMalformed);
 }
 
 #[test]

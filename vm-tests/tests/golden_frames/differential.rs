@@ -81,7 +81,7 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
             flags: if dice.one_in(6) { 0 } else { backend_flags::RESOLVED },
             egress_ifindex: dice.of(devices),
             mtu: dice.of(&[1_500, 1_500, 100, 65_535]),
-            reserved: 0,
+            gue_port: [0; 2],
         };
         if index <= 4 {
             // Enough that go well: one of each kind of header.
@@ -290,7 +290,8 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
     let constants = DatapathConfig {
         hash_seed: dice.roll(),
         features: dice.of(&wanted),
-        too_big_interval_ns: 0, // As often as it is due: the model knows no time.
+        // No interval: as often as it is due, because the model knows no time.
+        ..DatapathConfig::default()
     };
     let mut datapath = Datapath::load(&constants).unwrap();
     fill(&mut datapath, dice, devices);

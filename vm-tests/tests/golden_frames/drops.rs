@@ -23,7 +23,7 @@ fn what_is_for_no_service_of_a_vip_is_dropped() {
         ("TCP port", v4().tcp(40_000, 81, tcp::SYN)),
         ("UDP port", v4().udp(40_000, 53)),
         ("TCP port 0", v4().tcp(40_000, 0, tcp::SYN)),
-        ("SCTP", v4().proto(132).payload([0; 12])),
+        ("SCTP", v4().proto(132).payload([0; 16])),
         ("protocol 0", v4().proto(0).payload([0; 12])),
         ("no payload at all", v4().proto(59)),
         ("echo reply", v4().icmp(0, 0, [0; 4])),

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use nix::unistd::gettid;
 use tidegate::bpf_io::Mode;
 use tidegate::decap::Decap;
-use tidegate_abi::{Backend, Counter, DecapCounter, backend_kinds};
+use tidegate_abi::{Backend, Counter, DecapCounter, GUE_PORT, backend_kinds};
 use tidegate_config::desired::AttachMode;
 use tidegate_vm_tests::frame::{Frame, eth};
 
@@ -80,7 +80,7 @@ fn a_packet_in_a_packet_reaches_a_socket_on_the_vip() {
     let backend = beyond_the_wire(|ready| {
         run("ip addr add 10.0.0.2/24 dev tg-b");
         let server = server();
-        let mut decap = Decap::load().unwrap();
+        let mut decap = Decap::load(GUE_PORT).unwrap();
         assert_eq!(decap.attach("tg-b").unwrap().mode, Mode::Native);
         decap.take_for(&[IpAddr::V4(BACKEND4)].into()).unwrap();
         ready.send(()).unwrap();
@@ -102,7 +102,7 @@ fn a_packet_to_the_vip_goes_through_the_datapath_and_out_of_its_header_at_the_ba
     run("ip neigh add 10.0.0.1 lladdr 02:00:00:00:00:02 dev tg.a");
     let server = server();
     // Native on this side, too: a veth sends XDP_TX only to a peer that takes frames like that.
-    let mut decap = Decap::load().unwrap();
+    let mut decap = Decap::load(GUE_PORT).unwrap();
     assert_eq!(decap.attach("tg.a").unwrap().mode, Mode::Native);
     decap.take_for(&[IpAddr::V4(BACKEND4)].into()).unwrap();
 

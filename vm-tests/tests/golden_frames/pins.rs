@@ -11,14 +11,16 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
 use tidegate::bpf_io::{Datapath, Mode};
 use tidegate::decap::Decap;
-use tidegate_abi::{DatapathConfig, RING_SIZE_MIN, Service, ServiceKeyV4, Slot, backend_kinds};
+use tidegate_abi::{
+    DatapathConfig, GUE_PORT, RING_SIZE_MIN, Service, ServiceKeyV4, Slot, backend_kinds,
+};
 use tidegate_config::desired::AttachMode;
 use tidegate_plan::step::Step;
 
 use crate::xdp::{VIP4, entry};
 
 pub(crate) const CONFIG: DatapathConfig =
-    DatapathConfig { hash_seed: 7, features: 0, too_big_interval_ns: 0 };
+    DatapathConfig { hash_seed: 7, features: 0, too_big_interval_ns: 0, vary_v4: 0, vary_v6: 0 };
 
 /// A world with two interfaces, `tg.a` and `tg-b`, and a BPF file system.
 pub(crate) struct World {
@@ -272,14 +274,14 @@ fn every_obstacle_is_named_with_its_remedy() {
         let text = error(attach(&mut other, "tg-b", mode));
         assert!(text.contains("another XDP program is attached to tg-b"), "{text}");
     }
-    let text = error(Decap::load().unwrap().attach("tg-b").map(drop));
+    let text = error(Decap::load(GUE_PORT).unwrap().attach("tg-b").map(drop));
     assert!(text.contains("another XDP program is attached to tg-b"), "{text}");
 }
 
 #[test]
 fn a_link_without_a_pin_goes_with_its_owner() {
     let _world = World::new("unpinned");
-    let mut decap = Decap::load().unwrap();
+    let mut decap = Decap::load(GUE_PORT).unwrap();
     assert_eq!(decap.attach("tg-b").unwrap().mode, Mode::Native);
     assert!(program_on("tg-b").is_some());
     drop(decap);
@@ -330,6 +332,8 @@ fn the_verifier_has_an_easy_task() {
     let verified = datapath.verified_instructions().unwrap();
     println!("instructions verified, of the million that are allowed: {verified:?}");
     for (program, count) in verified {
-        assert!(count < 20_000, "{program}, {count}: a branch multiplied the states it looks at");
+        // Every packet meets the first one; the others know more ways.
+        let most = if program == "tidegate" { 20_000 } else { 40_000 };
+        assert!(count < most, "{program}, {count}: a branch multiplied the states it looks at");
     }
 }

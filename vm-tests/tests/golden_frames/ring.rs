@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_abi::{
-    Backend, Counter, FLOWS_MAX, Service, ServiceKeyV4, Slot, backend_kinds, flow_hash_v4,
-    flow_hash_v6, service_flags, slot_of,
+    Backend, Counter, DatapathConfig, FLOWS_MAX, Service, ServiceKeyV4, Slot, backend_kinds,
+    features, flow_hash_v4, flow_hash_v6, service_flags, slot_of,
 };
 use tidegate_plan::step::Step;
-use tidegate_vm_tests::frame::{Frame, tcp};
+use tidegate_vm_tests::frame::{Frame, eth, tcp};
 
 use crate::xdp::{
     CLIENT4, CLIENT6, RING_OFFSET, RING_SIZE, TCP, VIP4, VIP6, Xdp, entry, from_router, syn4,
@@ -88,6 +88,86 @@ fn with_client_affinity_all_flows_of_a_client_stay_together() {
     xdp.backend(2, entry(backend_kinds::IPV6_IN_IPV6));
     let one_client = |port| from_router().ipv6(CLIENT6, VIP6).tcp(port, 80, tcp::SYN);
     assert_eq!(backends(&xdp, &one_client).len(), 1);
+}
+
+#[test]
+fn with_affinity_by_prefix_neighbouring_clients_stay_together() {
+    let mut xdp = xdp();
+    xdp.slots(|place| Slot::settled(if place % 2 == 0 { OLD } else { NEW }));
+    let uncounted = |bits: u32| bits << service_flags::UNCOUNTED_BITS;
+    let backends_of = |xdp: &Xdp, frames: Vec<Frame>| -> BTreeSet<Option<u32>> {
+        frames.iter().map(|frame| xdp.run(frame).backend).collect()
+    };
+    let client4 = |net: u8, host: u8| {
+        let client = Ipv4Addr::new(203, 0, net, host);
+        from_router().ipv4(client, VIP4).tcp(5, 80, tcp::SYN)
+    };
+    xdp.service(3, TCP, service_flags::AFFINITY_CLIENT | uncounted(8));
+    let one_net = (0..=255).map(|host| client4(7, host)).collect();
+    assert_eq!(backends_of(&xdp, one_net).len(), 1);
+    let many_nets = (0..=255).map(|net| client4(net, 7)).collect();
+    assert_eq!(backends_of(&xdp, many_nets).len(), 2, "networks still spread");
+
+    xdp.backend(OLD, entry(backend_kinds::IPV6_IN_IPV6));
+    xdp.backend(NEW, entry(backend_kinds::IPV6_IN_IPV6));
+    let client6 = |net: u16, subnet: u16, host: u16| {
+        let client = [0x2001, 0xdb8, net, subnet, 0, host, 0, host].into();
+        from_router().ipv6(client, VIP6).tcp(5, 80, tcp::SYN)
+    };
+    xdp.service(3, TCP, service_flags::AFFINITY_CLIENT | uncounted(72)); // A /56.
+    let one_net = (0..=255).map(|n| client6(7, 0x1100 | n, n)).collect();
+    assert_eq!(backends_of(&xdp, one_net).len(), 1);
+    let many_nets = (0..256).map(|n| client6(7, n << 8, 1)).collect();
+    assert_eq!(backends_of(&xdp, many_nets).len(), 2);
+    xdp.service(3, TCP, service_flags::AFFINITY_CLIENT);
+    let many_hosts = (0..256).map(|n| client6(7, 1, n)).collect();
+    assert_eq!(backends_of(&xdp, many_hosts).len(), 2, "by address, all of it counts");
+}
+
+#[test]
+fn a_service_of_every_port_takes_what_no_other_has() {
+    let any_port = |constants: &mut DatapathConfig| constants.features = features::ANY_PORT;
+    let mut xdp = Xdp::with_constants(entry(backend_kinds::IPV4_IN_IPV4), any_port);
+    let to = |port| from_router().ipv4(CLIENT4, VIP4).tcp(5, port, tcp::SYN);
+    assert_eq!(xdp.run(&to(81)).counter, Counter::DropNoService);
+    xdp.service_on(0, 3, TCP, 0);
+    assert_eq!(xdp.run(&to(80)).service, Some(1), "its own port");
+    for port in [0, 1, 79, 81, 65_535] {
+        assert_eq!(xdp.run(&to(port)).service, Some(3), "{port}");
+    }
+    let datagram = from_router().ipv4(CLIENT4, VIP4).udp(5, 81);
+    assert_eq!(xdp.run(&datagram).counter, Counter::DropNoService, "another protocol");
+    let quoted = eth([0; 6], [0; 6]).ipv4(VIP4, CLIENT4).tcp(81, 5, tcp::ACK);
+    let error = from_router().ipv4(CLIENT4, VIP4).icmp(3, 4, [0; 4]).inner_of(&quoted);
+    assert_eq!(xdp.run(&error).service, Some(3));
+    // The flow is remembered as long as its service has a slot in transition.
+    xdp.all_slots(Slot::in_transition(1, 2));
+    assert_eq!(xdp.run(&to(81)).backend, Some(1));
+    xdp.apply(&Step::PutSlots { slots: vec![(0, Slot::settled(0))] });
+    assert_eq!(xdp.datapath.flow_count().unwrap(), 1);
+    xdp.all_slots(Slot::settled(1));
+    assert_eq!(xdp.datapath.flow_count().unwrap(), 0);
+}
+
+#[test]
+fn sctp_is_a_service_of_its_own_and_an_init_opens_a_flow() {
+    const SCTP: u8 = 132;
+    let mut xdp = xdp();
+    let packet = |port: u16, chunk: u8| {
+        let mut bytes = vec![0; 20];
+        bytes[..2].copy_from_slice(&port.to_be_bytes());
+        (bytes[3], bytes[12], bytes[15]) = (80, chunk, 8);
+        from_router().ipv4(CLIENT4, VIP4).proto(SCTP).payload(bytes)
+    };
+    assert_eq!(xdp.run(&packet(1, 1)).counter, Counter::DropNoService);
+    xdp.service(3, SCTP, 0);
+    assert_eq!(xdp.run(&packet(1, 1)).service, Some(3));
+    xdp.all_slots(Slot::in_transition(NEW, OLD));
+    assert_eq!(xdp.run(&packet(1, 0)).backend, Some(OLD), "DATA of an old association");
+    assert_eq!(xdp.run(&packet(2, 1)).backend, Some(NEW), "INIT");
+    assert_eq!(xdp.run(&packet(2, 0)).backend, Some(NEW), "DATA after it");
+    let short = from_router().ipv4(CLIENT4, VIP4).proto(SCTP).payload([0; 15]);
+    assert_eq!(xdp.run(&short).counter, Counter::DropMalformed);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use nix::unistd::Uid;
 use proptest::test_runner::{Config, TestRunner};
 use tidegate::bpf_io::{Datapath, Verdict};
 use tidegate_abi::{
-    Backend, Counter, DatapathConfig, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
+    Backend, Counter, DatapathConfig, GUE_PORT, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
     backend_flags, backend_kinds, service_flags,
 };
 use tidegate_plan::step::Step;
@@ -124,9 +124,14 @@ impl Xdp {
 
     /// A service on port 80 of both VIPs.
     pub(crate) fn service(&mut self, index: u32, proto: u8, flags: u32) {
+        self.service_on(80, index, proto, flags);
+    }
+
+    /// A service on this port of both VIPs.
+    pub(crate) fn service_on(&mut self, port: u16, index: u32, proto: u8, flags: u32) {
         let service = Service { ring_offset: RING_OFFSET, ring_size: RING_SIZE, index, flags };
-        self.put(VIP4.into(), 80, proto, service);
-        self.put(VIP6.into(), 80, proto, service);
+        self.put(VIP4.into(), port, proto, service);
+        self.put(VIP6.into(), port, proto, service);
         self.services.push(index);
     }
 
@@ -238,20 +243,19 @@ pub(crate) fn verdict_of(counter: Counter) -> Verdict {
 
 /// A backend's entry as the daemon writes it, made from the frame builder's own headers.
 pub(crate) fn entry(kind: u8) -> Backend {
-    let [ipv4, ipv6] = [
-        to_backend().ipv4(SOURCE4, BACKEND4).proto(match kind {
-            backend_kinds::IPV6_IN_IPV4 => 41,
-            _ => 4,
-        }),
-        to_backend().ipv6(SOURCE6, BACKEND6).proto(match kind {
-            backend_kinds::IPV6_IN_IPV6 => 41,
-            _ => 4,
-        }),
-    ];
+    let is_gue = kind & backend_kinds::GUE != 0;
+    let base = kind & !backend_kinds::GUE;
+    let carries_v6 = matches!(base, backend_kinds::IPV6_IN_IPV4 | backend_kinds::IPV6_IN_IPV6);
+    let proto = match (is_gue, carries_v6) {
+        (true, _) => 17,
+        (false, true) => 41,
+        (false, false) => 4,
+    };
     let mut ip = [0; 40];
-    match kind {
+    match base {
         backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV6_IN_IPV4 => {
-            ip[..20].copy_from_slice(&ipv4.bytes()[14..]);
+            ip[..20]
+                .copy_from_slice(&to_backend().ipv4(SOURCE4, BACKEND4).proto(proto).bytes()[14..]);
             // The template has total length zero: take the 20 out of length and checksum.
             let sum = u16::from_be_bytes([ip[10], ip[11]]) + 20;
             assert!(sum >= 20, "no carry for these addresses");
@@ -259,7 +263,7 @@ pub(crate) fn entry(kind: u8) -> Backend {
             ip[10..12].copy_from_slice(&sum.to_be_bytes());
         }
         backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6 => {
-            ip.copy_from_slice(&ipv6.bytes()[14..]);
+            ip.copy_from_slice(&to_backend().ipv6(SOURCE6, BACKEND6).proto(proto).bytes()[14..]);
         }
         _ => ip[..16].copy_from_slice(&BACKEND4.to_ipv6_mapped().octets()),
     }
@@ -274,6 +278,6 @@ pub(crate) fn entry(kind: u8) -> Backend {
         flags: backend_flags::RESOLVED,
         egress_ifindex: INGRESS,
         mtu: 1_500,
-        reserved: 0,
+        gue_port: if is_gue { GUE_PORT.to_be_bytes() } else { [0; 2] },
     }
 }

@@ -1,19 +1,20 @@
-//! The other end of `ipip`: on a backend's interface, takes the outer header off.
+//! The other end of `ipip` and `gue`: on a backend's interface, takes the outer headers off.
 //!
 //! Only packets in IPv4 or IPv6 that are addressed to the host itself are touched; everything
-//! else is passed as it came.
+//! else is passed as it came. An outer UDP checksum is not looked at: what is inside has its own.
 
 #![no_std]
 #![no_main]
 
+use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{HashMap, PerCpuArray};
 use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use tidegate_abi::{DECAP_ADDRS_MAX, DecapCounter, ip_proto};
+use tidegate_abi::{DECAP_ADDRS_MAX, DecapCounter, GUE_PORT, ip_proto};
 use tidegate_xdp::Cursor;
-use tidegate_xdp::wire::{Ethernet, Ipv4, Ipv6, VlanTag, ether_type};
+use tidegate_xdp::wire::{Ethernet, Ipv4, Ipv6, Udp, VlanTag, ether_type};
 
 tidegate_xdp::license!();
 
@@ -21,6 +22,10 @@ tidegate_xdp::license!();
 static DECAP_ADDRS: HashMap<[u8; 16], u32, { DECAP_ADDRS_MAX as usize }> = HashMap::new();
 #[btf_map]
 static DECAP_COUNTERS: PerCpuArray<u64, { DecapCounter::COUNT as usize }> = PerCpuArray::new();
+
+/// UDP port that takes GUE packets; written by the loader before the program is loaded.
+#[unsafe(no_mangle)]
+static DECAP_GUE_PORT: Global<u16> = Global::new(GUE_PORT);
 
 /// Entry: one frame in, one XDP action out.
 #[xdp]
@@ -40,12 +45,13 @@ fn tidegate_decap(ctx: XdpContext) -> u32 {
     }
 }
 
-/// An outer header.
+/// Outer headers.
 struct Outer {
-    /// In bytes, at most 60.
+    /// In bytes, at most 72.
     len: u8,
-    /// What the outer header says follows it, in bytes.
+    /// What they say follows them, in bytes.
     payload_len: usize,
+    /// Protocol of what follows.
     proto: u8,
 }
 
@@ -66,7 +72,11 @@ fn unwrap(ctx: &XdpContext) -> Result<(), DecapCounter> {
         ether_type::IPV6 => outer_ipv6(&mut at),
         _ => None,
     };
-    let outer = outer.ok_or(DecapCounter::PassNotOurs)?;
+    let outer = outer
+        .and_then(
+            |outer| if outer.proto == ip_proto::UDP { udp(&mut at, &outer) } else { Some(outer) },
+        )
+        .ok_or(DecapCounter::PassNotOurs)?;
     let inner = inner(at, &outer).ok_or(DecapCounter::DropMalformed)?;
 
     // SAFETY: the context is the one the program was called with. All cursors are void now.
@@ -111,9 +121,39 @@ fn outer_ipv6(at: &mut Cursor) -> Option<Outer> {
     is_ours(ip.dst).then_some(Outer { len: 40, payload_len, proto: ip.next_header })
 }
 
+/// GUE in a UDP header to its port, variant 1 or a plain one of variant 0.
+#[inline(always)]
+fn udp(at: &mut Cursor, outer: &Outer) -> Option<Outer> {
+    let udp: Udp = at.take()?;
+    let len = usize::from(u16::from_be_bytes(udp.len));
+    if u16::from_be_bytes(udp.dst_port) != DECAP_GUE_PORT.load()
+        || len < size_of::<Udp>() + 4
+        || len > outer.payload_len
+    {
+        return None;
+    }
+    let payload_len = len - size_of::<Udp>();
+    let [first, proto, flags @ ..]: [u8; 4] = at.peek()?;
+    let (header_len, proto) = match first >> 4 {
+        4 => (0, ip_proto::IPIP),
+        6 => (0, ip_proto::IPV6),
+        // No control message, no optional fields.
+        _ if first == 0 && flags == [0; 2] && carries_a_packet(proto) && proto != ip_proto::UDP => {
+            at.skip(4);
+            (4, proto)
+        }
+        _ => return None,
+    };
+    Some(Outer {
+        len: outer.len + 8 + header_len,
+        payload_len: payload_len - usize::from(header_len),
+        proto,
+    })
+}
+
 #[inline(always)]
 fn carries_a_packet(proto: u8) -> bool {
-    proto == ip_proto::IPIP || proto == ip_proto::IPV6
+    matches!(proto, ip_proto::IPIP | ip_proto::IPV6 | ip_proto::UDP)
 }
 
 #[inline(always)]

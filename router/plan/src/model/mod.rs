@@ -21,6 +21,7 @@ use tidegate_abi::{
 
 use crate::observed::Datapath;
 pub use packet::{Addr, Flow, Packet, Parsed, Transport, parse};
+pub use pick::flow_hash;
 
 /// What the packet path works with.
 #[derive(Clone, Debug)]
@@ -87,9 +88,7 @@ impl Model<'_> {
             Parsed::Packet(packet) => packet,
         };
         let service = match packet.transport {
-            Transport::Ports { .. } if !packet.is_for_group => {
-                self.service(packet.flow.dst, packet.flow.dst_port, packet.flow.proto)
-            }
+            Transport::Ports { .. } if !packet.is_for_group => self.service_of(packet.flow),
             _ => None,
         };
         match service {
@@ -120,8 +119,7 @@ impl Model<'_> {
         if flow.dst != packet.flow.dst {
             return Err(Counter::DropNoService);
         }
-        let service = self.service(flow.dst, flow.dst_port, flow.proto);
-        let service = service.ok_or(Counter::DropNoService)?;
+        let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
         let quoted =
             Packet { flow, transport: Transport::Ports { opens: false }, ..packet.clone() };
         let verdict = self.send(&quoted, service, frame, ingress_ifindex, outcome)?;
@@ -174,6 +172,13 @@ impl Model<'_> {
         let (slot, backend) = (picked.slot, picked.backend);
         outcome.forwarded = Some(Forwarded { service: service.index, slot, backend });
         Ok(verdict)
+    }
+
+    /// The service of a flow: the one of its port, or else the one of all ports.
+    fn service_of(&self, flow: Flow) -> Option<Service> {
+        let any_port = self.constants.features & features::ANY_PORT != 0;
+        self.service(flow.dst, flow.dst_port, flow.proto)
+            .or_else(|| self.service(flow.dst, 0, flow.proto).filter(|_| any_port))
     }
 
     /// The service of an address, port and protocol; of the VIP itself for port and protocol 0.

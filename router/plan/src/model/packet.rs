@@ -56,7 +56,7 @@ pub struct Packet {
 /// What follows the IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// TCP or UDP; `opens`: a SYN that is nothing else.
+    /// TCP, UDP or SCTP; `opens`: a SYN that is nothing else, or an INIT.
     Ports {
         /// It opens a connection.
         opens: bool,
@@ -238,6 +238,13 @@ fn with_transport(mut packet: Packet, ip: &[u8], room: usize) -> Packet {
             } else {
                 Transport::Other
             };
+        }
+    } else if proto == ip_proto::SCTP {
+        // The common header and that of the first chunk; type 1 is INIT (RFC 9260 §3).
+        if let Some([.., kind, _, _, _]) = array::<16>(header, 0)
+            && room >= 16
+        {
+            ports(&mut packet, kind == 1);
         }
     } else {
         packet.transport = Transport::Other;

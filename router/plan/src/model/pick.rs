@@ -47,7 +47,7 @@ impl Model<'_> {
 
     /// The index of the backend that a slot and the flow table name.
     fn owner(&mut self, slot: Slot, packet: &Packet, events: &mut Vec<Counter>) -> u32 {
-        if slot.is_settled() || packet.flow.proto != ip_proto::TCP {
+        if slot.is_settled() || packet.flow.proto == ip_proto::UDP {
             return slot.current;
         }
         let key = key(&packet.flow);
@@ -70,19 +70,31 @@ impl Model<'_> {
 
     /// The flow hash with the affinity of a service.
     pub fn hash(&self, flow: &Flow, flags: u32) -> u32 {
-        let seed = self.constants.hash_seed;
-        let by_client = flags & service_flags::AFFINITY_CLIENT != 0;
-        let ports = u32::from(flow.src_port) << 16 | u32::from(flow.dst_port);
-        let (ports, proto) = if by_client { (0, 0) } else { (ports, flow.proto) };
-        match (flow.src, flow.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let dst = if by_client { 0 } else { u64::from(dst.to_bits()) };
-                flow_hash_v4(seed, u64::from(src.to_bits()) << 32 | dst, ports, proto)
-            }
-            (src, dst) => {
-                let dst = if by_client { [0; 2] } else { words(dst) };
-                flow_hash_v6(seed, words(src), dst, ports, proto)
-            }
+        flow_hash(self.constants.hash_seed, flow, flags)
+    }
+}
+
+/// The flow hash with the affinity of a service.
+pub fn flow_hash(seed: u64, flow: &Flow, flags: u32) -> u32 {
+    let by_client = flags & service_flags::AFFINITY_CLIENT != 0;
+    let ports = u32::from(flow.src_port) << 16 | u32::from(flow.dst_port);
+    let (ports, proto) = if by_client { (0, 0) } else { (ports, flow.proto) };
+    // The last bits of the client's address may not count; of IPv6 none, or 64 and more.
+    let uncounted = if by_client { flags >> service_flags::UNCOUNTED_BITS & 0x7f } else { 0 };
+    match (flow.src, flow.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let dst = if by_client { 0 } else { u64::from(dst.to_bits()) };
+            let src = src.to_bits() & u32::MAX.checked_shl(uncounted & 0x1f).unwrap_or(0);
+            flow_hash_v4(seed, u64::from(src) << 32 | dst, ports, proto)
+        }
+        (src, dst) => {
+            let dst = if by_client { [0; 2] } else { words(dst) };
+            let [high, low] = words(src);
+            let src = match uncounted.checked_sub(64) {
+                Some(of_high) => [high & u64::MAX.checked_shl(of_high).unwrap_or(0), 0],
+                None => [high, low],
+            };
+            flow_hash_v6(seed, src, dst, ports, proto)
         }
     }
 }

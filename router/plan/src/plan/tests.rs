@@ -54,7 +54,14 @@ fn desired(services: &[Service]) -> Desired {
             state_dir: "/var/lib/tidegate".into(),
             api: Api { socket: "/run/tidegate.sock".into(), listen: None },
         },
-        datapath: Datapath { too_big_rate: 0, too_big_without_df: false },
+        datapath: Datapath {
+            too_big_rate: 0,
+            too_big_without_df: false,
+            gue_port: 6_080,
+            gue_checksum: false,
+            vary_source_v4: None,
+            vary_source_v6: None,
+        },
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
@@ -798,7 +805,7 @@ fn a_backend_that_finds_no_room_says_so() {
     // All entries but one are named by slots of a service that must stay a while.
     let index_max = tidegate_abi::BACKENDS_MAX - 1;
     world.observed.datapath.slots = (1..index_max).map(Slot::settled).collect();
-    let seen = entry::build((1, backend(250)), &way(1), entry::Sources::default()).unwrap();
+    let seen = entry::build((1, backend(250)), &way(1), entry::Outer::default()).unwrap();
     world.observed.datapath.backends = (1..index_max).map(|index| (index, seen)).collect();
     let plan = world.plan(&desired);
     let states: Vec<BackendState> =

@@ -41,7 +41,8 @@ pub(crate) trait Address: Copy {
     /// The service of an address, port and protocol; of the VIP itself for port and protocol 0.
     fn service(self, port: [u8; 2], proto: u8) -> Option<&'static Service>;
 
-    /// Hash of a flow; with [`service_flags::AFFINITY_CLIENT`] of its client address alone.
+    /// Hash of a flow; with [`service_flags::AFFINITY_CLIENT`] of its client address alone, or of
+    /// that address's first bits.
     fn flow_hash(seed: u64, flow: &Flow<Self>, flags: u32) -> u32;
 
     /// The address as it stands in a [`FlowKey`], in two words as they stand in memory.
@@ -52,9 +53,9 @@ pub(crate) trait Address: Copy {
     fn quoted(ctx: &XdpContext, at: Cursor, room: usize) -> Option<Flow<Self>>;
 }
 
-/// Who talks to whom.
+/// Who talks to whom. Aligned, because the compiler may write two fields at once.
 #[derive(Clone, Copy)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub(crate) struct Flow<A> {
     pub(crate) src: A,
     pub(crate) dst: A,
@@ -109,7 +110,9 @@ impl Address for V4 {
     fn flow_hash(seed: u64, flow: &Flow<Self>, flags: u32) -> u32 {
         let client = u64::from(u32::from_be_bytes(flow.src.0)) << 32;
         if flags & service_flags::AFFINITY_CLIENT != 0 {
-            return flow_hash_v4(seed, client, 0, 0);
+            let uncounted = (flags >> service_flags::UNCOUNTED_BITS) & 0x1f;
+            let prefix = client >> (32 + uncounted) << (32 + uncounted);
+            return flow_hash_v4(seed, prefix, 0, 0);
         }
         let vip = u64::from(u32::from_be_bytes(flow.dst.0));
         flow_hash_v4(seed, client | vip, flow.ports(), flow.proto)
@@ -145,7 +148,13 @@ impl Address for V6 {
     #[inline(always)]
     fn flow_hash(seed: u64, flow: &Flow<Self>, flags: u32) -> u32 {
         if flags & service_flags::AFFINITY_CLIENT != 0 {
-            return flow_hash_v6(seed, words(flow.src), [0; 2], 0, 0);
+            let [high, low] = words(flow.src);
+            let uncounted = (flags >> service_flags::UNCOUNTED_BITS) & 0x7f;
+            let prefix = match uncounted.checked_sub(64) {
+                Some(of_high) => [high >> (of_high & 0x3f) << (of_high & 0x3f), 0],
+                None => [high, low],
+            };
+            return flow_hash_v6(seed, prefix, [0; 2], 0, 0);
         }
         flow_hash_v6(seed, words(flow.src), words(flow.dst), flow.ports(), flow.proto)
     }

@@ -6,7 +6,7 @@ use tidegate_abi::{DatapathConfig, features as bits};
 /// Written by the daemon before the program is loaded.
 #[unsafe(no_mangle)]
 static CONFIG: DatapathConfig =
-    DatapathConfig { hash_seed: 0, features: 0, too_big_interval_ns: 0 };
+    DatapathConfig { hash_seed: 0, features: 0, too_big_interval_ns: 0, vary_v4: 0, vary_v6: 0 };
 
 /// One field, read where it stands: the compiler must not take it for the value that stands here.
 macro_rules! constant {
@@ -29,6 +29,10 @@ constant! {
     features: u64,
     /// Nanoseconds between two answers to packets that are too big.
     too_big_interval_ns: u64,
+    /// Bits of an outer IPv4 source that the flow chooses.
+    vary_v4: u32,
+    /// The same for the last four bytes of an IPv6 source.
+    vary_v6: u32,
 }
 
 /// Whether any of these features is wanted.

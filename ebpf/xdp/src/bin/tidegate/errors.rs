@@ -9,7 +9,7 @@ use tidegate_xdp::wire::Icmp;
 
 use crate::address::Address;
 use crate::parse::{OFFSET_MASK, Packet, Transport};
-use crate::{count, deliver};
+use crate::{count, deliver_to_any, gue, service};
 
 /// Whether the packet is an ICMP error (RFC 792, RFC 4443 §2.1): neither a query nor a redirect,
 /// which is for hosts on the link.
@@ -39,9 +39,10 @@ pub(crate) fn forward<A: Address>(
     if flow.dst.flow_addr() != packet.flow.dst.flow_addr() {
         return Err(Counter::DropNoService); // It quotes what the VIP never sent.
     }
-    let service = flow.dst.service(flow.dst_port, flow.proto).ok_or(Counter::DropNoService)?;
+    let service = service::find(&flow).ok_or(Counter::DropNoService)?;
     let transport = Transport::Ports { opens: false };
-    let verdict = deliver(ctx, &Packet { flow, transport, ..*packet }, service)?;
+    let quoted = Packet { flow, transport, ..*packet };
+    let (verdict, backend) = deliver_to_any(ctx, &quoted, service)?;
     count::event(Counter::IcmpErrorForwarded);
-    Ok(verdict)
+    Ok(gue::finish(ctx, backend, verdict))
 }

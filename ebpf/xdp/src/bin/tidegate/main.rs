@@ -9,12 +9,13 @@
 
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use tidegate_abi::{Counter, Service};
+use tidegate_abi::{Backend, Counter, Service, backend_flags, features, rare as rows};
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::ether_type;
 
 use crate::address::{Address, V4, V6};
 use crate::parse::Packet;
+use crate::pick::Picked;
 
 mod address;
 mod config;
@@ -22,6 +23,7 @@ mod count;
 mod echo;
 mod encap;
 mod errors;
+mod gue;
 mod limit;
 mod maps;
 mod parse;
@@ -57,6 +59,30 @@ fn tidegate_too_big(ctx: XdpContext) -> u32 {
     count::verdict(verdict)
 }
 
+/// Entry for frames to a backend that wants a checksum, which go out where they came in.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_checksum_tx(ctx: XdpContext) -> u32 {
+    let _without = gue::checksum(&ctx);
+    count::verdict(Counter::ForwardTx)
+}
+
+/// Entry for those that the kernel was told to redirect.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_checksum_redirect(ctx: XdpContext) -> u32 {
+    let _without = gue::checksum(&ctx);
+    count::verdict(Counter::ForwardRedirect)
+}
+
+/// Entry for packets to a backend whose outer headers take more than a copy.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_outer(ctx: XdpContext) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = walk(&ctx, balance_any, balance_any);
+    count::verdict(verdict)
+}
+
 /// Parses the frame and goes on with its packet.
 #[inline(always)]
 fn walk(
@@ -81,16 +107,61 @@ fn balance<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, 
     }
 }
 
-/// Sends the packet to the backend of its service that owns its flow.
+/// Sends the packet to the backend of its service that owns its flow. A backend whose outer headers
+/// take more than a copy is left to a program of its own, so that this one tests no more flags.
 #[inline(always)]
 fn deliver<A: Address>(
     ctx: &XdpContext,
     packet: &Packet<A>,
     service: &Service,
 ) -> Result<Counter, Counter> {
-    let (index, backend) = pick::backend(service, packet)?;
-    encap::wrap(ctx, packet, backend)?;
-    let verdict = send::towards(ctx, backend.egress_ifindex)?;
-    count::forwarded(service.index, index, packet.frame_len);
+    let picked = pick::backend(service, packet)?;
+    let flags = picked.backend.flags;
+    if flags != backend_flags::RESOLVED {
+        if !config::has(features::OUTER) || flags & backend_flags::RESOLVED == 0 {
+            return Err(Counter::DropUnresolved);
+        }
+        rare::go_on(ctx, rows::OUTER);
+        if !config::is_proof() {
+            return Err(Counter::DropUnresolved);
+        }
+        // A proof copy goes on here: the way is the same, what is more than a copy stays out.
+    }
+    wrap_and_send::<A, false>(ctx, packet, service, &picked)
+}
+
+/// The same in the programs that take every backend; the frame may lack its checksum.
+#[inline(always)]
+fn deliver_to_any<A: Address>(
+    ctx: &XdpContext,
+    packet: &Packet<A>,
+    service: &Service,
+) -> Result<(Counter, &'static Backend), Counter> {
+    let picked = pick::backend(service, packet)?;
+    if picked.backend.flags & backend_flags::RESOLVED == 0 {
+        return Err(Counter::DropUnresolved);
+    }
+    let verdict = wrap_and_send::<A, true>(ctx, packet, service, &picked)?;
+    Ok((verdict, picked.backend))
+}
+
+#[inline(always)]
+fn wrap_and_send<A: Address, const ANY: bool>(
+    ctx: &XdpContext,
+    packet: &Packet<A>,
+    service: &Service,
+    picked: &Picked,
+) -> Result<Counter, Counter> {
+    encap::wrap::<A, ANY>(ctx, packet, picked)?;
+    let verdict = send::towards(ctx, picked.backend.egress_ifindex)?;
+    count::forwarded(service.index, picked.index, packet.frame_len);
     Ok(verdict)
+}
+
+/// Sends a packet of a service to a backend whose outer headers take more than a copy.
+#[inline(always)]
+fn balance_any<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, Counter> {
+    let service = service::of(packet).ok_or(Counter::DropNoService)?;
+    let (verdict, backend) = deliver_to_any(ctx, packet, service)?;
+    Ok(gue::finish(ctx, backend, verdict))
 }

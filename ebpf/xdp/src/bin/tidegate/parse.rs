@@ -10,11 +10,14 @@ use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{Counter, ip_proto};
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::{
-    Ethernet, Extension, Icmp, Ipv4, Ipv6, Tcp, Udp, VlanTag, ether_type, extension, tcp_flags,
+    Ethernet, Extension, Icmp, Ipv4, Ipv6, Sctp, Tcp, Udp, VlanTag, ether_type, extension,
+    tcp_flags,
 };
 
 use crate::address::{Address, Flow, V4, V6};
 
+/// The chunk that opens an SCTP association, which stands alone in its packet (RFC 9260 §3).
+const SCTP_INIT: u8 = 1;
 /// Extension headers before the transport header, at most; more are malformed.
 const EXTENSIONS_MAX: usize = 6;
 /// Covers the farthest place of a transport header: behind tags, IPv6 and the longest extensions;
@@ -59,7 +62,8 @@ pub(crate) struct Packet<A> {
 /// What follows the IP header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// TCP or UDP, the ports stand in the flow. `opens`: a SYN that is nothing else.
+    /// TCP, UDP or SCTP, the ports stand in the flow. `opens`: a SYN that is nothing else, or an
+    /// INIT.
     Ports { opens: bool },
     /// An ICMP echo request.
     Echo,
@@ -255,6 +259,14 @@ fn transport<A: Address>(mut packet: Packet<A>, room: usize) -> Packet<A> {
         {
             let echo = icmp.kind == A::ECHO_REQUEST;
             packet.transport = if echo { Transport::Echo } else { Transport::Other };
+        }
+    } else if proto == ip_proto::SCTP {
+        if room >= size_of::<Sctp>()
+            && let Some(sctp) = packet.payload.peek::<Sctp>()
+        {
+            packet.flow.src_port = sctp.src_port;
+            packet.flow.dst_port = sctp.dst_port;
+            packet.transport = Transport::Ports { opens: sctp.chunk_kind == SCTP_INIT };
         }
     } else {
         packet.transport = Transport::Other;

@@ -3,20 +3,30 @@
 //! In a settled slot the hash alone says it: no table, nothing for an attacker to fill. Only a
 //! slot in transition asks whether the flow is older than the change.
 
-use tidegate_abi::{Backend, Counter, FlowKey, Service, Slot, backend_flags, ip_proto, slot_of};
+use tidegate_abi::{Backend, Counter, FlowKey, Service, Slot, ip_proto, slot_of};
 
 use crate::address::Address;
 use crate::maps::{BACKENDS, FLOWS, RING_SLOTS};
 use crate::parse::{Packet, Transport};
 use crate::{config, count};
 
-/// The backend's index, and its entry, which is resolved.
+/// Who gets a packet.
+pub(crate) struct Picked {
+    /// Index of the backend.
+    pub(crate) index: u32,
+    /// Its entry, which may not be resolved.
+    pub(crate) backend: &'static Backend,
+    /// Hash of the flow, as the service wants it.
+    pub(crate) hash: u32,
+}
+
+/// The backend of a service that owns the packet's flow.
 #[inline(always)]
 #[expect(clippy::cast_ptr_alignment, reason = "the kernel aligns values of arrays to 8 bytes")]
 pub(crate) fn backend<A: Address>(
     service: &Service,
     packet: &Packet<A>,
-) -> Result<(u32, &'static Backend), Counter> {
+) -> Result<Picked, Counter> {
     if service.ring_size == 0 {
         return Err(Counter::DropNoBackend);
     }
@@ -28,19 +38,17 @@ pub(crate) fn backend<A: Address>(
     let slot = Slot::from_word(unsafe { word.cast::<u64>().read_volatile() });
     let index = if slot.is_settled() {
         slot.current
-    } else if packet.flow.proto == ip_proto::TCP {
+    } else if packet.flow.proto != ip_proto::UDP {
         let opens = packet.transport == (Transport::Ports { opens: true });
         in_transition(&packet.flow.key(), slot.current, slot.older(), opens)
     } else {
-        slot.current // Only a TCP flow shows that it is new: without that, all take the current one.
+        slot.current // TCP and SCTP flows show that they are new: without that, all take this one.
     };
     if index == 0 {
         return Err(Counter::DropNoBackend);
     }
-    match BACKENDS.get(index) {
-        Some(entry) if entry.flags & backend_flags::RESOLVED != 0 => Ok((index, entry)),
-        _ => Err(Counter::DropUnresolved),
-    }
+    let backend = BACKENDS.get(index).ok_or(Counter::DropUnresolved)?;
+    Ok(Picked { index, backend, hash })
 }
 
 /// New flows take the slot's current backend and are remembered; the others keep the one they

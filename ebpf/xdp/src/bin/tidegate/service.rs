@@ -1,13 +1,13 @@
 //! Whose packet it is.
 
 use aya_ebpf::programs::XdpContext;
-use tidegate_abi::{Counter, Service, ip_proto, service_flags};
+use tidegate_abi::{Counter, Service, features, ip_proto, service_flags};
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::{Icmp, Ipv6};
 
-use crate::address::Address;
+use crate::address::{Address, Flow};
 use crate::parse::{Packet, Transport};
-use crate::{echo, errors, rare};
+use crate::{config, echo, errors, rare};
 
 /// The service the packet is for. None in a frame for a group of hosts: each of them that balances
 /// would forward it, and no host takes unicast out of such a frame (RFC 1122 §3.3.6).
@@ -16,9 +16,19 @@ pub(crate) fn of<A: Address>(packet: &Packet<A>) -> Option<&'static Service> {
     let flow = &packet.flow;
     match packet.transport {
         _ if packet.is_for_group => None,
-        Transport::Ports { .. } => flow.dst.service(flow.dst_port, flow.proto),
+        Transport::Ports { .. } => find(flow),
         Transport::Echo | Transport::Fragment | Transport::Malformed | Transport::Other => None,
     }
+}
+
+/// The service of a flow: the one of its port, or else the one of all ports, if there are such.
+#[inline(always)]
+pub(crate) fn find<A: Address>(flow: &Flow<A>) -> Option<&'static Service> {
+    let of_port = flow.dst.service(flow.dst_port, flow.proto);
+    if of_port.is_none() && config::has(features::ANY_PORT) {
+        return flow.dst.service([0; 2], flow.proto);
+    }
+    of_port
 }
 
 /// The verdict on a packet that is for no service. One for a VIP of ours ends here, whatever it

@@ -8,8 +8,9 @@ use tidegate_xdp::wire::{Ethernet, Icmp, Ipv4, Ipv6, fold, ones_add};
 use tidegate_xdp::{Cursor, resize};
 
 use crate::address::{Address, V4, V6};
+use crate::encap::Outer;
 use crate::parse::Packet;
-use crate::{config, encap, limit, pick, rare as programs, service};
+use crate::{config, limit, pick, rare as programs, service};
 
 /// The smallest MTU there is (RFC 791, RFC 8200 §5): no sender goes below it.
 const MTU_MIN_V4: usize = 68;
@@ -66,9 +67,9 @@ pub(crate) fn answer_v6(ctx: &XdpContext, packet: &Packet<V6>) -> Result<Counter
 #[inline(always)]
 fn mtu_for<A: Address>(packet: &Packet<A>) -> Result<u16, Counter> {
     let service = service::of(packet).ok_or(Counter::DropTooBig)?;
-    let (_, backend) = pick::backend(service, packet)?;
-    let outer_len = encap::outer_len::<A>(backend).ok_or(Counter::DropUnresolved)?;
-    let mtu = backend.mtu.checked_sub(outer_len).ok_or(Counter::DropTooBig)?;
+    let backend = pick::backend(service, packet)?.backend;
+    let outer = Outer::of::<A>(backend).ok_or(Counter::DropUnresolved)?;
+    let mtu = backend.mtu.checked_sub(outer.len()).ok_or(Counter::DropTooBig)?;
     if packet.ip_len <= usize::from(mtu) {
         return Err(Counter::DropTooBig);
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tidegate_abi::{ServiceKeyV4, backend_kinds};
 
 use super::*;
-use crate::entry::Sources;
+use crate::entry::Outer;
 
 /// Three services on one VIP of two, one of them UDP, and one on an IPv6 VIP.
 fn vip(n: u8) -> ServiceAddr {
@@ -141,7 +141,7 @@ impl Garbage {
             }
         }
         for (&index, &(kind, addr, resolved)) in &self.backends {
-            let mut entry = entry::build((kind, address(addr)), &way(200), Sources::default())
+            let mut entry = entry::build((kind, address(addr)), &way(200), Outer::default())
                 .unwrap_or(Backend { kind, ..Backend::FREE });
             if !resolved {
                 entry.flags = 0;
@@ -175,7 +175,7 @@ fn usable(observed: &Observed, desired: &Desired) -> BTreeMap<ServiceAddr, BTree
         let has_way = observed
             .ways
             .get(&addr)
-            .is_some_and(|way| entry::build(identity, way, Sources::default()).is_some());
+            .is_some_and(|way| entry::build(identity, way, Outer::default()).is_some());
         weight > 0 && is_up && has_way
     };
     let of = |service: &Service| {
