@@ -139,7 +139,7 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
         // What is within a service that comes or goes, comes or goes with it.
         let (Some(before), Some(after)) = (before, after) else { continue };
         for addr in union(&before.backends, &after.backends) {
-            let rows = |service: &Service| service.backends.get(addr).map(of_backend);
+            let rows = |service: &Service| service.backends.get(addr).copied().map(of_backend);
             let object = || Object::Backend(name.clone(), *addr);
             both(&object, rows(before), rows(after), &mut changes);
         }
@@ -370,7 +370,7 @@ fn of_policy(policy: &Policy) -> Rows {
     rows
 }
 
-fn of_backend(backend: &Backend) -> Rows {
+fn of_backend(backend: Backend) -> Rows {
     let Backend { weight } = backend;
     let mut rows = Rows::default();
     rows.put("service.backend", "weight", weight);

@@ -6,5 +6,5 @@ use clap::Parser as _;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tidegate::cli::Cli::parse().execute().await
+    Box::pin(tidegate::cli::Cli::parse().execute()).await
 }

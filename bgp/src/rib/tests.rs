@@ -162,10 +162,11 @@ fn chain(number: u8) -> MaybeChain {
 }
 
 /// What a policy does to a route: whether it passes, and the MED it has then.
+#[expect(clippy::option_option, reason = "whether it passes, and with which MED if with any")]
 fn passes(policy: u8, number: u8, vip: bool, med: Option<u32>) -> Option<Option<u32>> {
     match policy {
         1 => Some(med),
-        2 if number % 2 == 0 && number % 3 != 2 => Some(Some(7)),
+        2 if number.is_multiple_of(2) && number % 3 != 2 => Some(Some(7)),
         _ => vip.then_some(med),
     }
 }
