@@ -53,16 +53,17 @@ async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
     let (links, link_changes) = link_io::start()?;
     let (checks, results) = health_io::start();
     let (report, reports) = mpsc::channel(REPORTS_MAX);
+    let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
     let settings = bgp_io::Settings {
         local: Local { asn: router.asn, router_id: router.router_id },
         listen: router.listen.clone(),
         md5: config.keys.clone(),
         seed: random_seed(),
+        restarted: !is_first,
     };
     let bgp = bgp_io::start(settings, clock, links, report)?;
     let listeners = api::listen(&router.api).await?;
     let constants = DatapathConfig { hash_seed: router.hash_seed, features: 0 };
-    let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
     let mut datapath = Datapath::load_pinned(&constants, &router.pin_dir)?;
     if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
         if is_first {

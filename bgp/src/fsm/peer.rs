@@ -400,7 +400,7 @@ impl Peer {
                 turn.out.extend(conn.map(|conn| Action::Close { conn }));
             }
             Effect::SendOpen => {
-                let open = our_open(self.local(), &self.config);
+                let open = our_open(self.local(), &self.config, turn.restarting);
                 self.send_if(conn, wire::encode_open(&open), turn);
             }
             Effect::SendKeepAlive => self.send_if(conn, wire::encode_keepalive(), turn),
@@ -421,7 +421,9 @@ impl Peer {
         self.report(turn, |peer| Report::Up { peer, hold_time });
         for family in families.iter() {
             self.advertise_family(family, turn);
-            self.send_updates(vec![wire::encode_end_of_rib(family)], turn);
+        }
+        if !turn.restarting {
+            self.end_of_ribs(turn);
         }
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) originated: &'a BTreeMap<Prefix, RouteAttributes>,
     /// Not shutting down.
     pub(crate) running: bool,
+    /// Peers keep our routes of before for us, until we say that all are announced again.
+    pub(crate) restarting: bool,
     pub(crate) out: &'a mut Vec<Action>,
 }
 
@@ -55,6 +57,8 @@ pub struct Speaker {
     /// Ranges that have refused somebody since they were last not full.
     full: BTreeSet<PeerName>,
     originated: BTreeMap<Prefix, RouteAttributes>,
+    /// When the restart is over at the latest (Selection_Deferral_Timer, RFC 4724 §4.1).
+    restarting: Option<Timestamp>,
     shut_down: bool,
     stale_events_total: u64,
 }
@@ -71,9 +75,18 @@ impl Speaker {
             of_ranges: 0,
             full: BTreeSet::new(),
             originated: BTreeMap::new(),
+            restarting: None,
             shut_down: false,
             stale_events_total: 0,
         }
+    }
+
+    /// We are not new: peers that could keep our routes (RFC 4724) have them still. They are told
+    /// that we have restarted, and that all is announced again when [`Order::Settled`] comes, at
+    /// `until` at the latest.
+    #[must_use]
+    pub fn restarted(self, until: Timestamp) -> Self {
+        Self { restarting: Some(until), ..self }
     }
 
     /// What the owner wants.
@@ -105,6 +118,7 @@ impl Speaker {
                     peer.withdraw(prefix, &mut turn);
                 }
             }
+            Order::Settled => self.settle(now, out),
             Order::Shutdown => {
                 self.shut_down = true;
                 let (mut turn, peers) = self.turn(now, out);
@@ -167,6 +181,9 @@ impl Speaker {
     /// Fires every timer that is due. To be called after each input, so that a busy connection
     /// cannot starve another one's HoldTimer.
     pub fn on_time(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        if self.restarting.is_some_and(|until| until <= now) {
+            self.settle(now, out);
+        }
         let (mut turn, peers) = self.turn(now, out);
         for peer in peers.values_mut() {
             peer.on_time(&mut turn);
@@ -176,7 +193,7 @@ impl Speaker {
 
     /// When [`Self::on_time`] has something to do next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.peers.values().filter_map(Peer::next_deadline).min()
+        self.peers.values().filter_map(Peer::next_deadline).chain(self.restarting).min()
     }
 
     /// Every peer, in the order of names.
@@ -216,6 +233,16 @@ impl Speaker {
         peers.insert(peer.config().name.clone(), peer);
     }
 
+    fn settle(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        if self.restarting.take().is_none() {
+            return;
+        }
+        let (mut turn, peers) = self.turn(now, out);
+        for peer in peers.values_mut() {
+            peer.end_of_ribs(&mut turn);
+        }
+    }
+
     fn turn<'a>(
         &'a mut self,
         now: Timestamp,
@@ -226,6 +253,7 @@ impl Speaker {
             ids: &mut self.ids,
             originated: &self.originated,
             running: !self.shut_down,
+            restarting: self.restarting.is_some(),
             out,
         };
         (turn, &mut self.peers)

@@ -43,6 +43,10 @@ const INBOUND_MAX: usize = 64;
 /// message.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 
+/// What has not been announced again by then after a restart is not going to be: peers may forget
+/// it (Selection_Deferral_Timer, RFC 4724 §4.1).
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
 /// What the speaker is made of.
 pub struct Settings {
     /// Who we are.
@@ -53,6 +57,9 @@ pub struct Settings {
     pub md5: Keys,
     /// Seed of the speaker's jitter.
     pub seed: u64,
+    /// What was announced before this process is still forwarded: peers that kept the routes are
+    /// to keep them until [`Order::Settled`].
+    pub restarted: bool,
 }
 
 /// The speaker could not start, or not change its keys.
@@ -185,7 +192,7 @@ pub fn start(
     links: Links,
     reports: mpsc::Sender<Report>,
 ) -> Result<BgpHandle, Error> {
-    let Settings { local, listen, md5, seed } = settings;
+    let Settings { local, listen, md5, seed, restarted } = settings;
     let mut listeners = Vec::new();
     let mut listening = Vec::new();
     for addr in listen {
@@ -203,8 +210,9 @@ pub fn start(
     for listener in &listeners {
         accepting.spawn(accept_all(Arc::clone(listener), links, inbound.clone()));
     }
+    let speaker = Speaker::new(local, seed);
     let shell = Shell {
-        speaker: Speaker::new(local, seed),
+        speaker: if restarted { speaker.restarted(clock.now() + SETTLE_WITHIN) } else { speaker },
         clock,
         out: Vec::new(),
         conns: Conns {

@@ -42,6 +42,13 @@ impl Peer {
         }
     }
 
+    /// Everything has been announced (RFC 4724 §2), for each family of the session.
+    pub(crate) fn end_of_ribs(&mut self, turn: &mut Turn<'_>) {
+        let Some((_, agreed)) = self.established().and_then(|at| self.agreed(at)) else { return };
+        let markers = agreed.families.iter().map(wire::encode_end_of_rib).collect();
+        self.send_updates(markers, turn);
+    }
+
     /// Next hops have changed: announces all anew, withdraws what has lost its next hop.
     pub(super) fn readvertise(&mut self, turn: &mut Turn<'_>) {
         for family in Family::UNICAST {
