@@ -4,6 +4,7 @@
 //! converted is still compared with the others, as far as it could be read.
 
 mod across;
+mod datapath;
 mod peer;
 mod router;
 mod service;
@@ -29,6 +30,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let checked_router = router
         .zip(file.api.as_ref())
         .and_then(|(router, api)| router::check(router, &api.value, found));
+    let checked_datapath = file.datapath.as_ref().and_then(|table| datapath::check(&table.value));
     let checked_peers: Vec<_> = peers.iter().map(|peer| peer::check(peer, router, found)).collect();
     let checked_services: Vec<_> =
         services.iter().map(|service| service::check(service, found)).collect();
@@ -37,6 +39,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
 
     let mut desired = Desired {
         router: checked_router?,
+        datapath: checked_datapath?,
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),

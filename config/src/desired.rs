@@ -15,6 +15,8 @@ use tidegate_bgp::types::{Asn, Prefix, RouterId};
 pub struct Desired {
     /// The node itself.
     pub router: Router,
+    /// How packets are treated.
+    pub datapath: Datapath,
     /// BGP peers by name.
     pub peers: BTreeMap<String, PeerConfig>,
     /// Ranges of peers by name; no peer has the name of a range.
@@ -51,6 +53,15 @@ pub struct Router {
     pub pin_dir: PathBuf,
     /// Where the admin API listens.
     pub api: Api,
+}
+
+/// How packets are treated, whatever service they are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datapath {
+    /// Packets that do not fit after encapsulation and are answered, per second and CPU; 0: none.
+    pub too_big_rate: u32,
+    /// Whether IPv4 packets that may be fragmented are answered, too.
+    pub too_big_without_df: bool,
 }
 
 /// How the packet path is attached.

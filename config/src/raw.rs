@@ -28,6 +28,8 @@ table! {
         "router" => router: RouterTable, Required;
         /// The admin API.
         "api" => api: ApiTable, Default("{}");
+        /// How packets are treated, whatever service they are for.
+        "datapath" => datapath: DatapathTable, Default("{}");
         /// BGP peers: routers that learn the VIPs from us.
         "peer" => peers: Tables<PeerTable>, Default("[]");
         /// Services: VIPs, and who serves them.
@@ -90,6 +92,23 @@ table! {
         /// Address of the API on TCP, for metrics and the like. It must be a loopback address: in
         /// this version the API has neither TLS nor passwords. When absent: no TCP.
         "listen" => listen: SocketAddr, Optional;
+    }
+}
+
+table! {
+    /// How packets are treated, whatever service they are for.
+    pub(crate) struct DatapathTable as "datapath" {
+        /// How many packets that do not fit after encapsulation are answered with the size that does
+        /// ("fragmentation needed", "packet too big"), in each second and on each CPU. 0: none,
+        /// they are only dropped and counted.
+        "too-big-rate" => too_big_rate: Int<u32, 0, 1_000_000>, Default("1000");
+        /// Whether IPv4 packets that may be fragmented are answered like that, too; hosts follow
+        /// such an answer. If not, they are dropped and counted.
+        "too-big-without-df" => too_big_without_df: bool, Default("true");
+    }
+    hints {
+        "too-big" => "write too-big-rate",
+        "mtu" => "remove it: the MTU is that of the way to the backend",
     }
 }
 

@@ -5,8 +5,8 @@ use core::fmt::Write as _;
 use schemars::SchemaGenerator;
 
 use crate::raw::{
-    AdvertiseTable, ApiTable, BackendTable, File, HealthTable, MaxPrefixesTable, PeerTable,
-    RouterTable, ServiceTable,
+    AdvertiseTable, ApiTable, BackendTable, DatapathTable, File, HealthTable, MaxPrefixesTable,
+    PeerTable, RouterTable, ServiceTable,
 };
 use crate::read::{KeySpec, Need, Table, one_line};
 
@@ -25,6 +25,7 @@ pub fn reference() -> String {
     section::<File>(&mut out, "Top level");
     section::<RouterTable>(&mut out, "`[router]`");
     section::<ApiTable>(&mut out, "`[api]`");
+    section::<DatapathTable>(&mut out, "`[datapath]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
     section::<MaxPrefixesTable>(&mut out, "`peer.max-prefixes`");
     section::<ServiceTable>(&mut out, "`[[service]]`");

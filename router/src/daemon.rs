@@ -7,7 +7,6 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 
 use anyhow::Context as _;
-use tidegate_abi::DatapathConfig;
 use tidegate_bgp::speaker::Local;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -63,7 +62,7 @@ async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
     };
     let bgp = bgp_io::start(settings, clock, links, report)?;
     let listeners = api::listen(&router.api).await?;
-    let constants = DatapathConfig { hash_seed: router.hash_seed, features: 0 };
+    let constants = tidegate_plan::constants(&config.desired);
     let mut datapath = Datapath::load_pinned(&constants, &router.pin_dir)?;
     if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
         if is_first {
@@ -72,7 +71,7 @@ async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
         return Err(refused.into());
     }
     let (views, questions) = api::view_channel();
-    api::serve(listeners, views);
+    api::serve(listeners, views, bgp.histories());
     let parts = Parts { datapath, links, link_changes, checks, results, bgp, reports, questions };
     Ok(Reconciler::new(config, clock, parts))
 }

@@ -82,7 +82,7 @@ fn frr_with_a_password_a_ttl_guard_roles_both_families_and_communities() {
         ("/neighborCapabilities/extendedMessage", "advertisedAndReceived"),
         ("/neighborCapabilities/routeRefresh", "advertisedAndReceivedNew"),
         ("/neighborCapabilities/enhancedRouteRefresh", "advertisedAndReceived"),
-        ("/neighborCapabilities/gracefulRestartCapability", "advertisedAndReceived"),
+        ("/gracefulRestartInfo/timers/receivedRestartTimer", "120"),
         ("/neighborCapabilities/multiprotocolExtensions/ipv4Unicast/advertisedAndReceived", "true"),
         ("/neighborCapabilities/multiprotocolExtensions/ipv6Unicast/advertisedAndReceived", "true"),
     ] {
@@ -157,7 +157,8 @@ fn frr_keeps_our_routes_while_the_daemon_is_killed_and_started_again() {
     is(&neighbor, "/gracefulRestartInfo/timers/receivedRestartTimer", "120").unwrap();
     for family in ["ipv4Unicast", "ipv6Unicast"] {
         let pointer = format!("/gracefulRestartInfo/endOfRibRecv/{family}");
-        is(&neighbor, &pointer, "true").unwrap();
+        let ended = || is(&other.neighbor(&job.lab, edge)?, &pointer, "true");
+        job.until("FRR to have heard the end of our routes", ended).unwrap();
     }
 }
 
@@ -304,4 +305,12 @@ fn exabgp_hears_every_route_and_the_end_of_them() {
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     job.until("ExaBGP's log", || other.heard(&wanted)).unwrap();
     job.until("its prefix here", || is(&job.peer()?, "/prefixes_received", "1")).unwrap();
+
+    // What has passed between the two can be read here too.
+    let shown = job.tidegate(&["peers", "other"]).unwrap();
+    for words in ["OpenConfirm  Established  KeepAliveMsg", "in   OPEN", "out  UPDATE"] {
+        assert!(shown.contains(words), "{words} is not in\n{shown}");
+    }
+    let unknown = job.tidegate(&["peers", "nobody"]).unwrap_err().to_string();
+    assert!(unknown.contains("there is no peer nobody"), "{unknown}");
 }

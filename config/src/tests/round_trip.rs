@@ -16,8 +16,8 @@ use tidegate_bgp::wire::{GracefulRestart, Role};
 
 use super::accepted;
 use crate::desired::{
-    Advertise, Affinity, Api, AttachMode, Backend, Desired, ForwardingMode, HealthCheck, Probe,
-    Protocol, Router, Service, ServiceAddr,
+    Advertise, Affinity, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode, HealthCheck,
+    Probe, Protocol, Router, Service, ServiceAddr,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -77,6 +77,13 @@ fn router() -> impl Strategy<Value = Router> {
             socket: api.1.into(),
             listen: api.0.map(|port| SocketAddr::from((Ipv6Addr::LOCALHOST, port))),
         },
+    })
+}
+
+fn datapath() -> impl Strategy<Value = Datapath> {
+    (0_u32..=1_000_000, any::<bool>()).prop_map(|(too_big_rate, too_big_without_df)| Datapath {
+        too_big_rate,
+        too_big_without_df,
     })
 }
 
@@ -246,9 +253,10 @@ fn service() -> impl Strategy<Value = Service> {
 fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of("/[a-z]{1,9}"), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
-    (router(), peers, services).prop_map(|(router, peers, services)| {
+    (router(), datapath(), peers, services).prop_map(|(router, datapath, peers, services)| {
         let mut desired = Desired {
             router,
+            datapath,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
@@ -310,6 +318,7 @@ fn maybe<T: ToString>(out: &mut String, name: &str, value: Option<&T>) {
 fn render(desired: &Desired) -> String {
     let mut out = String::new();
     render_router(&mut out, &desired.router);
+    render_datapath(&mut out, &desired.datapath);
     for (name, peer) in &desired.peers {
         render_peer(&mut out, peer, &peer.remote.ip());
         let file = desired.password_files.get(name).map(|file| file.display());
@@ -348,6 +357,12 @@ fn render_router(out: &mut String, router: &Router) {
     out.push_str("[api]\n");
     text(out, "socket", &router.api.socket.display());
     maybe(out, "listen", router.api.listen.as_ref());
+}
+
+fn render_datapath(out: &mut String, datapath: &Datapath) {
+    out.push_str("[datapath]\n");
+    key(out, "too-big-rate", i64::from(datapath.too_big_rate));
+    key(out, "too-big-without-df", datapath.too_big_without_df);
 }
 
 fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {

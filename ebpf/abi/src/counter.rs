@@ -49,7 +49,7 @@ counters! {
     DropFragment = 9, "drop_fragment";
     /// Dropped: for a VIP, but the transport header is cut off or lies about lengths.
     DropMalformed = 10, "drop_malformed";
-    /// Dropped: does not fit the MTU towards the backend.
+    /// Dropped: does not fit the MTU towards the backend, and was not answered.
     DropTooBig = 11, "drop_too_big";
     /// Dropped: no room in front of the frame for the outer header.
     DropNoHeadroom = 12, "drop_no_headroom";
@@ -59,16 +59,38 @@ counters! {
     PassGroupFrame = 14, "pass_group_frame";
     /// Passed to the kernel: neighbour discovery of a VIP's link.
     PassNeighbour = 15, "pass_neighbour";
+    /// Event: an ICMP error that quotes a packet of a service was sent to the owner of its flow.
+    IcmpErrorForwarded = 16, "icmp_error_forwarded";
+    /// Does not fit the MTU towards the backend: answered with the size that does.
+    AnswerTooBig = 17, "answer_too_big";
 }
 
 impl Counter {
     /// Rows of the map.
-    pub const COUNT: u32 = 16;
+    pub const COUNT: u32 = 18;
+
+    /// Whether this counts something beside the packet's verdict.
+    pub const fn is_event(self) -> bool {
+        matches!(self, Self::FlowTableFull | Self::IcmpErrorForwarded)
+    }
 
     /// Whether a packet that moved this counter was dropped.
     pub const fn is_drop(self) -> bool {
         (self as u32) >= Self::DropNoService as u32 && (self as u32) <= Self::DropNoHeadroom as u32
     }
+}
+
+/// Row of the per-CPU `LIMITS` map: what happens only so often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Limit {
+    /// Answers to packets that are too big.
+    TooBig = 0,
+}
+
+impl Limit {
+    /// Rows of the map.
+    pub const COUNT: u32 = 1;
 }
 
 /// Row of the per-CPU `DECAP_COUNTERS` map: what `tidegate decap` did with a frame.
@@ -98,6 +120,7 @@ mod tests {
         for (row, counter) in Counter::ALL.iter().enumerate() {
             assert_eq!(*counter as usize, row, "{counter:?}");
             assert_eq!(counter.is_drop(), counter.name().starts_with("drop_"), "{counter:?}");
+            assert_eq!(counter.is_event(), counter.help().starts_with(" Event:"), "{counter:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ mod counter;
 mod hash;
 mod layout;
 
-pub use counter::{Counter, DecapCounter};
+pub use counter::{Counter, DecapCounter, Limit};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of};
 pub use layout::{
     Backend, DatapathConfig, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
@@ -37,6 +37,36 @@ pub const FLOWS_MAX: u32 = 1 << 16;
 pub const DEVICES_MAX: u32 = 256;
 /// Addresses of its own that a backend takes encapsulated packets for.
 pub const DECAP_ADDRS_MAX: u32 = 1_024;
+
+/// Bits of [`DatapathConfig::features`]: what is not wanted is not in the program that is loaded.
+pub mod features {
+    /// Packets that do not fit after encapsulation are answered.
+    pub const TOO_BIG: u64 = 1 << 0;
+    /// Also IPv4 packets that may be fragmented ("don't fragment" not set).
+    pub const TOO_BIG_WITHOUT_DF: u64 = 1 << 1;
+}
+
+/// Programs that the packet path tail-calls for packets that are rare: rows of `RARE`.
+pub mod rare {
+    /// ICMP errors that quote a packet of a service.
+    pub const ERRORS: u32 = 0;
+    /// Packets that do not fit after encapsulation.
+    pub const TOO_BIG: u32 = 1;
+    /// Rows of the map.
+    pub const COUNT: u32 = 2;
+
+    /// Names of the programs, by their rows.
+    pub const NAMES: [&str; COUNT as usize] = ["tidegate_errors", "tidegate_too_big"];
+
+    /// Whether a packet path with these features calls the program.
+    pub const fn is_needed(row: u32, features: u64) -> bool {
+        match row {
+            ERRORS => true,
+            TOO_BIG => features & super::features::TOO_BIG != 0,
+            _ => false,
+        }
+    }
+}
 
 /// Slots of the ring of a service with so many backends, draining ones included.
 pub const fn ring_size(backends: u32) -> u32 {
@@ -86,6 +116,10 @@ pub mod map_names {
     pub const COUNTERS: &str = "COUNTERS";
     /// Interface index to itself: the devices frames may be redirected to.
     pub const DEVICES: &str = "DEVICES";
+    /// Per-CPU `u64` by [`Limit`](super::Limit): when the next one may come.
+    pub const LIMITS: &str = "LIMITS";
+    /// The programs of [`rare`](super::rare).
+    pub const RARE: &str = "RARE";
     /// Addresses (16 bytes, IPv4 as v4-mapped) that `tidegate decap` takes packets for; the
     /// value means nothing.
     pub const DECAP_ADDRS: &str = "DECAP_ADDRS";

@@ -1,5 +1,6 @@
 use core::hint::black_box;
 
+use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::XdpContext;
 
 use crate::wire::Wire;
@@ -72,6 +73,21 @@ impl Cursor {
         let offset = black_box(self.at).wrapping_sub(start) & MASK;
         self.at = start + offset;
         offset
+    }
+
+    /// Adds the sum of the next `LEN` bytes, a multiple of four and at most 512, to `seed`; `None`
+    /// if the frame ends before. [`fold`](crate::wire::fold) makes a checksum of it.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 512")]
+    pub fn sum<const LEN: usize>(&self, seed: u32) -> Option<u32> {
+        const { assert!(LEN.is_multiple_of(4) && LEN <= 512) };
+        if self.at + LEN > self.end {
+            return None;
+        }
+        let (none, start) = (core::ptr::null_mut(), self.at as *mut u32);
+        // SAFETY: that many bytes lie before the end, and the kernel only reads them.
+        let sum = unsafe { bpf_csum_diff(none, 0, start, LEN as u32, seed) };
+        u32::try_from(sum).ok()
     }
 
     /// Moves on, maybe behind the end: what is taken there is `None`.

@@ -6,6 +6,7 @@
 #![no_std]
 
 mod cursor;
+pub mod resize;
 pub mod wire;
 
 pub use cursor::Cursor;

@@ -146,6 +146,35 @@ impl Ipv4 {
     pub fn is_fragment(&self) -> bool {
         u16::from_be_bytes(self.fragment) & 0x3fff != 0
     }
+
+    /// Whether this is a part of a datagram that is not its start.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        u16::from_be_bytes(self.fragment) & 0x1fff != 0
+    }
+
+    /// Whether routers must not fragment it.
+    #[inline(always)]
+    pub fn is_unfragmentable(&self) -> bool {
+        u16::from_be_bytes(self.fragment) & 0x4000 != 0
+    }
+
+    /// The checksum of a header without options whose checksum field is zero.
+    #[inline(always)]
+    pub fn sum(&self) -> [u8; 2] {
+        let words = [
+            u16::from_be_bytes([self.version_ihl, self.traffic_class]),
+            u16::from_be_bytes(self.total_len),
+            u16::from_be_bytes(self.id),
+            u16::from_be_bytes(self.fragment),
+            u16::from_be_bytes([self.ttl, self.proto]),
+        ];
+        let [s0, s1, s2, s3] = self.src;
+        let [d0, d1, d2, d3] = self.dst;
+        let addrs = [[s0, s1], [s2, s3], [d0, d1], [d2, d3]].map(u16::from_be_bytes);
+        let sum: u32 = words.iter().chain(&addrs).map(|&word| u32::from(word)).sum();
+        (!fold_words(sum)).to_be_bytes()
+    }
 }
 
 impl Ipv6 {
@@ -155,6 +184,16 @@ impl Ipv6 {
         let [first, ..] = self.version_class_flow;
         first >> 4 == 6
     }
+
+    /// Sum of both addresses, for the pseudo header of RFC 8200 §8.1.
+    #[inline(always)]
+    pub fn address_sum(&self) -> u16 {
+        let words = |addr: &[u8; 16]| {
+            let (words, _) = addr.as_chunks::<2>();
+            words.iter().map(|&word| u32::from(u16::from_be_bytes(word))).sum::<u32>()
+        };
+        fold_words(words(&self.src) + words(&self.dst))
+    }
 }
 
 impl Extension {
@@ -163,6 +202,26 @@ impl Extension {
     #[inline(always)]
     pub fn is_fragment(&self) -> bool {
         u16::from_be_bytes(self.fragment) & 0xfff9 != 0
+    }
+
+    /// Whether this fragment header stands before a part of a datagram that is not its start.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        u16::from_be_bytes(self.fragment) & 0xfff8 != 0
+    }
+}
+
+impl Icmp {
+    /// The header with the checksum of a message the rest of which, with a pseudo header if it has
+    /// one, has this sum.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_checksum(self, rest: u16) -> Self {
+        let [r0, r1, r2, r3] = self.rest;
+        let own = ones_add(u16::from_be_bytes([self.kind, self.code]), rest);
+        let own = ones_add(own, u16::from_be_bytes([r0, r1]));
+        let sum = ones_add(own, u16::from_be_bytes([r2, r3]));
+        Self { checksum: (!sum).to_be_bytes(), ..self }
     }
 }
 
@@ -212,4 +271,18 @@ pub mod tcp_flags {
 pub const fn ones_add(a: u16, b: u16) -> u16 {
     let sum = a as u32 + b as u32;
     ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// Sum of big-endian words, of the sum of up to 65,536 of them.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "folded twice, no carry is left")]
+pub const fn fold_words(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// The same of a sum that the kernel made, whose words are in the order of the host.
+#[inline(always)]
+pub const fn fold(sum: u32) -> u16 {
+    fold_words(sum).to_be()
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod constants;
 pub mod entry;
 pub mod health;
 pub mod key;
@@ -20,6 +21,7 @@ mod slots;
 pub mod step;
 mod view;
 
+pub use constants::constants;
 pub use memory::Memory;
 pub use plan::{Plan, WITHDRAW_GRACE, plan, plan_with, stop};
 pub use rings::Rings;

@@ -3,6 +3,7 @@
 //! Reads only. Every answer is made from a fresh [`View`] that the reconcile task is asked for, so
 //! that nothing here holds state of its own.
 
+mod peer;
 mod problem;
 mod serve;
 
@@ -19,6 +20,7 @@ use axum::{Json, Router};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bgp_io::Histories;
 use crate::metrics;
 use crate::view::View;
 use problem::Problem;
@@ -85,8 +87,8 @@ pub async fn listen(config: &tidegate_config::desired::Api) -> Result<Listeners,
 }
 
 /// Serves until the process ends.
-pub fn serve(listeners: Listeners, views: ViewSender) {
-    let routes = routes(views);
+pub fn serve(listeners: Listeners, views: ViewSender, histories: Histories) {
+    let routes = routes(views.clone()).merge(peer::routes(views, histories));
     if let Some(tcp) = listeners.tcp {
         tokio::spawn(serve::all(tcp, routes.clone(), serve::WITHIN));
     }

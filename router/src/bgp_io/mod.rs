@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use tidegate_bgp::fsm::History;
 use tidegate_bgp::speaker::{
     Action, ConnEvent, ConnId, Distance, Local, NextHops, Order, PeerName, PeerStatus, Report,
     RouteAttributes, Speaker, Transport,
@@ -23,7 +24,7 @@ use tidegate_bgp::speaker::{
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{info, warn};
 
@@ -112,7 +113,30 @@ pub struct BgpHandle {
     snapshot: watch::Receiver<Snapshot>,
     reports_dropped: Arc<AtomicU64>,
     listening: Vec<SocketAddr>,
+    clock: Clock,
     task: JoinHandle<()>,
+}
+
+/// Asks the speaker what a peer has been through. Keeps nothing alive.
+#[derive(Clone, Debug)]
+pub struct Histories {
+    inputs: mpsc::WeakSender<Input>,
+    clock: Clock,
+}
+
+impl Histories {
+    /// The history of a peer and the moment it was taken; `None`: no such peer.
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub async fn of(&self, name: &str) -> Result<Option<(History, Timestamp)>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let inputs = self.inputs.upgrade().ok_or(Stopped)?;
+        inputs.send(Input::History(name.to_owned(), reply)).await.or(Err(Stopped))?;
+        drop(inputs);
+        let history = answer.await.or(Err(Stopped))?;
+        Ok(history.map(|history| (history, self.clock.now())))
+    }
 }
 
 impl BgpHandle {
@@ -131,6 +155,11 @@ impl BgpHandle {
     /// [`Stopped`]
     pub async fn set_keys(&self, keys: Keys) -> Result<(), Stopped> {
         self.inputs.send(Input::Keys(keys)).await.or(Err(Stopped))
+    }
+
+    /// The way to what single peers have been through.
+    pub fn histories(&self) -> Histories {
+        Histories { inputs: self.inputs.downgrade(), clock: self.clock }
     }
 
     /// The state of the speaker, a twentieth of a second old at most; it can be waited on.
@@ -160,9 +189,11 @@ impl BgpHandle {
 }
 
 /// From the handle to the speaker's task.
+#[derive(Debug)]
 enum Input {
     Order(Box<Order>),
     Keys(Keys),
+    History(String, oneshot::Sender<Option<History>>),
 }
 
 /// From the connections to the speaker's task.
@@ -208,7 +239,7 @@ pub fn start(
     let reports_dropped = Arc::new(AtomicU64::new(0));
     let mut accepting = JoinSet::new();
     for listener in &listeners {
-        accepting.spawn(accept_all(Arc::clone(listener), links, inbound.clone()));
+        accepting.spawn(accept_all(Arc::clone(listener), links, clock, inbound.clone()));
     }
     let speaker = Speaker::new(local, seed);
     let shell = Shell {
@@ -231,7 +262,7 @@ pub fn start(
         unpublished: false,
     };
     let task = tokio::spawn(shell.run(orders, events, accepting));
-    Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, task })
+    Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, clock, task })
 }
 
 /// The state of the speaker's task.
@@ -264,6 +295,10 @@ impl Shell {
                         self.speaker.on_order(self.clock.now(), *order, &mut self.out);
                     }
                     Some(Input::Keys(keys)) => self.conns.set_keys(keys),
+                    Some(Input::History(name, reply)) => {
+                        // Who asked may have gone away by now.
+                        drop(reply.send(self.speaker.history(&name).cloned()));
+                    }
                     None => break,
                 },
                 () = self.clock.sleep_until(wake_at) => {}
@@ -507,13 +542,33 @@ fn hint(error: &io::Error, transport: &Transport) -> &'static str {
     }
 }
 
+/// How long what the kernel said about next hops serves other connections to the same address: in a
+/// flood it is asked once a second, not once a connection.
+const NEXT_HOPS_SERVE: Duration = Duration::from_secs(1);
+
 /// Accepts for ever, one connection after the other: looking up next hops costs a question to the
 /// kernel, and whoever floods the port waits in the backlog for it.
-async fn accept_all(listener: Arc<TcpListener>, links: Links, inbound: mpsc::Sender<Inbound>) {
+async fn accept_all(
+    listener: Arc<TcpListener>,
+    links: Links,
+    clock: Clock,
+    inbound: mpsc::Sender<Inbound>,
+) {
+    let mut known: Option<(IpAddr, Timestamp, NextHops)> = None;
     loop {
         let accepted = async {
             let (stream, remote) = listener.accept().await?;
-            let next_hops = next_hops(&stream, links).await?;
+            let (local, now) = (stream.local_addr()?.ip(), clock.now());
+            let serves = |(addr, at, _): &(IpAddr, Timestamp, NextHops)| {
+                *addr == local && now.since(*at) < NEXT_HOPS_SERVE
+            };
+            let next_hops = if let Some((_, _, served)) = known.filter(serves) {
+                served
+            } else {
+                let asked = next_hops(&stream, links).await?;
+                known = Some((local, now, asked));
+                asked
+            };
             Ok::<_, io::Error>(Inbound::Accepted { stream, remote, next_hops })
         };
         match accepted.await {

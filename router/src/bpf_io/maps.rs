@@ -266,7 +266,7 @@ fn delete<K: Plain>(map: &mut Services<K>, name: &'static str, key: K) -> Result
 }
 
 /// Steps may be done twice.
-fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
+pub(crate) fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
     match removed {
         Err(MapError::SyscallError(error))
             if error.io_error.raw_os_error() == Some(libc::ENOENT) =>

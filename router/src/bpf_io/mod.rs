@@ -10,6 +10,7 @@ mod link;
 mod maps;
 mod pins;
 mod pod;
+mod rare;
 mod slots;
 pub(crate) mod sys;
 
@@ -18,6 +19,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use aya::maps::{MapData, ProgramArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use tidegate_abi::{Counter, DatapathConfig, Traffic};
@@ -78,6 +80,8 @@ impl Verdict {
 pub struct Datapath {
     ebpf: Ebpf,
     program_id: u32,
+    /// Programs that are tail-called; they are forgotten with it, unless it is pinned.
+    _rare: ProgramArray<MapData>,
     maps: Maps,
     links: Vec<Link>,
     pin_dir: Option<PathBuf>,
@@ -106,6 +110,7 @@ impl Datapath {
     }
 
     fn load_in(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Self, Error> {
+        let features = config.features;
         let config = Pod(*config);
         let mut loader = EbpfLoader::new();
         // The object needs no relocation against the kernel's types, whose parsing takes a while.
@@ -116,17 +121,26 @@ impl Datapath {
             }
         }
         let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(PROGRAM, error))?;
-        let program = program_mut(&mut ebpf)?;
+        let program = program_mut(&mut ebpf, PROGRAM)?;
         program.load().map_err(|error| Error::program(PROGRAM, error))?;
         let unknown = |error| Error::program(PROGRAM, error);
         let program_id = program.info().map_err(unknown)?.id();
         if let Some(dir) = pin_dir {
             pins::replace(program.fd().map_err(unknown)?.as_fd(), &dir.join(pins::PROGRAM))?;
         }
-        // After the program is loaded: until then it names the maps by their file descriptors.
+        // After the programs are loaded: until then they name the maps by their file descriptors.
+        let rare = rare::load(&mut ebpf, features)?;
         let maps = Maps::take(&mut ebpf)?;
         let pin_dir = pin_dir.map(Path::to_owned);
-        Ok(Self { ebpf, program_id, maps, links: Vec::new(), pin_dir, wanted: Vec::new() })
+        Ok(Self {
+            ebpf,
+            program_id,
+            _rare: rare,
+            maps,
+            links: Vec::new(),
+            pin_dir,
+            wanted: Vec::new(),
+        })
     }
 
     /// Attaches the program to exactly these interfaces. Where it is attached already, or was
@@ -257,9 +271,14 @@ impl Datapath {
         self.maps.flow_count()
     }
 
-    /// Instructions the verifier looked at, of the million it may; unknown before Linux 5.16.
-    pub fn verified_instructions(&self) -> Option<u32> {
-        self.program().ok()?.info().ok()?.verified_instruction_count()
+    /// Instructions the verifier looked at in each loaded program, of the million it may; unknown
+    /// before Linux 5.16.
+    pub fn verified_instructions(&self) -> Option<BTreeMap<String, u32>> {
+        // A program that is not loaded has nothing to tell.
+        let loaded = self.ebpf.programs().filter_map(|(name, program)| {
+            Some((name.to_owned(), program.info().ok()?.verified_instruction_count()))
+        });
+        loaded.map(|(name, count)| Some((name, count?))).collect()
     }
 
     /// Runs one frame through the loaded program with the live maps, as if it had come in by the
@@ -293,9 +312,9 @@ impl fmt::Debug for Datapath {
     }
 }
 
-fn program_mut(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
-    let program = ebpf.program_mut(PROGRAM).ok_or_else(|| Error::missing(PROGRAM))?;
-    program.try_into().map_err(|error| Error::program(PROGRAM, error))
+fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, Error> {
+    let program = ebpf.program_mut(name).ok_or_else(|| Error::missing(name))?;
+    program.try_into().map_err(|error| Error::program(name, error))
 }
 
 /// Runs one frame through an XDP program.

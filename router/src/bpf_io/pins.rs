@@ -8,8 +8,8 @@ use std::path::Path;
 use aya::maps::{MapInfo, MapType};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, FLOWS_MAX, FlowKey, RING_SLOTS_MAX, SERVICES_MAX,
-    Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, map_names,
+    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, FLOWS_MAX, FlowKey, Limit, RING_SLOTS_MAX,
+    SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, map_names, rare,
 };
 
 use super::error::Error;
@@ -33,7 +33,7 @@ const fn shape<K, V>(name: &'static str, kind: MapType, max_entries: u32) -> Sha
 }
 
 /// All maps of the packet path.
-pub(crate) const SHAPES: [Shape; 9] = [
+pub(crate) const SHAPES: [Shape; 11] = [
     shape::<ServiceKeyV4, Service>(map_names::SERVICES_V4, MapType::Hash, SERVICES_MAX),
     shape::<ServiceKeyV6, Service>(map_names::SERVICES_V6, MapType::Hash, SERVICES_MAX),
     shape::<u32, Slot>(map_names::RING_SLOTS, MapType::Array, RING_SLOTS_MAX),
@@ -44,6 +44,8 @@ pub(crate) const SHAPES: [Shape; 9] = [
     shape::<u32, u64>(map_names::COUNTERS, MapType::PerCpuArray, Counter::COUNT),
     // The value is the kernel's struct bpf_devmap_val.
     shape::<u32, [u32; 2]>(map_names::DEVICES, MapType::DevMapHash, DEVICES_MAX),
+    shape::<u32, u64>(map_names::LIMITS, MapType::PerCpuArray, Limit::COUNT),
+    shape::<u32, u32>(map_names::RARE, MapType::ProgramArray, rare::COUNT),
 ];
 
 /// Makes the directory if it is missing, and looks whether what is pinned there can be used.

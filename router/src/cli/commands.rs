@@ -63,7 +63,7 @@ pub(super) async fn backends(socket: &Path, output: Output) -> Result<(), Failur
     show(output, &answer, backends_text)
 }
 
-fn show<T: serde::Serialize>(
+pub(super) fn show<T: serde::Serialize>(
     output: Output,
     answer: &Answer<T>,
     text: fn(&T) -> String,

@@ -2,6 +2,7 @@
 
 mod client;
 mod commands;
+mod peer;
 mod table;
 
 use std::path::PathBuf;
@@ -42,8 +43,8 @@ enum Command {
     Check(CheckFile),
     /// The daemon on one screen
     Status(Read),
-    /// BGP sessions
-    Peers(Read),
+    /// BGP sessions; with a name, one of them and what it has been through
+    Peers(Peers),
     /// VIPs, their services and backends
     Vips(Read),
     /// Backends, one line each
@@ -68,6 +69,14 @@ struct CheckFile {
     /// Configuration file
     #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
     file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Peers {
+    /// Name of a peer
+    name: Option<String>,
+    #[command(flatten)]
+    read: Read,
 }
 
 #[derive(Debug, Args)]
@@ -140,7 +149,12 @@ impl Cli {
             }
             Command::Check(args) => commands::check(&args.file),
             Command::Status(args) => commands::status(&args.socket, args.output).await,
-            Command::Peers(args) => commands::peers(&args.socket, args.output).await,
+            Command::Peers(Peers { name: None, read }) => {
+                commands::peers(&read.socket, read.output).await
+            }
+            Command::Peers(Peers { name: Some(name), read }) => {
+                peer::peer(&read.socket, &name, read.output).await
+            }
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
             Command::Decap(args) => crate::decap::run(&args.interface).await.map_err(Failure::new),

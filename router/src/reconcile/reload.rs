@@ -6,7 +6,7 @@ use tidegate_bgp::speaker;
 use tidegate_config::desired::Desired;
 use tracing::{error, info, warn};
 
-use crate::bpf_io;
+use crate::bpf_io::{self, Datapath};
 use crate::config_file::{self, ConfigFile};
 
 use super::Reconciler;
@@ -17,9 +17,12 @@ impl Reconciler {
     pub(super) async fn reload(&mut self) {
         let loaded = config_file::read(&self.config.path).map_err(|error| error.to_string());
         let old = &self.config.desired;
-        let checked = loaded.and_then(|new| can_replace(old, &new.desired).map(|()| new));
+        let checked = loaded.and_then(|new| {
+            can_replace(old, &new.desired)?;
+            Ok((respecialised(old, &new.desired)?, new))
+        });
         match checked {
-            Ok(new) => self.replace(new).await,
+            Ok((program, new)) => self.replace(new, program).await,
             Err(refused) => {
                 error!("reload refused, the old configuration stays in force:\n{refused}");
                 self.refused = Some(refused);
@@ -27,7 +30,7 @@ impl Reconciler {
         }
     }
 
-    async fn replace(&mut self, new: ConfigFile) {
+    async fn replace(&mut self, new: ConfigFile, program: Option<Datapath>) {
         let old = std::mem::replace(&mut self.config, new);
         self.generation += 1;
         self.refused = None;
@@ -39,7 +42,13 @@ impl Reconciler {
         }
         let router = &self.config.desired.router;
         let before = &old.desired.router;
-        let moved = before.interfaces != router.interfaces || before.attach != router.attach;
+        let is_new = program.is_some();
+        // What the old one leaves behind is pinned, as if its daemon had gone.
+        if let Some(program) = program {
+            self.parts.datapath = program;
+        }
+        let moved =
+            is_new || before.interfaces != router.interfaces || before.attach != router.attach;
         if moved && let Err(error) = self.parts.datapath.attach(&router.interfaces, router.attach) {
             error!("{error}"); // The loop sees that it is not attached, and tries again.
         }
@@ -99,6 +108,17 @@ fn can_replace(old: &Desired, new: &Desired) -> Result<(), String> {
     new.router.interfaces.iter().filter(added).try_for_each(|name| {
         bpf_io::index_of(name).map(|_index| ()).map_err(|missing| missing.to_string())
     })
+}
+
+/// The program for the new configuration, with the maps of the old one, if it is another: what is
+/// constant in it has changed. It is not attached yet.
+fn respecialised(old: &Desired, new: &Desired) -> Result<Option<Datapath>, String> {
+    let constants = tidegate_plan::constants(new);
+    if constants == tidegate_plan::constants(old) {
+        return Ok(None);
+    }
+    let loaded = Datapath::load_pinned(&constants, &new.router.pin_dir);
+    loaded.map(Some).map_err(|error| error.to_string())
 }
 
 /// Keys whose new value only a start can use.

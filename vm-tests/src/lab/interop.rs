@@ -51,15 +51,13 @@ impl Interop {
     /// When it cannot be started.
     pub fn configure(&mut self, peers: &str) -> Result<()> {
         let config = self.lab.write("tidegate.toml", &self.config(peers))?.display().to_string();
-        match &self.edge {
-            Some(edge) => edge.signal(Signal::SIGHUP),
-            None => {
-                let tidegate = program("tidegate")?.display().to_string();
-                let command = [&*tidegate, "run", "--config", &config];
-                self.edge = Some(self.lab.start("edge", "tidegate", &command)?);
-                Ok(())
-            }
+        if let Some(edge) = &self.edge {
+            return edge.signal(Signal::SIGHUP);
         }
+        let tidegate = program("tidegate")?.display().to_string();
+        let command = [&*tidegate, "run", "--config", &config];
+        self.edge = Some(self.lab.start("edge", "tidegate", &command)?);
+        Ok(())
     }
 
     /// Kills tidegate, as a crash would.
@@ -92,26 +90,42 @@ impl Interop {
         config
     }
 
-    /// What `tidegate peers` says of the only peer.
+    /// What `tidegate peers` says of the first peer.
     ///
     /// # Errors
     /// When there is none, or the daemon does not answer.
     pub fn peer(&self) -> Result<Value> {
-        let tidegate = program("tidegate")?.display().to_string();
-        let socket = self.lab.dir().join("api.sock").display().to_string();
-        let command = [&*tidegate, "peers", "--socket", &socket, "-o", "json"];
-        let answer: Value = serde_json::from_str(&self.lab.run("edge", &command)?)?;
+        let answer = self.peers()?;
         answer.pointer("/peers/0").cloned().with_context(|| answer.to_string())
     }
 
-    /// Waits until the only peer is Established.
+    /// What `tidegate peers` says.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn peers(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.tidegate(&["peers", "-o", "json"])?)?)
+    }
+
+    /// What a command of tidegate prints.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn tidegate(&self, arguments: &[&str]) -> Result<String> {
+        let tidegate = program("tidegate")?.display().to_string();
+        let socket = self.lab.dir().join("api.sock").display().to_string();
+        let command = [&[&*tidegate], arguments, &["--socket", &socket]].concat();
+        self.lab.run("edge", &command)
+    }
+
+    /// Waits until the first peer is Established.
     ///
     /// # Errors
     /// When that does not happen soon.
     pub fn wait_until_established(&self) -> Result<Value> {
         self.lab.wait_for("the session", SOON, || {
             let peer = self.peer()?;
-            ensure!(peer["state"] == "Established", "{peer}");
+            ensure!(peer.get("state") == Some(&"Established".into()), "{peer}");
             Ok(peer)
         })
     }

@@ -101,6 +101,9 @@ pub struct Variant {
     pub session_over_v6: bool,
     /// The edge is told of the peers [`ROGUES`].
     pub rogues: bool,
+    /// MTU of the fabric, in bytes. Packets between client and backend may have 1500, so with less
+    /// than 1540 there is no room for every outer header.
+    pub fabric_mtu: u16,
 }
 
 impl Default for Variant {
@@ -111,6 +114,7 @@ impl Default for Variant {
             crossed: false,
             session_over_v6: false,
             rogues: false,
+            fabric_mtu: 1_600,
         }
     }
 }
@@ -136,7 +140,7 @@ impl MainJob {
     /// # Errors
     /// When something does not start.
     pub fn new(variant: Variant) -> Result<Self> {
-        let lab = Lab::new(&topology())?;
+        let lab = Lab::new(&topology(variant.fabric_mtu))?;
         let bird = Bird::start(&lab, "router", &bird_config(variant))?;
         // veth only wakes up for what an XDP program at the other end sends if it runs a program
         // of its own: without one, frames lie in its ring until something else is sent, and once
@@ -367,7 +371,7 @@ impl MainJob {
 
     /// The edge's configuration.
     pub fn edge_config(&self) -> String {
-        let Variant { weights, mode, crossed, session_over_v6, rogues } = self.variant;
+        let Variant { weights, mode, crossed, session_over_v6, rogues, .. } = self.variant;
         let router = of_family(session_over_v6, ROUTER);
         let mut config = format!(
             r#"[router]
@@ -493,14 +497,13 @@ fn bird_config(variant: Variant) -> String {
     bird::config(router_id, &[session])
 }
 
-/// The network of the lab. The fabric carries packets that are an outer header longer than what
-/// the access link carries, as a real one must.
-pub fn topology() -> Topology {
+/// The network of the lab, with this MTU on the fabric.
+pub fn topology(fabric_mtu: u16) -> Topology {
     let fabric = |addresses: &[String]| Interface {
         name: "eth0",
         segment: "fabric",
         addresses: addresses.to_vec(),
-        mtu: 1600,
+        mtu: fabric_mtu,
     };
     let access = |name, addresses: [&str; 2]| Interface {
         name,

@@ -12,7 +12,7 @@ use super::{Lab, program, sweep};
 
 #[test]
 fn every_host_reaches_every_other_and_nothing_is_left_behind() {
-    let lab = Lab::new(&topology()).unwrap();
+    let lab = Lab::new(&topology(1_600)).unwrap();
     let (name, dir) = (lab.name.clone(), lab.dir().to_owned());
     for (_, addrs) in BACKENDS {
         for addr in addrs {
@@ -60,7 +60,7 @@ fn a_lab_that_was_kept_outlives_its_process_until_somebody_clears_up() {
 
 #[test]
 fn a_server_says_who_it_is_and_whom_it_saw_and_a_held_connection_stays() {
-    let lab = Lab::new(&topology()).unwrap();
+    let lab = Lab::new(&topology(1_600)).unwrap();
     let serve = program("lab-http").unwrap().display().to_string();
     let mut server = lab.start("b1", "http", &[&serve, "serve", "--name", "b1"]).unwrap();
     for (addr, client) in BACKENDS[0].1.into_iter().zip(CLIENT) {
@@ -92,7 +92,7 @@ fn a_server_says_who_it_is_and_whom_it_saw_and_a_held_connection_stays() {
 
 #[test]
 fn bird_starts_and_says_what_it_does_not_have() {
-    let lab = Lab::new(&topology()).unwrap();
+    let lab = Lab::new(&topology(1_600)).unwrap();
     let session = Session {
         name: "edge",
         local: "203.0.113.1",

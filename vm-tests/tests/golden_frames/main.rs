@@ -11,9 +11,11 @@
 mod decap;
 mod drops;
 mod echo;
+mod errors;
 mod forward;
 mod live;
 mod parsing;
 mod pins;
 mod ring;
+mod too_big;
 mod xdp;

@@ -205,7 +205,7 @@ fn a_full_flow_table_is_counted_and_stops_nobody() {
     assert_eq!(xdp.datapath.flow_count().unwrap(), FLOWS_MAX as usize);
     let run = xdp.run(&syn4());
     assert_eq!((run.counter, run.backend), (Counter::ForwardTx, Some(NEW)));
-    assert_eq!(run.flow_table_full, 1);
+    assert_eq!(run.events, [Counter::FlowTableFull]);
     xdp.all_slots(Slot::settled(NEW));
     assert_eq!(xdp.datapath.flow_count().unwrap(), 0);
 }

@@ -64,8 +64,8 @@ pub(crate) struct Run {
     pub(crate) frame: Vec<u8>,
     /// The one verdict counter that moved.
     pub(crate) counter: Counter,
-    /// How often the flow table was found full.
-    pub(crate) flow_table_full: u64,
+    /// What was counted beside the verdict.
+    pub(crate) events: Vec<Counter>,
     /// Traffic rows that moved, and that by one packet and the length of the frame.
     pub(crate) service: Option<u32>,
     pub(crate) backend: Option<u32>,
@@ -78,9 +78,11 @@ pub(crate) struct Xdp {
 }
 
 impl Xdp {
-    pub(crate) fn empty() -> Self {
+    /// Nothing in the maps, these constants in the program.
+    fn empty_with(change: impl FnOnce(&mut DatapathConfig)) -> Self {
         assert!(Uid::effective().is_root(), "golden frames run in the kernel: run them as root");
-        let config = DatapathConfig { hash_seed: 0x7469_6465, features: 0 };
+        let mut config = DatapathConfig { hash_seed: 0x7469_6465, ..DatapathConfig::default() };
+        change(&mut config);
         let datapath = Datapath::load(&config).unwrap();
         Self { datapath, services: Vec::new(), backends: Vec::new() }
     }
@@ -88,7 +90,15 @@ impl Xdp {
     /// Both VIPs with echo and a TCP and a UDP service on port 80 each, all slots of whose rings
     /// name backend 1.
     pub(crate) fn with(backend: Backend) -> Self {
-        let mut xdp = Self::empty();
+        Self::with_constants(backend, |_| {})
+    }
+
+    /// The same, with these constants in the program.
+    pub(crate) fn with_constants(
+        backend: Backend,
+        change: impl FnOnce(&mut DatapathConfig),
+    ) -> Self {
+        let mut xdp = Self::empty_with(change);
         xdp.vip(service_flags::ECHO);
         for (index, proto) in [(1, TCP), (2, UDP)] {
             xdp.service(index, proto, 0);
@@ -138,7 +148,12 @@ impl Xdp {
     }
 
     pub(crate) fn all_slots(&mut self, slot: Slot) {
-        let slots = (RING_OFFSET..RING_OFFSET + RING_SIZE).map(|index| (index, slot)).collect();
+        self.slots(|_| slot);
+    }
+
+    /// Writes every slot of the ring, by its place in it.
+    pub(crate) fn slots(&mut self, slot: impl Fn(u32) -> Slot) {
+        let slots = (0..RING_SIZE).map(|place| (RING_OFFSET + place, slot(place))).collect();
         self.apply(&Step::PutSlots { slots });
     }
 
@@ -152,8 +167,9 @@ impl Xdp {
         for (counter, count) in &mut moved {
             *count -= before.counters[counter];
         }
-        let flow_table_full = moved.remove(&Counter::FlowTableFull).unwrap();
         moved.retain(|_, count| *count != 0);
+        let events = moved.extract_if(.., |counter, _| counter.is_event());
+        let events = events.map(|(counter, _)| counter).collect();
         assert_eq!(moved.len(), 1, "{moved:?} for\n{}", describe(frame));
         let (counter, count) = moved.pop_first().unwrap();
         assert_eq!(count, 1, "{counter:?} for\n{}", describe(frame));
@@ -162,12 +178,12 @@ impl Xdp {
         let backend = moved_row(&before.backends, &after.backends, frame.len());
         assert_eq!(service.is_some(), forwarded, "{counter:?}");
         assert_eq!(backend.is_some(), forwarded, "{counter:?}");
-        if !forwarded && counter != Counter::EchoReply {
+        if verdict_of(counter) == Verdict::Drop || verdict_of(counter) == Verdict::Pass {
             assert_eq!(run.frame, frame, "{counter:?} must leave the frame as it was");
         }
         assert_eq!(run.verdict, verdict_of(counter), "{counter:?}");
         let frame = run.frame;
-        Run { frame, counter, flow_table_full, service, backend }
+        Run { frame, counter, events, service, backend }
     }
 
     pub(crate) fn run(&self, frame: &Frame) -> Run {
@@ -209,7 +225,7 @@ fn verdict_of(counter: Counter) -> Verdict {
         | Counter::PassBadHeader
         | Counter::PassGroupFrame
         | Counter::PassNeighbour => Verdict::Pass,
-        Counter::ForwardTx | Counter::EchoReply => Verdict::Tx,
+        Counter::ForwardTx | Counter::EchoReply | Counter::AnswerTooBig => Verdict::Tx,
         Counter::ForwardRedirect => Verdict::Redirect,
         _ => Verdict::Drop,
     }

@@ -5,8 +5,8 @@ use tidegate_abi::{Backend, Service as Entry, Slot, backend_flags, ring_size};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::{Asn, RouterId};
 use tidegate_config::desired::{
-    Advertise, Affinity, Api, AttachMode, Backend as Weight, ForwardingMode, HealthCheck, Probe,
-    Protocol, Router,
+    Advertise, Affinity, Api, AttachMode, Backend as Weight, Datapath, ForwardingMode, HealthCheck,
+    Probe, Protocol, Router,
 };
 
 use super::*;
@@ -50,6 +50,7 @@ fn desired(services: &[Service]) -> Desired {
             pin_dir: "/sys/fs/bpf/tidegate".into(),
             api: Api { socket: "/run/tidegate.sock".into(), listen: None },
         },
+        datapath: Datapath { too_big_rate: 0, too_big_without_df: false },
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),

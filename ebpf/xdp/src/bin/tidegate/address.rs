@@ -1,19 +1,24 @@
 //! What differs between the two families, so that all else is written once.
 
+use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{
     FlowKey, Service, ServiceKeyV4, ServiceKeyV6, backend_kinds, flow_hash_v4, flow_hash_v6,
     ip_proto, service_flags,
 };
+use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::ether_type;
 
 use crate::maps::{SERVICES_V4, SERVICES_V6};
+use crate::parse;
 
-/// An IPv4 address, network order.
+/// An IPv4 address, network order. Aligned, as the verifier wants it where it is kept on the stack.
 #[derive(Clone, Copy)]
+#[repr(align(4))]
 pub(crate) struct V4(pub(crate) [u8; 4]);
 
 /// An IPv6 address, network order.
 #[derive(Clone, Copy)]
+#[repr(align(8))]
 pub(crate) struct V6(pub(crate) [u8; 16]);
 
 /// A family of addresses.
@@ -39,10 +44,15 @@ pub(crate) trait Address: Copy {
 
     /// The address as it stands in a [`FlowKey`].
     fn flow_addr(self) -> [u8; 16];
+
+    /// The flow whose answer stands here, quoted in `room` bytes; `None` if less of it is quoted
+    /// than every error must.
+    fn quoted(ctx: &XdpContext, at: Cursor, room: usize) -> Option<Flow<Self>>;
 }
 
 /// Who talks to whom.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Flow<A> {
     pub(crate) src: A,
     pub(crate) dst: A,
@@ -63,6 +73,13 @@ impl<A: Address> Flow<A> {
             proto: self.proto,
             reserved: [0; 3],
         }
+    }
+
+    /// The flow that a packet belongs to which goes the other way, from the service to the client.
+    #[inline(always)]
+    pub(crate) fn of_answer(from: A, to: A, ports: [u8; 4], proto: u8) -> Self {
+        let [s0, s1, d0, d1] = ports;
+        Self { src: to, dst: from, src_port: [d0, d1], dst_port: [s0, s1], proto }
     }
 
     #[inline(always)]
@@ -103,6 +120,11 @@ impl Address for V4 {
         let [a, b, c, d] = self.0;
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
     }
+
+    #[inline(always)]
+    fn quoted(_: &XdpContext, at: Cursor, room: usize) -> Option<Flow<Self>> {
+        parse::quoted_ipv4(at, room)
+    }
 }
 
 impl Address for V6 {
@@ -131,6 +153,11 @@ impl Address for V6 {
     #[inline(always)]
     fn flow_addr(self) -> [u8; 16] {
         self.0
+    }
+
+    #[inline(always)]
+    fn quoted(ctx: &XdpContext, at: Cursor, room: usize) -> Option<Flow<Self>> {
+        parse::quoted_ipv6(ctx, at, room)
     }
 }
 

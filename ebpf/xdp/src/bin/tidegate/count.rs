@@ -15,7 +15,7 @@ pub(crate) fn verdict(counter: Counter) -> u32 {
         | Counter::PassBadHeader
         | Counter::PassGroupFrame
         | Counter::PassNeighbour => xdp_action::XDP_PASS,
-        Counter::ForwardTx | Counter::EchoReply => xdp_action::XDP_TX,
+        Counter::ForwardTx | Counter::EchoReply | Counter::AnswerTooBig => xdp_action::XDP_TX,
         Counter::ForwardRedirect => xdp_action::XDP_REDIRECT,
         _ => xdp_action::XDP_DROP,
     }

@@ -1,13 +1,13 @@
 //! Puts the backend's finished headers in front of the packet.
 
-use aya_ebpf::helpers::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{Backend, Counter, backend_kinds};
-use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::{Ethernet, Ipv4, Ipv6, VlanTag, ether_type, ones_add};
+use tidegate_xdp::{Cursor, resize};
 
 use crate::address::Address;
 use crate::parse::Packet;
+use crate::too_big;
 
 /// Replaces the link layer, VLAN tags included, by the one towards the backend, and puts the
 /// outer header between it and the packet. Padding of the frame stays behind the packet, where
@@ -25,7 +25,7 @@ pub(crate) fn wrap<A: Address>(
         _ => return Err(Counter::DropUnresolved),
     };
     if packet.ip_len + outer_len > usize::from(backend.mtu) {
-        return Err(Counter::DropTooBig);
+        return Err(too_big::refuse(ctx));
     }
     let tagged = backend.vlan_tci != [0; 2];
     let link_len = size_of::<Ethernet>() + if tagged { size_of::<VlanTag>() } else { 0 };
@@ -42,6 +42,17 @@ pub(crate) fn wrap<A: Address>(
     written.ok_or(Counter::DropNoHeadroom)
 }
 
+/// Bytes that go around a packet to this backend; `None` for one of the other family.
+#[inline(always)]
+pub(crate) fn outer_len<A: Address>(backend: &Backend) -> Option<u16> {
+    match backend.kind {
+        kind if kind == A::IN_IPV4 => Some(20),
+        kind if kind == A::IN_IPV6 => Some(40),
+        backend_kinds::L2 => Some(0),
+        _ => None,
+    }
+}
+
 /// Moves the start of the frame so that `want` bytes stand where `have` stood.
 #[inline(always)]
 #[expect(
@@ -53,12 +64,7 @@ fn make_room(ctx: &XdpContext, have: usize, want: usize) -> Result<(), Counter> 
     if have == want {
         return Ok(());
     }
-    let delta = have as i32 - want as i32;
-    // SAFETY: the context is the one the program was called with. All cursors are void now.
-    match unsafe { bpf_xdp_adjust_head(ctx.ctx, delta) } {
-        0 => Ok(()),
-        _ => Err(Counter::DropNoHeadroom),
-    }
+    resize::head(ctx, have as i32 - want as i32).ok_or(Counter::DropNoHeadroom)
 }
 
 #[inline(always)]

@@ -1,11 +1,11 @@
 //! The maps. Their names are the ABI's; the daemon looks them up by name.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, DevMapHash, HashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, DevMapHash, HashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, FLOWS_MAX, FlowKey, RING_SLOTS_MAX, SERVICES_MAX,
-    Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
+    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, FLOWS_MAX, FlowKey, Limit, RING_SLOTS_MAX,
+    SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, rare,
 };
 
 #[btf_map]
@@ -35,3 +35,7 @@ pub(crate) static BACKEND_TRAFFIC: PerCpuArray<Traffic, { BACKENDS_MAX as usize 
 pub(crate) static COUNTERS: PerCpuArray<u64, { Counter::COUNT as usize }> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static DEVICES: DevMapHash<{ DEVICES_MAX as usize }> = DevMapHash::new();
+#[btf_map]
+pub(crate) static LIMITS: PerCpuArray<u64, { Limit::COUNT as usize }> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static RARE: ProgramArray<{ rare::COUNT as usize }> = ProgramArray::new();

@@ -15,9 +15,16 @@ use crate::address::{Address, Flow, V4, V6};
 
 /// Extension headers before the transport header, at most; more are malformed.
 const EXTENSIONS_MAX: usize = 6;
-/// Covers the farthest place of a transport header: behind tags, IPv6 and the longest extensions.
-const OFFSET_MASK: usize = 0x3fff;
-const _: () = assert!(22 + 40 + EXTENSIONS_MAX * 2_048 <= OFFSET_MASK);
+/// Covers the farthest place of a transport header: behind tags, IPv6 and the longest extensions;
+/// and what follows an ICMP header there.
+pub(crate) const OFFSET_MASK: usize = 0x3fff;
+const _: () = assert!(22 + 40 + EXTENSIONS_MAX * 2_048 + 8 <= OFFSET_MASK);
+/// Covers the farthest place of a transport header in the packet that is quoted there.
+const QUOTED_MASK: usize = 0x7fff;
+const _: () = assert!(OFFSET_MASK + 40 + EXTENSIONS_MAX * 2_048 <= QUOTED_MASK);
+/// Bytes of its transport header that an ICMP error quotes at least (RFC 792): the ports of TCP,
+/// UDP and SCTP are among them.
+const QUOTED_MIN: usize = 8;
 
 /// The link layer.
 pub(crate) struct Link {
@@ -130,19 +137,15 @@ pub(crate) fn ipv6(ctx: &XdpContext, mut at: Cursor, link: &Link) -> Result<Pack
     };
     for _ in 0..=EXTENSIONS_MAX {
         at.settle::<OFFSET_MASK>(ctx);
-        let bytes_per_len = match flow.proto {
-            extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => 8,
-            extension::AUTHENTICATION => 4,
-            extension::FRAGMENT => 0,
-            _ => return Ok(transport(packet(flow, link, ip_len, at), left)),
+        let Some(unit) = unit_of_extension(flow.proto) else {
+            return Ok(transport(packet(flow, link, ip_len, at), left));
         };
         let Some(header) = at.peek::<Extension>() else { break };
         if flow.proto == extension::FRAGMENT && header.is_fragment() {
             let packet = packet(flow, link, ip_len, at);
             return Ok(Packet { transport: Transport::Fragment, ..packet });
         }
-        // The length counts what comes after the first eight bytes (RFC 8200 §4.2, RFC 4302 §2.2).
-        let len = size_of::<Extension>() + usize::from(header.len) * bytes_per_len;
+        let len = size_of::<Extension>() + usize::from(header.len) * unit;
         if len > left {
             break;
         }
@@ -151,6 +154,56 @@ pub(crate) fn ipv6(ctx: &XdpContext, mut at: Cursor, link: &Link) -> Result<Pack
         flow.proto = header.next_header;
     }
     Ok(packet(flow, link, ip_len, at))
+}
+
+/// The flow whose answer is quoted, an IPv4 packet. Only the first fragment of a datagram has ports to tell it by.
+#[inline(always)]
+pub(crate) fn quoted_ipv4(mut at: Cursor, room: usize) -> Option<Flow<V4>> {
+    let ip: Ipv4 = at.take()?;
+    let header_len = ip.header_len()?;
+    if header_len + QUOTED_MIN > room || ip.is_later_fragment() {
+        return None;
+    }
+    at.skip(header_len - size_of::<Ipv4>());
+    Some(Flow::of_answer(V4(ip.src), V4(ip.dst), at.peek()?, ip.proto))
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub(crate) fn quoted_ipv6(ctx: &XdpContext, mut at: Cursor, room: usize) -> Option<Flow<V6>> {
+    let ip: Ipv6 = at.take()?;
+    let mut left = room.checked_sub(size_of::<Ipv6>() + QUOTED_MIN)?;
+    if !ip.has_version() {
+        return None;
+    }
+    let mut proto = ip.next_header;
+    for _ in 0..=EXTENSIONS_MAX {
+        at.settle::<QUOTED_MASK>(ctx);
+        let Some(unit) = unit_of_extension(proto) else {
+            return Some(Flow::of_answer(V6(ip.src), V6(ip.dst), at.peek()?, proto));
+        };
+        let header: Extension = at.peek()?;
+        if proto == extension::FRAGMENT && header.is_later_fragment() {
+            return None;
+        }
+        let len = size_of::<Extension>() + usize::from(header.len) * unit;
+        left = left.checked_sub(len)?;
+        at.skip(len);
+        proto = header.next_header;
+    }
+    None
+}
+
+/// Bytes that one unit of an extension header's length stands for; `None`: it is none. The length
+/// counts what comes after the first eight bytes (RFC 8200 §4.2, RFC 4302 §2.2).
+#[inline(always)]
+const fn unit_of_extension(proto: u8) -> Option<usize> {
+    match proto {
+        extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION => Some(8),
+        extension::AUTHENTICATION => Some(4),
+        extension::FRAGMENT => Some(0),
+        _ => None,
+    }
 }
 
 /// A packet that counts as malformed until its transport header was seen.

@@ -8,7 +8,7 @@ use tidegate_abi::{Backend, Counter, Service, Slot, backend_flags, ip_proto, slo
 use crate::address::{Address, Flow};
 use crate::maps::{BACKENDS, FLOWS, RING_SLOTS};
 use crate::parse::{Packet, Transport};
-use crate::{CONFIG, count};
+use crate::{config, count};
 
 /// The backend's index, and its entry, which is resolved.
 #[inline(always)]
@@ -20,7 +20,7 @@ pub(crate) fn backend<A: Address>(
     if service.ring_size == 0 {
         return Err(Counter::DropNoBackend);
     }
-    let hash = A::flow_hash(CONFIG.load().hash_seed, &packet.flow, service.flags);
+    let hash = A::flow_hash(config::hash_seed(), &packet.flow, service.flags);
     let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
     let word = RING_SLOTS.get_ptr(row).ok_or(Counter::DropNoBackend)?;
     // SAFETY: a value of the map, 8 bytes and aligned to them.

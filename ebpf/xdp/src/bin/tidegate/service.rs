@@ -6,8 +6,8 @@ use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::{Icmp, Ipv6};
 
 use crate::address::Address;
-use crate::echo;
 use crate::parse::{Packet, Transport};
+use crate::{echo, errors, rare};
 
 /// The service the packet is for. None in a frame for a group of hosts: each of them that balances
 /// would forward it, and no host takes unicast out of such a frame (RFC 1122 §3.3.6).
@@ -34,6 +34,10 @@ pub(crate) fn none<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Counter 
     }
     match packet.transport {
         Transport::Other if is_neighbour_discovery(ctx, packet) => Counter::PassNeighbour,
+        Transport::Other if errors::is_error(packet) => {
+            rare::go_on(ctx, tidegate_abi::rare::ERRORS);
+            Counter::DropNoService
+        }
         Transport::Echo if vip.flags & service_flags::ECHO != 0 => echo::answer(ctx, packet),
         Transport::Ports { .. } | Transport::Echo | Transport::Other => Counter::DropNoService,
         Transport::Fragment => Counter::DropFragment,

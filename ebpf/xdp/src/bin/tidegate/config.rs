@@ -1,0 +1,38 @@
+//! What is constant while the program is loaded. The verifier knows these values and removes what
+//! depends on a feature that is not wanted; so a feature is asked for where it is needed.
+
+use tidegate_abi::DatapathConfig;
+
+/// Written by the daemon before the program is loaded.
+#[unsafe(no_mangle)]
+static CONFIG: DatapathConfig =
+    DatapathConfig { hash_seed: 0, features: 0, too_big_interval_ns: 0 };
+
+/// One field, read where it stands: the compiler must not take it for the value that stands here.
+macro_rules! constant {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty,)+) => {
+        $(
+            $(#[$doc])*
+            #[inline(always)]
+            pub(crate) fn $name() -> $ty {
+                // SAFETY: a field of a static, aligned and never written while the program runs.
+                unsafe { (&raw const CONFIG.$name).read_volatile() }
+            }
+        )+
+    };
+}
+
+constant! {
+    /// Seed of the flow hash.
+    hash_seed: u64,
+    /// Which features are wanted.
+    features: u64,
+    /// Nanoseconds between two answers to packets that are too big.
+    too_big_interval_ns: u64,
+}
+
+/// Whether any of these features is wanted.
+#[inline(always)]
+pub(crate) fn has(wanted: u64) -> bool {
+    features() & wanted != 0
+}

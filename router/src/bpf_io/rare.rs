@@ -1,0 +1,28 @@
+//! The programs that the packet path tail-calls: what few packets need.
+
+use aya::Ebpf;
+use aya::maps::{MapData, ProgramArray};
+use tidegate_abi::{map_names, rare};
+
+use super::error::Error;
+use super::{maps, program_mut};
+
+/// Loads those that these features need into their rows, and empties the rows of the others. In a
+/// pinned map the program that still runs goes on with the new ones.
+///
+/// The map keeps the programs while it is pinned, or while the value that is returned lives.
+pub(crate) fn load(ebpf: &mut Ebpf, features: u64) -> Result<ProgramArray<MapData>, Error> {
+    let mut rows: ProgramArray<MapData> = maps::take(ebpf, map_names::RARE)?;
+    let failed = |error| Error::kernel("write the map RARE", error);
+    for (row, &name) in (0..).zip(&rare::NAMES) {
+        if !rare::is_needed(row, features) {
+            maps::absent_is_fine(rows.clear_index(&row)).map_err(failed)?;
+            continue;
+        }
+        let program = program_mut(ebpf, name)?;
+        program.load().map_err(|error| Error::program(name, error))?;
+        let fd = program.fd().map_err(|error| Error::program(name, error))?;
+        rows.set(row, fd, 0).map_err(failed)?;
+    }
+    Ok(rows)
+}
