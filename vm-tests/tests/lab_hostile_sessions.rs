@@ -48,7 +48,7 @@ fn connect(id: u8) -> Result<TcpStream> {
     socket.set_linger(Some(Duration::ZERO))?;
     socket.set_tcp_nodelay(true)?;
     let to: SocketAddr = format!("{}:179", EDGE[0]).parse()?;
-    socket.connect_timeout(&to.into(), Duration::from_secs(60))?;
+    socket.connect_timeout(&to.into(), Duration::from_mins(1))?;
     socket.set_write_timeout(Some(Duration::from_millis(200)))?;
     Ok(socket.into())
 }

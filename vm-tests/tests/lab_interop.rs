@@ -1,8 +1,6 @@
 //! tidegate and the BGP daemons that it meets: FRR, BIRD, GoBGP and ExaBGP, as Debian has them.
 //! What is asserted is what the other side says.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
-
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tidegate_vm_tests::lab::bird::Bird;
