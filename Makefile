@@ -9,7 +9,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
 bpf := cd ebpf/xdp && RUSTC_BOOTSTRAP=1 cargo
 
-.PHONY: help setup setup-root build demo test lint clean-labs
+.PHONY: help setup setup-root build demo test bench lint clean-labs
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ demo: setup-root ## a router peers, a VIP is announced, packets reach backends; 
 
 test: setup-root ## every test: unit, property, golden frames, labs with a real BIRD
 	@vm-tests/test
+
+bench: setup-root ## what it costs, held against bars; PART=datapath or rings for one, UPDATE=true keeps it
+	@UPDATE=$(or $(UPDATE),false) vm-tests/bench $(PART)
 
 lint: setup ## formatting, clippy and documentation, warnings being errors
 	cargo fmt --all --check

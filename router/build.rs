@@ -17,6 +17,8 @@ const FLAGS: &[&str] = &[
     "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
 ];
 const PROGRAMS: &[&str] = &["tidegate", "decap"];
+/// Not carried by the daemon: what the benchmark runs around the packet path.
+const BENCH: &str = "bench";
 
 fn main() -> ExitCode {
     match build() {
@@ -60,11 +62,13 @@ fn build() -> Result<(), String> {
     if !built.success() {
         return Err("the packet path (ebpf/xdp) does not build; see above".to_owned());
     }
-    for program in PROGRAMS {
+    for program in PROGRAMS.iter().chain([&BENCH]) {
         let object = target_dir.join(target).join("release").join(program);
         fs::copy(&object, out.join(format!("{program}.bpf.o")))
             .map_err(|error| format!("{} cannot be copied: {error}", object.display()))?;
     }
+    // To the build script of the crate that measures, by way of `links` in the manifest.
+    println!("cargo::metadata=bench={}", out.join(format!("{BENCH}.bpf.o")).display());
     Ok(())
 }
 

@@ -156,6 +156,23 @@ fn links_in_documents_lead_to_files() {
 }
 
 #[test]
+fn every_case_of_affinity_names_a_test() {
+    let sources: Vec<String> =
+        files().iter().filter(|file| has_extension(file, "rs")).map(|file| read(file)).collect();
+    let text = read("docs/affinity.md");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.contains("---"));
+    for row in rows.skip(1) {
+        let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let names: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test is named in {row}");
+        for name in names {
+            let function = format!("fn {name}(");
+            assert!(sources.iter().any(|source| source.contains(&function)), "no test {name}");
+        }
+    }
+}
+
+#[test]
 fn source_files_are_of_a_readable_length() {
     for file in files().iter().filter(|file| has_extension(file, "rs")) {
         if file.contains("/tests/") || file.ends_with("/tests.rs") {

@@ -112,7 +112,9 @@ plain! {
     }
 
     /// Key of `FLOWS`. An IPv4 address stands in the last four bytes of its field, the rest zero.
+    /// Aligned, so that the packet path fills it in by words.
     #[derive(Default)]
+    #[repr(align(8))]
     pub struct FlowKey {
         /// Client address, network order.
         pub src: [u8; 16],

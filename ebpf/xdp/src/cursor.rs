@@ -63,6 +63,47 @@ impl Cursor {
         Some(())
     }
 
+    /// Writes so many bytes further on; `None`, with nothing written, if the frame ends before.
+    #[inline(always)]
+    pub fn put_at<T: Wire>(mut self, offset: usize, value: T) -> Option<()> {
+        self.skip(offset);
+        self.put(value)
+    }
+
+    /// Writes a copy and moves behind it; `None`, with nothing written, if the frame ends before.
+    ///
+    /// The same as [`put`](Self::put), but in words: the compiler copies what has no alignment byte
+    /// by byte, though every 64-bit machine reads and writes words anywhere.
+    #[inline(always)]
+    pub fn put_copy<const LEN: usize>(&mut self, from: &[u8; LEN]) -> Option<()> {
+        if self.at + LEN > self.end {
+            return None;
+        }
+        let (from, to) = (from.as_ptr(), self.at as *mut u8);
+        let mut done = 0;
+        while done + 8 <= LEN {
+            // SAFETY: both have LEN bytes, of which these are eight; they need no alignment.
+            unsafe { copy::<u64>(from.add(done), to.add(done)) };
+            done += 8;
+        }
+        if done + 4 <= LEN {
+            // SAFETY: as above, four bytes.
+            unsafe { copy::<u32>(from.add(done), to.add(done)) };
+            done += 4;
+        }
+        if done + 2 <= LEN {
+            // SAFETY: as above, two bytes.
+            unsafe { copy::<u16>(from.add(done), to.add(done)) };
+            done += 2;
+        }
+        if done < LEN {
+            // SAFETY: as above, the last byte.
+            unsafe { copy::<u8>(from.add(done), to.add(done)) };
+        }
+        self.at += LEN;
+        Some(())
+    }
+
     /// Bytes before this place, which must be below `MASK + 1`, a power of two.
     ///
     /// Changes nothing, but hides the way that led here: the verifier then follows all ways that
@@ -95,4 +136,12 @@ impl Cursor {
     pub fn skip(&mut self, len: usize) {
         self.at += len;
     }
+}
+
+/// # Safety
+/// As many bytes as `T` has may be read at one and written at the other place.
+#[inline(always)]
+unsafe fn copy<T: Copy>(from: *const u8, to: *mut u8) {
+    // SAFETY: the caller's promise; no alignment is asked for.
+    unsafe { to.cast::<T>().write_unaligned(from.cast::<T>().read_unaligned()) };
 }

@@ -11,6 +11,7 @@ pub mod entry;
 pub mod health;
 pub mod key;
 mod memory;
+pub mod model;
 pub mod observed;
 mod plan;
 mod pool;

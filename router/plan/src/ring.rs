@@ -11,7 +11,7 @@
 
 use core::cmp::Reverse;
 use core::net::IpAddr;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// A backend as the ring sees it. Its address is its identity: the position in the slice makes no
 /// difference, except that the result names backends by it.
@@ -23,10 +23,18 @@ pub struct Member {
     pub weight: u16,
 }
 
-/// The size at which the Maglev table is filled, whatever size is asked for. More would move fewer
-/// slots of others when one of a hundred backends is removed (1 % instead of 7 %), but then a ring
-/// that changes size would move nearly all.
-const COARSE_SIZE: u32 = 1 << 10;
+/// The size at which the Maglev table is filled, for a ring of this size; the rest is doubling.
+///
+/// The finer the table, the fewer slots of others move when a backend comes or goes; but where two
+/// sizes are filled apart, a ring that grows from one to the other moves nearly all. So there are
+/// three sizes: rings double smoothly up to 32 backends, and from 33 to 256.
+const fn coarse_size(size: u32) -> u32 {
+    match size {
+        0..=0x1000 => 0x400,
+        0x1001..=0x8000 => 0x2000,
+        _ => 0x1_0000,
+    }
+}
 
 /// No member owns the slot.
 const NOBODY: u32 = u32::MAX;
@@ -45,11 +53,12 @@ pub fn base(seed: u64, members: &[Member], size: u32) -> Vec<Option<u32>> {
         .collect();
     sorted.sort_unstable();
     let members: Vec<Member> = sorted.iter().map(|&(_, member, _)| member).collect();
-    let mut level = COARSE_SIZE.min(size);
-    let mut owners = fill(seed, &members, level);
+    let keys: Vec<u64> = sorted.iter().map(|&(key, _, _)| key).collect();
+    let mut level = coarse_size(size).min(size);
+    let mut owners = fill(&keys, &members, level);
     while level < size {
         level = level.saturating_mul(2);
-        owners = double(&owners, &shares(seed, &members, level));
+        owners = double(&keys, &owners, &shares(&members, level));
     }
     let position = |owner: u32| sorted.get(owner as usize).map(|&(_, _, position)| position);
     owners.into_iter().map(position).collect()
@@ -63,6 +72,9 @@ pub fn lend(
     usable: &[bool],
     base: &[Option<u32>],
 ) -> Vec<Option<u32>> {
+    if usable.len() >= members.len() && usable.iter().all(|&usable| usable) {
+        return base.to_vec(); // Nearly always.
+    }
     let is_usable = |member: u32| usable.get(member as usize).copied().unwrap_or(false);
     let lenders: Vec<Lender> = (0..)
         .zip(members)
@@ -105,73 +117,93 @@ fn rendezvous(lenders: &[Lender], place: u64) -> Option<u32> {
 
 /// Weighted Maglev: the members take turns, and each takes the first free slot of its own
 /// permutation. The size is a power of two, so any odd step visits every slot.
-fn fill(seed: u64, members: &[Member], size: u32) -> Vec<u32> {
+fn fill(keys: &[u64], members: &[Member], size: u32) -> Vec<u32> {
     struct Walk {
         at: u64,
         step: u64,
     }
     let mask = u64::from(size).wrapping_sub(1);
-    let mut walks: Vec<Walk> = members
-        .iter()
-        .map(|member| {
-            let key = member_key(seed, member.addr);
-            Walk { at: mix(key ^ 1), step: mix(key ^ 2) | 1 }
-        })
-        .collect();
+    let mut walks: Vec<Walk> =
+        keys.iter().map(|key| Walk { at: mix(key ^ 1), step: mix(key ^ 2) | 1 }).collect();
     let mut owners = vec![NOBODY; size as usize];
-    for member in Turns::new(seed, members).take(size as usize) {
+    // A bit for each slot that is taken: most steps find that out, and bits stay in the cache.
+    let mut taken = vec![0_u64; (size as usize).div_ceil(64)];
+    for member in Turns::new(members).take(size as usize) {
         let Some(walk) = walks.get_mut(member as usize) else { break };
         // Ends: there are as many turns as slots, so one is still free.
-        loop {
+        let at = loop {
             let at = usize::try_from(walk.at & mask).unwrap_or_default();
             walk.at = walk.at.wrapping_add(walk.step);
-            match owners.get_mut(at) {
-                Some(owner) if *owner == NOBODY => {
-                    *owner = member;
-                    break;
-                }
-                Some(_) => {}
-                None => break,
+            let Some(word) = taken.get_mut(at / 64) else { return owners };
+            let bit = 1 << (at % 64);
+            if *word & bit == 0 {
+                *word |= bit;
+                break at;
             }
+        };
+        if let Some(owner) = owners.get_mut(at) {
+            *owner = member;
         }
     }
     owners
 }
 
 /// Each slot becomes two of the same owner; then who has too many for its exact share gives of
-/// the new ones to who has too few.
-fn double(owners: &[u32], shares: &[u32]) -> Vec<u32> {
+/// the new ones to who has too few. Which ones, and to whom, is for each slot a matter of hashes, so
+/// that a backend that comes or goes changes little of it.
+fn double(keys: &[u64], owners: &[u32], shares: &[u32]) -> Vec<u32> {
+    let place = |slot: usize| mix(((slot as u64) << 32) / owners.len().max(1) as u64);
+    let cost = |member: u32, place: u64| {
+        let key = keys.get(member as usize).copied().unwrap_or_default();
+        (mix(key ^ place), key)
+    };
     let mut surplus: Vec<i64> = shares.iter().map(|&share| -i64::from(share)).collect();
     for &owner in owners {
         if let Some(surplus) = surplus.get_mut(owner as usize) {
             *surplus += 2;
         }
     }
-    let mut short = surplus
-        .iter()
-        .zip(0_u32..)
-        .filter(|&(&surplus, _)| surplus < 0)
-        .flat_map(|(&surplus, member)| (surplus..0).map(move |_| member))
-        .collect::<Vec<u32>>()
-        .into_iter();
-    let mut doubled = Vec::with_capacity(owners.len().saturating_mul(2));
-    for &owner in owners {
-        let twin = match surplus.get_mut(owner as usize) {
-            Some(surplus) if *surplus > 0 => {
-                *surplus -= 1;
-                short.next().unwrap_or(owner)
+    // Those with a surplus give the slots that they want least.
+    let mut offers: Vec<Vec<_>> = surplus.iter().map(|_| Vec::new()).collect();
+    for (slot, &owner) in owners.iter().enumerate() {
+        if surplus.get(owner as usize).is_some_and(|&surplus| surplus > 0)
+            && let Some(offers) = offers.get_mut(owner as usize)
+        {
+            offers.push((Reverse(cost(owner, place(slot))), slot));
+        }
+    }
+    let mut given = Vec::new();
+    for (mut offers, surplus) in offers.into_iter().zip(&mut surplus) {
+        let count = usize::try_from(*surplus).unwrap_or(0).min(offers.len());
+        if count > 0 && count < offers.len() {
+            offers.select_nth_unstable(count);
+        }
+        given.extend(offers.into_iter().take(count).map(|(_, slot)| (place(slot), slot)));
+        *surplus = (*surplus).min(0);
+    }
+    given.sort_unstable();
+    let mut doubled: Vec<u32> = owners.iter().flat_map(|&owner| [owner, owner]).collect();
+    let mut short: Vec<u32> =
+        (0_u32..).zip(&surplus).filter(|&(_, &surplus)| surplus < 0).map(|(it, _)| it).collect();
+    for (place, slot) in given {
+        let taker = short.iter().copied().min_by_key(|&member| cost(member, place));
+        let twin = doubled.get_mut(slot.saturating_mul(2).saturating_add(1));
+        let (Some(taker), Some(twin)) = (taker, twin) else { break };
+        *twin = taker;
+        if let Some(surplus) = surplus.get_mut(taker as usize) {
+            *surplus += 1;
+            if *surplus >= 0 {
+                short.retain(|&member| member != taker);
             }
-            _ => owner,
-        };
-        doubled.extend([owner, twin]);
+        }
     }
     doubled
 }
 
 /// How many of `size` slots each member gets.
-fn shares(seed: u64, members: &[Member], size: u32) -> Vec<u32> {
+fn shares(members: &[Member], size: u32) -> Vec<u32> {
     let mut shares = vec![0; members.len()];
-    for member in Turns::new(seed, members).take(size as usize) {
+    for member in Turns::new(members).take(size as usize) {
         if let Some(share) = shares.get_mut(member as usize) {
             *share += 1;
         }
@@ -182,36 +214,38 @@ fn shares(seed: u64, members: &[Member], size: u32) -> Vec<u32> {
 /// Whose turn it is. A member of weight w has its n-th turn at time (2n + 1) / w, which is the
 /// apportionment of Sainte-Laguë: after any number of turns each had its exact share, rounded.
 /// The first turn comes at time 0, so that the smallest weight has one. A member's times do not
-/// depend on the others, so that none of them moves when one goes.
+/// depend on the others, so that none of them moves when one goes. Members of the same weight have
+/// their turns one after the other, so there is one place in the queue for each weight.
 struct Turns {
     queue: BinaryHeap<Reverse<Turn>>,
+    /// Members of each weight in order, by [`Turn::class`].
+    classes: Vec<Vec<u32>>,
+    /// Who of the first in the queue comes next.
+    next: usize,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Turn {
     time: u64,
-    key: u64,
-    member: u32,
-    count: u64,
     weight: u64,
+    count: u64,
+    class: usize,
 }
 
 impl Turns {
-    fn new(seed: u64, members: &[Member]) -> Self {
+    /// `members` in the order of their keys.
+    fn new(members: &[Member]) -> Self {
+        let mut classes: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
+        for (position, member) in (0..).zip(members).filter(|(_, member)| member.weight > 0) {
+            classes.entry(member.weight).or_default().push(position);
+        }
         let queue = (0..)
-            .zip(members)
-            .filter(|(_, member)| member.weight > 0)
-            .map(|(position, member)| {
-                Reverse(Turn {
-                    time: 0,
-                    key: member_key(seed, member.addr),
-                    member: position,
-                    count: 0,
-                    weight: u64::from(member.weight),
-                })
+            .zip(classes.keys())
+            .map(|(class, &weight)| {
+                Reverse(Turn { time: 0, weight: u64::from(weight), count: 0, class })
             })
             .collect();
-        Self { queue }
+        Self { queue, classes: classes.into_values().collect(), next: 0 }
     }
 }
 
@@ -219,11 +253,18 @@ impl Iterator for Turns {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let mut top = self.queue.peek_mut()?;
-        let Reverse(turn) = &mut *top;
-        turn.count += 1;
-        turn.time = ((2 * turn.count + 1) << 32) / turn.weight;
-        Some(turn.member)
+        let class = self.queue.peek()?.0.class;
+        let members = self.classes.get(class)?;
+        let member = members.get(self.next).copied();
+        self.next += 1;
+        if self.next >= members.len() {
+            self.next = 0;
+            let mut top = self.queue.peek_mut()?;
+            let Reverse(turn) = &mut *top;
+            turn.count += 1;
+            turn.time = ((2 * turn.count + 1) << 32) / turn.weight;
+        }
+        member
     }
 }
 

@@ -16,11 +16,11 @@ pub(crate) mod sys;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapData, ProgramArray};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use tidegate_abi::{Counter, DatapathConfig, Traffic};
 use tidegate_config::desired::AttachMode;
@@ -180,7 +180,7 @@ impl Datapath {
             }
             dead => {
                 dead.map_or(Ok(()), Link::detach)?;
-                attach(self.program_fd()?, interface, mode, self.pin_dir.as_deref())?
+                attach(self.program_fd()?.as_fd(), interface, mode, self.pin_dir.as_deref())?
             }
         };
         self.links.push(link);
@@ -296,9 +296,12 @@ impl Datapath {
         program.try_into().map_err(|error| Error::program(PROGRAM, error))
     }
 
-    fn program_fd(&self) -> Result<BorrowedFd<'_>, Error> {
-        let fd = self.program()?.fd().map_err(|error| Error::program(PROGRAM, error))?;
-        Ok(fd.as_fd())
+    /// The program, for others to call: in a tail call, as benchmarks do.
+    ///
+    /// # Errors
+    /// It is not loaded.
+    pub fn program_fd(&self) -> Result<&ProgramFd, Error> {
+        self.program()?.fd().map_err(|error| Error::program(PROGRAM, error))
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod decap;
+mod differential;
 mod drops;
 mod echo;
 mod errors;

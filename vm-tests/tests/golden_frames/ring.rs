@@ -193,7 +193,7 @@ fn a_freed_backend_is_forgotten_with_its_flows() {
 }
 
 #[test]
-fn a_full_flow_table_is_counted_and_stops_nobody() {
+fn a_full_flow_table_is_counted_and_breaks_nobody() {
     let mut xdp = xdp();
     xdp.all_slots(Slot { current: NEW, previous: OLD });
     for flow in 0..FLOWS_MAX {
@@ -203,9 +203,24 @@ fn a_full_flow_table_is_counted_and_stops_nobody() {
     }
     assert_eq!(xdp.datapath.counters().unwrap()[&Counter::FlowTableFull], 0);
     assert_eq!(xdp.datapath.flow_count().unwrap(), FLOWS_MAX as usize);
+    // One more cannot be remembered: it goes where its next packet will be sent.
     let run = xdp.run(&syn4());
-    assert_eq!((run.counter, run.backend), (Counter::ForwardTx, Some(NEW)));
+    assert_eq!((run.counter, run.backend), (Counter::ForwardTx, Some(OLD)));
     assert_eq!(run.events, [Counter::FlowTableFull]);
+    let ack = from_router().ipv4(CLIENT4, VIP4).tcp(40_000, 80, tcp::ACK);
+    let run = xdp.run(&ack);
+    assert_eq!((run.backend, run.events), (Some(OLD), vec![]));
+    // Of those that are remembered none has made room, and each may open again.
+    for flow in [0, 1, FLOWS_MAX / 2, FLOWS_MAX - 1] {
+        let client = Ipv4Addr::from(0x0a00_0000 + flow);
+        for flags in [tcp::ACK, tcp::SYN] {
+            let run = xdp.run(&from_router().ipv4(client, VIP4).tcp(1, 80, flags));
+            assert_eq!((run.backend, run.events), (Some(NEW), vec![]), "flow {flow}");
+        }
+    }
+    // Without an old backend all go to the new one.
+    xdp.all_slots(Slot { current: NEW, previous: 0 });
+    assert_eq!(xdp.run(&syn4()).backend, Some(NEW));
     xdp.all_slots(Slot::settled(NEW));
     assert_eq!(xdp.datapath.flow_count().unwrap(), 0);
 }

@@ -218,7 +218,8 @@ fn moved_row(
     Some(row)
 }
 
-fn verdict_of(counter: Counter) -> Verdict {
+/// What the kernel does with a frame of that verdict.
+pub(crate) fn verdict_of(counter: Counter) -> Verdict {
     match counter {
         Counter::PassNotOurs
         | Counter::PassNotIp

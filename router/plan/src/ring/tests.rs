@@ -150,9 +150,20 @@ fn lent_slots_are_spread_by_weight() {
 
 #[test]
 fn a_backend_that_leaves_the_configuration_moves_few_slots_of_others() {
-    // Backends, and how many of 10,000 slots of others may move. 9, 17, 65 and 257 shrink the ring.
-    let cases =
-        [(3, 250), (9, 400), (10, 400), (17, 500), (65, 800), (100, 800), (257, 500), (1000, 500)];
+    // Backends, and how many of 10,000 slots of others may move. 9, 17 and 65 shrink the ring.
+    let cases = [
+        (3, 250),
+        (9, 350),
+        (10, 350),
+        (17, 500),
+        (32, 600),
+        (40, 200),
+        (65, 300),
+        (100, 250),
+        (256, 300),
+        (400, 150),
+        (1000, 100),
+    ];
     for (n, others_max) in cases {
         let before = equal(n);
         let mut worst = (0, 0);
@@ -164,6 +175,14 @@ fn a_backend_that_leaves_the_configuration_moves_few_slots_of_others() {
         }
         println!("{n} backends: {} + {} of 10000", worst.0, worst.1);
         assert!(worst.1 <= others_max, "{n}: {} of 10000 slots of others moved", worst.1);
+    }
+    // Where the table is filled at another size nearly all new flows go elsewhere; old ones stay
+    // while they drain.
+    for n in [33, 257] {
+        let (before, after) = (equal(n), equal(n - 1));
+        let (_, others) = moved(&built(&before), &built(&after));
+        println!("{n} backends: {others} of 10000");
+        assert!(others > 5_000, "known: {n} backends less one moves {others}");
     }
 }
 
@@ -184,10 +203,10 @@ fn the_ring_never_changes() {
         (
             "twenty, weighted",
             checksum(&built(&weighted(&[1, 2, 3, 4].repeat(5)))),
-            10_778_324_825_659_481_001,
+            5_553_298_733_241_845_254,
         ),
         ("three, one down", checksum(&served(&equal(3), &[2])), 3_075_529_893_165_480_466),
-        ("a hundred", checksum(&built(&equal(100))), 8_213_751_230_792_802_258),
+        ("a hundred", checksum(&built(&equal(100))), 2_644_614_077_871_191_598),
     ];
     let found = cases.map(|(name, found, _)| (name, found));
     assert_eq!(found, cases.map(|(name, _, golden)| (name, golden)));

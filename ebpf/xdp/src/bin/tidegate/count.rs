@@ -9,6 +9,9 @@ use crate::maps::{BACKEND_TRAFFIC, COUNTERS, SERVICE_TRAFFIC};
 #[inline(always)]
 pub(crate) fn verdict(counter: Counter) -> u32 {
     event(counter);
+    if counter == Counter::ForwardTx {
+        return xdp_action::XDP_TX; // Nearly always.
+    }
     match counter {
         Counter::PassNotOurs
         | Counter::PassNotIp

@@ -1,5 +1,7 @@
 //! Puts the backend's finished headers in front of the packet.
 
+use core::mem::offset_of;
+
 use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{Backend, Counter, backend_kinds};
 use tidegate_xdp::wire::{Ethernet, Ipv4, Ipv6, VlanTag, ether_type, ones_add};
@@ -69,7 +71,7 @@ fn make_room(ctx: &XdpContext, have: usize, want: usize) -> Result<(), Counter> 
 
 #[inline(always)]
 fn link(at: &mut Cursor, backend: &Backend, tagged: bool, ether_type: u16) -> Option<()> {
-    at.put(backend.macs)?;
+    at.put_copy(&backend.macs)?;
     if tagged {
         at.put(ether_type::VLAN.to_be_bytes())?;
         at.put(backend.vlan_tci)?;
@@ -81,20 +83,19 @@ fn link(at: &mut Cursor, backend: &Backend, tagged: bool, ether_type: u16) -> Op
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "checked against the MTU, of 16 bits")]
 fn ipv4(at: &mut Cursor, backend: &Backend, inner_len: usize) -> Option<()> {
-    // SAFETY: the entry's 40 bytes hold an IPv4 header, which is plain bytes, in the first 20.
-    let mut header = unsafe { backend.ip.as_ptr().cast::<Ipv4>().read() };
+    let header = *at;
+    at.put_copy(backend.ip.first_chunk::<{ size_of::<Ipv4>() }>()?)?;
     let total_len = (size_of::<Ipv4>() + inner_len) as u16;
-    let sum = ones_add(!u16::from_be_bytes(header.checksum), total_len);
-    header.total_len = total_len.to_be_bytes();
-    header.checksum = (!sum).to_be_bytes();
-    at.put(header)
+    let [.., high, low] = *backend.ip.first_chunk::<{ offset_of!(Ipv4, checksum) + 2 }>()?;
+    let sum = ones_add(!u16::from_be_bytes([high, low]), total_len);
+    header.put_at(offset_of!(Ipv4, total_len), total_len.to_be_bytes())?;
+    header.put_at(offset_of!(Ipv4, checksum), (!sum).to_be_bytes())
 }
 
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "checked against the MTU, of 16 bits")]
 fn ipv6(at: &mut Cursor, backend: &Backend, inner_len: usize) -> Option<()> {
-    // SAFETY: the entry's 40 bytes hold an IPv6 header, which is plain bytes.
-    let mut header = unsafe { backend.ip.as_ptr().cast::<Ipv6>().read() };
-    header.payload_len = (inner_len as u16).to_be_bytes();
-    at.put(header)
+    let header = *at;
+    at.put_copy(&backend.ip)?;
+    header.put_at(offset_of!(Ipv6, payload_len), (inner_len as u16).to_be_bytes())
 }

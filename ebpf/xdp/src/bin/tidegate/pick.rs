@@ -3,9 +3,9 @@
 //! In a settled slot the hash alone says it: no table, nothing for an attacker to fill. Only a
 //! slot in transition asks whether the flow is older than the change.
 
-use tidegate_abi::{Backend, Counter, Service, Slot, backend_flags, ip_proto, slot_of};
+use tidegate_abi::{Backend, Counter, FlowKey, Service, Slot, backend_flags, ip_proto, slot_of};
 
-use crate::address::{Address, Flow};
+use crate::address::Address;
 use crate::maps::{BACKENDS, FLOWS, RING_SLOTS};
 use crate::parse::{Packet, Transport};
 use crate::{config, count};
@@ -26,7 +26,14 @@ pub(crate) fn backend<A: Address>(
     // SAFETY: a value of the map, 8 bytes and aligned to them.
     // Volatile, so that it is one load: the daemon stores slots while we read.
     let slot = Slot::from_word(unsafe { word.cast::<u64>().read_volatile() });
-    let index = if slot.is_settled() { slot.current } else { in_transition(slot, packet) };
+    let index = if slot.is_settled() {
+        slot.current
+    } else if packet.flow.proto == ip_proto::TCP {
+        let opens = packet.transport == (Transport::Ports { opens: true });
+        in_transition(&packet.flow.key(), slot.current, slot.older(), opens)
+    } else {
+        slot.current // Only a TCP flow shows that it is new: without that, all take the current one.
+    };
     if index == 0 {
         return Err(Counter::DropNoBackend);
     }
@@ -37,27 +44,25 @@ pub(crate) fn backend<A: Address>(
 }
 
 /// New flows take the slot's current backend and are remembered; the others keep the one they
-/// had. Only a TCP flow shows that it is new, so without a port to tell by, all take the current.
+/// had. One that cannot be remembered because the table is full would be taken for an old one with
+/// its next packet, so it goes where the old ones go: as if the change came later for it. Nothing
+/// that is remembered makes room.
 ///
 /// A SYN replaces what is remembered: ports are used again, and the backend of the flow before
 /// may be dead by now. So whoever forges a SYN of a flow can cut it, but only in a slot in
 /// transition, and only by guessing the client's port.
-#[inline(always)]
-fn in_transition<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
-    let flow: &Flow<A> = &packet.flow;
-    if flow.proto != ip_proto::TCP {
-        return slot.current;
-    }
-    let key = flow.key();
-    if packet.transport == (Transport::Ports { opens: true }) {
-        if slot.current != 0 && FLOWS.insert(key, slot.current, 0).is_err() {
-            count::event(Counter::FlowTableFull);
+///
+/// Not inlined: hardly any packet comes here, and the others need the registers.
+#[inline(never)]
+fn in_transition(key: &FlowKey, current: u32, older: u32, opens: bool) -> u32 {
+    if opens {
+        if current == 0 || FLOWS.insert(key, current, 0).is_ok() {
+            return current;
         }
-        return slot.current;
-    }
+        count::event(Counter::FlowTableFull);
     // SAFETY: a word is read whole; the daemon removes an entry only together with its backend.
-    if let Some(&remembered) = unsafe { FLOWS.get(key) } {
+    } else if let Some(&remembered) = unsafe { FLOWS.get(key) } {
         return remembered;
     }
-    if slot.older() == 0 { slot.current } else { slot.older() }
+    if older == 0 { current } else { older }
 }

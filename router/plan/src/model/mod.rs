@@ -1,0 +1,220 @@
+//! The packet path as a function: what the program in the kernel makes of a frame, in words that
+//! need no kernel.
+//!
+//! It is written after the protocols' texts and not after the program, over slices instead of
+//! cursors, so that a mistake of one is not also the other's: tests send the same frames through
+//! both and compare verdict, frame and counters. [`Outcome`] also says which way a packet took, for
+//! people who ask why.
+//!
+//! Left out is what depends on time: limits count as not reached.
+
+mod answer;
+mod encap;
+mod packet;
+mod pick;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_abi::{
+    Counter, DatapathConfig, FlowKey, Service, ServiceKeyV4, ServiceKeyV6, features, service_flags,
+};
+
+use crate::observed::Datapath;
+pub use packet::{Addr, Flow, Packet, Parsed, Transport, parse};
+
+/// What the packet path works with.
+#[derive(Clone, Debug)]
+pub struct Model<'a> {
+    /// Its constants.
+    pub constants: DatapathConfig,
+    /// Services, slots and backends.
+    pub maps: &'a Datapath,
+    /// The flow table.
+    pub flows: BTreeMap<FlowKey, u32>,
+    /// Flows that the table holds at most.
+    pub flows_max: usize,
+    /// Devices that frames can be redirected to.
+    pub devices: BTreeSet<u32>,
+}
+
+/// What became of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The verdict, as the counter that it moves.
+    pub verdict: Counter,
+    /// Other counters that moved, each once.
+    pub events: Vec<Counter>,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+    /// Rows of `SERVICE_TRAFFIC` and `BACKEND_TRAFFIC` that moved, if it was forwarded.
+    pub forwarded: Option<Forwarded>,
+}
+
+/// Where a packet was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Row of `SERVICE_TRAFFIC`.
+    pub service: u32,
+    /// Slot of `RING_SLOTS`.
+    pub slot: u32,
+    /// Index of the backend, and row of `BACKEND_TRAFFIC`.
+    pub backend: u32,
+}
+
+impl Model<'_> {
+    /// Runs one frame that comes in by an interface. The flow table changes as it would.
+    pub fn run(&mut self, frame: &[u8], ingress_ifindex: u32) -> Outcome {
+        let mut outcome = Outcome {
+            verdict: Counter::PassNotIp,
+            events: Vec::new(),
+            frame: frame.to_vec(),
+            forwarded: None,
+        };
+        let (Ok(verdict) | Err(verdict)) = self.walk(frame, ingress_ifindex, &mut outcome);
+        outcome.verdict = verdict;
+        outcome
+    }
+
+    fn walk(
+        &mut self,
+        frame: &[u8],
+        ingress_ifindex: u32,
+        outcome: &mut Outcome,
+    ) -> Result<Counter, Counter> {
+        let packet = match parse(frame) {
+            Parsed::NotIp => return Err(Counter::PassNotIp),
+            Parsed::BadHeader => return Err(Counter::PassBadHeader),
+            Parsed::Packet(packet) => packet,
+        };
+        let service = match packet.transport {
+            Transport::Ports { .. } if !packet.is_for_group => {
+                self.service(packet.flow.dst, packet.flow.dst_port, packet.flow.proto)
+            }
+            _ => None,
+        };
+        match service {
+            Some(service) => self.deliver(&packet, service, frame, ingress_ifindex, outcome),
+            None if packet.transport == Transport::Error && self.is_for_vip(&packet) => {
+                self.deliver_error(&packet, frame, ingress_ifindex, outcome)
+            }
+            None => Err(self.for_no_service(&packet, outcome)),
+        }
+    }
+
+    fn is_for_vip(&self, packet: &Packet) -> bool {
+        !packet.is_for_group && self.service(packet.flow.dst, 0, 0).is_some()
+    }
+
+    /// An ICMP error goes to the owner of the flow that it quotes.
+    fn deliver_error(
+        &mut self,
+        packet: &Packet,
+        frame: &[u8],
+        ingress_ifindex: u32,
+        outcome: &mut Outcome,
+    ) -> Result<Counter, Counter> {
+        let quoted_at = packet.transport_at + 8;
+        let room = (packet.ip_at + packet.ip_len).saturating_sub(quoted_at);
+        let is_v4 = packet.flow.dst.is_ipv4();
+        let flow = packet::quoted(frame, quoted_at, room, is_v4).ok_or(Counter::DropMalformed)?;
+        if flow.dst != packet.flow.dst {
+            return Err(Counter::DropNoService);
+        }
+        let service = self.service(flow.dst, flow.dst_port, flow.proto);
+        let service = service.ok_or(Counter::DropNoService)?;
+        let quoted =
+            Packet { flow, transport: Transport::Ports { opens: false }, ..packet.clone() };
+        let verdict = self.send(&quoted, service, frame, ingress_ifindex, outcome)?;
+        outcome.events.push(Counter::IcmpErrorForwarded);
+        Ok(verdict)
+    }
+
+    /// Sends the packet, or answers that it is too big.
+    fn deliver(
+        &mut self,
+        packet: &Packet,
+        service: Service,
+        frame: &[u8],
+        ingress_ifindex: u32,
+        outcome: &mut Outcome,
+    ) -> Result<Counter, Counter> {
+        let sent = self.send(packet, service, frame, ingress_ifindex, outcome);
+        if sent != Err(Counter::DropTooBig) || self.constants.features & features::TOO_BIG == 0 {
+            return sent;
+        }
+        // Another program begins anew.
+        let picked = self.pick(packet, service, &mut outcome.events)?;
+        let without_df = self.constants.features & features::TOO_BIG_WITHOUT_DF != 0;
+        let answer = answer::too_big(frame, packet, &picked.entry, without_df);
+        outcome.frame = answer.ok_or(Counter::DropTooBig)?;
+        Ok(Counter::AnswerTooBig)
+    }
+
+    /// Sends the packet to the backend of its service that owns its flow.
+    fn send(
+        &mut self,
+        packet: &Packet,
+        service: Service,
+        frame: &[u8],
+        ingress_ifindex: u32,
+        outcome: &mut Outcome,
+    ) -> Result<Counter, Counter> {
+        let picked = self.pick(packet, service, &mut outcome.events)?;
+        let wrapped = encap::wrap(frame, packet, &picked.entry)?;
+        let egress = picked.entry.egress_ifindex;
+        // The program has written by the time it finds out that there is no way out.
+        outcome.frame = wrapped;
+        let verdict = if egress == ingress_ifindex {
+            Counter::ForwardTx
+        } else if self.devices.contains(&egress) {
+            Counter::ForwardRedirect
+        } else {
+            return Err(Counter::DropUnresolved);
+        };
+        let (slot, backend) = (picked.slot, picked.backend);
+        outcome.forwarded = Some(Forwarded { service: service.index, slot, backend });
+        Ok(verdict)
+    }
+
+    /// The service of an address, port and protocol; of the VIP itself for port and protocol 0.
+    pub fn service(&self, addr: Addr, port: u16, proto: u8) -> Option<Service> {
+        let (port, reserved) = (port.to_be_bytes(), 0);
+        match addr {
+            Addr::V4(addr) => {
+                let key = ServiceKeyV4 { addr: addr.octets(), port, proto, reserved };
+                self.maps.services_v4.get(&key).copied()
+            }
+            Addr::V6(addr) => {
+                let key = ServiceKeyV6 { addr: addr.octets(), port, proto, reserved };
+                self.maps.services_v6.get(&key).copied()
+            }
+        }
+    }
+
+    fn for_no_service(&self, packet: &Packet, outcome: &mut Outcome) -> Counter {
+        let Some(vip) = self.service(packet.flow.dst, 0, 0) else { return Counter::PassNotOurs };
+        if packet.is_for_group {
+            return Counter::PassGroupFrame;
+        }
+        match packet.transport {
+            Transport::NeighbourDiscovery => Counter::PassNeighbour,
+            Transport::Echo if vip.flags & service_flags::ECHO != 0 => {
+                match encap::echo_reply(&outcome.frame, packet) {
+                    Some(frame) => {
+                        outcome.frame = frame;
+                        Counter::EchoReply
+                    }
+                    None => Counter::DropMalformed,
+                }
+            }
+            Transport::Fragment => Counter::DropFragment,
+            Transport::Malformed => Counter::DropMalformed,
+            Transport::Ports { .. } | Transport::Echo | Transport::Error | Transport::Other => {
+                Counter::DropNoService
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

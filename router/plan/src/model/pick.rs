@@ -1,0 +1,114 @@
+//! Which backend a packet belongs to.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+use tidegate_abi::{
+    Backend, Counter, FlowKey, Service, Slot, backend_flags, flow_hash_v4, flow_hash_v6, ip_proto,
+    service_flags, slot_of,
+};
+
+use super::{Flow, Model, Packet, Transport};
+use crate::slots;
+
+/// A backend that was picked.
+pub(super) struct Picked {
+    pub(super) slot: u32,
+    pub(super) backend: u32,
+    pub(super) entry: Backend,
+}
+
+impl Model<'_> {
+    pub(super) fn pick(
+        &mut self,
+        packet: &Packet,
+        service: Service,
+        events: &mut Vec<Counter>,
+    ) -> Result<Picked, Counter> {
+        if service.ring_size == 0 {
+            return Err(Counter::DropNoBackend);
+        }
+        let hash = self.hash(&packet.flow, service.flags);
+        let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
+        if row >= tidegate_abi::RING_SLOTS_MAX {
+            return Err(Counter::DropNoBackend);
+        }
+        let slot = slots::at(&self.maps.slots, row);
+        let backend = self.owner(slot, packet, events);
+        if backend == 0 {
+            return Err(Counter::DropNoBackend);
+        }
+        match self.maps.backends.get(&backend) {
+            Some(&entry) if entry.flags & backend_flags::RESOLVED != 0 => {
+                Ok(Picked { slot: row, backend, entry })
+            }
+            _ => Err(Counter::DropUnresolved),
+        }
+    }
+
+    /// The index of the backend that a slot and the flow table name.
+    fn owner(&mut self, slot: Slot, packet: &Packet, events: &mut Vec<Counter>) -> u32 {
+        if slot.is_settled() || packet.flow.proto != ip_proto::TCP {
+            return slot.current;
+        }
+        let key = key(&packet.flow);
+        let or_current = |older: u32| if older == 0 { slot.current } else { older };
+        let opens = packet.transport == Transport::Ports { opens: true };
+        match (opens, self.flows.get(&key).copied()) {
+            (true, _) if slot.current == 0 => slot.current,
+            (true, None) if self.flows.len() >= self.flows_max => {
+                events.push(Counter::FlowTableFull);
+                or_current(slot.older())
+            }
+            (true, _) => {
+                self.flows.insert(key, slot.current);
+                slot.current
+            }
+            (false, Some(remembered)) => remembered,
+            (false, None) => or_current(slot.older()),
+        }
+    }
+
+    /// The flow hash with the affinity of a service.
+    pub fn hash(&self, flow: &Flow, flags: u32) -> u32 {
+        let seed = self.constants.hash_seed;
+        let by_client = flags & service_flags::AFFINITY_CLIENT != 0;
+        let ports = u32::from(flow.src_port) << 16 | u32::from(flow.dst_port);
+        let (ports, proto) = if by_client { (0, 0) } else { (ports, flow.proto) };
+        match (flow.src, flow.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let dst = if by_client { 0 } else { u64::from(dst.to_bits()) };
+                flow_hash_v4(seed, u64::from(src.to_bits()) << 32 | dst, ports, proto)
+            }
+            (src, dst) => {
+                let dst = if by_client { [0; 2] } else { words(dst) };
+                flow_hash_v6(seed, words(src), dst, ports, proto)
+            }
+        }
+    }
+}
+
+/// The flow's key in `FLOWS`.
+pub(super) fn key(flow: &Flow) -> FlowKey {
+    FlowKey {
+        src: sixteen(flow.src),
+        dst: sixteen(flow.dst),
+        src_port: flow.src_port.to_be_bytes(),
+        dst_port: flow.dst_port.to_be_bytes(),
+        proto: flow.proto,
+        reserved: [0; 3],
+    }
+}
+
+/// An IPv4 address in the last four of sixteen bytes.
+fn sixteen(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(v4) => Ipv6Addr::from_bits(v4.to_bits().into()).octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn words(addr: IpAddr) -> [u64; 2] {
+    let bits = u128::from_be_bytes(sixteen(addr));
+    let low = u64::try_from(bits & u128::from(u64::MAX)).unwrap_or_default();
+    [u64::try_from(bits >> 64).unwrap_or_default(), low]
+}

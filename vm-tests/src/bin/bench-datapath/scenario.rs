@@ -1,0 +1,365 @@
+//! The scenarios: which frames, to which service, and what they may cost.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tidegate::bpf_io::Datapath;
+use tidegate_abi::DatapathConfig;
+use tidegate_vm_tests::bench::around::{Around, Effect, Floor, PASS, TX, Traffic};
+use tidegate_vm_tests::bench::edge::Edge;
+use tidegate_vm_tests::bench::perf::Pmu;
+use tidegate_vm_tests::bench::table::{PerPacket, Spread};
+use tidegate_vm_tests::frame::{Frame, eth, tcp};
+
+pub(crate) const VIP4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0x10);
+const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
+const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7);
+const LOOPBACK: u32 = 1;
+/// Ports of the services: see [`config`].
+pub(crate) const IPIP: u16 = 80;
+const IPIP_OTHER: u16 = 81;
+const L2: u16 = 82;
+const CHANGING: u16 = 83;
+
+/// Services of each kind on two VIPs, and eight more VIPs that get no packets: maps that hold one
+/// entry are faster than any that are used.
+pub(crate) fn config(changing_weight: u16) -> String {
+    const V4: &str = "10.0.1.";
+    const V6: &str = "fd00::";
+    let head =
+        "version = 1\n[router]\nasn = 65001\nrouter-id = \"192.0.2.1\"\ninterfaces = [\"lo\"]\n";
+    let mut parts = vec![head.to_owned()];
+    for (vip, own, other) in [(VIP4.to_string(), V4, V6), (VIP6.to_string(), V6, V4)] {
+        parts.push(service(&vip, IPIP, "ipip", &backends(own, 100, 1)));
+        parts.push(service(&vip, IPIP_OTHER, "ipip", &backends(other, 100, 1)));
+        parts.push(service(&vip, L2, "l2", &backends(own, 100, 1)));
+        parts.push(service(&vip, CHANGING, "ipip", &backends(own, 10, changing_weight)));
+    }
+    let idle = |n: u8| service(&format!("198.51.100.{n}"), 443, "ipip", &backends(V4, 2, 1));
+    parts.extend((1..=8).map(idle));
+    parts.concat()
+}
+
+fn service(vip: &str, port: u16, mode: &str, backends: &str) -> String {
+    format!(
+        "[[service]]\nname = \"{}-{port}\"\nvip = \"{vip}\"\nport = {port}\nmode = \"{mode}\"\n\
+         advertise = false\n{backends}",
+        vip.replace([':', '.'], "-")
+    )
+}
+
+/// So many of them, of weight 1 but for the first.
+fn backends(prefix: &str, count: u32, first_weight: u16) -> String {
+    let backend = |n: u32| {
+        let weight = if n == 1 { first_weight } else { 1 };
+        format!("[[service.backend]]\naddress = \"{prefix}{}\"\nweight = {weight}\n", n + 10)
+    };
+    (1..=count).map(backend).collect::<Vec<_>>().concat()
+}
+
+/// A frame of 64 bytes or the next more that its headers need.
+fn v4(port: u16, flags: u8) -> Frame {
+    eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ipv4(CLIENT4, VIP4).tcp(1_024, port, flags)
+}
+
+fn v6(port: u16, flags: u8) -> Frame {
+    eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ipv6(CLIENT6, VIP6).tcp(1_024, port, flags)
+}
+
+pub(crate) fn traffic4(frame: Frame, flows: u32) -> Traffic {
+    let frame = frame.payload([0; 10]).bytes();
+    Traffic { frame, flows, addr_at: 26, port_at: 34 }
+}
+
+fn traffic6(frame: Frame, flows: u32) -> Traffic {
+    let frame = frame.payload([0; 4]).bytes();
+    Traffic { frame, flows, addr_at: 34, port_at: 54 }
+}
+
+/// What a scenario may cost on the machine that the bars were set on, net of the harness.
+#[derive(Clone, Copy)]
+struct Bar {
+    ns: f64,
+    cycles: Option<f64>,
+}
+
+impl Bar {
+    /// Net nanoseconds of the encapsulating floors on that machine.
+    const FLOOR_NS: f64 = 3.3;
+
+    /// The same in floors, which is what another machine is judged by.
+    fn floors(self) -> f64 {
+        self.ns / Self::FLOOR_NS
+    }
+}
+
+const fn ns(ns: f64) -> Bar {
+    Bar { ns, cycles: None }
+}
+
+struct Scenario {
+    name: &'static str,
+    traffic: Traffic,
+    effect: Effect,
+    bar: Bar,
+}
+
+/// One of them, and what it cost in each round beside its two floors.
+struct Measured {
+    scenario: Scenario,
+    program: Around,
+    idle: Around,
+    encap: Around,
+    /// The empty program, the one under test, the floor that encapsulates.
+    rounds: Vec<[PerPacket; 3]>,
+}
+
+pub(crate) struct Bench {
+    edge: Edge,
+    load_time: Duration,
+    all: Vec<Measured>,
+}
+
+const KI64: u32 = 1 << 16;
+const MI1: u32 = 1 << 20;
+const MI16: u32 = 1 << 24;
+
+const fn grows(growth: u32) -> Effect {
+    Effect { action: TX, growth, rewrites: false }
+}
+
+const PASSES: Effect = Effect { action: PASS, growth: 0, rewrites: false };
+
+#[rustfmt::skip]
+fn scenarios() -> Vec<Scenario> {
+    let (ack, syn) = (tcp::ACK, tcp::SYN);
+    let row = |name, traffic, effect, bar| Scenario { name, traffic, effect, bar };
+    let strict = Bar { ns: 35.0, cycles: Some(160.0) };
+    let other4 = eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ipv4(CLIENT4, Ipv4Addr::new(203, 0, 113, 9));
+    let other6 = eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+        .ipv6(CLIENT6, Ipv6Addr::new(0x2001, 0xdb8, 0xe, 0, 0, 0, 0, 9));
+    let neither = eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ether_type(0x0806).payload([0; 40]);
+    vec![
+        row("v4 TCP, ipip, 1 flow", traffic4(v4(IPIP, ack), 1), grows(20), strict),
+        row("v4 TCP, ipip, 64 Ki flows", traffic4(v4(IPIP, ack), KI64), grows(20), ns(45.0)),
+        row("v4 TCP, ipip, 1 Mi flows", traffic4(v4(IPIP, ack), MI1), grows(20), ns(45.0)),
+        row("v4 TCP, 1 of 10 changing, 1 Mi flows", traffic4(v4(CHANGING, ack), MI1), grows(20), ns(90.0)),
+        row("v4 SYN flood, 16 Mi sources", traffic4(v4(IPIP, syn), MI16), grows(20), ns(45.0)),
+        row("v4 SYN flood, 1 of 10 changing", traffic4(v4(CHANGING, syn), MI16), grows(20), ns(90.0)),
+        row("v4 TCP in IPv6, 1 flow", traffic4(v4(IPIP_OTHER, ack), 1), grows(40), ns(40.0)),
+        row("v4 TCP, l2, 1 flow", traffic4(v4(L2, ack), 1), grows(0), ns(35.0)),
+        row("v6 TCP, ipip, 1 flow", traffic6(v6(IPIP, ack), 1), grows(40), ns(40.0)),
+        row("v6 TCP, ipip, 1 Mi flows", traffic6(v6(IPIP, ack), MI1), grows(40), ns(50.0)),
+        row("v6 TCP, 1 of 10 changing, 1 Mi flows", traffic6(v6(CHANGING, ack), MI1), grows(40), ns(90.0)),
+        row("v6 SYN flood, 16 Mi sources", traffic6(v6(IPIP, syn), MI16), grows(40), ns(50.0)),
+        row("v6 TCP in IPv4, 1 flow", traffic6(v6(IPIP_OTHER, ack), 1), grows(20), ns(40.0)),
+        row("v6 TCP, l2, 1 flow", traffic6(v6(L2, ack), 1), grows(0), ns(40.0)),
+        row("v4, not ours", traffic4(other4.tcp(1_024, 80, ack), 1), PASSES, ns(20.0)),
+        row("v6, not ours", traffic6(other6.tcp(1_024, 80, ack), 1), PASSES, ns(20.0)),
+        row("neither", traffic4(neither, 1), PASSES, ns(20.0)),
+    ]
+}
+
+/// How long it takes until the program can be attached, maps and verifier included: the best of a
+/// few times.
+fn best_load_time() -> Result<Duration> {
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let start = Instant::now();
+        let datapath = Datapath::load(&DatapathConfig::default())?;
+        best = best.min(start.elapsed());
+        drop(datapath);
+    }
+    Ok(best)
+}
+
+impl Bench {
+    pub(crate) fn new(only: Option<&str>) -> Result<Self> {
+        let load_time = best_load_time()?;
+        let mut edge = Edge::new(&config(1), LOOPBACK)?;
+        edge.configure(&config(0))?; // The first of ten is drained, and stays so.
+        let mut all = Vec::new();
+        for scenario in scenarios() {
+            if only.is_some_and(|text| !scenario.name.contains(text)) {
+                continue;
+            }
+            let Scenario { traffic, effect, .. } = &scenario;
+            let program = Around::program(edge.datapath.program_fd()?, traffic, *effect)?;
+            let idle = Around::floor(Floor::Tx, traffic)?;
+            let floor = if effect.growth == 40 { Floor::Ipv6 } else { Floor::Ipv4 };
+            let encap = Around::floor(floor, traffic)?;
+            all.push(Measured { scenario, program, idle, encap, rounds: Vec::new() });
+        }
+        let mut bench = Self { edge, load_time, all };
+        bench.fill_flow_table()?;
+        Ok(bench)
+    }
+
+    /// Opens more flows than the table holds: a full one is what is to be measured.
+    fn fill_flow_table(&mut self) -> Result<()> {
+        for (frame, growth) in [
+            (traffic4(v4(CHANGING, tcp::SYN), MI1), 20),
+            (traffic6(v6(CHANGING, tcp::SYN), MI1), 40),
+        ] {
+            let mut fill =
+                Around::program(self.edge.datapath.program_fd()?, &frame, grows(growth))?;
+            fill.run(MI1 / 2, &Pmu::open())?;
+        }
+        Ok(())
+    }
+
+    /// Every scenario once, each beside its floors.
+    pub(crate) fn round(&mut self, packets: u32, pmu: &Pmu) -> Result<()> {
+        let turn = self.all.first().map_or(0, |it| it.rounds.len());
+        let len = self.all.len().max(1);
+        self.all.rotate_left(turn % len); // Not always in the same order.
+        for it in &mut self.all {
+            let name = it.scenario.name;
+            let one = |around: &mut Around| -> Result<PerPacket> {
+                let cost = around.run(packets, pmu).with_context(|| name.to_owned())?;
+                Ok(PerPacket::of(cost, packets))
+            };
+            let round = [&mut it.idle, &mut it.program, &mut it.encap].map(one);
+            let [idle, program, encap] = round;
+            it.rounds.push([idle?, program?, encap?]);
+        }
+        self.all.rotate_right(turn % len);
+        Ok(())
+    }
+
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        self.all.iter().map(Row::of).collect()
+    }
+
+    /// Size and load time of the program.
+    pub(crate) fn program(&self) -> Program {
+        let verified = self.edge.datapath.verified_instructions();
+        let verified = verified.and_then(|all| all.into_values().max());
+        Program { verified, load_time: self.load_time }
+    }
+}
+
+/// A line of the table.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    bar: Bar,
+    gross_ns: Spread,
+    /// The empty program in the same rounds.
+    idle_ns: Spread,
+    /// Net of the empty program, by the best rounds of both.
+    net: PerPacket,
+    /// The floor that encapsulates, net.
+    floor_ns: f64,
+}
+
+impl Row {
+    fn of(measured: &Measured) -> Self {
+        let spread = |which: usize, figure: fn(&PerPacket) -> f64| {
+            Spread::of(measured.rounds.iter().filter_map(|round| round.get(which)).map(figure))
+        };
+        let net = |figure: fn(&PerPacket) -> f64| spread(1, figure).best - spread(0, figure).best;
+        let ns: fn(&PerPacket) -> f64 = |it| it.ns;
+        Self {
+            name: measured.scenario.name,
+            bar: measured.scenario.bar,
+            gross_ns: spread(1, ns),
+            idle_ns: spread(0, ns),
+            net: PerPacket {
+                ns: net(ns),
+                cycles: net(|it| it.cycles),
+                instructions: net(|it| it.instructions),
+                branch_misses: net(|it| it.branch_misses),
+            },
+            floor_ns: spread(2, ns).best - spread(0, ns).best,
+        }
+    }
+
+    pub(crate) const fn net_instructions(&self) -> f64 {
+        self.net.instructions
+    }
+
+    fn floors(&self) -> f64 {
+        self.net.ns / self.floor_ns.max(0.1)
+    }
+
+    /// Whether this is a machine like the one that the bars were set on, where the empty program
+    /// took 6 ns; elsewhere only ratios say something.
+    fn is_comparable(&self) -> bool {
+        self.idle_ns.best < 8.0
+    }
+
+    pub(crate) const HEAD: [&str; 11] = [
+        "scenario",
+        "ns",
+        "median",
+        "net ns",
+        "must",
+        "net cycles",
+        "must",
+        "net instr.",
+        "misses",
+        "floors",
+        "must",
+    ];
+
+    pub(crate) fn cells(&self, has_pmu: bool) -> Vec<String> {
+        let counted = |text: String| if has_pmu { text } else { "-".to_owned() };
+        vec![
+            self.name.to_owned(),
+            format!("{:.1}", self.gross_ns.best),
+            format!("{:.1}", self.gross_ns.median),
+            format!("{:.1}", self.net.ns),
+            format!("{:.0}", self.bar.ns),
+            counted(format!("{:.0}", self.net.cycles)),
+            self.bar.cycles.map_or_else(String::new, |bar| format!("{bar:.0}")),
+            counted(format!("{:.1}", self.net.instructions)),
+            counted(format!("{:.2}", self.net.branch_misses)),
+            format!("{:.1}", self.floors()),
+            format!("{:.1}", self.bar.floors()),
+        ]
+    }
+
+    /// The bars that it does not hold.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let over = |what: &str, found: f64, bar: Option<f64>| {
+            let bar = bar.filter(|&bar| found > bar)?;
+            Some(format!("{}: {found:.1} {what}, more than {bar:.1}", self.name))
+        };
+        let comparable = self.is_comparable();
+        let ns = over("ns", self.net.ns, Some(self.bar.ns).filter(|_| comparable));
+        let cycles = over("cycles", self.net.cycles, self.bar.cycles.filter(|_| comparable));
+        let floors = over("floors", self.floors(), Some(self.bar.floors()));
+        ns.into_iter().chain(cycles).chain(floors).collect()
+    }
+}
+
+/// What the verifier says of the program.
+pub(crate) struct Program {
+    verified: Option<u32>,
+    load_time: Duration,
+}
+
+impl Program {
+    const VERIFIED_MAX: u32 = 20_000;
+    const LOAD_MAX: Duration = Duration::from_millis(100);
+
+    pub(crate) fn report(&self) -> String {
+        format!(
+            "\nInstructions verified, of the largest program: {} (must be below {}).\n\
+             Loaded, maps included, in {} ms (must be below {} ms).\n",
+            self.verified.map_or_else(|| "unknown".to_owned(), |it| it.to_string()),
+            Self::VERIFIED_MAX,
+            self.load_time.as_millis(),
+            Self::LOAD_MAX.as_millis(),
+        )
+    }
+
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let verified = self.verified.filter(|&it| it >= Self::VERIFIED_MAX);
+        let slow = Some(self.load_time).filter(|&it| it >= Self::LOAD_MAX);
+        let verified = verified.map(|it| format!("{it} instructions verified: too many"));
+        verified.into_iter().chain(slow.map(|it| format!("loading takes {it:?}"))).collect()
+    }
+}

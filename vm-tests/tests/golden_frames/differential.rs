@@ -1,0 +1,345 @@
+//! The same frames, sound and hostile, under the same made-up maps, through the loaded program and
+//! through the model in words: verdict, whole frame and counters must agree. So no frame makes the
+//! program fail, loop, or leave bytes in a frame that are not this frame's.
+//!
+//! Always the same frames, unless told otherwise:
+//! `FUZZ_SEED=7 FUZZ_WORLDS=1000 cargo test -p tidegate-vm-tests --test golden_frames differential`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, unshare};
+use tidegate::bpf_io::Datapath;
+use tidegate_abi::{
+    Backend, Counter, DatapathConfig, FLOWS_MAX, RING_SIZE_MIN, Service, ServiceKeyV4,
+    ServiceKeyV6, Slot, Traffic, backend_flags, features,
+};
+use tidegate_plan::model::{Model, Outcome};
+use tidegate_plan::observed;
+use tidegate_plan::step::Step;
+use tidegate_vm_tests::frame::{Frame, describe, eth, ext};
+
+use crate::pins::run as command;
+use crate::xdp::{CLIENT4, CLIENT6, ROUTER, US, VIP4, VIP6, verdict_of};
+
+const WORLDS: u64 = 10;
+const FRAMES: usize = 800;
+/// After so many frames the counters are read.
+const BATCH: usize = 50;
+const BACKENDS: u32 = 6;
+const SERVICES: u32 = 14;
+const PORTS: [u16; 3] = [80, 443, 53];
+
+/// SplitMix64: chance that a seed repeats.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.roll() % end as u64).unwrap()
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.roll().to_le_bytes()[0]
+    }
+
+    fn short(&mut self) -> u16 {
+        u16::from_le_bytes([self.byte(), self.byte()])
+    }
+
+    fn bytes<const LEN: usize>(&mut self) -> [u8; LEN] {
+        core::array::from_fn(|_| self.byte())
+    }
+}
+
+/// Maps that are sound only as far as the daemon's types go.
+fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
+    let mut apply = |step: Step| datapath.apply(&step).unwrap();
+    for index in 1..=BACKENDS {
+        let mut entry = Backend {
+            macs: dice.bytes(),
+            vlan_tci: if dice.one_in(3) { dice.bytes() } else { [0; 2] },
+            ip: dice.bytes(),
+            // Those that there are, and one that there is not.
+            kind: 1 + dice.byte() % 6,
+            flags: if dice.one_in(6) { 0 } else { backend_flags::RESOLVED },
+            egress_ifindex: dice.of(devices),
+            mtu: dice.of(&[1_500, 1_500, 100, 65_535]),
+            reserved: 0,
+        };
+        if index <= 4 {
+            // Enough that go well: one of each kind of header.
+            entry.kind = u8::try_from(index).unwrap();
+            entry.flags = backend_flags::RESOLVED;
+        }
+        apply(Step::PutBackend { index, entry, fresh: true });
+    }
+    let slots = (0..4 * RING_SIZE_MIN).map(|index| {
+        let (current, older) = (dice.byte() % 8, dice.byte() % 8);
+        let (current, older) = (u32::from(current), u32::from(older));
+        let slot = if dice.one_in(2) {
+            Slot::settled(current)
+        } else {
+            Slot::in_transition(current, older)
+        };
+        (index, slot)
+    });
+    apply(Step::PutSlots { slots: slots.collect() });
+    for index in 1..=SERVICES {
+        let service = Service {
+            ring_offset: dice.of(&[0, 1, RING_SIZE_MIN, u32::MAX]),
+            ring_size: dice.of(&[RING_SIZE_MIN, RING_SIZE_MIN, 2 * RING_SIZE_MIN, 1, 0]),
+            index,
+            flags: u32::from(dice.byte() % 4),
+        };
+        // Both VIPs, then each port in both protocols.
+        let nth = index as usize / 2;
+        let (port, proto) =
+            if index <= 2 { (0, 0) } else { (PORTS[nth % 3], [6, 17][nth / 3 % 2]) };
+        let port = port.to_be_bytes();
+        let fresh = true;
+        let (v4, v6) = (VIP4.octets(), VIP6.octets());
+        apply(if index % 2 == 0 {
+            let key = ServiceKeyV4 { addr: v4, port, proto, reserved: 0 };
+            Step::PutServiceV4 { key, service, fresh }
+        } else {
+            let key = ServiceKeyV6 { addr: v6, port, proto, reserved: 0 };
+            Step::PutServiceV6 { key, service, fresh }
+        });
+    }
+}
+
+/// A frame that is sound in all its layers.
+fn sound(dice: &mut Dice) -> Frame {
+    let mut frame = eth(ROUTER, if dice.one_in(20) { [0xff; 6] } else { US });
+    for _ in 0..dice.of(&[0, 0, 0, 1, 2, 3]) {
+        let tci = dice.short();
+        frame = if dice.one_in(2) { frame.vlan(tci) } else { frame.service_vlan(tci) };
+    }
+    let is_v4 = dice.one_in(2);
+    frame = if is_v4 { ipv4(frame, dice) } else { ipv6(frame, dice) };
+    let ports = (dice.of(&[1_u16, 2, 40_000]), dice.of(&[80, 443, 53, 9]));
+    let flags = dice.of(&[0x02, 0x10, 0x12, 0x11, 0x04, 0xc2, 0x00]);
+    let (kind, code, rest) = (dice.byte(), dice.byte(), dice.bytes());
+    frame = match (dice.below(12), is_v4) {
+        (0..6, _) => frame.tcp(ports.0, ports.1, flags),
+        (6..8, _) => frame.udp(ports.0, ports.1),
+        (8, true) => frame.icmp(8, 0, rest),
+        (8, false) => frame.icmpv6(128, 0, rest),
+        (9, true) => frame.icmp(kind, code, rest),
+        (9, false) => frame.icmpv6(dice.of(&[kind, 133, 135, 137]), code, rest),
+        (10, _) => return error(frame, dice, is_v4),
+        _ => frame.proto(dice.byte()),
+    };
+    let len = dice.of(&[0, 1, 7, 60, 61, 400, 1_400, 1_440, 1_459]);
+    let fill = dice.byte();
+    let frame = frame.payload(vec![fill; len]);
+    if dice.one_in(8) {
+        frame.clone().padded_to(frame.bytes().len() + dice.below(20))
+    } else {
+        frame
+    }
+}
+
+/// An ICMP error that quotes what a service has answered, maybe cut off, maybe of somebody else.
+fn error(frame: Frame, dice: &mut Dice, is_v4: bool) -> Frame {
+    let mut answer = eth(US, ROUTER);
+    let other = dice.one_in(8);
+    answer = if is_v4 {
+        let from = if other { CLIENT4 } else { VIP4 };
+        answer.ipv4(from, CLIENT4).fragment(dice.of(&[0, 0, 0, 0x2000, 0x0001]))
+    } else {
+        let answer = answer.ipv6(if other { CLIENT6 } else { VIP6 }, CLIENT6);
+        match dice.below(6) {
+            0 => answer.extension(ext::DESTINATION, &[0; 6]),
+            1 => answer.fragment_header(dice.of(&[0, 1]), true),
+            _ => answer,
+        }
+    };
+    let (port, client) = (dice.of(&[80, 443, 53, 9]), dice.of(&[1, 2, 40_000]));
+    answer = if dice.one_in(3) { answer.udp(port, client) } else { answer.tcp(port, client, 0x10) };
+    let mut quoted = answer.payload(vec![7; dice.below(60)]).bytes().split_off(14);
+    if dice.one_in(3) {
+        quoted.truncate(dice.below(quoted.len()));
+    } else if is_v4 && dice.one_in(2) {
+        quoted.truncate(28); // All that an old router quotes.
+    }
+    let frame = if is_v4 {
+        frame.icmp(dice.of(&[3, 11, 12, 5]), dice.byte() % 5, dice.bytes())
+    } else {
+        frame.icmpv6(dice.of(&[1, 2, 3, 4, 5]), 0, dice.bytes())
+    };
+    frame.payload(quoted)
+}
+
+fn ipv4(frame: Frame, dice: &mut Dice) -> Frame {
+    let [high, low] = [dice.byte() % 4, dice.byte()];
+    let client = if dice.one_in(3) { CLIENT4 } else { Ipv4Addr::new(203, 0, high, low) };
+    let to = if dice.one_in(8) { Ipv4Addr::new(192, 0, 2, low) } else { VIP4 };
+    let mut frame = frame.ipv4(client, to).ttl(dice.byte()).tos(dice.byte());
+    if dice.one_in(4) {
+        frame = frame.options(&vec![1; 4 * (1 + dice.below(10))]);
+    }
+    if dice.one_in(8) {
+        frame.fragment(dice.of(&[0x4000, 0x2000, 0x0001, 0x3fff, 0x8000]))
+    } else {
+        frame
+    }
+}
+
+fn ipv6(frame: Frame, dice: &mut Dice) -> Frame {
+    let [high, low] = [dice.byte() % 4, dice.byte()];
+    let other = |word: u16| Ipv6Addr::new(0x2001, 0xdb8, 0xc, word, 0, 0, 0, low.into());
+    let client = if dice.one_in(3) { CLIENT6 } else { other(high.into()) };
+    let to = if dice.one_in(8) { other(0xf) } else { VIP6 };
+    let mut frame = frame.ipv6(client, to).ttl(dice.of(&[255, 64, 1]));
+    for _ in 0..dice.of(&[0, 0, 0, 1, 2, 7, 8]) {
+        let kind = dice.of(&[ext::HOP_BY_HOP, ext::ROUTING, ext::DESTINATION, ext::AUTHENTICATION]);
+        let len =
+            if kind == ext::AUTHENTICATION { 4 * dice.below(5) + 6 } else { 8 * dice.below(4) + 6 };
+        frame = frame.extension(kind, &vec![0; len]);
+    }
+    if dice.one_in(8) {
+        frame = frame.fragment_header(dice.of(&[0, 0, 1, 99]), dice.one_in(2));
+    }
+    frame
+}
+
+/// Bytes that somebody means harm with, or that are a sound frame.
+fn any_frame(dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = sound(dice).bytes();
+    match dice.below(10) {
+        0 => bytes.truncate(14 + dice.below(80)), // The kernel runs no shorter ones.
+        1 | 2 => {
+            for _ in 0..=dice.below(4) {
+                let at = dice.below(bytes.len().min(120));
+                bytes[at] = dice.byte();
+            }
+        }
+        3 => {
+            // A length, an offset or a type at the edge of what fits.
+            let at = 12 + dice.below(bytes.len().min(100) - 12);
+            bytes[at] =
+                dice.of(&[0, 1, 4, 5, 0x0f, 0x3f, 0x40, 0x45, 0x4f, 0x60, 0x7f, 0x80, 0xff]);
+        }
+        4 if dice.one_in(4) => {
+            for byte in bytes.iter_mut().skip(12) {
+                *byte = dice.byte();
+            }
+        }
+        _ => {}
+    }
+    bytes
+}
+
+/// What moved since the last look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Moved {
+    counters: BTreeMap<Counter, u64>,
+    services: BTreeMap<u32, Traffic>,
+    backends: BTreeMap<u32, Traffic>,
+}
+
+impl Moved {
+    fn seen(datapath: &Datapath) -> Self {
+        let row = |row| (row, datapath.service_traffic(row).unwrap());
+        let services = (1..=SERVICES).map(row).collect();
+        let row = |row| (row, datapath.backend_traffic(row).unwrap());
+        let backends = (1..=BACKENDS).map(row).collect();
+        Self { counters: datapath.counters().unwrap(), services, backends }
+    }
+
+    fn add(&mut self, outcome: &Outcome, frame_len: usize) {
+        for counter in outcome.events.iter().chain([&outcome.verdict]) {
+            *self.counters.get_mut(counter).unwrap() += 1;
+        }
+        if let Some(to) = outcome.forwarded {
+            let rows = [
+                self.services.get_mut(&to.service).unwrap(),
+                self.backends.get_mut(&to.backend).unwrap(),
+            ];
+            for row in rows {
+                row.packets += 1;
+                row.bytes += frame_len as u64;
+            }
+        }
+    }
+}
+
+/// How many frames had which verdict: a run that drops everything shows nothing.
+type Seen = BTreeMap<Counter, u64>;
+
+fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
+    let wanted = [0, features::TOO_BIG, features::TOO_BIG | features::TOO_BIG_WITHOUT_DF];
+    let constants = DatapathConfig {
+        hash_seed: dice.roll(),
+        features: dice.of(&wanted),
+        too_big_interval_ns: 0, // As often as it is due: the model knows no time.
+    };
+    let mut datapath = Datapath::load(&constants).unwrap();
+    fill(&mut datapath, dice, devices);
+    let maps: observed::Datapath = datapath.observe().unwrap();
+    let mut model = Model {
+        constants,
+        maps: &maps,
+        flows: BTreeMap::new(),
+        flows_max: FLOWS_MAX as usize,
+        devices: devices.iter().copied().collect::<BTreeSet<u32>>(),
+    };
+    let mut wanted = Moved::seen(&datapath);
+    for turn in 1..=FRAMES {
+        let frame = any_frame(dice);
+        let ingress = dice.of(devices);
+        let outcome = model.run(&frame, ingress);
+        let run = datapath.test_run(&frame, ingress).unwrap();
+        let what = || format!("{:?} for\n{}", outcome.verdict, describe(&frame));
+        assert_eq!(run.verdict, verdict_of(outcome.verdict), "{}", what());
+        assert!(run.frame == outcome.frame, "{}\n{}", what(), describe(&run.frame));
+        wanted.add(&outcome, frame.len());
+        *seen.entry(outcome.verdict).or_default() += 1;
+        if turn % BATCH == 0 || turn == FRAMES {
+            assert_eq!(Moved::seen(&datapath), wanted, "one of the {BATCH} frames before {turn}");
+        }
+    }
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    env::var(name).map_or(otherwise, |text| text.parse().expect(name))
+}
+
+#[test]
+fn the_program_and_the_model_agree_on_every_frame() {
+    // A namespace of this thread, which goes with it.
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    command("ip link add tg-a type veth peer name tg-b");
+    let devices = ["lo", "tg-a", "tg-b"].map(|name| if_nametoindex(name).unwrap());
+    let seed = number("FUZZ_SEED", 1);
+    let mut seen = Seen::new();
+    for world in 0..number("FUZZ_WORLDS", WORLDS) {
+        println!("FUZZ_SEED={} FUZZ_WORLDS=1 repeats it", seed + world);
+        compare(&mut Dice(seed + world), &devices, &mut seen);
+    }
+    println!("{seen:?}");
+    let verdicts = Counter::ALL.iter().filter(|counter| !counter.is_event());
+    let missing: Vec<_> = verdicts
+        .filter(|counter| **counter != Counter::DropNoHeadroom) // A test run has room enough.
+        .filter(|counter| !seen.contains_key(counter))
+        .collect();
+    assert!(missing.is_empty(), "no frame was for {missing:?}");
+}
