@@ -63,7 +63,7 @@ pub(crate) fn report(report: &Report) {
             "a peer of this range was refused, and so are more until one goes: raise range-limit"
         ),
         Report::Repaired { peer, repair } => {
-            warn!(%peer, attribute = repair.attribute, "malformed UPDATE: {}", repair.what);
+            warn!(%peer, "malformed UPDATE: {repair}");
         }
     }
 }

@@ -47,6 +47,11 @@ fn describe() {
     let counters = [
         ("tidegate_bgp_peer_flaps_total", "Times the session left Established."),
         ("tidegate_bgp_messages_total", "BGP messages by direction."),
+        (
+            "tidegate_bgp_malformed_total",
+            "Malformed attributes of a peer by what was done (RFC 7606): treatment is discard, \
+             withdraw or disable-family.",
+        ),
         ("tidegate_vip_packets_total", "Packets forwarded for the service."),
         ("tidegate_vip_bytes_total", "Bytes forwarded for the service."),
         ("tidegate_backend_packets_total", "Packets forwarded to the backend."),
@@ -95,6 +100,14 @@ fn peer(peer: &Peer) {
     {
         let labels = [("peer", peer.name.clone()), ("direction", direction.to_owned())];
         counter!("tidegate_bgp_messages_total", &labels).absolute(messages);
+    }
+    for (treatment, malformed) in [
+        ("discard", peer.malformed_discarded),
+        ("withdraw", peer.malformed_withdrawn),
+        ("disable-family", peer.malformed_families),
+    ] {
+        let labels = [("peer", peer.name.clone()), ("treatment", treatment.to_owned())];
+        counter!("tidegate_bgp_malformed_total", &labels).absolute(malformed);
     }
     counter!("tidegate_bgp_peer_flaps_total", &label).absolute(peer.flaps);
 }

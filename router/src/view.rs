@@ -123,6 +123,15 @@ pub struct Peer {
     pub prefixes_received: u64,
     /// Prefixes it has been promised now.
     pub prefixes_advertised: u64,
+    /// Malformed attributes that were dropped while their routes stayed (RFC 7606).
+    #[serde(default)]
+    pub malformed_discarded: u64,
+    /// Malformed attributes that took the routes of their UPDATE along.
+    #[serde(default)]
+    pub malformed_withdrawn: u64,
+    /// Families given up for a session because their prefixes could not be read.
+    #[serde(default)]
+    pub malformed_families: u64,
     /// Times the session left Established.
     pub flaps: u64,
     /// Why the last session or attempt ended, in words.
@@ -317,6 +326,9 @@ pub(crate) mod tests {
             messages_sent: 3_239,
             prefixes_received: 12,
             prefixes_advertised: 2,
+            malformed_discarded: 0,
+            malformed_withdrawn: 0,
+            malformed_families: 0,
             flaps: 1,
             last_down: last_down.map(str::to_owned),
         }

@@ -16,7 +16,8 @@ use crate::rib::adj_in::AdjRibIn;
 use crate::rib::adj_out::AdjRibOut;
 use crate::rng::Rng;
 use crate::speaker::{
-    Action, ConnId, DownCause, Local, NextHops, PeerConfig, PeerName, Report, State, Turn,
+    Action, ConnId, DownCause, Local, Malformed, NextHops, PeerConfig, PeerName, Report, State,
+    Turn,
 };
 use crate::time::Timestamp;
 use crate::types::{Family, RouterId};
@@ -78,6 +79,7 @@ pub struct Peer {
     history: History,
     messages_received: u64,
     messages_sent: u64,
+    malformed: Malformed,
     flaps: u64,
     last_down: Option<DownCause>,
 }
@@ -97,6 +99,7 @@ impl Peer {
             history: History::default(),
             messages_received: 0,
             messages_sent: 0,
+            malformed: Malformed::default(),
             flaps: 0,
             last_down: None,
         }
@@ -276,6 +279,7 @@ impl Peer {
                     return;
                 }
                 for repair in &update.repaired {
+                    self.malformed.count(repair.treatment);
                     let repair = repair.clone();
                     self.report(turn, |peer| Report::Repaired { peer, repair });
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::time::Timestamp;
 use crate::types::{Asn, Family, HoldTime, RouterId};
+use crate::wire::Treatment;
 
 use super::order::{DownCause, PeerName};
 
@@ -49,6 +50,27 @@ impl State {
     }
 }
 
+/// Malformed attributes by what was done about them (RFC 7606 §2), short of a session reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Malformed {
+    /// Attributes that were dropped while their routes stayed.
+    pub attributes_discarded: u64,
+    /// Attributes for which the routes of their UPDATE were withdrawn.
+    pub routes_withdrawn: u64,
+    /// Families that were given up for the rest of a session.
+    pub families_disabled: u64,
+}
+
+impl Malformed {
+    pub(crate) const fn count(&mut self, treatment: Treatment) {
+        match treatment {
+            Treatment::AttributeDiscard => self.attributes_discarded += 1,
+            Treatment::TreatAsWithdraw => self.routes_withdrawn += 1,
+            Treatment::FamilyDisable => self.families_disabled += 1,
+        }
+    }
+}
+
 /// A peer at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
@@ -76,6 +98,8 @@ pub struct PeerStatus {
     pub prefixes_received: u64,
     /// Prefixes it has been promised now.
     pub prefixes_advertised: u64,
+    /// Damage in its UPDATEs that was repaired, since start.
+    pub malformed: Malformed,
     /// Times the session left Established.
     pub flaps: u64,
     /// Why the last session or attempt ended.

@@ -34,6 +34,8 @@ pub(super) enum BadPath {
     EmptySegment,
     CutSegment,
     AsZero,
+    /// Of two-octet numbers, and would not fit in an attribute with four-octet ones.
+    TooLong,
 }
 
 impl BadPath {
@@ -43,6 +45,7 @@ impl BadPath {
             Self::EmptySegment => "segment without AS numbers",
             Self::CutSegment => "segment runs over the end",
             Self::AsZero => "AS number zero",
+            Self::TooLong => "too long with four-octet numbers",
         }
     }
 }
@@ -214,6 +217,9 @@ impl AsSegment {
 
 /// Whether a path is sound, without decoding it. `Ok(true)`: it has confederation segments.
 pub(super) fn check(value: &[u8], width: Width) -> Result<bool, BadPath> {
+    if width == Width::Two && value.len() > usize::from(u16::MAX) / 2 {
+        return Err(BadPath::TooLong);
+    }
     let mut reader = Reader::new(value);
     let mut confed = false;
     while !reader.is_empty() {
@@ -353,7 +359,9 @@ pub(super) fn merge(as_path: AsPath<'_>, as4_path: AsPath<'_>) -> Vec<u8> {
             (_, segment) => merged.push(segment),
         }
     }
-    encode(&merged)
+    let merged = encode(&merged);
+    // Beyond what an attribute holds, the path without its wide numbers is better than none.
+    if merged.len() > usize::from(u16::MAX) { as_path.0.to_vec() } else { merged }
 }
 
 impl AsSegment {

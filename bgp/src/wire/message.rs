@@ -1,6 +1,7 @@
 //! Messages as values. What the RFCs forbid either cannot be written down here or is answered by
 //! the decoder with the [`Notification`] that RFC 4271 §6 names.
 
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
@@ -160,6 +161,38 @@ pub struct Repair {
 impl Repair {
     /// As much of an attribute as goes into the log, in octets.
     pub const OCTETS_MAX: usize = 64;
+}
+
+/// `attribute 8, not a multiple of four octets: routes withdrawn; c0080119`: what, where, what was
+/// done, and the octets, bounded in length and safe in a log.
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.attribute {
+            0 => write!(f, "{}: {}", self.what, self.treatment.outcome())?,
+            code => {
+                write!(f, "attribute {code}, {}: {}", self.what, self.treatment.outcome())?;
+            }
+        }
+        if self.octets.is_empty() {
+            return Ok(());
+        }
+        f.write_str("; ")?;
+        self.octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))?;
+        if self.len > self.octets.len() {
+            write!(f, "... ({} octets)", self.len)?;
+        }
+        Ok(())
+    }
+}
+
+impl Treatment {
+    const fn outcome(self) -> &'static str {
+        match self {
+            Self::AttributeDiscard => "attribute dropped, routes kept",
+            Self::TreatAsWithdraw => "routes withdrawn",
+            Self::FamilyDisable => "family given up for this session",
+        }
+    }
 }
 
 /// How far the damage of one bad attribute reaches, when it does not reset the session.

@@ -5,7 +5,7 @@
 //! value or the [`Notification`] to close the connection with; nothing here panics, loops or takes
 //! more memory than a small multiple of the message.
 //!
-//! `zettabgp` reads and writes NLRI and simple attribute values, and only through `zetta`, where
+//! `zettabgp` writes simple attribute values, and nothing else, through `zetta`, where
 //! each entrance says what is checked before it.
 
 mod as_path;

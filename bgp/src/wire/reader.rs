@@ -30,6 +30,18 @@ impl<'a> Reader<'a> {
         Some(*taken)
     }
 
+    /// Takes `len` octets, at most `LEN`. Behind them stands what follows, or zeros: a copy of a
+    /// fixed size is cheap, and who reads a prefix masks the rest anyway.
+    #[inline]
+    pub(super) fn array_of<const LEN: usize>(&mut self, len: usize) -> Option<[u8; LEN]> {
+        let from_here = self.0;
+        let taken = self.take(len).filter(|_| len <= LEN)?;
+        Some(from_here.first_chunk::<LEN>().copied().unwrap_or_else(|| {
+            let mut octets = taken.iter().copied();
+            [(); LEN].map(|()| octets.next().unwrap_or(0))
+        }))
+    }
+
     pub(super) fn u8(&mut self) -> Option<u8> {
         self.array().map(|[octet]| octet)
     }

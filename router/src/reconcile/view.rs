@@ -127,6 +127,9 @@ impl Reconciler {
             messages_sent: peer.messages_sent,
             prefixes_received: peer.prefixes_received,
             prefixes_advertised: peer.prefixes_advertised,
+            malformed_discarded: peer.malformed.attributes_discarded,
+            malformed_withdrawn: peer.malformed.routes_withdrawn,
+            malformed_families: peer.malformed.families_disabled,
             flaps: peer.flaps,
             last_down: peer.last_down.as_ref().map(down_cause),
         }

@@ -108,3 +108,100 @@ fn our_open_says_what_is_configured() {
     assert_eq!(open.capabilities, expected);
     assert_eq!(our_open(local(), &config, false).my_as, 65_001);
 }
+
+/// Everything a peer can offer.
+fn everything() -> Vec<Capability> {
+    let restart = GracefulRestart {
+        restarting: true,
+        notification: true,
+        restart_time_secs: 120,
+        families: FamilySet::ALL,
+        forwarding: FamilySet::ALL,
+    };
+    let kept_long = |family| LongLived { family, forwarding: true, stale_time_secs: 3600 };
+    vec![
+        V4,
+        V6,
+        Capability::RouteRefresh,
+        Capability::EnhancedRouteRefresh,
+        Capability::ExtendedMessage,
+        Capability::ExtendedNextHop(FamilySet::ALL),
+        Capability::AddPath { send: FamilySet::ALL, receive: one(Family::Ipv6Unicast) },
+        Capability::Role(Role::Customer),
+        Capability::GracefulRestart(restart),
+        Capability::LongLivedGracefulRestart(
+            [Family::Ipv4Unicast, Family::Ipv4Flowspec].map(kept_long).to_vec(),
+        ),
+    ]
+}
+
+fn one(family: Family) -> FamilySet {
+    [family].into_iter().collect()
+}
+
+fn all_offered() -> Offer {
+    Offer {
+        extended_messages: true,
+        extended_next_hop: one(Family::Ipv4Unicast),
+        add_path_send: FamilySet::ALL,
+        add_path_receive: one(Family::Ipv4Unicast),
+        graceful_restart: Some(GracefulRestart::default()),
+        long_lived: Vec::new(),
+        role: Some(Role::Provider),
+        role_required: true,
+    }
+}
+
+#[test]
+fn what_both_offer_is_agreed_and_nothing_else() {
+    let agree = |offer, capabilities: &[Capability]| {
+        let config = PeerConfig { offer, ..config() };
+        negotiate(local(), &config, &open(65_002, capabilities)).unwrap()
+    };
+    let agreed = agree(all_offered(), &everything());
+    assert!(agreed.extended_messages && agreed.enhanced_refresh && agreed.route_refresh);
+    assert_eq!(agreed.message_bytes_max(), 65_535);
+    assert_eq!(agreed.extended_next_hop, one(Family::Ipv4Unicast));
+    // Ours to send is theirs to receive, and the other way round.
+    assert_eq!(agreed.add_path_send, one(Family::Ipv6Unicast));
+    assert_eq!(agreed.add_path_receive, one(Family::Ipv4Unicast));
+    assert_eq!(agreed.remote_role, Some(Role::Customer));
+    assert!(agreed.graceful_restart.unwrap().notification);
+    let kept_long: Vec<Family> = agreed.long_lived.iter().map(|one| one.family).collect();
+    assert_eq!(kept_long, [Family::Ipv4Unicast], "FlowSpec is not in use");
+
+    let silent = agree(Offer { extended_messages: false, ..Offer::default() }, &everything());
+    assert_eq!(silent.message_bytes_max(), 4096);
+    assert_eq!((silent.graceful_restart, silent.remote_role), (None, None));
+    assert_eq!(silent.long_lived, [], "RFC 9494: nothing without RFC 4724 beside it");
+    assert!(silent.add_path_send.is_empty() && silent.add_path_receive.is_empty());
+
+    let plain = agree(Offer { role_required: false, ..all_offered() }, &[]);
+    assert_eq!(plain.message_bytes_max(), 4096);
+    assert!(!(plain.enhanced_refresh || plain.route_refresh || plain.four_octet_as));
+    assert!(plain.extended_next_hop.is_empty() && plain.remote_role.is_none());
+}
+
+#[test]
+fn roles_must_fit_as_rfc_9234_4_2_says() {
+    use Role::{Customer, Peer, Provider, RouteServer, RouteServerClient};
+    let pairs = [(Provider, Customer), (RouteServer, RouteServerClient), (Peer, Peer)];
+    let all = [Provider, RouteServer, RouteServerClient, Customer, Peer];
+    let agree = |ours, required, theirs: &[Role]| {
+        let offer = Offer { role: Some(ours), role_required: required, ..Offer::default() };
+        let config = PeerConfig { offer, ..config() };
+        let capabilities: Vec<Capability> = theirs.iter().copied().map(Capability::Role).collect();
+        negotiate(local(), &config, &open(65_002, &capabilities)).map(|agreed| agreed.remote_role)
+    };
+    for ours in all {
+        for theirs in all {
+            let fits = pairs.contains(&(ours, theirs)) || pairs.contains(&(theirs, ours));
+            let expected = if fits { Ok(Some(theirs)) } else { Err(Notification::ROLE_MISMATCH) };
+            assert_eq!(agree(ours, false, &[theirs]), expected, "{ours:?}, {theirs:?}");
+        }
+    }
+    assert_eq!(agree(Peer, false, &[]), Ok(None));
+    assert_eq!(agree(Peer, true, &[]), Err(Notification::ROLE_MISMATCH));
+    assert_eq!(agree(Peer, false, &[Peer, Peer]), Ok(Some(Peer)));
+    assert_eq!(agree(Peer, false, &[Peer, Customer]), Err(Notification::ROLE_MISMATCH));
+}

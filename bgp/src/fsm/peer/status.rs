@@ -30,6 +30,7 @@ impl Peer {
             messages_sent: self.messages_sent,
             prefixes_received: count(self.adj_in.len()),
             prefixes_advertised: count(self.adj_out.len()),
+            malformed: self.malformed,
             flaps: self.flaps,
             last_down: self.last_down.clone(),
             range: self.range.clone(),

@@ -189,6 +189,32 @@ fn nlri_beyond_repair_disable_their_family_or_reset_a_session_without_another() 
     }
 }
 
+#[test]
+fn a_repair_tells_the_log_what_and_where_with_the_octets() {
+    let repaired = |bytes: &[u8]| {
+        let update = super::decode(bytes, &context()).unwrap();
+        update.repaired.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        repaired(&with(&[&[0xc0, 8, 1, 0x19]])),
+        ["attribute 8, not a multiple of four octets: routes withdrawn; c0080119"]
+    );
+    assert_eq!(
+        repaired(&body(&[], &[ORIGIN, AS_PATH], NLRI)),
+        ["attribute 3, missing: routes withdrawn"]
+    );
+    let long = [&[0xd0, 8, 0, 101][..], &[7; 101]].concat();
+    let text = repaired(&with(&[&long])).concat();
+    assert!(text.ends_with("07... (105 octets)") && text.len() < 250, "{text}");
+    // A message can hold thousands; what takes the routes along is told even if it comes last.
+    let many = vec![[0x40_u8, 1, 1, 0].as_slice(); 1000];
+    let last: &[u8] = &[0xc0, 8, 1, 0x19];
+    let bytes = with(&[&many[..], &[last]].concat());
+    let repaired = super::decode(&bytes, &context()).unwrap().repaired;
+    assert_eq!(repaired.len(), 16);
+    assert_eq!(repaired.last().unwrap().treatment, Treatment::TreatAsWithdraw);
+}
+
 /// Runs one extra or replaced attribute through a session and tells what became of it.
 fn verdict(bytes: &[u8], context: &Negotiated) -> (bool, Vec<(u8, Treatment)>) {
     let update = decode(bytes, context).unwrap();

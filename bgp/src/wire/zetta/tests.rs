@@ -1,27 +1,6 @@
 use super::*;
 
 #[test]
-fn every_entrance_refuses_lengths_that_the_crate_mishandles() {
-    let zeros = [0_u8; 48];
-    for bits in 0..=u8::MAX {
-        let octets = usize::from(bits).div_ceil(8);
-        for (family, bits_max) in [(Family::Ipv4Unicast, 32), (Family::Ipv6Unicast, 128)] {
-            let sound = bits <= bits_max;
-            assert_eq!(decode_prefix(family, bits, &zeros[..octets]).is_some(), sound, "/{bits}");
-            assert_eq!(decode_prefix(family, bits, &zeros[..=octets]), None, "/{bits}");
-        }
-    }
-}
-
-#[test]
-fn host_bits_are_cleared() {
-    let v4 = decode_prefix(Family::Ipv4Unicast, 9, &[10, 0xff]).unwrap();
-    assert_eq!(v4.to_string(), "10.128.0.0/9");
-    let v6 = decode_prefix(Family::Ipv6Unicast, 33, &[0x20, 1, 0xd, 0xb8, 0xff]).unwrap();
-    assert_eq!(v6.to_string(), "2001:db8:8000::/33");
-}
-
-#[test]
 fn values_have_the_octets_of_the_rfcs() {
     for (value, origin) in [(0, Origin::Igp), (1, Origin::Egp), (2, Origin::Incomplete)] {
         assert_eq!(encode_origin(origin), [value]);

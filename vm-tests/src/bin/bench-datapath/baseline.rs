@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -32,14 +33,24 @@ pub(crate) fn write(file: &Path, kernel: &str, counts: &[(&str, f64)]) -> Result
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// What takes more instructions than it did. Nothing on another kernel: its helpers differ.
-pub(crate) fn compare(file: &Path, kernel: &str, counts: &[(&str, f64)]) -> Result<Vec<String>> {
-    let text = fs::read_to_string(file)
-        .with_context(|| format!("cannot read {}: make it with UPDATE=true", file.display()))?;
+/// What was compared, and found worse.
+pub(crate) enum Compared {
+    /// There is no baseline for this kernel and processor: helpers and the compiler differ.
+    Nothing,
+    /// What takes more instructions than it did.
+    Worse(Vec<String>),
+}
+
+pub(crate) fn compare(file: &Path, kernel: &str, counts: &[(&str, f64)]) -> Result<Compared> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Compared::Nothing),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+    };
     let here = format!("{} {}", series(kernel), std::env::consts::ARCH);
     let mut lines = text.lines().filter_map(|line| line.split_once(": "));
     if lines.next() != Some(("kernel", &here)) {
-        return Ok(Vec::new());
+        return Ok(Compared::Nothing);
     }
     let before: Vec<(&str, f64)> =
         lines.filter_map(|(name, count)| Some((name, count.parse().ok()?))).collect();
@@ -56,5 +67,5 @@ pub(crate) fn compare(file: &Path, kernel: &str, counts: &[(&str, f64)]) -> Resu
             ));
         }
     }
-    Ok(worse)
+    Ok(Compared::Worse(worse))
 }

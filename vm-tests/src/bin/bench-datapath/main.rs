@@ -14,6 +14,7 @@ mod baseline;
 mod cable;
 mod scenario;
 
+use baseline::Compared;
 use scenario::{Bench, Row};
 
 /// What a packet costs, against two floors in the same rounds.
@@ -92,15 +93,28 @@ fn keep(args: &Args, pmu: &Pmu, rows: &[Row], report: &str) -> Result<Vec<String
     let file = root.join("vm-tests/baseline/datapath.txt");
     let counts: Vec<(&str, f64)> =
         rows.iter().map(|row| (row.name, row.net_instructions())).collect();
+    if args.update {
+        write_page(&root.join("docs/reference/datapath-bench.md"), report)?;
+    }
     if !pmu.counts() {
         return Ok(Vec::new());
     }
     if args.update {
         baseline::write(&file, &kernel(), &counts)?;
-        write_page(&root.join("docs/reference/datapath-bench.md"), report)?;
         return Ok(Vec::new());
     }
-    baseline::compare(&file, &kernel(), &counts)
+    match baseline::compare(&file, &kernel(), &counts)? {
+        Compared::Worse(worse) => Ok(worse),
+        Compared::Nothing => {
+            let kernel = kernel();
+            writeln!(
+                io::stdout(),
+                "Instructions are not compared: there is no baseline for Linux {kernel} on this \
+                 processor; UPDATE=true makes one"
+            )?;
+            Ok(Vec::new())
+        }
+    }
 }
 
 const PAGE_HEAD: &str = "# What a packet costs\n\n\
