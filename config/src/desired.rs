@@ -51,6 +51,8 @@ pub struct Router {
     pub encap_source_v6: Option<Ipv6Addr>,
     /// Directory under a BPF file system where program, maps and links are pinned.
     pub pin_dir: PathBuf,
+    /// Directory where generations of the configuration and what the API changed are kept.
+    pub state_dir: PathBuf,
     /// Where the admin API listens.
     pub api: Api,
 }

@@ -11,10 +11,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod desired;
+pub mod overlay;
 
 mod check;
 mod diagnostic;
+mod impact;
 mod raw;
 mod read;
 mod reference;
@@ -23,12 +26,13 @@ mod value;
 
 pub use desired::Desired;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use impact::Impact;
 pub use reference::{json_schema, reference};
 
 use diagnostic::Found;
 use raw::File;
 use read::{Node, Value};
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 /// Bytes of the largest file that is read: room for as many services as the packet path holds.
 pub const FILE_BYTES_MAX: usize = 8 << 20;
@@ -56,6 +60,14 @@ pub fn check(file_name: &str, text: &str) -> Result<Checked, Diagnostics> {
         }
         Some(_) | None => Err(found.into_diagnostics()),
     }
+}
+
+/// Where a file wants its daemon to keep state, as far as it can be read: one with mistakes too.
+pub fn state_dir(text: &str) -> Option<std::path::PathBuf> {
+    let (document, _errors) = DeTable::parse_recoverable(text);
+    let router = document.get_ref().get("router")?.get_ref().as_table()?;
+    let dir = router.get("state-dir")?.get_ref().as_str()?;
+    Some(dir.into())
 }
 
 fn read(text: &str, found: &mut Found<'_>) -> Option<Desired> {

@@ -75,6 +75,9 @@ table! {
         /// Directory in a BPF file system where program and maps are pinned, so that they outlive
         /// the daemon.
         "pin-dir" => pin_dir: PathBuf, Default("\"/sys/fs/bpf/tidegate\"");
+        /// Directory where the daemon keeps the generations of its configuration and what was
+        /// changed over the API, each daemon in a subdirectory named after its configuration file.
+        "state-dir" => state_dir: PathBuf, Default("\"/var/lib/tidegate\"");
     }
     hints {
         "as" => "write asn",

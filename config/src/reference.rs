@@ -4,6 +4,7 @@ use core::fmt::Write as _;
 
 use schemars::SchemaGenerator;
 
+use crate::impact::{self, Impact};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, DatapathTable, File, HealthTable, MaxPrefixesTable,
     PeerTable, RouterTable, ServiceTable,
@@ -47,6 +48,11 @@ sample is `packaging/tidegate.toml`; editors find the same facts in `tidegate.sc
 Durations are strings of whole numbers with the units `h`, `m`, `s` and `ms`: `\"90s\"`, `\"1m30s\"`.
 Addresses are strings; names are not looked up. A value that stands below as the default may be
 written out: nothing changes by that. The order of tables and of list elements makes no difference.
+
+The column *change* says what a change of the key costs while the daemon runs: `none`, neither
+sessions nor packets notice; `soft`, it takes effect in place; `session`, the BGP session with the
+peer is closed and opened again; `restart`, a reload with it is refused, and only a start can use
+it. `tidegate plan` tells the same of a whole file before it is applied.
 ";
 
 fn section<T: Table>(out: &mut String, title: &str) {
@@ -55,13 +61,17 @@ fn section<T: Table>(out: &mut String, title: &str) {
         out.write_fmt(text).unwrap_or_default();
     };
     add(format_args!("\n## {title}\n\n{}\n", one_line(T::DOC)));
-    add(format_args!("\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n"));
+    add(format_args!("\n| key | type | default | change | meaning |\n"));
+    add(format_args!("| --- | --- | --- | --- | --- |\n"));
     for KeySpec { name, need, doc, kind, .. } in T::KEYS {
         let default = match need {
             Need::Required => "*required*".to_owned(),
             Need::Optional => "–".to_owned(),
             Need::Default(literal) => format!("`{literal}`"),
         };
-        add(format_args!("| `{name}` | {} | {default} | {} |\n", kind(), one_line(doc)));
+        // A key that holds tables costs what their keys cost.
+        let impact = impact::row(T::NAME, name).map_or("–", Impact::name);
+        let (kind, doc) = (kind(), one_line(doc));
+        add(format_args!("| `{name}` | {kind} | {default} | {impact} | {doc} |\n"));
     }
 }

@@ -11,10 +11,10 @@ use crate::raw::{
 use crate::read::{KeySpec, Need, Table};
 
 mod mistakes;
-mod round_trip;
+pub(crate) mod round_trip;
 
 /// A small file without mistakes.
-const BASE: &str = r#"[router]
+pub(crate) const BASE: &str = r#"[router]
 asn = 65001
 router-id = "192.0.2.1"
 interfaces = ["eth0"]
@@ -47,7 +47,7 @@ fn assert_golden(path: &str, actual: &str) {
 }
 
 #[track_caller]
-fn accepted(text: &str) -> Checked {
+pub(crate) fn accepted(text: &str) -> Checked {
     check("tidegate.toml", text).unwrap_or_else(|found| panic!("{found}\n---\n{text}"))
 }
 

@@ -5,18 +5,23 @@ use std::path::{Path, PathBuf};
 use tidegate_bgp::types::Prefix;
 use tidegate_config::Checked;
 use tidegate_config::desired::Desired;
+use tidegate_config::overlay::{self, Overlay};
 
 use crate::bgp_io::Keys;
 
 /// Longest TCP MD5 key the kernel takes (`TCP_MD5SIG_MAXKEYLEN`).
 const KEY_BYTES_MAX: usize = 80;
 
-/// A checked file.
-#[derive(Debug)]
+/// A checked file, with what the API changed.
+#[derive(Clone, Debug)]
 pub struct ConfigFile {
     /// Where it came from.
     pub path: PathBuf,
-    /// What it asks for.
+    /// Its text.
+    pub text: String,
+    /// What the API changed.
+    pub overlay: Overlay,
+    /// What both ask for.
     pub desired: Desired,
     /// TCP MD5 keys (RFC 2385) by peer, read from the files it names.
     pub keys: Keys,
@@ -55,11 +60,26 @@ pub enum Error {
 /// # Errors
 /// [`Error`]: nothing has been changed by then.
 pub fn read(path: &Path) -> Result<ConfigFile, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+    check(path, read_text(path)?, Overlay::default())
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// [`Error::Read`]
+pub fn read_text(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })
+}
+
+/// Checks a text with what the API changed, and reads the password files that they name.
+///
+/// # Errors
+/// [`Error`]: nothing has been changed by then.
+pub fn check(path: &Path, text: String, overlay: Overlay) -> Result<ConfigFile, Error> {
     let mistakes = |found: tidegate_config::Diagnostics| Error::Mistakes(found.to_string());
-    let Checked { desired, warnings } =
-        tidegate_config::check(&path.display().to_string(), &text).map_err(mistakes)?;
+    let name = path.display().to_string();
+    let checked = overlay::check_with(&name, &text, &overlay).map_err(mistakes)?;
+    let Checked { desired, warnings } = checked;
     let mut keys = Keys::new();
     for (name, path) in &desired.password_files {
         let of_peer = desired.peers.get(name).map(|peer| Prefix::host(peer.remote.ip()));
@@ -70,7 +90,8 @@ pub fn read(path: &Path) -> Result<ConfigFile, Error> {
             keys.insert(whose, key.map_err(failed)?);
         }
     }
-    Ok(ConfigFile { path: path.to_owned(), desired, keys, warnings: warnings.to_string() })
+    let (path, warnings) = (path.to_owned(), warnings.to_string());
+    Ok(ConfigFile { path, text, overlay, desired, keys, warnings })
 }
 
 /// The first line of a password file.

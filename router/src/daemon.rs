@@ -14,10 +14,11 @@ use tracing::{info, warn};
 
 use crate::bpf_io::{self, Datapath};
 use crate::clock::Clock;
-use crate::config_file::{self, ConfigFile};
+use crate::config_file::ConfigFile;
+use crate::control::{self, Control};
 use crate::lock::Lock;
 use crate::reconcile::{Order, Parts, Reconciler};
-use crate::{api, bgp_io, health_io, journal, link_io};
+use crate::{api, bgp_io, change, health_io, journal, link_io};
 
 /// Session events on their way to the journal. When full, the speaker drops and counts them.
 const REPORTS_MAX: usize = 256;
@@ -27,23 +28,24 @@ const REPORTS_MAX: usize = 256;
 /// # Errors
 /// What kept it from starting, or from stopping cleanly, in one line.
 pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
-    let config = config_file::read(&std::path::absolute(config)?)?;
     journal::start();
+    let (config, control) = control::at_start(&std::path::absolute(config)?)?;
     if !config.warnings.is_empty() {
         warn!("{}", config.warnings);
     }
-    info!(version = env!("CARGO_PKG_VERSION"), config = %config.path.display(), "starting");
+    let (file, generation) = (config.path.display(), control.generation);
+    info!(version = env!("CARGO_PKG_VERSION"), config = %file, generation, "starting");
     let (orders, inbox) = mpsc::channel(4); // Full: signals wait their turn, none is lost.
     forward_signals(&orders)?;
     // Held until the end: a second daemon on the same maps is refused.
     let _lock = Lock::take(&config.desired.router.pin_dir)?;
-    let reconciler = start(config).await?;
+    let reconciler = start(config, control).await?;
     reconciler.run(inbox).await;
     info!("stopped; the packet path stays pinned");
     Ok(())
 }
 
-async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
+async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconciler> {
     let router = &config.desired.router;
     let clock = Clock::start();
     for interface in &router.interfaces {
@@ -71,9 +73,21 @@ async fn start(config: ConfigFile) -> anyhow::Result<Reconciler> {
         return Err(refused.into());
     }
     let (views, questions) = api::view_channel();
-    api::serve(listeners, views, bgp.histories());
-    let parts = Parts { datapath, links, link_changes, checks, results, bgp, reports, questions };
-    Ok(Reconciler::new(config, clock, parts))
+    let (asks, asked) = mpsc::channel(change::ASKS_MAX);
+    let api = api::serve(listeners, &router.api, views, asks, bgp.histories());
+    let parts = Parts {
+        datapath,
+        links,
+        link_changes,
+        checks,
+        results,
+        bgp,
+        reports,
+        questions,
+        asks: asked,
+        api,
+    };
+    Ok(Reconciler::new(config, control, clock, parts))
 }
 
 /// Chance for the speaker's jitter, from the keys that std draws for its hash maps.

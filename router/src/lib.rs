@@ -4,9 +4,11 @@
 pub mod api;
 pub mod bgp_io;
 pub mod bpf_io;
+mod change;
 pub mod cli;
 pub mod clock;
 pub mod config_file;
+mod control;
 mod daemon;
 pub mod decap;
 pub mod health_io;
@@ -15,4 +17,5 @@ pub mod link_io;
 mod lock;
 mod metrics;
 mod reconcile;
+mod store_io;
 pub mod view;

@@ -32,6 +32,8 @@ fn describe() {
         ("tidegate_build_info", "Always 1; the version is a label."),
         ("tidegate_config_generation", "Number of the configuration in force."),
         ("tidegate_config_last_apply_success", "1 unless the last reload was refused."),
+        ("tidegate_config_unconfirmed", "1 while a change waits to be confirmed."),
+        ("tidegate_config_overlay_objects", "Peers and services that the API changed."),
         ("tidegate_converged", "1 while the maps hold what is wanted."),
         ("tidegate_uptime_seconds", "Time since the daemon started."),
         ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
@@ -45,6 +47,7 @@ fn describe() {
         ("tidegate_backend_ring_share_ratio", "Share of the service's ring, 0 to 1."),
     ];
     let counters = [
+        ("tidegate_map_writes_total", "Entries and slots written into the maps."),
         ("tidegate_bgp_peer_flaps_total", "Times the session left Established."),
         ("tidegate_bgp_messages_total", "BGP messages by direction."),
         (
@@ -70,6 +73,10 @@ fn status(status: &Status) {
     gauge!("tidegate_build_info", "version" => status.version.clone()).set(1.0);
     gauge!("tidegate_config_generation").set(exact(status.generation));
     gauge!("tidegate_config_last_apply_success").set(flag(status.config_refused.is_none()));
+    let standing = &status.standing;
+    gauge!("tidegate_config_unconfirmed").set(flag(standing.unconfirmed.is_some()));
+    gauge!("tidegate_config_overlay_objects").set(exact(standing.overlay.len() as u64));
+    counter!("tidegate_map_writes_total").absolute(status.map_writes);
     gauge!("tidegate_converged").set(flag(status.converged));
     gauge!("tidegate_uptime_seconds").set(exact(status.uptime_secs));
     for interface in &status.interfaces {

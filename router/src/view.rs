@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub mod change;
+
 /// Version of these shapes; grows when a field changes its meaning or goes.
 pub const API_VERSION: &str = "v1";
 
@@ -35,6 +37,12 @@ pub struct Status {
     /// Why the last reload was refused; absent when it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_refused: Option<String>,
+    /// What is special about the configuration in force.
+    #[serde(default)]
+    pub standing: change::Standing,
+    /// Entries and slots written into the maps since the start, fewer being better.
+    #[serde(default)]
+    pub map_writes: u64,
     /// The maps hold what the configuration and the backends' health ask for.
     pub converged: bool,
     /// What stands in the way of converging, if anything failed.
@@ -290,6 +298,8 @@ pub(crate) mod tests {
             generation: 3,
             config_file: "/etc/tidegate/tidegate.toml".into(),
             config_refused: None,
+            standing: change::Standing::default(),
+            map_writes: 0,
             converged: true,
             problem: None,
             started_at: SINCE.into(),

@@ -38,7 +38,7 @@ impl Daemon {
         let shown = dir.display();
         let config = format!(
             "[router]\nasn = 65001\nrouter-id = \"192.0.2.1\"\ninterfaces = [\"tg0\"]\n\
-             attach = \"generic\"\nlisten = []\npin-dir = \"{shown}/bpf/edge\"\n\
+             attach = \"generic\"\nlisten = []\npin-dir = \"{shown}/bpf/edge\"\nstate-dir = \"{shown}/state\"\n\
              [api]\nsocket = \"{shown}/api.sock\"\n"
         );
         fs::write(dir.join("tidegate.toml"), config).unwrap();

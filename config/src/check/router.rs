@@ -35,6 +35,7 @@ pub(super) fn check(raw: &RouterTable, api: &ApiTable, found: &mut Found<'_>) ->
         encap_source_v4: raw.encap_source_v4.as_ref().map(|at| at.value),
         encap_source_v6: raw.encap_source_v6.as_ref().map(|at| at.value),
         pin_dir: raw.pin_dir.as_ref()?.value.clone(),
+        state_dir: raw.state_dir.as_ref()?.value.clone(),
         api: api?,
     })
 }

@@ -61,7 +61,8 @@ fn router() -> impl Strategy<Value = Router> {
     let node = (asn(), 1_u32.., listen, btree_set("[a-z]{1,4}[0-9.-]{0,4}", 1..4), any::<u64>());
     let attach =
         prop_oneof![Just(AttachMode::Auto), Just(AttachMode::Native), Just(AttachMode::Generic)];
-    let rest = (attach, option::of(own_v4()), option::of(own_v6()), "/[ -~é]{0,20}");
+    let rest =
+        (attach, option::of(own_v4()), option::of(own_v6()), "/[ -~é]{0,20}", "/[a-z/]{0,20}");
     let api = (option::of(1_u16..), "/[a-z/\"\\\\]{1,20}");
     (node, rest, api).prop_map(|(node, rest, api)| Router {
         asn: node.0,
@@ -73,6 +74,7 @@ fn router() -> impl Strategy<Value = Router> {
         encap_source_v4: rest.1,
         encap_source_v6: rest.2,
         pin_dir: rest.3.into(),
+        state_dir: rest.4.into(),
         api: Api {
             socket: api.1.into(),
             listen: api.0.map(|port| SocketAddr::from((Ipv6Addr::LOCALHOST, port))),
@@ -250,7 +252,7 @@ fn service() -> impl Strategy<Value = Service> {
         )
 }
 
-fn desired() -> impl Strategy<Value = Desired> {
+pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of("/[a-z]{1,9}"), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
     (router(), datapath(), peers, services).prop_map(|(router, datapath, peers, services)| {
@@ -315,7 +317,7 @@ fn maybe<T: ToString>(out: &mut String, name: &str, value: Option<&T>) {
     }
 }
 
-fn render(desired: &Desired) -> String {
+pub(crate) fn render(desired: &Desired) -> String {
     let mut out = String::new();
     render_router(&mut out, &desired.router);
     render_datapath(&mut out, &desired.datapath);
@@ -354,6 +356,7 @@ fn render_router(out: &mut String, router: &Router) {
     maybe(out, "encap-source-v4", router.encap_source_v4.as_ref());
     maybe(out, "encap-source-v6", router.encap_source_v6.as_ref());
     text(out, "pin-dir", &router.pin_dir.display());
+    text(out, "state-dir", &router.state_dir.display());
     out.push_str("[api]\n");
     text(out, "socket", &router.api.socket.display());
     maybe(out, "listen", router.api.listen.as_ref());

@@ -8,6 +8,8 @@
 
 mod constants;
 pub mod entry;
+pub mod explain;
+pub mod guard;
 pub mod health;
 pub mod key;
 mod memory;

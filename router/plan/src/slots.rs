@@ -114,6 +114,21 @@ impl Spans {
     }
 }
 
+/// Stores slots, as the packet path's array would: beyond the end they are zero.
+pub(crate) fn store(all: &mut Vec<Slot>, slots: &[(u32, Slot)]) {
+    let end = slots.iter().map(|&(index, _)| index as usize + 1).max().unwrap_or(0);
+    if all.len() < end.min(RING_SLOTS_MAX as usize) {
+        all.resize(end, Slot::default());
+    }
+    for &(index, slot) in slots {
+        if let Some(place) = all.get_mut(index as usize) {
+            *place = slot;
+        }
+    }
+    let used = all.iter().rposition(|slot| *slot != Slot::default()).map_or(0, |last| last + 1);
+    all.truncate(used);
+}
+
 /// Which backend indices any slot names; index 0 is none.
 pub(crate) fn named(all: &[Slot]) -> Vec<bool> {
     let mut named = vec![false; BACKENDS_MAX as usize];

@@ -1,12 +1,15 @@
 //! The admin API: HTTP on a Unix socket and, if configured, on a loopback address.
 //!
-//! Reads only. Every answer is made from a fresh [`View`] that the reconcile task is asked for, so
-//! that nothing here holds state of its own.
+//! Every answer is made from a fresh [`View`] that the reconcile task is asked for, and every change
+//! is made by that task, so that nothing here holds state of its own.
 
+mod caller;
+mod change;
 mod peer;
 mod problem;
 mod serve;
 
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +19,18 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use axum::{Json, Router};
+use tidegate_config::desired::Api;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use crate::bgp_io::Histories;
+use crate::change::Asks;
 use crate::metrics;
 use crate::view::View;
+use caller::Caller;
 use problem::Problem;
 
 /// How long a request waits for the reconcile task before it is told to come back.
@@ -58,7 +66,7 @@ pub enum Error {
     #[error("admin API cannot listen on {addr}: {cause}; choose another address in [api] listen")]
     Tcp {
         /// Which.
-        addr: std::net::SocketAddr,
+        addr: SocketAddr,
         /// Why.
         cause: std::io::Error,
     },
@@ -75,24 +83,100 @@ pub struct Listeners {
 ///
 /// # Errors
 /// [`Error`] when an address cannot be listened on.
-pub async fn listen(config: &tidegate_config::desired::Api) -> Result<Listeners, Error> {
+pub async fn listen(config: &Api) -> Result<Listeners, Error> {
     let unix = bind_unix(&config.socket).await?;
     let tcp = match config.listen {
         None => None,
-        Some(addr) => {
-            Some(TcpListener::bind(addr).await.map_err(|cause| Error::Tcp { addr, cause })?)
-        }
+        Some(addr) => Some(bind_tcp(addr).await?),
     };
     Ok(Listeners { unix, tcp })
 }
 
-/// Serves until the process ends.
-pub fn serve(listeners: Listeners, views: ViewSender, histories: Histories) {
-    let routes = routes(views.clone()).merge(peer::routes(views, histories));
-    if let Some(tcp) = listeners.tcp {
-        tokio::spawn(serve::all(tcp, routes.clone(), serve::WITHIN));
+async fn bind_tcp(addr: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(addr).await.map_err(|cause| Error::Tcp { addr, cause })
+}
+
+/// Serves until it is dropped.
+pub(crate) fn serve(
+    listeners: Listeners,
+    config: &Api,
+    views: ViewSender,
+    asks: Asks,
+    histories: Histories,
+) -> Server {
+    let routes = routes(views.clone());
+    let routes = routes.merge(change::routes(asks)).merge(peer::routes(views, histories));
+    let unix = Serving::start(listeners.unix, &routes);
+    let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
+    Server { routes, config: config.clone(), unix, tcp }
+}
+
+/// The API as it is served; it can move to other addresses.
+#[derive(Debug)]
+pub(crate) struct Server {
+    routes: Router,
+    config: Api,
+    unix: Serving,
+    tcp: Option<Serving>,
+}
+
+/// Addresses that the API could move to, already listened on.
+#[derive(Debug)]
+pub(crate) struct Move {
+    to: Api,
+    unix: Option<UnixListener>,
+    tcp: Option<TcpListener>,
+}
+
+impl Server {
+    /// Listens where another configuration says and this one does not.
+    ///
+    /// # Errors
+    /// [`Error`]: the API stays where it is.
+    pub(crate) async fn prepare(&self, to: &Api) -> Result<Move, Error> {
+        let unix = match &to.socket {
+            same if *same == self.config.socket => None,
+            other => Some(bind_unix(other).await?),
+        };
+        let tcp = match to.listen {
+            Some(addr) if to.listen != self.config.listen => Some(bind_tcp(addr).await?),
+            _ => None,
+        };
+        Ok(Move { to: to.clone(), unix, tcp })
     }
-    tokio::spawn(serve::all(listeners.unix, routes, serve::WITHIN));
+
+    /// Serves there, and no longer elsewhere. Requests that are being answered are.
+    pub(crate) fn commit(&mut self, Move { to, unix, tcp }: Move) {
+        if let Some(unix) = unix {
+            self.unix = Serving::start(unix, &self.routes);
+            // The old name leads nowhere any more. If it cannot be removed, the next start does.
+            drop(std::fs::remove_file(&self.config.socket));
+        }
+        if to.listen != self.config.listen {
+            self.tcp = tcp.map(|tcp| Serving::start(tcp, &self.routes));
+        }
+        self.config = to;
+    }
+}
+
+/// One listener; dropping it stops accepting.
+#[derive(Debug)]
+struct Serving(AbortHandle);
+
+impl Serving {
+    fn start<L: Listener>(listener: L, routes: &Router) -> Self
+    where
+        L::Io: Caller,
+    {
+        let task = tokio::spawn(serve::all(listener, routes.clone(), serve::WITHIN));
+        Self(task.abort_handle())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Binds the Unix socket, mode 0660; takes over one that a dead process left behind.
@@ -190,8 +274,8 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!(
-            "there is nothing at {}; try /api/v1/status, /peers, /vips or /backends there, \
-             /metrics, /healthz or /readyz",
+            "there is nothing at {}; try /api/v1/status, /peers, /vips, /backends, /config or \
+             /history there, /metrics, /healthz or /readyz",
             uri.path()
         ),
     )
@@ -201,7 +285,7 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
-        format!("{} can only be read: use GET, not {method}", uri.path()),
+        format!("{} does not know {method}", uri.path()),
     )
 }
 

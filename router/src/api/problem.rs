@@ -14,6 +14,17 @@ pub(super) struct Problem {
     title: &'static str,
     status: u16,
     detail: String,
+    /// What is wrong in the body, each with its place (as RFC 9457 §3 shows it).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Mistake>,
+}
+
+/// One mistake in a body.
+#[derive(Debug, Serialize)]
+struct Mistake {
+    detail: String,
+    /// JSON Pointer (RFC 6901) to the value.
+    pointer: String,
 }
 
 impl Problem {
@@ -23,7 +34,20 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Refused"),
             status: status.as_u16(),
             detail,
+            errors: Vec::new(),
         }
+    }
+
+    /// Adds what is wrong at one place of the body.
+    pub(super) fn with(mut self, pointer: &str, detail: String) -> Self {
+        self.errors.push(Mistake { detail, pointer: format!("#{pointer}") });
+        self
+    }
+
+    /// The detail is about this place of the body.
+    pub(super) fn at(self, pointer: &str) -> Self {
+        let detail = self.detail.clone();
+        self.with(pointer, detail)
     }
 
     /// The reconcile task did not answer in time.

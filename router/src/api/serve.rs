@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::Listener;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 use tracing::debug;
+
+use super::caller::Caller;
 
 /// Connections served at a time. The next ones wait in the kernel's queue.
 pub(super) const CONNECTIONS_MAX: usize = 64;
@@ -18,12 +23,19 @@ pub(super) const CONNECTIONS_MAX: usize = 64;
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves what connects, for ever.
-pub(super) async fn all<L: Listener>(mut listener: L, routes: Router, within: Duration) {
+pub(super) async fn all<L: Listener>(mut listener: L, routes: Router, within: Duration)
+where
+    L::Io: Caller,
+{
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // The semaphore is never closed.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let (stream, _remote) = listener.accept().await;
-        let service = TowerToHyperService::new(routes.clone());
+        let (who, routes) = (stream.who(), TowerToHyperService::new(routes.clone()));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(who);
+            routes.call(request)
+        });
         let connection =
             http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {

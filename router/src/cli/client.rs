@@ -1,18 +1,21 @@
-//! A GET on the daemon's Unix socket.
+//! Requests on the daemon's Unix socket.
 
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::Failure;
 
-/// The daemon answers within two seconds or not at all.
+/// The daemon answers a question within two seconds or not at all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// A change takes longer.
+const CHANGE_WITHIN: Duration = Duration::from_secs(15);
 /// Largest body read: far more than the largest configuration's answer.
 const BODY_BYTES_MAX: usize = 256 << 20;
 
@@ -26,17 +29,46 @@ pub(super) async fn get<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
 ) -> Result<Answer<T>, Failure> {
-    let (status, body) =
-        tokio::time::timeout(ANSWER_WITHIN, fetch(socket, path)).await.map_err(|elapsed| {
-            Failure::unreachable(format!(
-                "the daemon at {} did not answer ({elapsed}): is it stopped or very busy?",
-                socket.display()
-            ))
-        })??;
+    answered(socket, ANSWER_WITHIN, http::Request::get(path), Bytes::new()).await
+}
+
+/// Asks for a change.
+pub(super) async fn post<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<Answer<T>, Failure> {
+    let body = match body {
+        Some(body) => serde_json::to_vec(body).map_err(Failure::new)?.into(),
+        None => Bytes::new(),
+    };
+    let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
+    answered(socket, CHANGE_WITHIN, request, body).await
+}
+
+async fn answered<T: DeserializeOwned>(
+    socket: &Path,
+    within: Duration,
+    request: http::request::Builder,
+    body: Bytes,
+) -> Result<Answer<T>, Failure> {
+    let fetched = tokio::time::timeout(within, fetch(socket, request, body));
+    let (status, body) = fetched.await.map_err(|elapsed| {
+        Failure::unreachable(format!(
+            "the daemon at {} did not answer ({elapsed}): is it stopped or very busy?",
+            socket.display()
+        ))
+    })??;
     let text = String::from_utf8(body.to_vec()).map_err(Failure::new)?;
     if !status.is_success() {
         let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let detail = problem.get("detail").and_then(|detail| detail.as_str()).unwrap_or(&text);
+        // Mistakes of a file stand in lines of their own, as `tidegate check` prints them.
+        let mistakes = problem.get("type").and_then(|kind| kind.as_str())
+            == Some("urn:tidegate:problem:bad-configuration");
+        if mistakes {
+            return Err(Failure::mistakes(detail));
+        }
         return Err(Failure::new(format!("{detail} ({status})")));
     }
     let value = serde_json::from_str(&text).map_err(|error| {
@@ -45,7 +77,11 @@ pub(super) async fn get<T: DeserializeOwned>(
     Ok(Answer { text, value })
 }
 
-async fn fetch(socket: &Path, path: &str) -> Result<(http::StatusCode, Bytes), Failure> {
+async fn fetch(
+    socket: &Path,
+    request: http::request::Builder,
+    body: Bytes,
+) -> Result<(http::StatusCode, Bytes), Failure> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::PermissionDenied => "you need to be root or in its group",
@@ -59,10 +95,8 @@ async fn fetch(socket: &Path, path: &str) -> Result<(http::StatusCode, Bytes), F
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     tokio::spawn(connection);
-    let request = http::Request::get(path)
-        .header(http::header::HOST, "tidegate")
-        .body(Empty::<Bytes>::new())
-        .map_err(Failure::new)?;
+    let request = request.header(http::header::HOST, "tidegate");
+    let request = request.body(Full::new(body)).map_err(Failure::new)?;
     let response = sender.send_request(request).await.map_err(broken)?;
     let status = response.status();
     let body = Limited::new(response.into_body(), BODY_BYTES_MAX);

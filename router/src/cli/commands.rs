@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::lock::Lock;
+use crate::view::change::Standing;
 use crate::view::{Backend, Backends, Peers, Status, Vip, Vips};
 
+use super::change::{covers_words, folded};
 use super::client::{Answer, get};
 use super::table::{Table, count, span};
 use super::{Failure, Output};
@@ -98,6 +100,7 @@ fn status_text(status: &Status) -> String {
         lines.push("  reload     REFUSED, the old configuration is in force:".into());
         lines.extend(refused.lines().map(|line| format!("             {line}").trim_end().into()));
     }
+    lines.extend(standing_lines(&status.standing));
     match (&status.problem, status.converged) {
         (Some(problem), _) => lines.push(format!("  state      NOT CONVERGED: {problem}")),
         (None, false) => lines.push("  state      converging".into()),
@@ -108,6 +111,29 @@ fn status_text(status: &Status) -> String {
         table.row(vec![count(row.packets), row.name.clone(), row.help.trim().to_owned()]);
     }
     format!("{}\n\n{}", lines.join("\n"), table.render())
+}
+
+/// What is special about the configuration in force, if anything is.
+fn standing_lines(standing: &Standing) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(waiting) = &standing.unconfirmed {
+        let (left, back_to) = (span(waiting.left_secs), waiting.back_to);
+        lines.push(format!(
+            "  change     UNCONFIRMED: back to generation {back_to} in {left} unless you run"
+        ));
+        lines.push("             'tidegate confirm'".into());
+    }
+    if let Some(undone) = &standing.undone {
+        lines.push(format!("  change     UNDONE: {}", folded(undone, "             ")));
+    }
+    for covered in &standing.overlay {
+        let words = covers_words(&covered.covers);
+        lines.push(format!("  api        changed {}: {words}", covered.object));
+    }
+    if let Some(problem) = &standing.state_problem {
+        lines.push(format!("  state dir  UNUSABLE: {}", folded(problem, "             ")));
+    }
+    lines
 }
 
 fn peers_text(answer: &Peers) -> String {

@@ -1,5 +1,6 @@
 //! The command line: one binary, daemon and client by verb.
 
+mod change;
 mod client;
 mod commands;
 mod peer;
@@ -49,6 +50,16 @@ enum Command {
     Vips(Read),
     /// Backends, one line each
     Backends(Read),
+    /// Show what a change of the configuration would do
+    Plan(change::PlanArgs),
+    /// Change the configuration in force
+    Apply(change::ApplyArgs),
+    /// Keep a change that was applied with --confirm
+    Confirm(Read),
+    /// Take a change back
+    Rollback(change::RollbackArgs),
+    /// List the generations of the configuration
+    History(change::HistoryArgs),
     /// The backend's side of ipip: take packets out of their outer header
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
@@ -121,6 +132,11 @@ impl Failure {
         Self { message: format!("tidegate: {message}"), code: EXIT_UNREACHABLE }
     }
 
+    /// Mistakes in a file, as the daemon found them.
+    fn mistakes(found: &str) -> Self {
+        Self { message: found.to_owned(), code: EXIT_FAILED }
+    }
+
     /// Mistakes in a file start with their place, as editors like to read it.
     fn config(error: &config_file::Error) -> Self {
         match error {
@@ -157,6 +173,11 @@ impl Cli {
             }
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
+            Command::Plan(args) => change::plan(args).await,
+            Command::Apply(args) => change::apply(args).await,
+            Command::Confirm(args) => change::confirm(args).await,
+            Command::Rollback(args) => change::rollback(args).await,
+            Command::History(args) => change::history(args).await,
             Command::Decap(args) => crate::decap::run(&args.interface).await.map_err(Failure::new),
             Command::Detach(args) => commands::detach(&args.config),
             Command::Schema => commands::print(&tidegate_config::json_schema()),

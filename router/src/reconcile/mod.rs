@@ -4,8 +4,10 @@
 //! Level, not edge: whatever happens, the answer is to look at the world, plan, do the steps and
 //! look again until there is nothing left to do. What is decided is decided in `tidegate-plan`.
 
+mod change;
 mod memory;
 mod reload;
+mod told;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,21 +19,26 @@ use sd_notify::NotifyState;
 use tidegate_bgp::speaker::{self, Report, RouteAttributes};
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
+use tidegate_config::desired::Desired;
+use tidegate_plan::guard::Packets;
 use tidegate_plan::observed::{Observed, Way};
 use tidegate_plan::step::Step;
 use tidegate_plan::{Memory, Plan, Rings, plan_with};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
-use crate::api::Question;
+use crate::api::{self, Question};
 use crate::bgp_io::{BgpHandle, Snapshot};
 use crate::bpf_io::Datapath;
+use crate::change::Ask;
 use crate::clock::Clock;
 use crate::config_file::ConfigFile;
+use crate::control::Control;
 use crate::health_io::{CheckResult, Checks};
 use crate::journal;
 use crate::link_io::{Changes, Links};
 
+use change::{GUARD_LOOK, Unconfirmed};
 use memory::{Healths, Seen};
 
 /// Without any event the world is looked at this often: what an event failed to say is found then.
@@ -46,6 +53,9 @@ const RETRY: Duration = Duration::from_secs(1);
 const ROUNDS_MAX: usize = 16;
 /// How long a stop waits for the withdrawals to be handed to the sessions.
 const WITHDRAW_WITHIN: Duration = Duration::from_secs(2);
+
+type Ways = BTreeMap<IpAddr, Way>;
+type NoWays = BTreeMap<IpAddr, String>;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +76,16 @@ pub(crate) struct Parts {
     pub(crate) bgp: BgpHandle,
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) questions: mpsc::Receiver<Question>,
+    pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) api: api::Server,
 }
 
 pub(crate) struct Reconciler {
     config: ConfigFile,
-    /// Number of the configuration in force.
-    generation: u64,
-    /// Why the last reload was refused.
-    refused: Option<String>,
+    /// Its number, and which one a start comes back to.
+    control: Control,
+    /// The change that undoes itself unless it is confirmed.
+    unconfirmed: Option<Unconfirmed>,
     clock: Clock,
     parts: Parts,
     snapshot: watch::Receiver<Snapshot>,
@@ -96,6 +108,16 @@ pub(crate) struct Reconciler {
     look_from: Timestamp,
     /// What systemd was told last.
     shown: String,
+    /// Entries and slots written into the maps so far.
+    map_writes: u64,
+    /// Packets up to the last sample, and when that was.
+    sampled: (Timestamp, Packets),
+    /// Packets between the last two samples.
+    usual_packets: Packets,
+    /// Packets of each service up to the last sample, by name.
+    totals: BTreeMap<String, u64>,
+    /// Its packets per second between the last two.
+    rates: BTreeMap<String, u64>,
 }
 
 /// What a round came to.
@@ -109,12 +131,12 @@ enum Round {
 }
 
 impl Reconciler {
-    pub(crate) fn new(config: ConfigFile, clock: Clock, parts: Parts) -> Self {
+    pub(crate) fn new(config: ConfigFile, control: Control, clock: Clock, parts: Parts) -> Self {
         let snapshot = parts.bgp.snapshot();
         Self {
             config,
-            generation: 1,
-            refused: None,
+            control,
+            unconfirmed: None,
             clock,
             parts,
             snapshot,
@@ -129,6 +151,11 @@ impl Reconciler {
             settled: false,
             look_from: Timestamp::default(),
             shown: String::new(),
+            map_writes: 0,
+            sampled: (Timestamp::default(), Packets::default()),
+            usual_packets: Packets::default(),
+            totals: BTreeMap::new(),
+            rates: BTreeMap::new(),
         }
     }
 
@@ -143,9 +170,12 @@ impl Reconciler {
             match turn {
                 Turn::Look => {}
                 Turn::Reload => self.reload().await,
+                Turn::Ask(ask) => self.on_ask(*ask).await,
                 Turn::Stop => break,
             }
+            self.watch().await;
             self.converge().await;
+            self.sample();
             if watchdog.is_some() {
                 journal::notify(&[NotifyState::Watchdog]);
             }
@@ -163,6 +193,12 @@ impl Reconciler {
         let pause = if self.problem.is_some() { RETRY.min(slow_look) } else { slow_look };
         let slow = self.clock.now() + pause;
         let mut look_at = self.last.wake_at.map_or(slow, |at| at.max(self.look_from).min(slow));
+        if let Some(waiting) = &self.unconfirmed {
+            look_at = look_at.min(waiting.until);
+            if !waiting.guards.is_empty() {
+                look_at = look_at.min(self.clock.now() + GUARD_LOOK);
+            }
+        }
         loop {
             tokio::select! {
                 Some(result) = self.parts.results.recv() => {
@@ -177,6 +213,7 @@ impl Reconciler {
                     // Who asked may have gone away by now.
                     drop(reply.send(self.view().map_err(|failure| format!("{failure:#}"))));
                 }
+                Some(ask) = self.parts.asks.recv() => return Some(Turn::Ask(Box::new(ask))),
                 order = orders.recv() => return order.map(|order| match order {
                     Order::Reload => Turn::Reload,
                     Order::Stop => Turn::Stop,
@@ -287,23 +324,25 @@ impl Reconciler {
     }
 
     async fn ways(&mut self) -> anyhow::Result<BTreeMap<IpAddr, Way>> {
-        let services = self.config.desired.services.values();
+        let (ways, no_ways) = self.ways_to(&self.config.desired).await?;
+        self.no_ways = no_ways;
+        Ok(ways)
+    }
+
+    /// The ways to all backends of a configuration, and why there is none to others.
+    async fn ways_to(&self, desired: &Desired) -> anyhow::Result<(Ways, NoWays)> {
+        let services = desired.services.values();
         let backends: BTreeSet<IpAddr> =
             services.flat_map(|service| service.backends.keys().copied()).collect();
-        let mut ways = BTreeMap::new();
-        self.no_ways.clear();
+        let (mut ways, mut no_ways) = (BTreeMap::new(), BTreeMap::new());
         let found = self.parts.links.ways(&backends).await;
         for (addr, found) in found.context("routes and neighbours cannot be read")? {
             match found {
-                Ok(way) => {
-                    ways.insert(addr, way);
-                }
-                Err(reason) => {
-                    self.no_ways.insert(addr, reason.to_string());
-                }
+                Ok(way) => drop(ways.insert(addr, way)),
+                Err(reason) => drop(no_ways.insert(addr, reason.to_string())),
             }
         }
-        Ok(ways)
+        Ok((ways, no_ways))
     }
 
     /// Does a step; true if it was the speaker's.
@@ -325,6 +364,10 @@ impl Reconciler {
             | Step::PutServiceV6 { .. }
             | Step::DeleteServiceV6 { .. } => {
                 self.parts.datapath.apply(step)?;
+                self.map_writes += match step {
+                    Step::PutSlots { slots } => slots.len() as u64,
+                    _ => 1,
+                };
                 return Ok(false);
             }
         };
@@ -354,5 +397,6 @@ impl Reconciler {
 enum Turn {
     Look,
     Reload,
+    Ask(Box<Ask>),
     Stop,
 }

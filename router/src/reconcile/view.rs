@@ -12,10 +12,13 @@ use tidegate_plan::{BackendState, BackendView, VipState};
 
 use crate::bpf_io;
 use crate::journal::{self, down_cause};
-use crate::view::{API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip};
+use crate::view::change::Standing;
+use crate::view::{
+    self, API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip,
+};
 
-use super::Reconciler;
 use super::memory::Since;
+use super::{Reconciler, told};
 
 impl Reconciler {
     /// Everything at this moment; an error when the maps cannot be read.
@@ -40,11 +43,14 @@ impl Reconciler {
             self.last.vips.len(),
             snapshot.peers.iter().filter(established).count(),
             snapshot.peers.len(),
-            self.generation,
+            self.control.generation,
         );
         drop(snapshot);
-        if self.refused.is_some() {
+        if self.control.refused.is_some() {
             text += "; the last reload was refused";
+        }
+        if self.unconfirmed.is_some() {
+            text += "; it waits to be confirmed";
         }
         if let Some(problem) = &self.problem {
             text += "; ";
@@ -66,9 +72,11 @@ impl Reconciler {
         Ok(Status {
             api_version: API_VERSION.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            generation: self.generation,
+            generation: self.control.generation,
             config_file: self.config.path.display().to_string(),
-            config_refused: self.refused.clone(),
+            config_refused: self.control.refused.clone(),
+            standing: self.standing(),
+            map_writes: self.map_writes,
             converged: self.problem.is_none() && self.last.steps.is_empty(),
             problem: self.problem.clone(),
             started_at: rfc3339(started),
@@ -87,6 +95,24 @@ impl Reconciler {
             },
             counters: self.counters()?,
         })
+    }
+
+    /// What is special about the configuration in force.
+    fn standing(&self) -> Standing {
+        let now = self.clock.now();
+        let unconfirmed = self.unconfirmed.as_ref().map(|waiting| view::change::Unconfirmed {
+            generation: self.control.generation,
+            who: waiting.who.clone(),
+            back_to: waiting.back_to,
+            left_secs: waiting.until.since(now).as_secs(),
+            guards: waiting.guards.iter().map(|guard| guard.name().into()).collect(),
+        });
+        Standing {
+            unconfirmed,
+            undone: self.control.undone.clone(),
+            overlay: told::covered(&self.config.overlay, &self.config.text),
+            state_problem: self.control.state_problem.clone(),
+        }
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -205,7 +231,7 @@ fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-const fn protocol_name(protocol: Protocol) -> &'static str {
+pub(super) const fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",

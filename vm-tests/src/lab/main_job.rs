@@ -176,6 +176,14 @@ impl MainJob {
     /// When it cannot be started.
     pub fn start_edge(&mut self) -> Result<()> {
         let config = self.lab.write("tidegate.toml", &self.edge_config())?;
+        self.restart_edge(&config)
+    }
+
+    /// Starts tidegate on the edge with a configuration that is there.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart_edge(&mut self, config: &Path) -> Result<()> {
         let tidegate = program("tidegate")?;
         let command =
             [&tidegate.display().to_string(), "run", "--config", &config.display().to_string()];
@@ -380,6 +388,7 @@ router-id = "{router_id}"
 interfaces = ["eth0"]
 attach = "native"
 pin-dir = "{pin_dir}"
+state-dir = "{state_dir}"
 
 [api]
 socket = "{socket}"
@@ -393,6 +402,7 @@ connect-retry = "1s"
 "#,
             router_id = of_family(false, EDGE),
             pin_dir = self.pin_dir().display(),
+            state_dir = self.lab.dir().join("state").display(),
             socket = self.api_socket().display(),
         );
         for rogue in ROGUES.into_iter().filter(|_| rogues) {

@@ -14,6 +14,7 @@ use crate::observed::Way;
 use crate::view::{BackendState, Programmed};
 use crate::{Memory, entry};
 
+mod explain;
 mod flows;
 mod property;
 
@@ -48,6 +49,7 @@ fn desired(services: &[Service]) -> Desired {
             encap_source_v4: None,
             encap_source_v6: None,
             pin_dir: "/sys/fs/bpf/tidegate".into(),
+            state_dir: "/var/lib/tidegate".into(),
             api: Api { socket: "/run/tidegate.sock".into(), listen: None },
         },
         datapath: Datapath { too_big_rate: 0, too_big_without_df: false },

@@ -42,7 +42,7 @@ fn any_service() -> impl Strategy<Value = Service> {
     )
 }
 
-fn any_desired() -> impl Strategy<Value = Desired> {
+pub(super) fn any_desired() -> impl Strategy<Value = Desired> {
     proptest::collection::vec(any_service(), 0..4).prop_map(|services| {
         // One service for each address, as the configuration's check makes sure.
         let by_addr: BTreeMap<ServiceAddr, Service> =
@@ -53,15 +53,15 @@ fn any_desired() -> impl Strategy<Value = Desired> {
 
 /// Health, ways and program, as bits.
 #[derive(Clone, Debug)]
-struct Weather {
+pub(super) struct Weather {
     healthy: u64,
-    unproven: u64,
+    pub(super) unproven: u64,
     ways: u16,
     mac: u8,
     attached: bool,
 }
 
-fn any_weather() -> impl Strategy<Value = Weather> {
+pub(super) fn any_weather() -> impl Strategy<Value = Weather> {
     let mostly = prop_oneof![Just(u64::MAX), any::<u64>(), Just(0)];
     let rarely = prop_oneof![Just(0), Just(0), any::<u64>()];
     let ways = prop_oneof![Just(u16::MAX), Just(u16::MAX), any::<u16>()];
@@ -77,7 +77,7 @@ fn any_weather() -> impl Strategy<Value = Weather> {
 }
 
 impl Weather {
-    fn blow(&self, world: &mut World) {
+    pub(super) fn blow(&self, world: &mut World) {
         let of = |bits: u64| {
             (0..48_u8)
                 .filter(|n| bits >> n & 1 == 1)

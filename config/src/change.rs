@@ -1,0 +1,431 @@
+//! What differs between two configurations, key by key, and what each difference costs.
+//!
+//! Compared is what is wanted, not what was typed: a default that is written out, another order or
+//! another spelling of a value is no difference.
+
+use core::fmt::{self, Display};
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use tidegate_bgp::speaker::{
+    Distance, NextHops, Offer, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
+};
+use tidegate_bgp::types::Family;
+use tidegate_bgp::wire::Role;
+
+use crate::desired::{
+    Advertise, Affinity, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode, HealthCheck,
+    Probe, Protocol, Router, Service, ServiceAddr,
+};
+use crate::impact::{self, Impact};
+use crate::value::duration_text;
+
+/// A thing that the configuration describes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Object {
+    /// `[router]`
+    Router,
+    /// `[api]`
+    Api,
+    /// `[datapath]`
+    Datapath,
+    /// A peer or a range of peers, by name.
+    Peer(String),
+    /// A service, by name.
+    Service(String),
+    /// A backend of the service of this name, by address.
+    Backend(String, IpAddr),
+}
+
+impl Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Router => f.write_str("router"),
+            Self::Api => f.write_str("api"),
+            Self::Datapath => f.write_str("datapath"),
+            Self::Peer(name) => write!(f, "peer {name}"),
+            Self::Service(name) => write!(f, "service {name}"),
+            Self::Backend(service, addr) => write!(f, "service {service} backend {addr}"),
+        }
+    }
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Of what.
+    pub object: Object,
+    /// How it differs.
+    pub what: What,
+}
+
+/// How an object differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// One of its keys has another value.
+    Changed {
+        /// The key, with its table if that lies within the object: `hold-time`, `health.interval`.
+        key: String,
+        /// What the change costs.
+        impact: Impact,
+        /// The value before, as a person writes it; `None`: there was none.
+        before: Option<String>,
+        /// The value after.
+        after: Option<String>,
+    },
+}
+
+impl Change {
+    /// What the change costs. A peer that comes or goes has its own session opened or closed, and
+    /// touches no other.
+    pub const fn impact(&self) -> Impact {
+        match (&self.what, &self.object) {
+            (What::Changed { impact, .. }, _) => *impact,
+            (What::Added | What::Removed, Object::Peer(_)) => Impact::Session,
+            (What::Added | What::Removed, _) => Impact::Soft,
+        }
+    }
+}
+
+/// Every difference, in the order of objects and keys. Equal configurations have none, and others
+/// have at least one.
+pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let (router, api) = of_router(&before.router);
+    let (router_after, api_after) = of_router(&after.router);
+    compare(&Object::Router, &router, &router_after, &mut changes);
+    compare(&Object::Api, &api, &api_after, &mut changes);
+    let datapath = [before, after].map(|desired| of_datapath(&desired.datapath));
+    let [datapath, datapath_after] = datapath;
+    compare(&Object::Datapath, &datapath, &datapath_after, &mut changes);
+    for name in union(&before.peers, &after.peers) {
+        let rows = |desired: &Desired| {
+            let peer = desired.peers.get(name)?;
+            Some(of_peer(peer, &peer.remote.ip(), desired.password_files.get(name)))
+        };
+        let object = || Object::Peer(name.clone());
+        both(&object, rows(before), rows(after), &mut changes);
+    }
+    for name in union(&before.ranges, &after.ranges) {
+        let rows = |desired: &Desired| {
+            let range = desired.ranges.get(name)?;
+            Some(of_range(range, desired.password_files.get(name)))
+        };
+        let (object, first) = (|| Object::Peer(name.clone()), changes.len());
+        both(&object, rows(before), rows(after), &mut changes);
+        changes.iter_mut().skip(first).for_each(of_all_sessions);
+    }
+    for name in union(&before.services, &after.services) {
+        let (before, after) = (before.services.get(name), after.services.get(name));
+        if before == after {
+            continue; // Nearly all of them, in a large configuration.
+        }
+        let object = || Object::Service(name.clone());
+        both(&object, before.map(of_service), after.map(of_service), &mut changes);
+        // What is within a service that comes or goes, comes or goes with it.
+        let (Some(before), Some(after)) = (before, after) else { continue };
+        for addr in union(&before.backends, &after.backends) {
+            let rows = |service: &Service| service.backends.get(addr).map(of_backend);
+            let object = || Object::Backend(name.clone(), *addr);
+            both(&object, rows(before), rows(after), &mut changes);
+        }
+    }
+    changes
+}
+
+/// The keys of both maps, ascending.
+fn union<'a, K: Ord, V>(one: &'a BTreeMap<K, V>, other: &'a BTreeMap<K, V>) -> BTreeSet<&'a K> {
+    one.keys().chain(other.keys()).collect()
+}
+
+/// A range that changes makes its peers anew, whatever it was.
+fn of_all_sessions(change: &mut Change) {
+    if let What::Changed { key, impact, .. } = &mut change.what
+        && key != "password-file"
+    {
+        *impact = Impact::Session;
+    }
+}
+
+/// What became of one object.
+fn both(
+    object: &impl Fn() -> Object,
+    before: Option<Rows>,
+    after: Option<Rows>,
+    changes: &mut Vec<Change>,
+) {
+    match (before, after) {
+        (Some(before), Some(after)) => compare(&object(), &before, &after, changes),
+        (Some(_), None) => changes.push(Change { object: object(), what: What::Removed }),
+        (None, Some(_)) => changes.push(Change { object: object(), what: What::Added }),
+        (None, None) => {}
+    }
+}
+
+fn compare(object: &Object, before: &Rows, after: &Rows, changes: &mut Vec<Change>) {
+    let value = |rows: &Rows, row: &Row| {
+        rows.0.iter().find(|other| other.is_same(row)).map(|other| other.value.clone())
+    };
+    let gone = before.0.iter().filter(|row| value(after, row).is_none());
+    for row in after.0.iter().chain(gone) {
+        let (before, after) = (value(before, row), value(after, row));
+        if before != after {
+            let key = row.shown_key();
+            let impact = impact::of(row.table, row.key);
+            let what = What::Changed { key, impact, before, after };
+            changes.push(Change { object: object.clone(), what });
+        }
+    }
+}
+
+/// The keys of one object that have a value.
+#[derive(Default)]
+struct Rows(Vec<Row>);
+
+/// One key with its value, as a person writes it.
+struct Row {
+    table: &'static str,
+    key: &'static str,
+    value: String,
+}
+
+impl Row {
+    fn is_same(&self, other: &Self) -> bool {
+        (self.table, self.key) == (other.table, other.key)
+    }
+
+    fn shown_key(&self) -> String {
+        match self.table.split_once('.') {
+            Some((_, "backend")) | None => self.key.to_owned(),
+            Some((_, inner)) => format!("{inner}.{}", self.key),
+        }
+    }
+}
+
+impl Rows {
+    fn put(&mut self, table: &'static str, key: &'static str, value: impl Display) {
+        self.0.push(Row { table, key, value: value.to_string() });
+    }
+
+    fn maybe(&mut self, table: &'static str, key: &'static str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.put(table, key, value);
+        }
+    }
+}
+
+// The patterns below name every field, so that none can be forgotten.
+
+fn of_router(router: &Router) -> (Rows, Rows) {
+    let Router {
+        asn,
+        router_id,
+        listen,
+        interfaces,
+        attach,
+        hash_seed,
+        encap_source_v4,
+        encap_source_v6,
+        pin_dir,
+        state_dir,
+        api: Api { socket, listen: api_listen },
+    } = router;
+    let attach = match attach {
+        AttachMode::Auto => "auto",
+        AttachMode::Native => "native",
+        AttachMode::Generic => "generic",
+    };
+    let mut rows = Rows::default();
+    rows.put("router", "asn", asn);
+    rows.put("router", "router-id", router_id);
+    rows.put("router", "interfaces", list(interfaces));
+    rows.put("router", "attach", attach);
+    rows.put("router", "listen", list(listen));
+    rows.put("router", "hash-seed", format_args!("0x{hash_seed:016x}"));
+    rows.maybe("router", "encap-source-v4", encap_source_v4.as_ref());
+    rows.maybe("router", "encap-source-v6", encap_source_v6.as_ref());
+    rows.put("router", "pin-dir", pin_dir.display());
+    rows.put("router", "state-dir", state_dir.display());
+    let mut api = Rows::default();
+    api.put("api", "socket", socket.display());
+    api.maybe("api", "listen", api_listen.as_ref());
+    (rows, api)
+}
+
+fn of_datapath(datapath: &Datapath) -> Rows {
+    let Datapath { too_big_rate, too_big_without_df } = datapath;
+    let mut rows = Rows::default();
+    rows.put("datapath", "too-big-rate", too_big_rate);
+    rows.put("datapath", "too-big-without-df", too_big_without_df);
+    rows
+}
+
+fn of_range(range: &PeerRange, password_file: Option<&PathBuf>) -> Rows {
+    let PeerRange { prefix, limit, template } = range;
+    let mut rows = of_peer(template, prefix, password_file);
+    rows.put("peer", "range-limit", limit);
+    rows
+}
+
+fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathBuf>) -> Rows {
+    let PeerConfig {
+        name: _, // Which object it is.
+        remote,
+        remote_as,
+        local_addr,
+        passive,
+        hold_time,
+        connect_retry,
+        families,
+        next_hops: NextHops { v4, v6 },
+        local_as,
+        prefix_limits,
+        shutdown,
+        transport,
+        offer,
+    } = peer;
+    let mut rows = Rows::default();
+    rows.put("peer", "address", place);
+    rows.put("peer", "port", remote.port());
+    rows.put("peer", "asn", remote_as);
+    rows.maybe("peer", "local-asn", local_as.as_ref());
+    rows.maybe("peer", "local-address", local_addr.as_ref());
+    rows.put("peer", "passive", passive);
+    rows.put("peer", "hold-time", format_args!("{}s", hold_time.as_secs()));
+    rows.put("peer", "connect-retry", duration_text(*connect_retry));
+    rows.put("peer", "families", list(families));
+    rows.maybe("peer", "next-hop-v4", v4.as_ref());
+    rows.maybe("peer", "next-hop-v6", v6.as_ref());
+    rows.maybe("peer", "password-file", password_file.map(|file| file.display()));
+    rows.maybe("peer", "shutdown", shutdown.as_ref());
+    of_offer(offer, &mut rows);
+    of_transport(transport, &mut rows);
+    of_limits(prefix_limits, &mut rows);
+    rows
+}
+
+fn of_offer(offer: &Offer, rows: &mut Rows) {
+    let restart = offer.graceful_restart.map_or(0, |restart| restart.restart_time_secs);
+    rows.put("peer", "graceful-restart", format_args!("{restart}s"));
+    let role = offer.role.map(|role| match role {
+        Role::Provider => "provider",
+        Role::Customer => "customer",
+        Role::Peer => "peer",
+        Role::RouteServer => "rs",
+        Role::RouteServerClient => "rs-client",
+    });
+    rows.maybe("peer", "role", role.as_ref());
+    rows.put("peer", "role-required", offer.role_required);
+}
+
+fn of_transport(transport: &Transport, rows: &mut Rows) {
+    let Transport { distance, interface, user_timeout, send_hold } = transport;
+    match distance {
+        Distance::Ttl(hops) => rows.put("peer", "multihop", hops),
+        Distance::Guarded(hops) => rows.put("peer", "ttl-security", hops),
+    }
+    rows.maybe("peer", "interface", interface.as_ref());
+    rows.maybe("peer", "tcp-user-timeout", user_timeout.map(duration_text));
+    rows.put("peer", "send-hold-time", duration_text(send_hold.unwrap_or_default()));
+}
+
+fn of_limits(limits: &PrefixLimits, rows: &mut Rows) {
+    let PrefixLimits { max, warn_percent, restart } = limits;
+    let table = "peer.max-prefixes";
+    rows.maybe(table, "ipv4", max.get(&Family::Ipv4Unicast));
+    rows.maybe(table, "ipv6", max.get(&Family::Ipv6Unicast));
+    rows.maybe(table, "warn-percent", warn_percent.as_ref());
+    rows.maybe(table, "restart", restart.map(duration_text));
+}
+
+fn of_backend(backend: &Backend) -> Rows {
+    let Backend { weight } = backend;
+    let mut rows = Rows::default();
+    rows.put("service.backend", "weight", weight);
+    rows
+}
+
+fn of_service(service: &Service) -> Rows {
+    let Service {
+        vip: ServiceAddr { addr, port, protocol },
+        mode,
+        affinity,
+        echo,
+        drain,
+        health,
+        advertise,
+        backends: _, // Objects of their own.
+    } = service;
+    let protocol = match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    let mode = match mode {
+        ForwardingMode::Ipip => "ipip",
+        ForwardingMode::L2 => "l2",
+    };
+    let affinity = match affinity {
+        Affinity::FiveTuple => "5-tuple",
+        Affinity::ClientAddress => "client-address",
+    };
+    let mut rows = Rows::default();
+    rows.put("service", "vip", addr);
+    rows.put("service", "port", port);
+    rows.put("service", "protocol", protocol);
+    rows.put("service", "mode", mode);
+    rows.put("service", "affinity", affinity);
+    rows.put("service", "echo", echo);
+    rows.put("service", "drain", duration_text(*drain));
+    if let Some(health) = health {
+        of_health(health, &mut rows);
+    }
+    if let Some(advertise) = advertise {
+        of_advertise(advertise, &mut rows);
+    }
+    rows
+}
+
+fn of_health(health: &HealthCheck, rows: &mut Rows) {
+    let HealthCheck { probe, port, interval, timeout, rise, fall } = health;
+    match probe {
+        Probe::Tcp => rows.put("service.health", "type", "tcp"),
+        Probe::Http { path, host, status } => {
+            rows.put("service.health", "type", "http");
+            rows.put("service.health", "path", path);
+            rows.maybe("service.health", "host", host.as_ref());
+            rows.put("service.health", "status", status);
+        }
+    }
+    rows.put("service.health", "port", port);
+    rows.put("service.health", "interval", duration_text(*interval));
+    rows.put("service.health", "timeout", duration_text(*timeout));
+    rows.put("service.health", "rise", rise);
+    rows.put("service.health", "fall", fall);
+}
+
+fn of_advertise(advertise: &Advertise, rows: &mut Rows) {
+    let Advertise {
+        attributes: RouteAttributes { med, local_pref, prepend, communities, large_communities },
+        min_healthy,
+    } = advertise;
+    rows.put("service.advertise", "communities", list(communities));
+    rows.put("service.advertise", "large-communities", list(large_communities));
+    rows.maybe("service.advertise", "med", med.as_ref());
+    rows.maybe("service.advertise", "local-pref", local_pref.as_ref());
+    rows.put("service.advertise", "prepend", prepend);
+    rows.put("service.advertise", "min-healthy", min_healthy);
+}
+
+/// `[a, b]`.
+fn list<T: Display>(values: &[T]) -> String {
+    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+    format!("[{}]", values.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What a change of a key costs: one row for every key of the file.
+//!
+//! `tidegate plan` tells it before a change is made, and the reload refuses what only a start can
+//! do. A test compares the rows with the tables in `raw`: a key without a row fails it.
+
+use core::fmt;
+
+/// What a change of one key costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Impact {
+    /// Neither sessions nor packets notice.
+    None,
+    /// It takes effect in place: sessions stay up, and flows stay where they are for the drain
+    /// time.
+    Soft,
+    /// The BGP session with the peer is closed and opened again.
+    Session,
+    /// Only a start of the daemon can use the new value: a reload with it is refused.
+    Restart,
+}
+
+impl Impact {
+    /// The word that `tidegate plan` and the reference print.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Soft => "soft",
+            Self::Session => "session",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+impl fmt::Display for Impact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Table, key, and what a change of it costs. Keys that hold tables have no row: their keys have.
+pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
+    ("tidegate.toml", "version", Impact::None),
+    ("router", "asn", Impact::Restart),
+    ("router", "router-id", Impact::Restart),
+    ("router", "interfaces", Impact::Soft),
+    ("router", "attach", Impact::Soft),
+    ("router", "listen", Impact::Restart),
+    ("router", "hash-seed", Impact::Restart),
+    ("router", "encap-source-v4", Impact::Soft),
+    ("router", "encap-source-v6", Impact::Soft),
+    ("router", "pin-dir", Impact::Restart),
+    ("router", "state-dir", Impact::Restart),
+    ("api", "socket", Impact::None),
+    ("api", "listen", Impact::None),
+    ("datapath", "too-big-rate", Impact::Soft),
+    ("datapath", "too-big-without-df", Impact::Soft),
+    ("peer", "name", Impact::Session),
+    ("peer", "address", Impact::Session),
+    ("peer", "port", Impact::Session),
+    ("peer", "range-limit", Impact::Session),
+    ("peer", "asn", Impact::Session),
+    ("peer", "local-asn", Impact::Session),
+    ("peer", "interface", Impact::Session),
+    ("peer", "multihop", Impact::Session),
+    ("peer", "ttl-security", Impact::Session),
+    ("peer", "send-hold-time", Impact::Session),
+    ("peer", "tcp-user-timeout", Impact::Session),
+    ("peer", "shutdown", Impact::Session),
+    ("peer", "local-address", Impact::Session),
+    ("peer", "passive", Impact::Soft),
+    ("peer", "hold-time", Impact::Session),
+    ("peer", "connect-retry", Impact::Soft),
+    ("peer", "families", Impact::Session),
+    ("peer", "next-hop-v4", Impact::Soft),
+    ("peer", "next-hop-v6", Impact::Soft),
+    ("peer", "graceful-restart", Impact::Session),
+    ("peer", "role", Impact::Session),
+    ("peer", "role-required", Impact::Session),
+    // Another password in the file is given to the open session too.
+    ("peer", "password-file", Impact::Soft),
+    ("peer.max-prefixes", "ipv4", Impact::Soft),
+    ("peer.max-prefixes", "ipv6", Impact::Soft),
+    ("peer.max-prefixes", "warn-percent", Impact::Soft),
+    ("peer.max-prefixes", "restart", Impact::Soft),
+    ("service", "name", Impact::Soft),
+    ("service", "vip", Impact::Soft),
+    ("service", "port", Impact::Soft),
+    ("service", "protocol", Impact::Soft),
+    ("service", "mode", Impact::Soft),
+    ("service", "affinity", Impact::Soft),
+    ("service", "echo", Impact::Soft),
+    ("service", "drain", Impact::Soft),
+    ("service.backend", "address", Impact::Soft),
+    ("service.backend", "weight", Impact::Soft),
+    ("service.health", "type", Impact::Soft),
+    ("service.health", "port", Impact::Soft),
+    ("service.health", "path", Impact::Soft),
+    ("service.health", "host", Impact::Soft),
+    ("service.health", "status", Impact::Soft),
+    ("service.health", "interval", Impact::Soft),
+    ("service.health", "timeout", Impact::Soft),
+    ("service.health", "rise", Impact::Soft),
+    ("service.health", "fall", Impact::Soft),
+    ("service.advertise", "communities", Impact::Soft),
+    ("service.advertise", "large-communities", Impact::Soft),
+    ("service.advertise", "med", Impact::Soft),
+    ("service.advertise", "local-pref", Impact::Soft),
+    ("service.advertise", "prepend", Impact::Soft),
+    ("service.advertise", "min-healthy", Impact::Soft),
+];
+
+/// The impact of a key that has a row.
+pub(crate) fn row(table: &str, key: &str) -> Option<Impact> {
+    IMPACTS.iter().find(|row| (row.0, row.1) == (table, key)).map(|row| row.2)
+}
+
+/// The impact of a key. One that has no row, which a test excludes, costs the most.
+pub(crate) fn of(table: &str, key: &str) -> Impact {
+    row(table, key).unwrap_or(Impact::Restart)
+}

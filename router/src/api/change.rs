@@ -1,0 +1,379 @@
+//! The writing half of the API: plan, apply, confirm, roll back, and peers and services by name.
+//!
+//! A write of an object names the generation it was made for in `If-Match`, so that two writers
+//! cannot undo each other unseen: without it 428, with an old one 412.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tidegate_config::overlay::{Edit, Kind, Target, objects};
+use tidegate_plan::guard::Guard;
+use tokio::sync::oneshot;
+
+use crate::change::{Answer, Ask, Asks, Candidate, Documents, Refused, Terms, What};
+use crate::view::API_VERSION;
+use crate::view::change::Change;
+
+use super::caller::Writer;
+use super::problem::Problem;
+
+/// How long a request waits for a change to be made. It goes on being made after that.
+const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// Largest body: a configuration as a JSON string, every byte of it escaped.
+const BODY_BYTES_MAX: usize = 2 * tidegate_config::FILE_BYTES_MAX;
+/// Longest time a change may wait to be confirmed.
+const CONFIRM_MAX: Duration = Duration::from_hours(24);
+/// Longest comment, in bytes.
+const COMMENT_BYTES_MAX: usize = 1000;
+
+pub(super) fn routes(asks: Asks) -> Router {
+    Router::new()
+        .route("/api/v1/plan", post(plan))
+        .route("/api/v1/apply", post(apply))
+        .route("/api/v1/confirm", post(confirm))
+        .route("/api/v1/rollback", post(rollback))
+        .route("/api/v1/history", get(history))
+        .route("/api/v1/config", get(config))
+        .route("/api/v1/config/overlay", get(overlay).delete(drop_overlay))
+        .route("/api/v1/config/peers", get(peers))
+        .route("/api/v1/config/services", get(services))
+        .route("/api/v1/config/peers/{name}", object(Kind::Peer))
+        .route("/api/v1/config/services/{name}", object(Kind::Service))
+        .route("/api/v1/config/services/{name}/backends/{address}", backend())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .method_not_allowed_fallback(super::method_not_allowed)
+        .with_state(asks)
+}
+
+type Way = State<Asks>;
+
+async fn ask(asks: &Asks, who: String, what: What) -> Result<Answer, Problem> {
+    let (reply, answer) = oneshot::channel();
+    asks.try_send(Ask { what, who, reply })
+        .map_err(|full_or_closed| Problem::busy(&full_or_closed))?;
+    match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+        Ok(Ok(answer)) => answer.map_err(Problem::from),
+        Ok(Err(closed)) => Err(Problem::busy(&closed)),
+        Err(_elapsed) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "slow",
+            "the change is still being made: look at /api/v1/status for what became of it".into(),
+        )),
+    }
+}
+
+/// The configuration in force.
+async fn documents(asks: &Asks) -> Result<Documents, Problem> {
+    match ask(asks, String::new(), What::Documents).await? {
+        Answer::Documents(documents) => Ok(documents),
+        _ => Err(unexpected()),
+    }
+}
+
+fn unexpected() -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "confused",
+        "an answer to another question".into(),
+    )
+}
+
+/// A body with the generation it belongs to.
+fn tagged(generation: u64, body: impl IntoResponse) -> Response {
+    let mut response = body.into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{generation}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+fn made(answer: Answer) -> Response {
+    match answer {
+        Answer::Plan(plan) => tagged(plan.from_generation, Json(plan)),
+        Answer::Applied(applied) => tagged(applied.generation, Json(applied)),
+        Answer::History(history) => tagged(history.in_force, Json(history)),
+        Answer::Documents(_) => unexpected().into_response(),
+    }
+}
+
+fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad-body",
+            format!("the body is not as it should be: {error}"),
+        )
+    })
+}
+
+/// A body that may be left out.
+fn change(body: &Bytes) -> Result<Change, Problem> {
+    if body.is_empty() {
+        return Ok(Change::default());
+    }
+    // A list would be taken for the fields in their order, and an empty one for none.
+    json::<serde_json::Map<String, serde_json::Value>>(body)?;
+    json(body)
+}
+
+fn bad(pointer: &str, detail: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-value", detail).at(pointer)
+}
+
+fn candidate(change: &mut Change) -> Result<Candidate, Problem> {
+    match (change.text.take(), change.generation) {
+        (Some(_), Some(_)) => {
+            Err(bad("/generation", "give a text or a generation, not both".into()))
+        }
+        (None, Some(generation)) => Ok(Candidate::Generation(generation)),
+        (None, None) => Ok(Candidate::OwnFile),
+        (Some(text), None) => {
+            let name = change.name.take().unwrap_or_else(|| "(sent to the API)".into());
+            Ok(Candidate::Text { name: PathBuf::from(name), text })
+        }
+    }
+}
+
+fn terms(change: Change) -> Result<Terms, Problem> {
+    let within = |text: String| match humantime::parse_duration(&text) {
+        Ok(within) if (Duration::from_secs(1)..=CONFIRM_MAX).contains(&within) => Ok(within),
+        Ok(_) => Err(bad("/confirm", format!("{text} is not from 1s to 24h"))),
+        Err(error) => Err(bad("/confirm", format!("{text:?} is no time such as \"5m\": {error}"))),
+    };
+    let confirm = change.confirm.map(within).transpose()?;
+    let guard = |(index, name): (usize, &String)| {
+        let known = Guard::ALL.into_iter().find(|guard| guard.name() == name);
+        let words = Guard::ALL.map(Guard::name).join(", ");
+        known.ok_or_else(|| {
+            bad(&format!("/guards/{index}"), format!("{name:?} is no guard: there are {words}"))
+        })
+    };
+    let guards: Vec<Guard> =
+        change.guards.iter().enumerate().map(guard).collect::<Result<_, Problem>>()?;
+    if !guards.is_empty() && confirm.is_none() {
+        return Err(bad(
+            "/guards",
+            "guards watch a change that waits to be confirmed: give confirm too".into(),
+        ));
+    }
+    let comment = change.comment.unwrap_or_default();
+    if comment.len() > COMMENT_BYTES_MAX || comment.contains(char::is_control) {
+        let detail = format!("a comment is one line of at most {COMMENT_BYTES_MAX} bytes");
+        return Err(bad("/comment", detail));
+    }
+    Ok(Terms { confirm, comment, guards })
+}
+
+async fn plan(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
+    let candidate = candidate(&mut change(&body)?)?;
+    Ok(made(ask(&asks, who, What::Plan(candidate)).await?))
+}
+
+async fn apply(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
+    let mut change = change(&body)?;
+    let candidate = candidate(&mut change)?;
+    Ok(made(ask(&asks, who, What::Apply(candidate, terms(change)?)).await?))
+}
+
+async fn confirm(asks: Way, Writer(who): Writer) -> Result<Response, Problem> {
+    Ok(made(ask(&asks, who, What::Confirm).await?))
+}
+
+async fn rollback(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
+    let change = change(&body)?;
+    let to = change.generation.filter(|generation| *generation > 0);
+    let terms = terms(change)?;
+    let what = match to {
+        Some(generation) => What::Apply(Candidate::Generation(generation), terms),
+        None => What::Rollback(terms),
+    };
+    Ok(made(ask(&asks, who, what).await?))
+}
+
+async fn history(asks: Way) -> Result<Response, Problem> {
+    Ok(made(ask(&asks, String::new(), What::History).await?))
+}
+
+async fn config(asks: Way) -> Result<Response, Problem> {
+    let documents = documents(&asks).await?;
+    let kind = [(header::CONTENT_TYPE, "application/toml; charset=utf-8")];
+    Ok(tagged(documents.generation, (kind, documents.effective)))
+}
+
+async fn overlay(asks: Way) -> Result<Response, Problem> {
+    let documents = documents(&asks).await?;
+    let kind = [(header::CONTENT_TYPE, "application/toml; charset=utf-8")];
+    Ok(tagged(documents.generation, (kind, documents.overlay)))
+}
+
+async fn drop_overlay(
+    asks: Way,
+    Writer(who): Writer,
+    query: Query<Dry>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let generation = if_match(&headers)?;
+    write(&asks, who, query, Candidate::WithoutOverlay { generation }).await
+}
+
+async fn peers(asks: Way) -> Result<Response, Problem> {
+    list(&asks, Kind::Peer).await
+}
+
+async fn services(asks: Way) -> Result<Response, Problem> {
+    list(&asks, Kind::Service).await
+}
+
+async fn list(asks: &Asks, kind: Kind) -> Result<Response, Problem> {
+    let documents = documents(asks).await?;
+    let all: Vec<_> = objects(&documents.effective, kind).into_values().collect();
+    let plural = format!("{kind}s");
+    let body = serde_json::json!({ "api_version": API_VERSION, plural: all });
+    Ok(tagged(documents.generation, Json(body)))
+}
+
+/// `?dry_run=true`
+#[derive(Debug, Deserialize)]
+struct Dry {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// The generation that the writer has read.
+fn if_match(headers: &HeaderMap) -> Result<u64, Problem> {
+    let Some(tag) = headers.get(header::IF_MATCH) else {
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_REQUIRED,
+            "no-generation",
+            "say which generation you change: send the ETag of a GET as If-Match".into(),
+        ));
+    };
+    let number = tag.to_str().ok().and_then(|tag| tag.trim().trim_matches('"').parse().ok());
+    number.ok_or_else(|| {
+        // Not ours, so it is not the one in force (RFC 9110 §13.1.1).
+        let detail = "If-Match is no ETag of this API, which is a number in quotes".into();
+        Problem::new(StatusCode::PRECONDITION_FAILED, "stale", detail)
+    })
+}
+
+async fn write(
+    asks: &Asks,
+    who: String,
+    Query(dry): Query<Dry>,
+    candidate: Candidate,
+) -> Result<Response, Problem> {
+    let what =
+        if dry.dry_run { What::Plan(candidate) } else { What::Apply(candidate, Terms::default()) };
+    Ok(made(ask(asks, who, what).await?))
+}
+
+/// GET, PUT, PATCH and DELETE of a peer or service by name.
+fn object(kind: Kind) -> MethodRouter<Asks> {
+    let target = move |name: String| Target { kind, name, backend: None };
+    let read = move |asks: Way, Path(name): Path<String>| async move {
+        let documents = documents(&asks).await?;
+        match objects(&documents.effective, kind).remove(&name) {
+            Some(object) => Ok(tagged(documents.generation, Json(object))),
+            None => Err(Problem::from(Refused::Edit(tidegate_config::overlay::EditError::NoSuch(
+                target(name),
+            )))),
+        }
+    };
+    get(read)
+        .put(move |asks: Way, who: Writer, query, Path(name): Path<String>, headers: HeaderMap, body: Bytes| async move {
+            edit(&asks, who, query, target(name), &headers, Edit::Put(json(&body)?)).await
+        })
+        .patch(move |asks: Way, who: Writer, query, Path(name): Path<String>, headers: HeaderMap, body: Bytes| async move {
+            edit(&asks, who, query, target(name), &headers, Edit::Patch(json(&body)?)).await
+        })
+        .delete(move |asks: Way, who: Writer, query, Path(name): Path<String>, headers: HeaderMap| async move {
+            edit(&asks, who, query, target(name), &headers, Edit::Delete).await
+        })
+}
+
+/// The same of a backend by its address.
+fn backend() -> MethodRouter<Asks> {
+    type At = Path<(String, IpAddr)>;
+    let target = |(name, addr)| Target { kind: Kind::Service, name, backend: Some(addr) };
+    axum::routing::put(move |asks: Way, who: Writer, query, Path(at): At, headers: HeaderMap, body: Bytes| async move {
+            edit(&asks, who, query, target(at), &headers, Edit::Put(json(&body)?)).await
+        })
+        .patch(move |asks: Way, who: Writer, query, Path(at): At, headers: HeaderMap, body: Bytes| async move {
+            edit(&asks, who, query, target(at), &headers, Edit::Patch(json(&body)?)).await
+        })
+        .delete(move |asks: Way, who: Writer, query, Path(at): At, headers: HeaderMap| async move {
+            edit(&asks, who, query, target(at), &headers, Edit::Delete).await
+        })
+}
+
+async fn edit(
+    asks: &Asks,
+    Writer(who): Writer,
+    query: Query<Dry>,
+    target: Target,
+    headers: &HeaderMap,
+    edit: Edit,
+) -> Result<Response, Problem> {
+    let generation = if_match(headers)?;
+    write(asks, who, query, Candidate::Edit { target, edit, generation }).await
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let text = refused.to_string();
+        let (status, kind) = match &refused {
+            Refused::File(_) | Refused::Mistakes { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "bad-configuration")
+            }
+            Refused::Edit(tidegate_config::overlay::EditError::NoSuch(_))
+            | Refused::NoGeneration(_) => (StatusCode::NOT_FOUND, "not-found"),
+            Refused::Edit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-value"),
+            Refused::NeedsRestart(_) => (StatusCode::CONFLICT, "needs-restart"),
+            Refused::PacketPath(_) | Refused::Api(_) => (StatusCode::CONFLICT, "not-possible"),
+            Refused::Waiting(_) => (StatusCode::CONFLICT, "unconfirmed"),
+            Refused::NothingWaits | Refused::NothingBefore => {
+                (StatusCode::CONFLICT, "nothing-to-do")
+            }
+            Refused::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale"),
+            Refused::State(_) => (StatusCode::INSUFFICIENT_STORAGE, "not-kept"),
+            Refused::World(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
+        };
+        match refused {
+            Refused::Mistakes { target, found } => {
+                found.iter().fold(Self::new(status, kind, text), |problem, mistake| {
+                    let detail = format!("{}: {}", mistake.sentence, mistake.remedy);
+                    problem.with(&pointer(&target, &mistake.key), detail)
+                })
+            }
+            _ => Self::new(status, kind, text),
+        }
+    }
+}
+
+/// A JSON pointer (RFC 6901) into the object, from a key such as `service.web.backend[2].weight`.
+/// What is wrong outside it points to the whole.
+fn pointer(target: &Target, key: &str) -> String {
+    let prefix = format!("{}.{}", target.kind, target.name);
+    let Some(rest) = key.strip_prefix(&prefix) else { return String::new() };
+    let mut pointer = String::new();
+    for part in rest.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
+        pointer.push('/');
+        match part.parse::<usize>() {
+            Ok(number) => pointer.push_str(&number.saturating_sub(1).to_string()),
+            Err(_) => pointer.push_str(&part.replace('~', "~0").replace('/', "~1")),
+        }
+    }
+    pointer
+}
+
+#[cfg(test)]
+mod tests;

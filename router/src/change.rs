@@ -1,0 +1,148 @@
+//! What the API and signals may ask of the configuration, and how it is refused.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_config::Diagnostics;
+use tidegate_config::overlay::{Edit, EditError, Target};
+use tidegate_plan::guard::Guard;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::view::change::{Applied, History, Plan};
+use crate::{api, config_file, store_io};
+
+/// The way to the task that owns the configuration. Bounded: when four requests wait, the next one
+/// is told to come back.
+pub(crate) type Asks = mpsc::Sender<Ask>;
+
+/// Requests that wait; each is a change of the configuration, or a look at it.
+pub(crate) const ASKS_MAX: usize = 4;
+
+/// A request.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) what: What,
+    pub(crate) who: String,
+    /// Who asked may have gone away by the time the answer is there.
+    pub(crate) reply: oneshot::Sender<Result<Answer, Refused>>,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// What a change would do.
+    Plan(Candidate),
+    /// Do it.
+    Apply(Candidate, Terms),
+    /// Keep the change that waits.
+    Confirm,
+    /// Take back the change that waits, or go back to the generation before.
+    Rollback(Terms),
+    /// The generations that are kept.
+    History,
+    /// The configuration in force, as text.
+    Documents,
+}
+
+/// A configuration that could be in force.
+#[derive(Debug)]
+pub(crate) enum Candidate {
+    /// The daemon's own file, as it is on disk now.
+    OwnFile,
+    /// Another text, and what it is called.
+    Text { name: PathBuf, text: String },
+    /// A generation that is kept.
+    Generation(u64),
+    /// The one in force with one object changed, if it still is this one.
+    Edit { target: Target, edit: Edit, generation: u64 },
+    /// The file's part of the one in force, if it still is this one.
+    WithoutOverlay { generation: u64 },
+}
+
+impl Candidate {
+    /// Whether it changes the overlay, and so must be on disk before it is answered.
+    pub(crate) const fn is_edit(&self) -> bool {
+        matches!(self, Self::Edit { .. } | Self::WithoutOverlay { .. })
+    }
+}
+
+/// How a change is made.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    /// It undoes itself after this time.
+    pub(crate) confirm: Option<Duration>,
+    /// Why, for the history.
+    pub(crate) comment: String,
+    /// It undoes itself at once when one of these turns bad.
+    pub(crate) guards: Vec<Guard>,
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Plan(Plan),
+    Applied(Applied),
+    History(History),
+    Documents(Documents),
+}
+
+/// The configuration in force.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    pub(crate) generation: u64,
+    /// The file with what the API changed.
+    pub(crate) effective: String,
+    /// What the API changed, by itself.
+    pub(crate) overlay: String,
+}
+
+/// Why a request is not done. What was in force still is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The configuration cannot be read, or has mistakes.
+    #[error(transparent)]
+    File(#[from] config_file::Error),
+    /// An edit makes a configuration with mistakes.
+    #[error("{found}")]
+    Mistakes { target: Target, found: Diagnostics },
+    /// An edit makes no sense.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// Only a start can do it.
+    #[error(
+        "{} can only change with a restart of tidegate: change it back, or restart",
+        .0.join(", ")
+    )]
+    NeedsRestart(Vec<String>),
+    /// An interface that is new is not there, or the kernel does not take the program.
+    #[error(transparent)]
+    PacketPath(#[from] crate::bpf_io::Error),
+    /// The API cannot listen where it shall.
+    #[error(transparent)]
+    Api(#[from] api::Error),
+    /// Another change waits to be confirmed.
+    #[error(
+        "generation {0} waits to be confirmed: run 'tidegate confirm' or 'tidegate rollback' first"
+    )]
+    Waiting(u64),
+    /// No change waits to be confirmed.
+    #[error("no change waits to be confirmed")]
+    NothingWaits,
+    /// There is no generation before the one in force.
+    #[error("there is no generation before this one: 'tidegate history' lists those there are")]
+    NothingBefore,
+    /// A generation is not kept.
+    #[error("generation {0} is not kept: 'tidegate history' lists those that are")]
+    NoGeneration(u64),
+    /// It was made for a configuration that is no longer in force.
+    #[error(
+        "generation {asked} is no longer in force, {current} is: read it again and decide anew"
+    )]
+    Stale { asked: u64, current: u64 },
+    /// It could not be kept.
+    #[error("{0}; without that the change would not survive a restart, so it is not made")]
+    State(#[from] store_io::Error),
+    /// The world cannot be looked at.
+    #[error("{0}")]
+    World(String),
+}

@@ -1,0 +1,116 @@
+//! An explanation, turned by hand into what API and command line show.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use tidegate_config::change::{Change, What};
+use tidegate_config::overlay::{Covers, Overlay};
+use tidegate_plan::explain::{Explanation, Fate, Moves, Route, Session};
+
+use crate::config_file::ConfigFile;
+use crate::view::API_VERSION;
+use crate::view::change::{self, Covered, Plan, Setting};
+
+use super::view::protocol_name;
+
+/// What a change to `new` would do. `up` are the established sessions; `rates` knows a service's
+/// packets per second.
+pub(super) fn plan(
+    explanation: &Explanation,
+    new: &ConfigFile,
+    up: &BTreeSet<String>,
+    rates: impl Fn(&str) -> Option<u64>,
+) -> Plan {
+    let sessions = explanation.sessions.iter();
+    let services = explanation.services.iter();
+    let warnings = (!new.warnings.is_empty()).then(|| new.warnings.clone());
+    Plan {
+        api_version: API_VERSION.into(),
+        from_generation: 0,
+        source: new.path.display().to_string(),
+        sessions: sessions.map(|(peer, it)| session(peer, it, up.contains(peer))).collect(),
+        routes: explanation.routes.iter().map(|(prefix, it)| route(prefix, it)).collect(),
+        services: services.map(|(name, moves)| service(name, moves, rates(name))).collect(),
+        settings: explanation.changes.iter().map(setting).collect(),
+        restart: explanation.restart.clone(),
+        overlay: covered(&new.overlay, &new.text),
+        warnings,
+    }
+}
+
+/// What the API changed, and what of the file it covers.
+pub(super) fn covered(overlay: &Overlay, file: &str) -> Vec<Covered> {
+    if overlay.is_empty() {
+        return Vec::new(); // Without reading the file again.
+    }
+    let covered = |(target, covers): (_, Covers)| Covered {
+        object: format!("{target}"),
+        covers: covers.name().into(),
+    };
+    overlay.covers(file).into_iter().map(covered).collect()
+}
+
+/// A plan in a few words, for the journal.
+pub(super) fn brief(plan: &Plan) -> String {
+    let Plan { sessions, routes, services, settings, .. } = plan;
+    let mut words = vec![format!("{} keys", settings.len())];
+    let mut count = |number: usize, what: &str| {
+        if number > 0 {
+            words.push(format!("{number} {what}"));
+        }
+    };
+    count(sessions.len(), "sessions touched");
+    count(routes.len(), "routes change");
+    count(services.len(), "services move");
+    words.join(", ")
+}
+
+fn session(peer: &str, session: &Session, established: bool) -> change::Session {
+    let (what, keys) = match session {
+        Session::Opened => ("opened", Vec::new()),
+        Session::Closed => ("closed", Vec::new()),
+        Session::Reset { keys } => ("reset", keys.clone()),
+    };
+    change::Session { peer: peer.into(), what: what.into(), keys, established }
+}
+
+fn route(prefix: &impl ToString, route: &Route) -> change::Route {
+    let (what, reason) = match route {
+        Route::Announced(_) => ("announced", None),
+        Route::Changed(_) => ("changed", None),
+        Route::Withdrawn(reason) => ("withdrawn", Some(reason.name().into())),
+        Route::Interrupted(reason, _) => ("interrupted", Some(reason.name().into())),
+    };
+    change::Route { prefix: prefix.to_string(), what: what.into(), reason }
+}
+
+fn service(name: &str, moves: &Moves, rate: Option<u64>) -> change::Service {
+    let Moves { vip, fate, moved, of, drain_millis } = *moves;
+    let what = match fate {
+        Fate::Added => "added",
+        Fate::Removed => "removed",
+        Fate::Stays => "moves",
+    };
+    let of_moved = |rate: u64| rate.saturating_mul(moved.into()) / u64::from(of.max(1));
+    change::Service {
+        service: name.into(),
+        vip: format!("{}/{}", SocketAddr::new(vip.addr, vip.port), protocol_name(vip.protocol)),
+        what: what.into(),
+        slots_moved: moved,
+        slots: of,
+        packets_per_sec: rate.map(of_moved),
+        drain_secs: drain_millis / 1000,
+    }
+}
+
+fn setting(change: &Change) -> Setting {
+    let (key, before, after) = match &change.what {
+        What::Added => (None, None, Some("added".to_owned())),
+        What::Removed => (None, Some("removed".to_owned()), None),
+        What::Changed { key, before, after, .. } => {
+            (Some(key.clone()), before.clone(), after.clone())
+        }
+    };
+    let (object, impact) = (change.object.to_string(), change.impact().name().into());
+    Setting { object, key, impact, before, after }
+}
