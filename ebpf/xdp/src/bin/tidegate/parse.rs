@@ -4,6 +4,8 @@
 //! IP header is unsound is the kernel's to judge; what its transport header says is judged here,
 //! but it counts only if the packet turns out to be for a VIP.
 
+use core::hint::black_box;
+
 use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{Counter, ip_proto};
 use tidegate_xdp::Cursor;
@@ -145,7 +147,7 @@ pub(crate) fn ipv6(ctx: &XdpContext, mut at: Cursor, link: &Link) -> Result<Pack
             let packet = packet(flow, link, ip_len, at);
             return Ok(Packet { transport: Transport::Fragment, ..packet });
         }
-        let len = size_of::<Extension>() + usize::from(header.len) * unit;
+        let len = len_of_extension(header, unit);
         if len > left {
             break;
         }
@@ -186,7 +188,7 @@ pub(crate) fn quoted_ipv6(ctx: &XdpContext, mut at: Cursor, room: usize) -> Opti
         if proto == extension::FRAGMENT && header.is_later_fragment() {
             return None;
         }
-        let len = size_of::<Extension>() + usize::from(header.len) * unit;
+        let len = len_of_extension(header, unit);
         left = left.checked_sub(len)?;
         at.skip(len);
         proto = header.next_header;
@@ -204,6 +206,16 @@ const fn unit_of_extension(proto: u8) -> Option<usize> {
         extension::FRAGMENT => Some(0),
         _ => None,
     }
+}
+
+/// Length of an extension header, in bytes.
+///
+/// Before Linux 6.10 the verifier knows nothing about a product of two values that it does not know
+/// both, and lets nobody go on by so much: the mask tells it how much it may be.
+#[inline(always)]
+fn len_of_extension(header: Extension, unit: usize) -> usize {
+    const MASK: usize = 0xfff; // At most 8 + 255 * 8.
+    black_box(size_of::<Extension>() + usize::from(header.len) * unit) & MASK
 }
 
 /// A packet that counts as malformed until its transport header was seen.
