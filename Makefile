@@ -30,7 +30,7 @@ demo: setup-root ## a router peers, a VIP is announced, packets reach backends; 
 test: setup-root ## every test: unit, property, golden frames, labs with a real BIRD
 	@vm-tests/test
 
-bench: setup-root ## what it costs, held against bars; PART=datapath or rings for one, UPDATE=true keeps it
+bench: setup-root ## what it costs, held against bars; PART=rings, datapath or bgp for one, UPDATE=true keeps it
 	@UPDATE=$(or $(UPDATE),false) vm-tests/bench $(PART)
 
 lint: setup ## formatting, clippy and documentation, warnings being errors

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod fsm;
+pub mod policy;
 pub mod rib;
 pub mod rng;
 pub mod speaker;

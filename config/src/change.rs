@@ -6,8 +6,11 @@
 use core::fmt::{self, Display};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 
+use tidegate_bgp::policy::{Chain, Policy};
+use tidegate_bgp::rib::Policies;
 use tidegate_bgp::speaker::{
     Distance, NextHops, Offer, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
 };
@@ -15,8 +18,8 @@ use tidegate_bgp::types::Family;
 use tidegate_bgp::wire::Role;
 
 use crate::desired::{
-    Advertise, Affinity, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode, HealthCheck,
-    Probe, Protocol, Router, Service, ServiceAddr,
+    Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
+    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr,
 };
 use crate::impact::{self, Impact};
 use crate::value::duration_text;
@@ -32,6 +35,8 @@ pub enum Object {
     Datapath,
     /// A peer or a range of peers, by name.
     Peer(String),
+    /// A routing policy, by name.
+    Policy(String),
     /// A service, by name.
     Service(String),
     /// A backend of the service of this name, by address.
@@ -45,6 +50,7 @@ impl Display for Object {
             Self::Api => f.write_str("api"),
             Self::Datapath => f.write_str("datapath"),
             Self::Peer(name) => write!(f, "peer {name}"),
+            Self::Policy(name) => write!(f, "policy {name}"),
             Self::Service(name) => write!(f, "service {name}"),
             Self::Backend(service, addr) => write!(f, "service {service} backend {addr}"),
         }
@@ -120,6 +126,10 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
         both(&object, rows(before), rows(after), &mut changes);
         changes.iter_mut().skip(first).for_each(of_all_sessions);
     }
+    for name in union(&before.policies, &after.policies) {
+        let rows = |desired: &Desired| desired.policies.get(name).map(|policy| of_policy(policy));
+        both(&|| Object::Policy(name.clone()), rows(before), rows(after), &mut changes);
+    }
     for name in union(&before.services, &after.services) {
         let (before, after) = (before.services.get(name), after.services.get(name));
         if before == after {
@@ -130,7 +140,7 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
         // What is within a service that comes or goes, comes or goes with it.
         let (Some(before), Some(after)) = (before, after) else { continue };
         for addr in union(&before.backends, &after.backends) {
-            let rows = |service: &Service| service.backends.get(addr).map(of_backend);
+            let rows = |service: &Service| service.backends.get(addr).copied().map(of_backend);
             let object = || Object::Backend(name.clone(), *addr);
             both(&object, rows(before), rows(after), &mut changes);
         }
@@ -288,6 +298,7 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
         shutdown,
         transport,
         offer,
+        policies: Policies { import, export },
     } = peer;
     let mut rows = Rows::default();
     rows.put("peer", "address", place);
@@ -304,6 +315,8 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
     rows.maybe("peer", "password-file", password_file.map(|file| file.display()));
     rows.maybe("peer", "shutdown", shutdown.as_ref());
     of_offer(offer, &mut rows);
+    rows.maybe("peer", "import", import.as_deref().map(names));
+    rows.maybe("peer", "export", export.as_deref().map(names));
     of_transport(transport, &mut rows);
     of_limits(prefix_limits, &mut rows);
     rows
@@ -343,7 +356,26 @@ fn of_limits(limits: &PrefixLimits, rows: &mut Rows) {
     rows.maybe(table, "restart", restart.map(duration_text));
 }
 
-fn of_backend(backend: &Backend) -> Rows {
+/// The policies of a chain.
+fn names(chain: &Chain) -> String {
+    let names: Vec<&str> = chain.policies.iter().map(|policy| policy.name.as_str()).collect();
+    list(&names)
+}
+
+/// Terms are shown by their names. What they and the sets that they name say is too long for a
+/// line: a digest of it tells that something of it is another.
+fn of_policy(policy: &Policy) -> Rows {
+    let Policy { name: _, terms, default } = policy;
+    let mut digest = DefaultHasher::new();
+    format!("{terms:?} {default:?}").hash(&mut digest);
+    let names: Vec<&str> = terms.iter().map(|term| term.name.as_str()).collect();
+    let mut rows = Rows::default();
+    let terms = format_args!("{} #{:08x}", list(&names), digest.finish() >> 32);
+    rows.put("policy.term", "name", terms);
+    rows
+}
+
+fn of_backend(backend: Backend) -> Rows {
     let Backend { weight } = backend;
     let mut rows = Rows::default();
     rows.put("service.backend", "weight", weight);
@@ -357,7 +389,9 @@ fn of_service(service: &Service) -> Rows {
         affinity,
         echo,
         drain,
+        min_mtu,
         health,
+        when_all_down,
         advertise,
         backends: _, // Objects of their own.
     } = service;
@@ -373,6 +407,10 @@ fn of_service(service: &Service) -> Rows {
         Affinity::FiveTuple => "5-tuple",
         Affinity::ClientAddress => "client-address",
     };
+    let when_all_down = match when_all_down {
+        AllDown::FailClosed => "fail-closed",
+        AllDown::FailOpen => "fail-open",
+    };
     let mut rows = Rows::default();
     rows.put("service", "vip", addr);
     rows.put("service", "port", port);
@@ -381,6 +419,8 @@ fn of_service(service: &Service) -> Rows {
     rows.put("service", "affinity", affinity);
     rows.put("service", "echo", echo);
     rows.put("service", "drain", duration_text(*drain));
+    rows.put("service", "min-mtu", min_mtu);
+    rows.put("service", "when-all-down", when_all_down);
     if let Some(health) = health {
         of_health(health, &mut rows);
     }
@@ -391,7 +431,7 @@ fn of_service(service: &Service) -> Rows {
 }
 
 fn of_health(health: &HealthCheck, rows: &mut Rows) {
-    let HealthCheck { probe, port, interval, timeout, rise, fall } = health;
+    let HealthCheck { probe, port, interval, timeout, retry, rise, fall } = health;
     match probe {
         Probe::Tcp => rows.put("service.health", "type", "tcp"),
         Probe::Http { path, host, status } => {
@@ -404,6 +444,7 @@ fn of_health(health: &HealthCheck, rows: &mut Rows) {
     rows.put("service.health", "port", port);
     rows.put("service.health", "interval", duration_text(*interval));
     rows.put("service.health", "timeout", duration_text(*timeout));
+    rows.put("service.health", "retry", duration_text(*retry));
     rows.put("service.health", "rise", rise);
     rows.put("service.health", "fall", fall);
 }
@@ -412,6 +453,8 @@ fn of_advertise(advertise: &Advertise, rows: &mut Rows) {
     let Advertise {
         attributes: RouteAttributes { med, local_pref, prepend, communities, large_communities },
         min_healthy,
+        hold_down,
+        hold_down_max,
     } = advertise;
     rows.put("service.advertise", "communities", list(communities));
     rows.put("service.advertise", "large-communities", list(large_communities));
@@ -419,6 +462,8 @@ fn of_advertise(advertise: &Advertise, rows: &mut Rows) {
     rows.maybe("service.advertise", "local-pref", local_pref.as_ref());
     rows.put("service.advertise", "prepend", prepend);
     rows.put("service.advertise", "min-healthy", min_healthy);
+    rows.put("service.advertise", "hold-down", duration_text(*hold_down));
+    rows.put("service.advertise", "hold-down-max", duration_text(*hold_down_max));
 }
 
 /// `[a, b]`.

@@ -6,6 +6,7 @@
 mod across;
 mod datapath;
 mod peer;
+mod policy;
 mod router;
 mod service;
 
@@ -30,8 +31,11 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let checked_router = router
         .zip(file.api.as_ref())
         .and_then(|(router, api)| router::check(router, &api.value, found));
+    let our_as = router.and_then(|router| router.asn.as_ref()).map(|at| at.value);
+    let named = policy::check(file, our_as, found);
     let checked_datapath = file.datapath.as_ref().and_then(|table| datapath::check(&table.value));
-    let checked_peers: Vec<_> = peers.iter().map(|peer| peer::check(peer, router, found)).collect();
+    let checked_peers: Vec<_> =
+        peers.iter().map(|peer| peer::check(peer, router, &named, found)).collect();
     let checked_services: Vec<_> =
         services.iter().map(|service| service::check(service, found)).collect();
 
@@ -43,6 +47,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
+        policies: named.policies,
         services: BTreeMap::new(),
     };
     for (raw, checked) in peers.iter().zip(checked_peers) {

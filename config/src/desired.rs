@@ -6,7 +6,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use tidegate_bgp::policy::Policy;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
@@ -25,6 +27,8 @@ pub struct Desired {
     /// range; nobody
     /// has read them yet.
     pub password_files: BTreeMap<String, PathBuf>,
+    /// Routing policies by name; peers have theirs already.
+    pub policies: BTreeMap<String, Arc<Policy>>,
     /// Services by name.
     pub services: BTreeMap<String, Service>,
 }
@@ -99,8 +103,12 @@ pub struct Service {
     pub echo: bool,
     /// How long flows of before a change of backends stay where they are.
     pub drain: Duration,
+    /// Largest packet of a client, in bytes, that must fit on its way to a backend.
+    pub min_mtu: u16,
     /// How a backend's health is found out; `None`: every backend counts as healthy.
     pub health: Option<HealthCheck>,
+    /// What happens when the checks of all backends fail.
+    pub when_all_down: AllDown,
     /// How the VIP is announced; `None`: the service neither announces it nor holds it back.
     pub advertise: Option<Advertise>,
     /// Backends by address, in ascending order: the order of the file makes no difference.
@@ -152,6 +160,15 @@ pub enum Affinity {
     ClientAddress,
 }
 
+/// What a service does when the checks of all its backends fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllDown {
+    /// It is out of service.
+    FailClosed,
+    /// The checks are taken to be wrong: every backend counts as healthy.
+    FailOpen,
+}
+
 /// A backend of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -170,6 +187,9 @@ pub struct HealthCheck {
     pub interval: Duration,
     /// A check without an answer by then has failed; not longer than the interval.
     pub timeout: Duration,
+    /// From the start of a failed check of a backend that was up to the start of the next; not
+    /// longer than the interval.
+    pub retry: Duration,
     /// Good checks in a row until a backend is up.
     pub rise: u32,
     /// Failed checks in a row until it is down.
@@ -199,4 +219,8 @@ pub struct Advertise {
     pub attributes: RouteAttributes,
     /// Fewest healthy backends with which the VIP is announced, at least 1.
     pub min_healthy: u32,
+    /// How long it stays withdrawn after the first failure.
+    pub hold_down: Duration,
+    /// The longest that this grows to; a VIP that works for so long starts anew.
+    pub hold_down_max: Duration,
 }

@@ -260,7 +260,7 @@ impl Edit {
     /// What it makes of an object that is known by a key of this name and value.
     fn on(self, old: Option<Table>, key: &'static str, id: &str) -> Result<Option<Table>, Failed> {
         let json = match (self, old) {
-            (Self::Delete, None) | (Self::Patch(_), None) => return Err(Failed::NoSuch),
+            (Self::Delete | Self::Patch(_), None) => return Err(Failed::NoSuch),
             (Self::Delete, Some(_)) => return Ok(None),
             (Self::Put(body), _) => body,
             (Self::Patch(patch), Some(old)) => {

@@ -2,6 +2,8 @@
 //!
 //! The doc comments are the text of `docs/reference/config.md` and of the JSON Schema.
 
+pub(crate) mod policy;
+
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -10,12 +12,14 @@ use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Rout
 use tidegate_bgp::wire::Role;
 use toml::de::{DeTable, DeValue};
 
-use crate::desired::{Affinity, AttachMode, ForwardingMode, Protocol};
+use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
+
+use crate::desired::{Affinity, AllDown, AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
 use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
-    BgpListen, HttpHost, HttpPath, Int, Interface, Name, Place, Port, ProbeKind, Seed,
+    BgpListen, HttpHost, HttpPath, Int, Interface, MinHealthy, Name, Place, Port, ProbeKind, Seed,
     ShutdownText, Span, Version,
 };
 
@@ -32,6 +36,14 @@ table! {
         "datapath" => datapath: DatapathTable, Default("{}");
         /// BGP peers: routers that learn the VIPs from us.
         "peer" => peers: Tables<PeerTable>, Default("[]");
+        /// Sets of prefixes that policies ask about.
+        "prefix-set" => prefix_sets: Tables<PrefixSetTable>, Default("[]");
+        /// Sets of AS paths that policies ask about.
+        "as-path-set" => as_path_sets: Tables<AsPathSetTable>, Default("[]");
+        /// Sets of communities that policies ask about.
+        "community-set" => community_sets: Tables<CommunitySetTable>, Default("[]");
+        /// Routing policies: what is let in from peers and out to them.
+        "policy" => policies: Tables<PolicyTable>, Default("[]");
         /// Services: VIPs, and who serves them.
         "service" => services: Tables<ServiceTable>, Default("[]");
     }
@@ -177,6 +189,12 @@ table! {
         /// File with the TCP MD5 password of the session; its first line counts. A reload that
         /// finds another password there changes it on the open session too.
         "password-file" => password_file: PathBuf, Optional;
+        /// Policies that its routes pass on the way in, in this order. When absent: nothing from
+        /// another AS is let in (RFC 8212), everything from inside ours.
+        "import" => import: List<Name>, Optional;
+        /// Policies that routes pass on the way out to it, in this order. When absent: nothing but
+        /// VIPs goes to another AS (RFC 8212).
+        "export" => export: List<Name>, Optional;
         /// How many prefixes the peer may announce. When absent: as many as fit.
         "max-prefixes" => max_prefixes: MaxPrefixesTable, Optional;
         /// Keeps the session down, and tells the peer's operator this text (RFC 9003).
@@ -235,8 +253,15 @@ table! {
         "echo" => echo: bool, Default("true");
         /// How long flows stay on their backend after a change of backends would move them.
         "drain" => drain: Span<0, 86_400_000>, Default("\"60s\"");
+        /// Largest packet of a client, in bytes, that must fit on its way to a backend, the outer
+        /// header not counted. A backend whose way has less room takes no flows. Write 1500 where
+        /// clients send full packets and shall not be asked for smaller ones.
+        "min-mtu" => min_mtu: Int<u16, 576, 3_400>, Default("1280");
         /// How a backend's health is found out. When absent: every backend counts as healthy.
         "health" => health: HealthTable, Optional;
+        /// What a service does when the checks of all its backends fail: `"fail-closed"` takes it
+        /// out of service; `"fail-open"` takes it that the checks are wrong and sends to all.
+        "when-all-down" => when_all_down: AllDown, Default("\"fail-closed\"");
         /// How the VIP is announced. `false`: this service does not announce it; `true` or a
         /// table: it does, while it has enough healthy backends. Services that share a VIP must
         /// agree on the attributes.
@@ -285,6 +310,9 @@ table! {
         /// A check that is not over by then has failed; not longer than the interval. When
         /// absent: 1s, or the interval if that is shorter.
         "timeout" => timeout: Span<10, 3_600_000>, Optional;
+        /// After a failed check of a backend that was up, the next one comes this soon, if that is
+        /// sooner than the interval: so a backend that is dead is known to be after `fall` of these.
+        "retry" => retry: Span<10, 3_600_000>, Default("\"250ms\"");
         /// Good checks in a row until a backend is up.
         "rise" => rise: Int<u32, 1, 100>, Default("2");
         /// Failed checks in a row until it is down.
@@ -305,8 +333,15 @@ table! {
         "local-pref" => local_pref: Int<u32, 0, 4_294_967_295>, Optional;
         /// How many times more than usual our AS stands in the path.
         "prepend" => prepend: Int<u8, 0, 10>, Default("0");
-        /// Fewest healthy backends with which the VIP is announced.
-        "min-healthy" => min_healthy: Int<u32, 1, 16_383>, Default("1");
+        /// Fewest healthy backends with which the VIP is announced: a number, or a share of the
+        /// backends that are configured, rounded up.
+        "min-healthy" => min_healthy: MinHealthy, Default("1");
+        /// How long a VIP stays withdrawn at least after something failed. The time doubles each
+        /// time it fails again, and starts anew when the VIP was announced for `hold-down-max`.
+        /// `"0s"`: it is announced as soon as it works.
+        "hold-down" => hold_down: Span<0, 3_600_000>, Default("\"1s\"");
+        /// The longest hold-down.
+        "hold-down-max" => hold_down_max: Span<0, 86_400_000>, Default("\"1m\"");
     }
 }
 

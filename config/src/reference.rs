@@ -5,6 +5,9 @@ use core::fmt::Write as _;
 use schemars::SchemaGenerator;
 
 use crate::impact::{self, Impact};
+use crate::raw::policy::{
+    AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
+};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, DatapathTable, File, HealthTable, MaxPrefixesTable,
     PeerTable, RouterTable, ServiceTable,
@@ -28,6 +31,13 @@ pub fn reference() -> String {
     section::<ApiTable>(&mut out, "`[api]`");
     section::<DatapathTable>(&mut out, "`[datapath]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
+    section::<PrefixSetTable>(&mut out, "`[[prefix-set]]`");
+    section::<AsPathSetTable>(&mut out, "`[[as-path-set]]`");
+    section::<CommunitySetTable>(&mut out, "`[[community-set]]`");
+    section::<PolicyTable>(&mut out, "`[[policy]]`");
+    section::<TermTable>(&mut out, "`[[policy.term]]`");
+    section::<MatchTable>(&mut out, "`policy.term.match`");
+    section::<SetTable>(&mut out, "`policy.term.set`");
     section::<MaxPrefixesTable>(&mut out, "`peer.max-prefixes`");
     section::<ServiceTable>(&mut out, "`[[service]]`");
     section::<BackendTable>(&mut out, "`[[service.backend]]`");
@@ -47,7 +57,8 @@ sample is `packaging/tidegate.toml`; editors find the same facts in `tidegate.sc
 
 Durations are strings of whole numbers with the units `h`, `m`, `s` and `ms`: `\"90s\"`, `\"1m30s\"`.
 Addresses are strings; names are not looked up. A value that stands below as the default may be
-written out: nothing changes by that. The order of tables and of list elements makes no difference.
+written out: nothing changes by that. The order of tables and of list elements makes no difference,
+but for the terms of a policy and the policies of a chain.
 
 The column *change* says what a change of the key costs while the daemon runs: `none`, neither
 sessions nor packets notice; `soft`, it takes effect in place; `session`, the BGP session with the

@@ -10,12 +10,13 @@ use tidegate_bgp::types::{Asn, Family};
 use tidegate_bgp::wire::Role;
 use toml::de::DeValue;
 
-use crate::desired::{Affinity, AttachMode, ForwardingMode, Protocol};
+use crate::desired::{Affinity, AllDown, AttachMode, ForwardingMode, Protocol};
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
 
 pub(crate) use address::{BgpListen, Place};
 pub(crate) use duration::{Span, duration_text};
+pub(crate) use policy::{CommunityPattern, Then};
 
 /// A value that is typed as a string.
 pub(crate) trait Text: Sized {
@@ -76,11 +77,14 @@ macro_rules! words {
     };
 }
 
+mod policy;
+
 words!(AttachMode: "auto" => Self::Auto, "native" => Self::Native, "generic" => Self::Generic;
     "offload" => "write \"auto\": running on the card comes in a later version");
 words!(Protocol: "tcp" => Self::Tcp, "udp" => Self::Udp);
 words!(ForwardingMode: "ipip" => Self::Ipip, "l2" => Self::L2);
 words!(Affinity: "5-tuple" => Self::FiveTuple, "client-address" => Self::ClientAddress);
+words!(AllDown: "fail-closed" => Self::FailClosed, "fail-open" => Self::FailOpen);
 words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6Unicast);
 words!(Role: "provider" => Self::Provider, "customer" => Self::Customer, "peer" => Self::Peer,
     "rs" => Self::RouteServer, "rs-client" => Self::RouteServerClient);
@@ -268,6 +272,54 @@ impl Text for HttpHost {
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Int<T, const MIN: u64, const MAX: u64>(pub(crate) T);
+
+/// Fewest healthy backends: so many, or so large a part of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MinHealthy {
+    Count(u32),
+    Percent(u32),
+}
+
+/// What a number of backends can be.
+type BackendCount = Int<u32, 1, 16_383>;
+
+impl MinHealthy {
+    /// So many of `backends`, rounded up and at least one.
+    pub(crate) fn of(self, backends: usize) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => {
+                let backends = u32::try_from(backends).unwrap_or(u32::MAX);
+                backends.saturating_mul(percent).div_ceil(100).max(1)
+            }
+        }
+    }
+}
+
+impl Value for MinHealthy {
+    fn kind() -> String {
+        format!("{}, or a share such as \"50%\"", BackendCount::kind())
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let count = BackendCount::schema(generator);
+        let percent = json_schema!({ "type": "string", "pattern": "^([1-9][0-9]?|100)%$" });
+        json_schema!({ "anyOf": [count, percent] })
+    }
+
+    fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
+        let DeValue::String(text) = node.value else {
+            return BackendCount::read(node, found).map(|count| Self::Count(count.0));
+        };
+        let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
+        let percent = percent.filter(|percent| (1..=100).contains(percent));
+        if percent.is_none() {
+            let sentence = format!("{} is no share", quote(text));
+            node.bad(found, sentence, "write \"1%\" to \"100%\", or a number of backends");
+        }
+        percent.map(Self::Percent)
+    }
+}
 
 /// A port.
 pub(crate) type Port = Int<u16, 1, 65_535>;

@@ -74,7 +74,7 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
     }
     let (views, questions) = api::view_channel();
     let (asks, asked) = mpsc::channel(change::ASKS_MAX);
-    let api = api::serve(listeners, &router.api, views, asks, bgp.histories());
+    let api = api::serve(listeners, &router.api, views, asks, bgp.asker(), bgp.histories());
     let parts = Parts {
         datapath,
         links,

@@ -41,6 +41,9 @@ fn describe() {
         ("tidegate_bgp_peer_state", "1 for the state the session is in."),
         ("tidegate_bgp_prefixes", "Prefixes of a peer: view is received or advertised."),
         ("tidegate_vip_announced", "1 while the VIP of the service is announced."),
+        ("tidegate_vip_proven", "1 while test packets through the packet path reach its backends."),
+        ("tidegate_vip_fails_open", "1 while all checks fail and are taken to be wrong."),
+        ("tidegate_vip_withheld", "1 while the VIP is not announced; the reason is a label."),
         ("tidegate_vip_healthy_backends", "Backends of the service that take new flows."),
         ("tidegate_backend_up", "1 while the backend takes new flows."),
         ("tidegate_backend_weight", "Configured weight."),
@@ -59,6 +62,7 @@ fn describe() {
         ("tidegate_vip_bytes_total", "Bytes forwarded for the service."),
         ("tidegate_backend_packets_total", "Packets forwarded to the backend."),
         ("tidegate_backend_bytes_total", "Bytes forwarded to the backend."),
+        ("tidegate_proof_packets_total", "Test packets run through the packet path."),
         ("tidegate_datapath_packets_total", "Packets by verdict of the packet path."),
     ];
     for (name, help) in gauges {
@@ -83,6 +87,7 @@ fn status(status: &Status) {
         let labels = [("interface", interface.name.clone()), ("mode", interface.mode.clone())];
         gauge!("tidegate_interface_attached", &labels).set(flag(interface.mode != "detached"));
     }
+    counter!("tidegate_proof_packets_total").absolute(status.proof_packets);
     for row in &status.counters {
         counter!("tidegate_datapath_packets_total", "verdict" => row.name.clone())
             .absolute(row.packets);
@@ -122,6 +127,12 @@ fn peer(peer: &Peer) {
 fn vip(vip: &Vip) {
     let label = [("service", vip.service.clone())];
     gauge!("tidegate_vip_announced", &label).set(flag(vip.announced));
+    gauge!("tidegate_vip_proven", &label).set(flag(vip.proof == "proven"));
+    gauge!("tidegate_vip_fails_open", &label).set(flag(vip.fails_open));
+    if let Some(reason) = &vip.reason {
+        let labels = [("service", vip.service.clone()), ("reason", reason.clone())];
+        gauge!("tidegate_vip_withheld", &labels).set(1.0);
+    }
     let healthy = vip.backends.iter().filter(|backend| backend.state == "active").count();
     gauge!("tidegate_vip_healthy_backends", &label).set(exact(healthy as u64));
     counter!("tidegate_vip_packets_total", &label).absolute(vip.packets);

@@ -2,6 +2,7 @@
 //! makes its tables from. No inner type is serialised; the reconcile task fills these by hand.
 
 pub mod history;
+pub mod routes;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -64,6 +65,8 @@ pub struct Status {
     pub vips: Tally,
     /// Backends that take traffic.
     pub backends: Tally,
+    /// Test packets that were run through the packet path since the start.
+    pub proof_packets: u64,
     /// Verdicts and events of the packet path since it was loaded.
     pub counters: Vec<CounterRow>,
 }
@@ -162,6 +165,15 @@ pub struct Vip {
     pub mode: String,
     /// The VIP is in the RIB, and so at every established peer.
     pub announced: bool,
+    /// What test packets through the packet path show: `proven`, `pending`, or a code of what
+    /// failed.
+    pub proof: String,
+    /// Seconds until it is announced again: it works, but has failed too recently.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_down_secs: Option<u64>,
+    /// The checks of all backends fail, and are taken to be wrong.
+    #[serde(default)]
+    pub fails_open: bool,
     /// Why it is not, as a stable code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -310,6 +322,7 @@ pub(crate) mod tests {
             peers: Tally { up: 1, configured: 2 },
             vips: Tally { up: 1, configured: 2 },
             backends: Tally { up: 1, configured: 3 },
+            proof_packets: 1_024,
             counters: vec![
                 CounterRow {
                     name: "forward_tx".into(),
@@ -352,6 +365,9 @@ pub(crate) mod tests {
             protocol: "tcp".into(),
             mode: "ipip".into(),
             announced: withheld.is_none(),
+            proof: "proven".into(),
+            held_down_secs: None,
+            fails_open: false,
             reason: withheld.map(|(code, _)| code.into()),
             reason_text: withheld.map(|(_, text)| text.into()),
             since: SINCE.into(),

@@ -12,8 +12,7 @@
 //! - The other side closes its own connection only for one on which an OPEN has come, that is,
 //!   for one that the first side has decided to keep.
 
-use crate::rib::adj_in::AdjRibIn;
-use crate::rib::adj_out::AdjRibOut;
+use crate::rib::PeerId;
 use crate::rng::Rng;
 use crate::speaker::{
     Action, ConnId, DownCause, Local, Malformed, NextHops, PeerConfig, PeerName, Report, State,
@@ -28,10 +27,10 @@ use super::collision::{Keep, is_collision, resolve_collision};
 use super::open::{negotiate, our_open};
 use super::session::{Again, Effect, Event, Session};
 
-mod advertise;
 pub mod history;
 mod limits;
 mod orders;
+mod routes;
 mod status;
 
 use history::{History, Transition};
@@ -73,8 +72,8 @@ pub struct Peer {
     range: Option<PeerName>,
     /// One, or two while two connections compete.
     attempts: Vec<Attempt>,
-    adj_in: AdjRibIn,
-    adj_out: AdjRibOut,
+    /// Its number in the RIB, from the first session on.
+    rib: Option<PeerId>,
     warned: Warned,
     history: History,
     messages_received: u64,
@@ -93,8 +92,7 @@ impl Peer {
             config,
             range: None,
             attempts: vec![Attempt { session, connection: None }],
-            adj_in: AdjRibIn::default(),
-            adj_out: AdjRibOut::default(),
+            rib: None,
             warned: Warned::new(),
             history: History::default(),
             messages_received: 0,
@@ -286,8 +284,9 @@ impl Peer {
                 if let Some(family) = update.disable {
                     self.disable(at, family);
                 }
-                if let Err(too_many) = self.adj_in.apply(&update) {
-                    let stop = Event::AutomaticStop(too_many.answer(), Again::Soon);
+                let taken = self.rib.map_or(Ok(()), |id| turn.rib.update(id, &update));
+                if let Err(too_much) = taken {
+                    let stop = Event::AutomaticStop(too_much.answer(), Again::Soon);
                     return self.feed(at, stop, turn);
                 }
                 self.keep_limits(turn);
@@ -297,8 +296,9 @@ impl Peer {
                 if let Some(family) = refresh.family
                     && refresh.kind == RefreshKind::Request
                     && self.established() == Some(at)
+                    && let Some(id) = self.rib
                 {
-                    self.advertise_family(family, turn);
+                    turn.rib.refresh(id, family);
                 }
             }
         }
@@ -378,8 +378,7 @@ impl Peer {
         }
         if from == State::Established && to != State::Established {
             self.flaps += 1;
-            self.adj_in = AdjRibIn::default();
-            self.adj_out = AdjRibOut::default();
+            self.leave_rib(turn);
             self.warned.clear();
         }
         for effect in effects {
@@ -420,15 +419,10 @@ impl Peer {
         for other in (0..self.attempts.len()).filter(|other| *other != at) {
             self.feed(other, Event::OpenCollisionDump, turn);
         }
-        let Some((_, agreed)) = self.agreed(at) else { return };
-        let (hold_time, families) = (agreed.hold_time, agreed.families);
+        let Some((router_id, agreed)) = self.agreed(at) else { return };
+        let (hold_time, agreed) = (agreed.hold_time, (*router_id, agreed.clone()));
         self.report(turn, |peer| Report::Up { peer, hold_time });
-        for family in families.iter() {
-            self.advertise_family(family, turn);
-        }
-        if !turn.restarting {
-            self.end_of_ribs(turn);
-        }
+        self.join_rib(at, agreed, turn);
     }
 
     fn on_down(&mut self, cause: DownCause, turn: &mut Turn<'_>) {

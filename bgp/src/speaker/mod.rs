@@ -6,8 +6,10 @@
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::fsm::{History, Peer};
+use crate::rib::Rib;
 use crate::rng::Rng;
 use crate::time::Timestamp;
 use crate::types::Prefix;
@@ -15,9 +17,11 @@ use crate::wire::notification::Notification;
 
 mod order;
 mod range;
+mod routes;
 mod status;
 
 pub use order::*;
+pub use routes::*;
 pub use status::*;
 
 /// Where numbers of connections come from.
@@ -36,7 +40,7 @@ impl ConnIds {
 pub(crate) struct Turn<'a> {
     pub(crate) now: Timestamp,
     pub(crate) ids: &'a mut ConnIds,
-    pub(crate) originated: &'a BTreeMap<Prefix, RouteAttributes>,
+    pub(crate) rib: &'a mut Rib,
     /// Not shutting down.
     pub(crate) running: bool,
     /// Peers keep our routes of before for us, until we say that all are announced again.
@@ -56,7 +60,7 @@ pub struct Speaker {
     of_ranges: usize,
     /// Ranges that have refused somebody since they were last not full.
     full: BTreeSet<PeerName>,
-    originated: BTreeMap<Prefix, RouteAttributes>,
+    rib: Rib,
     /// When the restart is over at the latest (Selection_Deferral_Timer, RFC 4724 §4.1).
     restarting: Option<Timestamp>,
     shut_down: bool,
@@ -66,15 +70,16 @@ pub struct Speaker {
 impl Speaker {
     /// Without peers and routes. `seed` feeds the jitter of timers.
     pub fn new(local: Local, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
         Self {
             local,
-            rng: Rng::new(seed),
+            rib: Rib::new(local, &mut rng.split()),
+            rng,
             ids: ConnIds::default(),
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             of_ranges: 0,
             full: BTreeSet::new(),
-            originated: BTreeMap::new(),
             restarting: None,
             shut_down: false,
             stale_events_total: 0,
@@ -85,7 +90,8 @@ impl Speaker {
     /// that we have restarted, and that all is announced again when [`Order::Settled`] comes, at
     /// `until` at the latest.
     #[must_use]
-    pub fn restarted(self, until: Timestamp) -> Self {
+    pub fn restarted(mut self, until: Timestamp) -> Self {
+        self.rib.hold_ends(true);
         Self { restarting: Some(until), ..self }
     }
 
@@ -99,26 +105,17 @@ impl Speaker {
                     self.stop_range(now, &name, &Notification::PEER_DE_CONFIGURED, out);
                 }
                 let Some(mut peer) = self.peers.remove(&name) else { return };
-                peer.stop(&Notification::PEER_DE_CONFIGURED, &mut self.turn(now, out).0);
+                let mut turn = self.turn(now, out).0;
+                peer.stop(&Notification::PEER_DE_CONFIGURED, &mut turn);
+                peer.forget_routes(turn.rib);
             }
             Order::Advertise(prefix, route) => {
-                if self.originated.get(&prefix) == Some(&route) {
-                    return;
-                }
-                self.originated.insert(prefix, route.clone());
-                let (mut turn, peers) = self.turn(now, out);
-                for peer in peers.values_mut() {
-                    peer.advertise(prefix, &route, &mut turn);
+                if self.originated().get(&prefix) != Some(&route) {
+                    self.rib.originate(prefix, &route);
                 }
             }
-            Order::Withdraw(prefix) => {
-                self.originated.remove(&prefix);
-                let (mut turn, peers) = self.turn(now, out);
-                for peer in peers.values_mut() {
-                    peer.withdraw(prefix, &mut turn);
-                }
-            }
-            Order::Settled => self.settle(now, out),
+            Order::Withdraw(prefix) => self.rib.withdraw_own(prefix),
+            Order::Settled => self.settle(),
             Order::Shutdown => {
                 self.shut_down = true;
                 let (mut turn, peers) = self.turn(now, out);
@@ -182,13 +179,55 @@ impl Speaker {
     /// cannot starve another one's HoldTimer.
     pub fn on_time(&mut self, now: Timestamp, out: &mut Vec<Action>) {
         if self.restarting.is_some_and(|until| until <= now) {
-            self.settle(now, out);
+            self.settle();
         }
         let (mut turn, peers) = self.turn(now, out);
         for peer in peers.values_mut() {
             peer.on_time(&mut turn);
         }
         self.forget_those_that_are_over();
+    }
+
+    /// What is to be sent next on a connection, as whole UPDATEs; `None`: the peer knows
+    /// everything. To be asked when the connection can take more, and only then: nothing is
+    /// queued, so a slow peer hears of the last state only.
+    pub fn transmit(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        out: &mut Vec<Action>,
+    ) -> Option<Arc<Vec<u8>>> {
+        let (mut turn, peers) = self.turn(now, out);
+        let peer = peers.values_mut().find(|peer| peer.established_conn() == Some(conn))?;
+        peer.transmit(&mut turn)
+    }
+
+    /// Connections for which [`Self::transmit`] has something.
+    pub fn behind(&self) -> Vec<ConnId> {
+        let behind = self.peers.values().filter(|peer| peer.is_behind(&self.rib));
+        behind.filter_map(Peer::established_conn).collect()
+    }
+
+    /// Does a slice, about a millisecond long, of what the loss of a session or a change of policy
+    /// has left to be done; `false`: nothing is left.
+    pub fn work(&mut self) -> bool {
+        self.rib.work()
+    }
+
+    /// All that is left to be done and to be sent at once, for those whose connections take
+    /// anything.
+    pub fn transmit_all(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        while self.work() {}
+        for conn in self.behind() {
+            while let Some(bytes) = self.transmit(now, conn, out) {
+                out.push(Action::Send { conn, bytes: bytes.to_vec() });
+            }
+        }
+    }
+
+    /// The routes.
+    pub const fn rib(&mut self) -> &mut Rib {
+        &mut self.rib
     }
 
     /// When [`Self::on_time`] has something to do next.
@@ -198,7 +237,7 @@ impl Speaker {
 
     /// Every peer, in the order of names.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        self.peers.values().map(Peer::status).collect()
+        self.peers.values().map(|peer| peer.status(&self.rib)).collect()
     }
 
     /// What a peer has been through lately; `None`: no such peer.
@@ -208,7 +247,7 @@ impl Speaker {
 
     /// What we originate.
     pub const fn originated(&self) -> &BTreeMap<Prefix, RouteAttributes> {
-        &self.originated
+        self.rib.originated()
     }
 
     /// Events and bytes of connections that were gone already, and were dropped.
@@ -233,14 +272,9 @@ impl Speaker {
         peers.insert(peer.config().name.clone(), peer);
     }
 
-    fn settle(&mut self, now: Timestamp, out: &mut Vec<Action>) {
-        if self.restarting.take().is_none() {
-            return;
-        }
-        let (mut turn, peers) = self.turn(now, out);
-        for peer in peers.values_mut() {
-            peer.end_of_ribs(&mut turn);
-        }
+    fn settle(&mut self) {
+        self.restarting = None;
+        self.rib.hold_ends(false);
     }
 
     fn turn<'a>(
@@ -251,7 +285,7 @@ impl Speaker {
         let turn = Turn {
             now,
             ids: &mut self.ids,
-            originated: &self.originated,
+            rib: &mut self.rib,
             running: !self.shut_down,
             restarting: self.restarting.is_some(),
             out,

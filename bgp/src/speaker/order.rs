@@ -58,6 +58,8 @@ pub struct PeerConfig {
     pub transport: Transport,
     /// What else our OPEN offers.
     pub offer: Offer,
+    /// What is let in and out.
+    pub policies: crate::rib::Policies,
 }
 
 impl PeerConfig {
@@ -77,6 +79,7 @@ impl PeerConfig {
             prefix_limits: PrefixLimits::default(),
             shutdown: None,
             transport: Transport::default(),
+            policies: crate::rib::Policies::default(),
             offer: Offer::default(),
         }
     }

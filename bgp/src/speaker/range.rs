@@ -88,11 +88,12 @@ impl Speaker {
         if self.of_ranges == 0 {
             return; // Nearly always: most nodes have no range.
         }
-        let (full, of_ranges) = (&mut self.full, &mut self.of_ranges);
+        let (full, of_ranges, rib) = (&mut self.full, &mut self.of_ranges, &mut self.rib);
         self.peers.retain(|_, peer| {
             let Some(range) = peer.range().filter(|_| peer.is_over()) else { return true };
             full.remove(range);
             *of_ranges -= 1;
+            peer.forget_routes(rib);
             false
         });
     }

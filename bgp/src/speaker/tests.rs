@@ -155,6 +155,7 @@ impl Shell {
                 while let Some(next) = self.speaker.next_deadline().filter(|next| *next <= end) {
                     self.now = next;
                     self.speaker.on_time(self.now, &mut out);
+                    self.speaker.transmit_all(self.now, &mut out);
                     self.check(&mut out);
                 }
                 self.now = end;
@@ -162,6 +163,7 @@ impl Shell {
             other => self.connection_turn(other, &mut out),
         }
         self.speaker.on_time(self.now, &mut out);
+        self.speaker.transmit_all(self.now, &mut out);
         self.check(&mut out);
     }
 

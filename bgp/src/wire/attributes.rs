@@ -15,7 +15,7 @@ use super::reader::Reader;
 use crate::types::Family;
 
 /// Attribute type codes.
-pub(super) mod code {
+pub(crate) mod code {
     pub(crate) const ORIGIN: u8 = 1;
     pub(crate) const AS_PATH: u8 = 2;
     pub(crate) const NEXT_HOP: u8 = 3;
@@ -37,7 +37,7 @@ pub(super) mod code {
 }
 
 /// Attribute flags (RFC 4271 §4.3).
-pub(super) mod flag {
+pub(crate) mod flag {
     pub(crate) const OPTIONAL: u8 = 0x80;
     pub(crate) const TRANSITIVE: u8 = 0x40;
     pub(crate) const PARTIAL: u8 = 0x20;

@@ -142,5 +142,16 @@ pub fn next_message(
     Ok(body.map(|body| (RawMessage { kind, length, body }, bytes)))
 }
 
+/// How many messages of ours these are.
+pub(crate) fn count_messages(mut messages: &[u8]) -> u64 {
+    let mut count = 0;
+    while let Some([high, low]) = messages.get(16..18) {
+        let len = usize::from(u16::from_be_bytes([*high, *low])).max(HEADER_BYTES);
+        messages = messages.get(len..).unwrap_or_default();
+        count += 1;
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests;

@@ -27,12 +27,14 @@ mod update;
 mod zetta;
 
 pub use as_path::{AsPath, Segment, SegmentKind, prepend};
+pub(crate) use attributes::{code, flag};
 pub use block::{Attributes, AttributesRef};
 pub use encode::{
     Announcer, EncodeError, encode_announce, encode_end_of_rib, encode_keepalive,
     encode_notification, encode_route_refresh, encode_withdraw, pack_withdrawals,
 };
 pub use flowspec::{FlowSpec, FlowSpecs};
+pub(crate) use framing::count_messages;
 pub use framing::{
     EXTENDED_MESSAGE_BYTES_MAX, HEADER_BYTES, MESSAGE_BYTES_MAX, MessageType, RawMessage,
     next_message,

@@ -386,6 +386,7 @@ impl Sim {
         let mut out = Vec::new();
         input(speaker, now, &mut out);
         speaker.on_time(now, &mut out);
+        speaker.transmit_all(now, &mut out);
         let next = speaker.next_deadline();
         assert!(next.is_none_or(|next| next > now), "{name}: something due was not done");
         self.perform(name, out);

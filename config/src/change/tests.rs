@@ -3,26 +3,15 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::raw::policy::{
+    AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
+};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, DatapathTable, File, HealthTable, MaxPrefixesTable,
     PeerTable, RouterTable, ServiceTable,
 };
 use crate::read::{KeySpec, Need, Table};
 use crate::tests::round_trip::{desired, render};
-
-/// Keys whose value is made of tables: each key of those has an impact of its own.
-const TABLES: [&str; 10] = [
-    "datapath",
-    "max-prefixes",
-    "router",
-    "api",
-    "peer",
-    "service",
-    "backend",
-    "health",
-    "advertise",
-    "tidegate.toml",
-];
 
 /// Every table with its keys.
 fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
@@ -40,15 +29,27 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<BackendTable>(),
         of::<HealthTable>(),
         of::<AdvertiseTable>(),
+        of::<PrefixSetTable>(),
+        of::<AsPathSetTable>(),
+        of::<CommunitySetTable>(),
+        of::<PolicyTable>(),
+        of::<TermTable>(),
+        of::<MatchTable>(),
+        of::<SetTable>(),
     ]
 }
 
 #[test]
 fn every_key_has_one_impact() {
+    // A key whose value is made of tables has none itself: each key of those has one of its own.
+    let names: BTreeSet<&str> = tables().into_iter().map(|(table, _)| table).collect();
+    let is_table = |table: &str, key: &str| {
+        names.contains(key) && table == File::NAME || names.contains(&*format!("{table}.{key}"))
+    };
     let keys: BTreeSet<(&str, &str)> = tables()
         .into_iter()
         .flat_map(|(table, keys)| keys.iter().map(move |spec| (table, spec.name)))
-        .filter(|(_, key)| !TABLES.contains(key))
+        .filter(|(table, key)| !is_table(table, key))
         .collect();
     let mut rows = BTreeSet::new();
     for (table, key, _) in impact::IMPACTS {
@@ -132,7 +133,8 @@ fn a_difference_names_object_key_values_and_cost() {
 fn set_defaults(full: &mut toml::Table, short: &mut toml::Table, keys: &[KeySpec], choice: u64) {
     for (bit, spec) in keys.iter().enumerate() {
         let Need::Default(literal) = spec.need else { continue };
-        if choice >> (bit % 64) & 1 == 0 || TABLES.contains(&spec.name) {
+        let is_table = |(table, _): (&str, _)| table.rsplit('.').next() == Some(spec.name);
+        if choice >> (bit % 64) & 1 == 0 || tables().into_iter().any(is_table) {
             continue;
         }
         let document: toml::Table = toml::from_str(&format!("value = {literal}")).unwrap();

@@ -7,6 +7,7 @@ use core::net::{IpAddr, SocketAddr};
 use tidegate_bgp::speaker::{NextHops, PeerConfig, PeerRange};
 use tidegate_bgp::types::Family;
 
+use super::policy::{Named, chains};
 use super::{Role, check_address, distinct};
 use crate::diagnostic::Found;
 use crate::raw::{PeerTable, RouterTable};
@@ -34,9 +35,11 @@ const RANGE_LIMIT: u16 = 100;
 pub(super) fn check(
     at: &At<PeerTable>,
     router: Option<&RouterTable>,
+    named: &Named,
     found: &mut Found<'_>,
 ) -> Option<Checked> {
     let raw = &at.value;
+    let policies = chains(raw, named, found);
     check_ends(raw, found);
     check_range(raw, found);
     check_listens(raw, router, found);
@@ -60,6 +63,7 @@ pub(super) fn check(
         connect_retry: raw.connect_retry.as_ref()?.value.0,
         families: families?,
         next_hops,
+        policies: policies?,
         prefix_limits: prefix_limits?,
         shutdown: raw.shutdown.as_ref().map(|at| at.value.0.as_str().into()),
         transport: transport?,

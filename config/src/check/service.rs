@@ -36,11 +36,13 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
         affinity: raw.affinity.as_ref()?.value,
         echo: raw.echo.as_ref()?.value,
         drain: raw.drain.as_ref()?.value.0,
+        min_mtu: raw.min_mtu.as_ref()?.value.0,
         // A check that is there but wrong must not become "no check".
         health: match health {
             Some(health) => Some(health?),
             None => None,
         },
+        when_all_down: raw.when_all_down.as_ref()?.value,
         advertise: advertise?,
         backends: backends?,
     };
@@ -125,6 +127,7 @@ fn check_health(
         probe: probe?,
         port: port?,
         interval: raw.interval.as_ref()?.value.0,
+        retry: raw.retry.as_ref()?.value.0.min(raw.interval.as_ref()?.value.0),
         timeout: timeout?,
         rise: raw.rise.as_ref()?.value.0,
         fall: raw.fall.as_ref()?.value.0,
@@ -180,20 +183,36 @@ fn check_advertise(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Option<A
     }
     let min_healthy = table.min_healthy.as_ref()?;
     let backends = raw.backends.as_ref().map(|list| list.value.0.typed);
-    if let Some(backends) =
-        backends.filter(|count| (*count as u64) < u64::from(min_healthy.value.0))
+    let wanted = min_healthy.value.of(backends.unwrap_or(0));
+    if let Some(backends) = backends.filter(|count| (*count as u64) < u64::from(wanted))
         && backends > 0
     {
         let sentence = format!(
-            "the VIP would never be announced: {} healthy backends are asked for, and there are \
-             {backends}",
-            min_healthy.value.0
+            "the VIP would never be announced: {wanted} healthy backends are asked for, and there are \
+             {backends}"
         );
         let remedy = format!("write at most {backends}, or add backends");
         found.error(&min_healthy.span, &min_healthy.key, sentence, remedy);
     }
     let attributes = attributes(table)?;
-    Some(Some(Advertise { attributes, min_healthy: min_healthy.value.0 }))
+    check_hold_down(table, found);
+    let hold_down = table.hold_down.as_ref()?.value.0;
+    let hold_down_max = table.hold_down_max.as_ref()?.value.0;
+    Some(Some(Advertise { attributes, min_healthy: wanted, hold_down, hold_down_max }))
+}
+
+fn check_hold_down(table: &AdvertiseTable, found: &mut Found<'_>) {
+    if let (Some(first), Some(max)) = (&table.hold_down, &table.hold_down_max)
+        && first.value.0 > max.value.0
+    {
+        let sentence = format!(
+            "a hold-down that starts with {} and grows to at most {} cannot be",
+            duration_text(first.value.0),
+            duration_text(max.value.0)
+        );
+        let remedy = "make hold-down-max as long as hold-down, or longer";
+        found.error(&first.span, &first.key, sentence, remedy);
+    }
 }
 
 fn check_communities<T: Ord + Clone>(list: &At<List<T>>, found: &mut Found<'_>) {

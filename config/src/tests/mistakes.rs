@@ -212,6 +212,13 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     ("too much prepending", "port = 80", "port = 80\nadvertise = { prepend = 11 }"),
     ("more healthy than there are", "port = 80", "port = 80\nadvertise = { min-healthy = 2 }"),
+    ("half a share", "port = 80", "port = 80\nadvertise = { min-healthy = \"0.5\" }"),
+    ("more than all healthy", "port = 80", "port = 80\nadvertise = { min-healthy = \"101%\" }"),
+    (
+        "a hold-down that shrinks",
+        "port = 80",
+        "port = 80\nadvertise = { hold-down = \"2m\", hold-down-max = \"1m\" }",
+    ),
     ("two routes of a VIP", "", "\u{1}advertise = { med = 5 }"),
     ("two answers to a ping", "", "\u{1}echo = false"),
     // Backend.

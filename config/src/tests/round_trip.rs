@@ -16,8 +16,8 @@ use tidegate_bgp::wire::{GracefulRestart, Role};
 
 use super::accepted;
 use crate::desired::{
-    Advertise, Affinity, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode, HealthCheck,
-    Probe, Protocol, Router, Service, ServiceAddr,
+    Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
+    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -189,14 +189,14 @@ fn health() -> impl Strategy<Value = HealthCheck> {
         http.prop_map(|(path, host, status)| Probe::Http { path, host, status }),
     ];
     let times = (100_u64..=3_600_000)
-        .prop_flat_map(|interval| (Just(interval), 10..=interval))
-        .prop_map(|(interval, timeout)| (interval, timeout));
+        .prop_flat_map(|interval| (Just(interval), 10..=interval, 10..=interval));
     (probe, 1_u16.., times, 1_u32..=100, 1_u32..=100).prop_map(
-        |(probe, port, (interval, timeout), rise, fall)| HealthCheck {
+        |(probe, port, (interval, timeout, retry), rise, fall)| HealthCheck {
             probe,
             port,
             interval: Duration::from_millis(interval),
             timeout: Duration::from_millis(timeout),
+            retry: Duration::from_millis(retry),
             rise,
             fall,
         },
@@ -207,18 +207,24 @@ fn advertise() -> impl Strategy<Value = Advertise> {
     let numbers = (option::of(any::<u32>()), option::of(any::<u32>()), 0_u8..=10);
     let communities = btree_set(any::<u32>().prop_map(Community), 0..4);
     let large = btree_set(any::<[u32; 3]>().prop_map(LargeCommunity), 0..4);
-    (numbers, communities, large).prop_map(|((med, local_pref, prepend), communities, large)| {
-        Advertise {
-            attributes: RouteAttributes {
-                med,
-                local_pref,
-                prepend,
-                communities: communities.into_iter().collect(),
-                large_communities: large.into_iter().collect(),
-            },
-            min_healthy: 1,
-        }
-    })
+    let hold_down = (0..=3_600_000_u64, 0..=60_000_u64);
+    (numbers, communities, large, hold_down).prop_map(
+        |(numbers, communities, large, (hold_down, longer))| {
+            let (med, local_pref, prepend) = numbers;
+            Advertise {
+                attributes: RouteAttributes {
+                    med,
+                    local_pref,
+                    prepend,
+                    communities: communities.into_iter().collect(),
+                    large_communities: large.into_iter().collect(),
+                },
+                min_healthy: 1,
+                hold_down: Duration::from_millis(hold_down),
+                hold_down_max: Duration::from_millis(hold_down + longer),
+            }
+        },
+    )
 }
 
 fn service() -> impl Strategy<Value = Service> {
@@ -228,10 +234,19 @@ fn service() -> impl Strategy<Value = Service> {
         btree_map(backend_v6(), (0_u16..=1000).prop_map(|weight| Backend { weight }), 0..3);
     let affinity = prop_oneof![Just(Affinity::FiveTuple), Just(Affinity::ClientAddress)];
     let addr = (vip(), 1_u16.., prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)]);
-    let options = (any::<bool>(), affinity, any::<bool>(), millis(0..=86_400_000));
+    let all_down = prop_oneof![Just(AllDown::FailClosed), Just(AllDown::FailOpen)];
+    let times = (millis(0..=86_400_000), 576_u16..=3_400, all_down);
+    let options = (any::<bool>(), affinity, any::<bool>(), times);
     (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
         .prop_map(
-            |((addr, port, protocol), (l2, affinity, echo, drain), health, advertise, v4, v6)| {
+            |(
+                (addr, port, protocol),
+                (l2, affinity, echo, (drain, min_mtu, when_all_down)),
+                health,
+                advertise,
+                v4,
+                v6,
+            )| {
                 let mut backends = v4;
                 // In l2 all backends have the VIP's IP version; one of IPv4 always has a weight.
                 let l2 = l2 && addr.is_ipv4();
@@ -244,6 +259,8 @@ fn service() -> impl Strategy<Value = Service> {
                     affinity,
                     echo,
                     drain,
+                    min_mtu,
+                    when_all_down,
                     health,
                     advertise,
                     backends,
@@ -262,6 +279,7 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
+            policies: BTreeMap::new(),
             services: BTreeMap::new(),
         };
         let mut addresses = BTreeSet::new();
@@ -429,13 +447,21 @@ fn render_service(out: &mut String, service: &Service) {
     text(out, "affinity", &if five_tuple { "5-tuple" } else { "client-address" });
     key(out, "echo", service.echo);
     time(out, "drain", service.drain);
+    key(out, "min-mtu", i64::from(service.min_mtu));
+    let when_all_down = match service.when_all_down {
+        AllDown::FailClosed => "fail-closed",
+        AllDown::FailOpen => "fail-open",
+    };
+    text(out, "when-all-down", &when_all_down);
     if service.advertise.is_none() {
         key(out, "advertise", false);
     }
     if let Some(health) = &service.health {
         render_health(out, health);
     }
-    if let Some(Advertise { attributes, min_healthy }) = &service.advertise {
+    if let Some(Advertise { attributes, min_healthy, hold_down, hold_down_max }) =
+        &service.advertise
+    {
         out.push_str("[service.advertise]\n");
         texts(out, "communities", &attributes.communities);
         texts(out, "large-communities", &attributes.large_communities);
@@ -447,6 +473,8 @@ fn render_service(out: &mut String, service: &Service) {
         }
         key(out, "prepend", i64::from(attributes.prepend));
         key(out, "min-healthy", i64::from(*min_healthy));
+        time(out, "hold-down", *hold_down);
+        time(out, "hold-down-max", *hold_down_max);
     }
     for (address, backend) in &service.backends {
         out.push_str("[[service.backend]]\n");
@@ -469,6 +497,7 @@ fn render_health(out: &mut String, health: &HealthCheck) {
     key(out, "port", i64::from(health.port));
     time(out, "interval", health.interval);
     time(out, "timeout", health.timeout);
+    time(out, "retry", health.retry);
     key(out, "rise", i64::from(health.rise));
     key(out, "fall", i64::from(health.fall));
 }

@@ -44,6 +44,13 @@ pub mod features {
     pub const TOO_BIG: u64 = 1 << 0;
     /// Also IPv4 packets that may be fragmented ("don't fragment" not set).
     pub const TOO_BIG_WITHOUT_DF: u64 = 1 << 1;
+    /// The program is a proof copy: the same object with the same maps, attached nowhere, that test
+    /// packets are run through. It decides and writes headers like the one that is attached, but
+    /// leaves no trace: it counts nothing, remembers no flow, limits no rate, goes on with no other
+    /// program, and asks no guard (who may not come in is no question about the way to a backend).
+    /// Its return value is no XDP action but the row of the [`Counter`](crate::Counter) that it
+    /// would have moved.
+    pub const PROOF: u64 = 1 << 63;
 }
 
 /// Programs that the packet path tail-calls for packets that are rare: rows of `RARE`.

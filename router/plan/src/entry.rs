@@ -12,7 +12,7 @@ use tidegate_config::desired::ForwardingMode;
 use crate::observed::Way;
 
 /// TTL, or hop limit, of the outer header: the recommended initial value (RFC 1700, RFC 4861).
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// What makes two entries entries of one backend: kind and address.
 pub type Identity = (u8, IpAddr);
@@ -92,6 +92,15 @@ pub fn build((kind, addr): Identity, way: &Way, sources: Sources) -> Option<Back
     })
 }
 
+/// Bytes that an entry of this kind puts in front of a packet.
+pub const fn overhead(kind: u8) -> u16 {
+    match kind {
+        backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV6_IN_IPV4 => 20,
+        backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6 => 40,
+        _ => 0,
+    }
+}
+
 /// Whether frames may be sent with this entry.
 pub const fn is_resolved(entry: &Backend) -> bool {
     entry.flags & backend_flags::RESOLVED != 0
@@ -125,7 +134,7 @@ fn ipv4_header(from: Ipv4Addr, to: Ipv4Addr, protocol: u8) -> [u8; 40] {
 }
 
 /// The Internet checksum (RFC 1071) of a header whose checksum field is zero.
-fn checksum(header: &[u8]) -> [u8; 2] {
+pub(crate) fn checksum(header: &[u8]) -> [u8; 2] {
     let (words, _) = header.as_chunks::<2>();
     let sum: u32 = words.iter().map(|&word| u32::from(u16::from_be_bytes(word))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);

@@ -23,6 +23,7 @@ use crate::key::{self, MapKey};
 use crate::memory::Memory;
 use crate::observed::{Datapath, Observed};
 use crate::plan::plan_with;
+use crate::proof;
 use crate::rings::Rings;
 use crate::slots::{self, Span};
 use crate::step::{Reason, Step};
@@ -133,6 +134,7 @@ pub fn explain(
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
+            policies: BTreeMap::new(),
             services,
         }
     };
@@ -194,7 +196,11 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<I
         .iter()
         .filter_map(|change| match &change.object {
             Object::Service(name) | Object::Backend(name, _) => Some(name),
-            Object::Router | Object::Api | Object::Datapath | Object::Peer(_) => None,
+            Object::Router
+            | Object::Api
+            | Object::Datapath
+            | Object::Peer(_)
+            | Object::Policy(_) => None,
         })
         .collect();
     all().filter(|(name, _)| names.contains(name)).map(|(_, service)| service.vip.addr).collect()
@@ -225,7 +231,11 @@ impl Forecast {
         let mut memory = Memory::default();
         for _ in 0..ROUNDS_MAX {
             memory.on_look(&mut self.observed, now);
+            let tried = after.services.values().map(|service| service.vip);
+            self.observed.proofs =
+                proof::expected(after.router.hash_seed, tried, &self.observed.datapath);
             let plan = plan_with(rings, after, &self.observed, now);
+            memory.on_plan(&plan);
             match plan.wake_at {
                 Some(wake_at) if plan.steps.is_empty() && waits => now = wake_at,
                 _ if plan.steps.is_empty() => return,
@@ -234,7 +244,7 @@ impl Forecast {
             let seen = core::mem::take(&mut self.observed.datapath);
             self.observed.datapath.clone_from(&seen);
             for step in &plan.steps {
-                if let Step::Withdraw { prefix, reason } = step {
+                if let Step::Withdraw { prefix, reason, .. } = step {
                     self.withdrawn.entry(*prefix).or_insert(*reason);
                 }
                 self.observed.apply(step);

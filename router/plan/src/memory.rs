@@ -1,16 +1,17 @@
 //! What the maps cannot tell: when something happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::ServiceAddr;
 
 use crate::key::{self, MapKey};
-use crate::observed::{Datapath, Observed};
-use crate::plan::WITHDRAW_GRACE;
+use crate::observed::{Datapath, HoldDown, Observed};
+use crate::plan::{Plan, WITHDRAW_GRACE};
 use crate::slots::Span;
 use crate::step::Step;
+use crate::view::Proof;
 
 /// Times that the daemon keeps between two looks. It is told of every step that was done and fills
 /// in its part of [`Observed`]. Losing it (a restart) makes drains begin anew, no more.
@@ -18,13 +19,16 @@ use crate::step::Step;
 pub struct Memory {
     withdrawn_at: BTreeMap<Prefix, Timestamp>,
     unsettled_since: BTreeMap<ServiceAddr, Timestamp>,
+    proven: BTreeSet<ServiceAddr>,
+    held_down: BTreeMap<Prefix, HoldDown>,
 }
 
 impl Memory {
     /// A step was done. `datapath` is what the plan was made from.
     pub fn on_step(&mut self, step: &Step, datapath: &Datapath, now: Timestamp) {
         match step {
-            Step::Withdraw { prefix, .. } => {
+            Step::Withdraw { prefix, hold_down, .. } => {
+                self.held_down.extend(hold_down.map(|held| (*prefix, held)));
                 self.withdrawn_at.insert(*prefix, now);
             }
             Step::Advertise { prefix, .. } => {
@@ -50,6 +54,12 @@ impl Memory {
         }
     }
 
+    /// A plan was made.
+    pub fn on_plan(&mut self, plan: &Plan) {
+        let proven = plan.vips.iter().filter(|(_, vip)| vip.proof == Proof::Proven);
+        self.proven = proven.map(|(addr, _)| *addr).collect();
+    }
+
     /// Perhaps another ring, with transitions of its own: the next look sets its time.
     fn on_service(&mut self, key: MapKey) {
         if let Some(service) = key.service() {
@@ -68,6 +78,9 @@ impl Memory {
         self.withdrawn_at.retain(|_, at| now.since(*at) < WITHDRAW_GRACE);
         observed.unsettled_since.clone_from(&self.unsettled_since);
         observed.withdrawn_at.clone_from(&self.withdrawn_at);
+        self.held_down.retain(|_, held| held.forget_at > now);
+        observed.held_down.clone_from(&self.held_down);
+        observed.proven_before.clone_from(&self.proven);
     }
 }
 

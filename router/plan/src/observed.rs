@@ -9,6 +9,9 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::ServiceAddr;
 
+use crate::proof::Finding;
+use crate::step::Reason;
+
 /// Everything the planner knows of the world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -22,12 +25,34 @@ pub struct Observed {
     pub unproven: BTreeSet<(ServiceAddr, IpAddr)>,
     /// The way to each backend address for which there is one.
     pub ways: BTreeMap<IpAddr, Way>,
+    /// What the packet path did with test packets ([`proof`](crate::proof)): for each service, one
+    /// packet for each backend that its ring names. A service that does not stand here was not
+    /// tried.
+    pub proofs: BTreeMap<ServiceAddr, Vec<Finding>>,
+    /// Services that were proven in the last plan; [`Memory`](crate::Memory)'s.
+    pub proven_before: BTreeSet<ServiceAddr>,
     /// What the speaker originates.
     pub advertised: BTreeMap<Prefix, RouteAttributes>,
     /// When a prefix that is no longer originated was withdrawn; [`Memory`](crate::Memory)'s.
     pub withdrawn_at: BTreeMap<Prefix, Timestamp>,
+    /// Prefixes that were withdrawn because something failed, not long ago;
+    /// [`Memory`](crate::Memory)'s.
+    pub held_down: BTreeMap<Prefix, HoldDown>,
     /// Services whose ring has slots in transition, and since when; [`Memory`](crate::Memory)'s.
     pub unsettled_since: BTreeMap<ServiceAddr, Timestamp>,
+}
+
+/// A prefix that was withdrawn because something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldDown {
+    /// What failed.
+    pub reason: Reason,
+    /// How often in a row.
+    pub failures: u32,
+    /// It is not announced before.
+    pub until: Timestamp,
+    /// If nothing fails until then, the next failure is the first.
+    pub forget_at: Timestamp,
 }
 
 /// What the maps hold, and where the program is attached.

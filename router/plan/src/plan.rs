@@ -6,7 +6,8 @@
 //! does the steps, looks again and asks again, until the plan is empty.
 //!
 //! Promise: it converges from every start, leftovers of others in the maps included; a VIP is
-//! announced only while every slot of its rings names a backend that frames can be sent to.
+//! announced only while every slot of its rings names a backend that frames can be sent to, and
+//! only after test packets have shown it ([`proof`](crate::proof)).
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -18,7 +19,7 @@ use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, Service, ServiceAddr};
 
 use crate::key::{self, MapKey};
-use crate::observed::Observed;
+use crate::observed::{HoldDown, Observed};
 use crate::pool::{Pool, Rows};
 use crate::rings::Rings;
 use crate::service::{Outcome, Seen, Shared, Work};
@@ -102,14 +103,14 @@ pub fn plan_with(
         .map(|(_, service)| service.vip.addr)
         .collect();
     plan_deletes(observed, now, &entries, &wanted, &announced, &mut rounds);
-    let vips = plan_routes(observed, &works, &vip_entries, &mut rounds);
+    let vips = plan_routes(observed, now, &works, &vip_entries, &mut rounds);
     let Pool { puts, frees, .. } = shared.pool;
     rounds.finish(puts, frees, vips)
 }
 
 /// Everything withdrawn: what a daemon that stops does first.
 pub fn stop(observed: &Observed) -> Vec<Step> {
-    let withdraw = |&prefix| Step::Withdraw { prefix, reason: Reason::Stopping };
+    let withdraw = |&prefix| Step::Withdraw { prefix, reason: Reason::Stopping, hold_down: None };
     observed.advertised.keys().map(withdraw).collect()
 }
 
@@ -225,6 +226,7 @@ fn plan_deletes(
 /// Announcements and withdrawals, and the view of every service.
 fn plan_routes(
     observed: &Observed,
+    now: Timestamp,
     works: &[(Work<'_>, Outcome)],
     vip_entries: &BTreeSet<IpAddr>,
     rounds: &mut Rounds,
@@ -240,6 +242,13 @@ fn plan_routes(
         let has_entry = vip_entries.contains(&vip);
         let seen = observed.advertised.get(&prefix);
         let withheld = withheld(observed.datapath.attached, &group, has_entry, seen.is_some());
+        let held = observed.held_down.get(&prefix).copied();
+        // Mended or about to be: people still want to know what it was.
+        let is_well = matches!(withheld, None | Some(Reason::NotProgrammed | Reason::NotProven));
+        let is_held = |held: &HoldDown| seen.is_none() && is_well && held.until > now;
+        let waits = held.filter(is_held);
+        rounds.wake_at.extend(waits.map(|held| held.until));
+        let withheld = waits.map(|held| held.reason).or(withheld);
         let attributes = group
             .iter()
             .find_map(|(work, _)| work.spec.advertise.as_ref())
@@ -251,20 +260,40 @@ fn plan_routes(
             }
             (None, Some(_)) => {
                 let reason = withheld.unwrap_or(Reason::NotConfigured);
-                rounds.withdraws.push(Step::Withdraw { prefix, reason });
+                let hold_down = reason.is_failure().then(|| hold_down(&group, reason, held, now));
+                rounds.withdraws.push(Step::Withdraw { prefix, reason, hold_down });
             }
             (Some(_) | None, _) => {}
         }
         announced.insert(prefix);
         for (work, outcome) in group {
             let reason = work.why_not_announce(outcome, has_entry);
-            vips.insert(work.spec.vip, work.view(reason, withheld));
+            let held_until = waits.map(|held| held.until);
+            vips.insert(work.spec.vip, work.view(reason, withheld, held_until));
         }
     }
     for &prefix in observed.advertised.keys().filter(|prefix| !announced.contains(prefix)) {
-        rounds.withdraws.push(Step::Withdraw { prefix, reason: Reason::NotConfigured });
+        let (reason, hold_down) = (Reason::NotConfigured, None);
+        rounds.withdraws.push(Step::Withdraw { prefix, reason, hold_down });
     }
     vips
+}
+
+/// How long a VIP that is withdrawn now stays so: twice as long as the last time, if that was not
+/// long ago. Of several services the most careful one has its way.
+fn hold_down(
+    group: &[&(Work<'_>, Outcome)],
+    reason: Reason,
+    before: Option<HoldDown>,
+    now: Timestamp,
+) -> HoldDown {
+    let asking = || group.iter().filter_map(|(work, _)| work.spec.advertise.as_ref());
+    let first = asking().map(|advertise| advertise.hold_down).max().unwrap_or_default();
+    let longest = asking().map(|advertise| advertise.hold_down_max).max().unwrap_or_default();
+    let failures = before.map_or(0, |before| before.failures).saturating_add(1);
+    let doubled = 1_u32.checked_shl(failures - 1).and_then(|times| first.checked_mul(times));
+    let until = now + doubled.unwrap_or(longest).min(longest);
+    HoldDown { reason, failures, until, forget_at: until + longest }
 }
 
 /// Why a VIP is not to be announced. To announce it, all its services must be as they shall be;
@@ -286,10 +315,11 @@ fn withheld(
     if !is_announced {
         return asking.find_map(|(work, outcome)| work.why_not_announce(outcome, has_entry));
     }
-    if group.iter().all(|(work, _)| work.is_missing() || work.spec.advertise.is_none()) {
-        return Some(Reason::NotProgrammed);
-    }
-    asking.find_map(|(work, outcome)| work.why_withdraw(outcome))
+    let holds_nothing =
+        group.iter().all(|(work, _)| work.is_missing() || work.spec.advertise.is_none());
+    asking
+        .find_map(|(work, outcome)| work.why_withdraw(outcome))
+        .or_else(|| holds_nothing.then_some(Reason::NotProgrammed))
 }
 
 #[cfg(test)]

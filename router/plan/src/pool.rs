@@ -124,9 +124,14 @@ impl<'a> Pool<'a> {
         self.index_of.get(&identity).copied()
     }
 
+    /// Its entry as it shall be; `None`: there is no way.
+    pub(crate) fn wanted(&self, identity: Identity) -> Option<&Backend> {
+        self.wanted.get(&identity)?.as_ref()
+    }
+
     /// There is a way to this configured backend.
     pub(crate) fn has_way(&self, identity: Identity) -> bool {
-        self.wanted.get(&identity).is_some_and(Option::is_some)
+        self.wanted(identity).is_some()
     }
 
     /// Its entry was seen exactly as it shall be, so a slot may name it.

@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{Service as Entry, Slot, ring_size, service_flags};
 use tidegate_bgp::time::Timestamp;
-use tidegate_config::desired::{Affinity, Service};
+use tidegate_config::desired::{Affinity, AllDown, Service};
 
 use crate::entry::{self, Identity};
 use crate::key::MapKey;
 use crate::observed::Observed;
 use crate::pool::{Pool, Rows};
+use crate::proof::{self, Finding, Flaw};
 use crate::ring::Member;
 use crate::rings::Rings;
 use crate::slots::{self, Scan, Span, Spans};
 use crate::step::{Reason, Step};
-use crate::view::{BackendState, BackendView, Programmed, VipState};
+use crate::view::{BackendState, BackendView, Programmed, Proof, VipState};
 
 /// What all services of one plan share.
 pub(crate) struct Shared<'a> {
@@ -66,6 +67,11 @@ pub(crate) struct Work<'a> {
     alive: BTreeSet<u32>,
     /// Every slot of the ring names backends that frames can be sent to.
     is_served: bool,
+    proof: Proof,
+    /// The checks of all backends fail, and are taken to be wrong.
+    fails_open: bool,
+    /// It was proven in the plan before this one.
+    was_proven: bool,
 }
 
 /// A configured backend of a service.
@@ -125,6 +131,7 @@ impl<'a> Work<'a> {
     pub(crate) fn new(name: &'a str, spec: &'a Service, seen: Seen, shared: &Shared<'_>) -> Self {
         let all = &shared.observed.datapath.slots;
         let scan = seen.ring.map_or_else(Scan::default, |ring| Scan::of(ring.slots(all)));
+        let fails_open = fails_open(spec, shared);
         let mut states: BTreeMap<IpAddr, BackendState> = BTreeMap::new();
         let mut backends = Vec::with_capacity(spec.backends.len());
         for (&addr, backend) in &spec.backends {
@@ -133,7 +140,7 @@ impl<'a> Work<'a> {
             let in_ring = index.is_some_and(|index| {
                 scan.current.contains_key(&index) || scan.previous.contains(&index)
             });
-            let state = state(spec, addr, identity, in_ring, shared);
+            let state = state(spec, addr, identity, in_ring, fails_open, shared);
             states.insert(identity.1, state);
             let is_ready = shared.pool.is_ready(identity);
             backends.push(Backend { addr, weight: backend.weight, state, index, is_ready });
@@ -141,7 +148,9 @@ impl<'a> Work<'a> {
         // By address: in another forwarding mode it is still the same backend.
         let takes_old_flows = |(_, addr): Identity| match states.get(&addr) {
             // One that is no longer configured is alive as long as its entry is.
-            None | Some(BackendState::Active | BackendState::Draining) => true,
+            None | Some(BackendState::Active | BackendState::Draining | BackendState::Narrow) => {
+                true
+            }
             Some(_) => false,
         };
         let alive = scan
@@ -152,7 +161,21 @@ impl<'a> Work<'a> {
         let is_served =
             seen.ring.is_some() && scan.indices().all(|index| shared.pool.is_resolved(index));
         let key = MapKey::of_service(spec.vip);
-        Self { name, spec, key, seen, scan, backends, alive, is_served }
+        let proof = judge(spec, &backends, shared);
+        let was_proven = shared.observed.proven_before.contains(&spec.vip);
+        Self {
+            name,
+            spec,
+            key,
+            seen,
+            scan,
+            backends,
+            alive,
+            is_served,
+            proof,
+            fails_open,
+            was_proven,
+        }
     }
 
     /// What is to be done for it now.
@@ -312,7 +335,9 @@ impl<'a> Work<'a> {
         let in_ring = u32::try_from(in_ring.count()).unwrap_or(u32::MAX);
         self.too_few(0).or_else(|| {
             let is_there = outcome.is_programmed && self.is_served && has_vip_entry;
-            (!is_there || in_ring < self.min_healthy()).then_some(outcome.not_there())
+            (!is_there || in_ring < self.min_healthy())
+                .then_some(outcome.not_there())
+                .or_else(|| self.why_not_proven())
         })
     }
 
@@ -320,7 +345,25 @@ impl<'a> Work<'a> {
     /// way into the maps is no reason, as long as what they hold works.
     pub(crate) fn why_withdraw(&self, outcome: &Outcome) -> Option<Reason> {
         self.too_few(self.count(BackendState::Unproven))
+            .or_else(|| self.lost_proof().map(Reason::Proof))
             .or_else(|| (!self.is_served && !self.is_missing()).then_some(outcome.not_there()))
+    }
+
+    const fn why_not_proven(&self) -> Option<Reason> {
+        match self.proof {
+            Proof::Proven => None,
+            Proof::Pending => Some(Reason::NotProven),
+            Proof::Lost(flaw) => Some(Reason::Proof(flaw)),
+        }
+    }
+
+    /// Test packets are not sent. Of a service that the maps do not hold yet none can be; but if
+    /// it was proven, somebody has taken it out.
+    fn lost_proof(&self) -> Option<Flaw> {
+        match self.proof {
+            Proof::Lost(flaw) if !self.is_missing() || self.was_proven => Some(flaw),
+            Proof::Proven | Proof::Pending | Proof::Lost(_) => None,
+        }
     }
 
     fn min_healthy(&self) -> u32 {
@@ -331,12 +374,20 @@ impl<'a> Work<'a> {
         let min = self.min_healthy();
         let usable = self.count(BackendState::Active).saturating_add(doubtful);
         let no_way = self.count(BackendState::NoWay);
+        let narrow = self.count(BackendState::Narrow);
         let no_room = self.count(BackendState::NoRoom);
-        if usable >= min {
+        let mut reachable = usable;
+        let mut reaches = |more: u32| {
+            reachable = reachable.saturating_add(more);
+            reachable >= min
+        };
+        if reaches(0) {
             None
-        } else if usable.saturating_add(no_way) >= min {
+        } else if reaches(no_way) {
             Some(Reason::NoWay)
-        } else if usable.saturating_add(no_way).saturating_add(no_room) >= min {
+        } else if reaches(narrow) {
+            Some(Reason::TooNarrow)
+        } else if reaches(no_room) {
             Some(Reason::NoRoom)
         } else {
             Some(Reason::TooFewHealthy)
@@ -344,7 +395,12 @@ impl<'a> Work<'a> {
     }
 
     /// The service for people.
-    pub(crate) fn view(&self, reason: Option<Reason>, withheld: Option<Reason>) -> VipState {
+    pub(crate) fn view(
+        &self,
+        reason: Option<Reason>,
+        withheld: Option<Reason>,
+        held_until: Option<Timestamp>,
+    ) -> VipState {
         let backend_view = |backend: &Backend| BackendView {
             state: backend.state,
             weight: backend.weight,
@@ -362,6 +418,9 @@ impl<'a> Work<'a> {
             backends: self.backends.iter().map(|b| (b.addr, backend_view(b))).collect(),
             usable: self.count(BackendState::Active),
             programmed,
+            proof: self.proof,
+            fails_open: self.fails_open,
+            held_until,
             reason,
             withheld,
         }
@@ -374,6 +433,7 @@ fn state(
     addr: IpAddr,
     identity: Identity,
     in_ring: bool,
+    fails_open: bool,
     shared: &Shared<'_>,
 ) -> BackendState {
     let check = (spec.vip, addr);
@@ -381,10 +441,16 @@ fn state(
     let weight = spec.backends.get(&addr).map_or(0, |backend| backend.weight);
     if is_unproven && !in_ring {
         BackendState::Unproven
-    } else if spec.health.is_some() && !is_unproven && !shared.observed.healthy.contains(&check) {
+    } else if spec.health.is_some()
+        && !is_unproven
+        && !fails_open
+        && !shared.observed.healthy.contains(&check)
+    {
         BackendState::Down
     } else if !shared.pool.has_way(identity) {
         BackendState::NoWay
+    } else if is_narrow(spec, identity, &shared.pool) {
+        BackendState::Narrow
     } else if weight == 0 {
         BackendState::Draining
     } else if shared.pool.index(identity).is_none() {
@@ -392,4 +458,54 @@ fn state(
     } else {
         BackendState::Active
     }
+}
+
+/// Whether the checks of all backends that shall take flows fail, and that counts as a failure of
+/// the checks.
+fn fails_open(spec: &Service, shared: &Shared<'_>) -> bool {
+    let is_down = |addr: IpAddr| {
+        let check = (spec.vip, addr);
+        !shared.observed.unproven.contains(&check) && !shared.observed.healthy.contains(&check)
+    };
+    let mut taking = spec.backends.iter().filter(|(_, backend)| backend.weight > 0);
+    spec.when_all_down == AllDown::FailOpen
+        && spec.health.is_some()
+        && taking.all(|(&addr, _)| is_down(addr))
+}
+
+/// Whether the way to a backend does not carry the packets that the service promises to carry.
+fn is_narrow(spec: &Service, identity: Identity, pool: &Pool<'_>) -> bool {
+    let needed = spec.min_mtu.saturating_add(entry::overhead(identity.0));
+    pool.wanted(identity).is_some_and(|wanted| wanted.mtu < needed)
+}
+
+/// What test packets say: each must have left as the entry of a backend that takes new flows says.
+fn judge(spec: &Service, backends: &[Backend], shared: &Shared<'_>) -> Proof {
+    let findings = shared.observed.proofs.get(&spec.vip).map_or(&[][..], Vec::as_slice);
+    let is_as_wanted = |backend: &Backend, headers: &proof::Headers| {
+        let identity = entry::wanted(spec.mode, spec.vip.addr, backend.addr);
+        backend.state == BackendState::Active
+            && shared.pool.wanted(identity).is_some_and(|wanted| proof::is_as(headers, wanted))
+    };
+    let mut proof = if findings.is_empty() { Proof::Pending } else { Proof::Proven };
+    for finding in findings {
+        match finding {
+            Finding::NotRun => return Proof::Lost(Flaw::NotRun),
+            Finding::Ended(counter) => return Proof::Lost(Flaw::Ended(*counter)),
+            Finding::Sent(headers) => {
+                // The outer destination names the backend; in `l2` there is none.
+                let named = headers.ip.and_then(|(_, to)| {
+                    backends.binary_search_by_key(&to, |backend| backend.addr).ok()
+                });
+                let is_good = match named.and_then(|at| backends.get(at)) {
+                    Some(backend) => is_as_wanted(backend, headers),
+                    None => backends.iter().any(|backend| is_as_wanted(backend, headers)),
+                };
+                if !is_good {
+                    proof = Proof::Pending;
+                }
+            }
+        }
+    }
+    proof
 }

@@ -6,6 +6,9 @@ use tidegate_abi::{Backend, Service, ServiceKeyV4, ServiceKeyV6, Slot};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::Prefix;
 
+use crate::observed::HoldDown;
+use crate::proof::Flaw;
+
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -69,6 +72,8 @@ pub enum Step {
         prefix: Prefix,
         /// For the journal and `tidegate vips`.
         reason: Reason,
+        /// How long it stays withdrawn at least.
+        hold_down: Option<HoldDown>,
     },
 }
 
@@ -85,6 +90,12 @@ pub enum Reason {
     TooFewHealthy,
     /// Healthy backends, but no way to enough of them (route or neighbour missing).
     NoWay,
+    /// Healthy backends, but the way to enough of them does not carry packets of `min-mtu` bytes.
+    TooNarrow,
+    /// The maps hold the service, but no test packet has shown yet that it works.
+    NotProven,
+    /// A test packet shows that it does not work.
+    Proof(Flaw),
     /// The maps are full: no ring slots, service entry or backend entry is left.
     NoRoom,
     /// The daemon is stopping.
@@ -92,6 +103,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether something failed that was wanted to work.
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::NotConfigured | Self::Stopping)
+    }
+
     /// The code that metrics, journal and API print.
     pub const fn name(self) -> &'static str {
         match self {
@@ -100,6 +116,9 @@ impl Reason {
             Self::NotProgrammed => "not-programmed",
             Self::TooFewHealthy => "too-few-healthy",
             Self::NoWay => "no-way",
+            Self::TooNarrow => "mtu-too-small",
+            Self::NotProven => "not-proven",
+            Self::Proof(flaw) => flaw.name(),
             Self::NoRoom => "no-room",
             Self::Stopping => "stopping",
         }
@@ -109,11 +128,16 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Proof(flaw) => return flaw.fmt(f),
             Self::NotConfigured => "the configuration does not announce it",
             Self::NotAttached => "the program is not attached to every configured interface",
             Self::NotProgrammed => "the maps do not hold the service yet",
             Self::TooFewHealthy => "too few healthy backends",
             Self::NoWay => "no route or no neighbour towards enough healthy backends",
+            Self::TooNarrow => {
+                "the way to enough healthy backends is too narrow: raise its MTU, or lower min-mtu"
+            }
+            Self::NotProven => "no test packet has reached a healthy backend yet",
             Self::NoRoom => "the maps are full: fewer services or fewer backends would fit",
             Self::Stopping => "tidegate is stopping",
         })

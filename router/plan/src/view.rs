@@ -3,6 +3,9 @@
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
+use tidegate_bgp::time::Timestamp;
+
+use crate::proof::Flaw;
 use crate::step::Reason;
 
 /// One service as it stands.
@@ -16,10 +19,38 @@ pub struct VipState {
     pub usable: u32,
     /// Where it stands in the maps; `None`: not there yet.
     pub programmed: Option<Programmed>,
+    /// What test packets say of it.
+    pub proof: Proof,
     /// What is wrong with this service by itself; `None`: it works, and holds nothing back.
     pub reason: Option<Reason>,
+    /// It works, and its VIP is announced again then: it has failed too recently.
+    pub held_until: Option<Timestamp>,
+    /// The checks of all backends fail, and are taken to be wrong.
+    pub fails_open: bool,
     /// Why the VIP is not announced, which may be another service's fault; `None`: it may be.
     pub withheld: Option<Reason>,
+}
+
+/// What test packets say of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Every one was sent to a healthy backend, by the way that the kernel knows.
+    Proven,
+    /// None was run, or one went where new flows shall not go: a change is on its way.
+    Pending,
+    /// One was not sent.
+    Lost(Flaw),
+}
+
+impl Proof {
+    /// The code that command line, API and metrics print.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Pending => "pending",
+            Self::Lost(flaw) => flaw.name(),
+        }
+    }
 }
 
 /// Where a service stands in the maps.
@@ -61,6 +92,8 @@ pub enum BackendState {
     Down,
     /// Healthy, but no route, neighbour or source address leads there.
     NoWay,
+    /// Healthy, but the way there does not carry packets of `min-mtu` bytes.
+    Narrow,
     /// Healthy, but the map of backends is full.
     NoRoom,
 }
@@ -74,6 +107,7 @@ impl BackendState {
             Self::Unproven => "unproven",
             Self::Down => "down",
             Self::NoWay => "no-way",
+            Self::Narrow => "narrow",
             Self::NoRoom => "no-room",
         }
     }

@@ -7,6 +7,7 @@ mod caller;
 mod change;
 mod peer;
 mod problem;
+mod routes;
 mod serve;
 
 use std::net::SocketAddr;
@@ -26,12 +27,13 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::bgp_io::Histories;
+use crate::bgp_io::{Asker, Histories};
 use crate::change::Asks;
 use crate::metrics;
 use crate::view::View;
 use caller::Caller;
 use problem::Problem;
+pub(crate) use routes::parse_prefix;
 
 /// How long a request waits for the reconcile task before it is told to come back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -102,10 +104,11 @@ pub(crate) fn serve(
     config: &Api,
     views: ViewSender,
     asks: Asks,
+    asker: Asker,
     histories: Histories,
 ) -> Server {
-    let routes = routes(views.clone());
-    let routes = routes.merge(change::routes(asks)).merge(peer::routes(views, histories));
+    let all = routes(views.clone()).merge(change::routes(asks)).merge(routes::router(asker));
+    let routes = all.merge(peer::routes(views, histories));
     let unix = Serving::start(listeners.unix, &routes);
     let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
     Server { routes, config: config.clone(), unix, tcp }
@@ -274,8 +277,8 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!(
-            "there is nothing at {}; try /api/v1/status, /peers, /vips, /backends, /config or \
-             /history there, /metrics, /healthz or /readyz",
+            "there is nothing at {}; try /api/v1/status, /peers, /routes, /vips, /backends, /config \
+             or /history there, /metrics, /healthz or /readyz",
             uri.path()
         ),
     )

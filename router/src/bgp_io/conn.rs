@@ -10,7 +10,8 @@ use tidegate_bgp::speaker::ConnId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::Inbound;
@@ -31,10 +32,32 @@ const QUEUE_PIECES_MAX: usize = 4096;
 /// How long a connection that is being closed may take to write what is queued.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// So many bytes of UPDATEs are asked for ahead of the socket: enough to keep it busy, and little
+/// enough that what changes meanwhile is told in its last state.
+const AHEAD_BYTES: usize = 256 << 10;
+
 /// Bytes on their way to a peer; they hold their room in the queue until they are written.
 struct Piece {
     bytes: Bytes,
     _room: OwnedSemaphorePermit,
+}
+
+/// An attempt to connect, which ends with what holds it.
+pub(super) struct AbortOnDrop(pub(super) AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Messages that several connections share.
+pub(super) struct Shared(pub(super) Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Where the speaker's task puts what a peer shall get. Dropping it closes the connection after
@@ -58,10 +81,18 @@ impl Outbox {
     /// [`Overflow`] when the peer does not read as fast as we write. The connection cannot go on
     /// then: dropping some messages would leave the peer with routes that we no longer have, and
     /// waiting would let one peer hold up all the others.
-    pub(super) fn send(&self, bytes: Vec<u8>) -> Result<(), Overflow> {
+    pub(super) fn send(&self, bytes: impl Into<Bytes>) -> Result<(), Overflow> {
+        let bytes = bytes.into();
         let len = u32::try_from(bytes.len()).or(Err(Overflow))?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(len).or(Err(Overflow))?;
-        self.queue.try_send(Piece { bytes: bytes.into(), _room: room }).or(Err(Overflow))
+        self.queue.try_send(Piece { bytes, _room: room }).or(Err(Overflow))
+    }
+}
+
+impl Outbox {
+    /// Whether it is time for more UPDATEs.
+    pub(super) fn wants_more(&self) -> bool {
+        QUEUE_BYTES_MAX - self.room.available_permits() < AHEAD_BYTES
     }
 }
 
@@ -72,6 +103,8 @@ pub(super) struct Unwritten {
 }
 
 struct Queue {
+    /// Told of every piece that has been written.
+    drained: Arc<Notify>,
     pieces: mpsc::Receiver<Piece>,
     /// Partly written.
     current: Option<Piece>,
@@ -81,12 +114,12 @@ struct Queue {
     stalled: bool,
 }
 
-/// The two ends of a connection's send queue.
-pub(super) fn outbox() -> (Outbox, Unwritten) {
+/// The two ends of a connection's send queue; `drained` is told when it gets shorter.
+pub(super) fn outbox(drained: Arc<Notify>) -> (Outbox, Unwritten) {
     let (open, closing) = oneshot::channel();
     let (queue, pieces) = mpsc::channel(QUEUE_PIECES_MAX);
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-    let queue_out = Queue { pieces, current: None, send_hold: None, stalled: false };
+    let queue_out = Queue { drained, pieces, current: None, send_hold: None, stalled: false };
     (Outbox { _open: open, queue, room }, Unwritten { closing, queue: queue_out })
 }
 
@@ -195,6 +228,7 @@ impl Queue {
                 }
             }
             self.current = None;
+            self.drained.notify_one();
         }
     }
 }

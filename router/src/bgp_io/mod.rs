@@ -3,6 +3,8 @@
 //! One task owns the [`Speaker`]; a task per connection moves its bytes. Nothing here knows what
 //! a message means, and nothing waits for a peer.
 
+mod accept;
+mod asker;
 mod conn;
 mod socket;
 mod sockopt;
@@ -18,19 +20,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tidegate_bgp::fsm::History;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Distance, Local, NextHops, Order, PeerName, PeerStatus, Report,
-    RouteAttributes, Speaker, Transport,
+    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerName, PeerStatus, Report,
+    RouteAttributes, Routes, RoutesQuery, Speaker, Transport,
 };
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::link_io::{self, Links};
-use conn::Outbox;
+pub use asker::{Asker, Histories};
+use conn::{AbortOnDrop, Outbox, Shared};
 pub use socket::Keys;
 
 /// Orders that wait for the speaker; when it is full, who orders waits.
@@ -39,6 +42,10 @@ const ORDERS_MAX: usize = 256;
 /// Events of all connections that wait for the speaker. When it is full, readers wait in the order
 /// they came, so a peer that floods takes its turn with the others.
 const INBOUND_MAX: usize = 64;
+
+/// Events that came meanwhile are taken along for this long, so that what they change is told once;
+/// timers wait no longer than that either.
+const TURN: Duration = Duration::from_millis(4);
 
 /// A snapshot is published at most this often: one after each message would cost more than the
 /// message.
@@ -117,28 +124,6 @@ pub struct BgpHandle {
     task: JoinHandle<()>,
 }
 
-/// Asks the speaker what a peer has been through. Keeps nothing alive.
-#[derive(Clone, Debug)]
-pub struct Histories {
-    inputs: mpsc::WeakSender<Input>,
-    clock: Clock,
-}
-
-impl Histories {
-    /// The history of a peer and the moment it was taken; `None`: no such peer.
-    ///
-    /// # Errors
-    /// [`Stopped`]
-    pub async fn of(&self, name: &str) -> Result<Option<(History, Timestamp)>, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        let inputs = self.inputs.upgrade().ok_or(Stopped)?;
-        inputs.send(Input::History(name.to_owned(), reply)).await.or(Err(Stopped))?;
-        drop(inputs);
-        let history = answer.await.or(Err(Stopped))?;
-        Ok(history.map(|history| (history, self.clock.now())))
-    }
-}
-
 impl BgpHandle {
     /// Hands an order to the speaker. What came of it shows in the [`Snapshot`].
     ///
@@ -146,6 +131,19 @@ impl BgpHandle {
     /// [`Stopped`]
     pub async fn order(&self, order: Order) -> Result<(), Stopped> {
         self.inputs.send(Input::Order(Box::new(order))).await.or(Err(Stopped))
+    }
+
+    /// A page of routes.
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub async fn routes(&self, query: RoutesQuery) -> Result<Routes, Stopped> {
+        self.asker().ask(query).await
+    }
+
+    /// What asks for routes, for those who have no business with orders.
+    pub fn asker(&self) -> Asker {
+        Asker(self.inputs.clone())
     }
 
     /// Replaces the TCP MD5 keys, those of open connections too. Whether a connection is signed at
@@ -159,7 +157,7 @@ impl BgpHandle {
 
     /// The way to what single peers have been through.
     pub fn histories(&self) -> Histories {
-        Histories { inputs: self.inputs.downgrade(), clock: self.clock }
+        Histories::new(self.inputs.downgrade(), self.clock)
     }
 
     /// The state of the speaker, a twentieth of a second old at most; it can be waited on.
@@ -183,7 +181,7 @@ impl BgpHandle {
         let Self { inputs, task, .. } = self;
         // Either fails only if the task is gone already, which is what is wanted.
         drop(inputs.send(Input::Order(Box::new(Order::Shutdown))).await);
-        drop(inputs);
+        drop(inputs.send(Input::Stop).await);
         drop(task.await);
     }
 }
@@ -194,6 +192,9 @@ enum Input {
     Order(Box<Order>),
     Keys(Keys),
     History(String, oneshot::Sender<Option<History>>),
+    Routes(RoutesQuery, oneshot::Sender<Routes>),
+    /// Others may still hold an [`Asker`]: they must not keep the task alive.
+    Stop,
 }
 
 /// From the connections to the speaker's task.
@@ -239,7 +240,7 @@ pub fn start(
     let reports_dropped = Arc::new(AtomicU64::new(0));
     let mut accepting = JoinSet::new();
     for listener in &listeners {
-        accepting.spawn(accept_all(Arc::clone(listener), links, clock, inbound.clone()));
+        accepting.spawn(accept::all(Arc::clone(listener), links, clock, inbound.clone()));
     }
     let speaker = Speaker::new(local, seed);
     let shell = Shell {
@@ -254,6 +255,7 @@ pub fn start(
             keys: Arc::new(md5),
             inbound,
             links,
+            drained: Arc::default(),
         },
         reports,
         reports_dropped: Arc::clone(&reports_dropped),
@@ -285,11 +287,15 @@ impl Shell {
         mut events: mpsc::Receiver<Inbound>,
         accepting: JoinSet<()>,
     ) {
+        let drained = Arc::clone(&self.conns.drained);
+        let mut more = false;
         loop {
             let publish_at = self.unpublished.then_some(self.publish_from);
             let wake_at = self.speaker.next_deadline().into_iter().chain(publish_at).min();
+            let wake_at = if more { Some(Timestamp::default()) } else { wake_at };
             tokio::select! {
-                Some(event) = events.recv() => self.on_inbound(event),
+                Some(event) = events.recv() => self.on_inbounds(event, &mut events),
+                () = drained.notified() => {}
                 input = orders.recv() => match input {
                     Some(Input::Order(order)) => {
                         self.speaker.on_order(self.clock.now(), *order, &mut self.out);
@@ -299,19 +305,59 @@ impl Shell {
                         // Who asked may have gone away by now.
                         drop(reply.send(self.speaker.history(&name).cloned()));
                     }
-                    None => break,
+                    Some(Input::Routes(query, reply)) => self.answer(&query, reply),
+                    Some(Input::Stop) | None => break,
                 },
                 () = self.clock.sleep_until(wake_at) => {}
             }
             // Every turn: a busy socket must not starve a HoldTimer.
             self.speaker.on_time(self.clock.now(), &mut self.out);
             self.perform();
+            more = self.speaker.work();
+            self.transmit();
             self.publish();
             while self.conns.tasks.try_join_next().is_some() {}
         }
         drop(accepting);
         drop(events);
         self.conns.close_all().await;
+    }
+
+    /// An event and those behind it, until it is time to look at timers again.
+    fn on_inbounds(&mut self, first: Inbound, events: &mut mpsc::Receiver<Inbound>) {
+        let until = self.clock.now() + TURN;
+        self.on_inbound(first);
+        while self.clock.now() < until
+            && let Ok(event) = events.try_recv()
+        {
+            // What an event closes must be closed before the next one is looked at.
+            self.perform();
+            self.on_inbound(event);
+        }
+    }
+
+    /// Gives every connection that can take more what it is to be told, in turns, so that peers
+    /// that are told the same share it.
+    fn transmit(&mut self) {
+        let mut behind = self.speaker.behind();
+        while !behind.is_empty() {
+            behind.retain(|conn| {
+                self.conns.wants_more(*conn)
+                    && match self.speaker.transmit(self.clock.now(), *conn, &mut self.out) {
+                        Some(bytes) => {
+                            self.conns.send(*conn, Bytes::from_owner(Shared(bytes)));
+                            true
+                        }
+                        None => false,
+                    }
+            });
+        }
+        self.perform();
+    }
+
+    /// Routes for somebody who may have gone away by now.
+    fn answer(&mut self, query: &RoutesQuery, reply: oneshot::Sender<Routes>) {
+        drop(reply.send(self.speaker.routes(query)));
     }
 
     fn on_inbound(&mut self, event: Inbound) {
@@ -408,6 +454,8 @@ struct Conns {
     keys: Arc<Keys>,
     inbound: mpsc::Sender<Inbound>,
     links: Links,
+    /// Told when a send queue has become shorter.
+    drained: Arc<Notify>,
 }
 
 /// Removing it from the table closes it.
@@ -422,14 +470,6 @@ enum Conn {
         outbox: Outbox,
         socket: Option<OwnedFd>,
     },
-}
-
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Conns {
@@ -450,7 +490,7 @@ impl Conns {
                     Inbound::Connected { conn, stream, remote: to, next_hops }
                 }
                 Err(error) => {
-                    let hint = hint(&error, &transport);
+                    let hint = socket::hint(&error, &transport);
                     info!(peer = &*peer, %to, "cannot connect: {error}{hint}");
                     Inbound::ConnectFailed { conn }
                 }
@@ -468,7 +508,7 @@ impl Conns {
         send_hold: Option<Duration>,
         stream: TcpStream,
     ) {
-        let (outbox, unwritten) = conn::outbox();
+        let (outbox, unwritten) = conn::outbox(Arc::clone(&self.drained));
         let socket = self.keep_socket(remote, &stream);
         self.tasks.spawn(conn::run(conn, stream, unwritten, send_hold, self.inbound.clone()));
         self.open.insert(conn, Conn::Open { remote, outbox, socket });
@@ -482,7 +522,11 @@ impl Conns {
         cloned.map_err(cannot).ok()
     }
 
-    fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
+    fn wants_more(&self, conn: ConnId) -> bool {
+        matches!(self.open.get(&conn), Some(Conn::Open { outbox, .. }) if outbox.wants_more())
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: impl Into<Bytes>) {
         if let Some(Conn::Open { remote, outbox, .. }) = self.open.get(&conn)
             && outbox.send(bytes).is_err()
         {
@@ -524,66 +568,6 @@ async fn connect(
     let stream = socket::dial(to, from, transport, keys).await?;
     let next_hops = next_hops(&stream, links).await?;
     Ok((stream, next_hops))
-}
-
-/// What an operator can do about a connection that did not come up.
-fn hint(error: &io::Error, transport: &Transport) -> &'static str {
-    match (error.kind(), &transport.distance) {
-        (io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut, Distance::Ttl(1)) => {
-            " (an external peer has to be on a link of ours, unless multihop is set)"
-        }
-        (io::ErrorKind::TimedOut, Distance::Guarded(_)) => {
-            " (with ttl-security, the peer has to send with TTL 255)"
-        }
-        (io::ErrorKind::NotFound, _) if transport.interface.is_some() => {
-            " (there is no interface of that name: `ip link` lists those there are)"
-        }
-        _ => "",
-    }
-}
-
-/// How long what the kernel said about next hops serves other connections to the same address: in a
-/// flood it is asked once a second, not once a connection.
-const NEXT_HOPS_SERVE: Duration = Duration::from_secs(1);
-
-/// Accepts for ever, one connection after the other: looking up next hops costs a question to the
-/// kernel, and whoever floods the port waits in the backlog for it.
-async fn accept_all(
-    listener: Arc<TcpListener>,
-    links: Links,
-    clock: Clock,
-    inbound: mpsc::Sender<Inbound>,
-) {
-    let mut known: Option<(IpAddr, Timestamp, NextHops)> = None;
-    loop {
-        let accepted = async {
-            let (stream, remote) = listener.accept().await?;
-            let (local, now) = (stream.local_addr()?.ip(), clock.now());
-            let serves = |(addr, at, _): &(IpAddr, Timestamp, NextHops)| {
-                *addr == local && now.since(*at) < NEXT_HOPS_SERVE
-            };
-            let next_hops = if let Some((_, _, served)) = known.filter(serves) {
-                served
-            } else {
-                let asked = next_hops(&stream, links).await?;
-                known = Some((local, now, asked));
-                asked
-            };
-            Ok::<_, io::Error>(Inbound::Accepted { stream, remote, next_hops })
-        };
-        match accepted.await {
-            Ok(event) => {
-                if inbound.send(event).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                warn!(%error, "cannot accept a connection");
-                // Most likely no descriptor is left, which does not change within microseconds.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
 }
 
 /// Our addresses on the interface that carries the connection. When the kernel does not tell, the

@@ -57,6 +57,16 @@ pub enum Error {
         /// What it should be.
         wanted: String,
     },
+    /// The pins were exchanged while we loaded.
+    #[error(
+        "the maps pinned in {} are not those that were just loaded: does somebody else write \
+         there? Start again",
+        path.display()
+    )]
+    OtherMaps {
+        /// The directory.
+        path: PathBuf,
+    },
     /// No such interface.
     #[error(
         "there is no interface {interface} in this network namespace; `ip link` shows which \

@@ -10,7 +10,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValue
 use aya::util::nr_cpus;
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot,
-    Traffic, backend_kinds, map_names,
+    Traffic, backend_flags, backend_kinds, map_names,
 };
 use tidegate_plan::entry::is_resolved;
 use tidegate_plan::observed;
@@ -192,7 +192,17 @@ impl Maps {
         let all = sys::read_array(self.backends_fd.as_fd(), len, Backend::FREE)
             .map_err(|error| Error::kernel("read the map BACKENDS", error))?;
         let in_use = |(_, entry): &(u32, Backend)| entry.kind != backend_kinds::NONE;
-        let backends = (0..).zip(all).filter(in_use).collect();
+        let mut devices = BTreeMap::new();
+        let mut backends = BTreeMap::new();
+        for (index, mut entry) in (0..).zip(all).filter(in_use) {
+            // Without its device nothing is sent with it, whatever it says of itself. Writing it
+            // puts the device back.
+            let egress = entry.egress_ifindex;
+            if !*devices.entry(egress).or_insert_with(|| self.devices.get(egress, 0).is_ok()) {
+                entry.flags &= !backend_flags::RESOLVED;
+            }
+            backends.insert(index, entry);
+        }
         let slots = self.slots.used();
         Ok(observed::Datapath { attached, services_v4, services_v6, backends, slots })
     }

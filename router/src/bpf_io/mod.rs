@@ -10,6 +10,7 @@ mod link;
 mod maps;
 mod pins;
 mod pod;
+mod proof;
 mod rare;
 mod slots;
 pub(crate) mod sys;
@@ -25,6 +26,7 @@ use aya::{Ebpf, EbpfLoader};
 use tidegate_abi::{Counter, DatapathConfig, Traffic};
 use tidegate_config::desired::AttachMode;
 use tidegate_plan::observed;
+use tidegate_plan::proof::Finding;
 use tidegate_plan::step::Step;
 
 pub use error::Error;
@@ -35,6 +37,7 @@ use maps::Maps;
 pub(crate) use maps::take;
 pub(crate) use pins::prepare as prepare_pin_dir;
 use pod::Pod;
+use proof::ProofCopy;
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate.bpf.o"));
 const PROGRAM: &str = "tidegate";
@@ -84,6 +87,8 @@ pub struct Datapath {
     _rare: ProgramArray<MapData>,
     maps: Maps,
     links: Vec<Link>,
+    /// Only with pins: it finds the maps by them.
+    proof_copy: Option<ProofCopy>,
     pin_dir: Option<PathBuf>,
     /// What [`attach`](Self::attach) was asked for last.
     wanted: Vec<String>,
@@ -110,26 +115,19 @@ impl Datapath {
     }
 
     fn load_in(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Self, Error> {
-        let features = config.features;
-        let config = Pod(*config);
-        let mut loader = EbpfLoader::new();
-        // The object needs no relocation against the kernel's types, whose parsing takes a while.
-        loader.btf(None).override_global("CONFIG", &config, true);
-        if let Some(dir) = pin_dir {
-            for shape in &pins::SHAPES {
-                loader.map_pin_path(shape.name, dir.join(shape.name));
-            }
-        }
-        let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(PROGRAM, error))?;
-        let program = program_mut(&mut ebpf, PROGRAM)?;
-        program.load().map_err(|error| Error::program(PROGRAM, error))?;
+        let mut ebpf = load_program(config, pin_dir)?;
+        let program = xdp(&ebpf)?;
         let unknown = |error| Error::program(PROGRAM, error);
         let program_id = program.info().map_err(unknown)?.id();
         if let Some(dir) = pin_dir {
             pins::replace(program.fd().map_err(unknown)?.as_fd(), &dir.join(pins::PROGRAM))?;
         }
+        let proof_copy = match pin_dir {
+            Some(dir) => Some(ProofCopy::load(config, dir, &ebpf)?),
+            None => None,
+        };
         // After the programs are loaded: until then they name the maps by their file descriptors.
-        let rare = rare::load(&mut ebpf, features)?;
+        let rare = rare::load(&mut ebpf, config.features)?;
         let maps = Maps::take(&mut ebpf)?;
         let pin_dir = pin_dir.map(Path::to_owned);
         Ok(Self {
@@ -138,6 +136,7 @@ impl Datapath {
             _rare: rare,
             maps,
             links: Vec::new(),
+            proof_copy,
             pin_dir,
             wanted: Vec::new(),
         })
@@ -291,9 +290,16 @@ impl Datapath {
         test_run(self.program()?, frame, ingress_ifindex)
     }
 
+    /// What the packet path would do with a test packet that comes in by this interface. No
+    /// counter moves and nothing is remembered. Without pins there is no proof copy to ask:
+    /// [`Finding::NotRun`].
+    pub fn prove(&self, frame: &[u8], ingress_ifindex: u32) -> Finding {
+        let run = |copy: &ProofCopy| copy.run(frame, ingress_ifindex);
+        self.proof_copy.as_ref().map_or(Finding::NotRun, run)
+    }
+
     fn program(&self) -> Result<&Xdp, Error> {
-        let program = self.ebpf.program(PROGRAM).ok_or_else(|| Error::missing(PROGRAM))?;
-        program.try_into().map_err(|error| Error::program(PROGRAM, error))
+        xdp(&self.ebpf)
     }
 
     /// The program, for others to call: in a tail call, as benchmarks do.
@@ -315,6 +321,28 @@ impl fmt::Debug for Datapath {
     }
 }
 
+/// Loads the object with these constants; the maps are those pinned in `pin_dir`.
+fn load_program(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> {
+    let config = Pod(*config);
+    let mut loader = EbpfLoader::new();
+    // The object needs no relocation against the kernel's types, whose parsing takes a while.
+    loader.btf(None).override_global("CONFIG", &config, true);
+    if let Some(dir) = pin_dir {
+        for shape in &pins::SHAPES {
+            loader.map_pin_path(shape.name, dir.join(shape.name));
+        }
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(PROGRAM, error))?;
+    let program = program_mut(&mut ebpf, PROGRAM)?;
+    program.load().map_err(|error| Error::program(PROGRAM, error))?;
+    Ok(ebpf)
+}
+
+fn xdp(ebpf: &Ebpf) -> Result<&Xdp, Error> {
+    let program = ebpf.program(PROGRAM).ok_or_else(|| Error::missing(PROGRAM))?;
+    program.try_into().map_err(|error| Error::program(PROGRAM, error))
+}
+
 fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, Error> {
     let program = ebpf.program_mut(name).ok_or_else(|| Error::missing(name))?;
     program.try_into().map_err(|error| Error::program(name, error))
@@ -326,6 +354,12 @@ pub(crate) fn test_run(
     frame: &[u8],
     ingress_ifindex: u32,
 ) -> Result<TestRun, Error> {
+    let (returned, frame) = run(program, frame, ingress_ifindex)?;
+    Ok(TestRun { verdict: Verdict::of(returned), frame })
+}
+
+/// The same, with the return value as it is.
+fn run(program: &Xdp, frame: &[u8], ingress_ifindex: u32) -> Result<(u32, Vec<u8>), Error> {
     /// The longest header that is put in front, and then some.
     const GROWTH_MAX: usize = 64;
     let failed = |error| Error::kernel(format!("test-run a frame of {} bytes", frame.len()), error);
@@ -344,7 +378,7 @@ pub(crate) fn test_run(
     };
     let result = program.test_run(options).map_err(failed)?;
     out.truncate(usize::try_from(result.data_size_out).unwrap_or(usize::MAX));
-    Ok(TestRun { verdict: Verdict::of(result.return_value), frame: out })
+    Ok((result.return_value, out))
 }
 
 /// Removes what a daemon that is gone has left pinned: links, program and maps. True if there was

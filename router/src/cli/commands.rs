@@ -190,7 +190,15 @@ fn vips_text(answer: &Vips) -> String {
     let mut text = table.render();
     for vip in &answer.vips {
         if let Some(reason) = &vip.reason_text {
-            text += &[vip.service.as_str(), ": not announced: ", reason, "\n"].concat();
+            let held = match vip.held_down_secs {
+                Some(secs) => format!("; works again, held down for {} more", span(secs)),
+                None => String::new(),
+            };
+            text += &[vip.service.as_str(), ": not announced: ", reason, &held, "\n"].concat();
+        }
+        if vip.fails_open {
+            text +=
+                &[vip.service.as_str(), ": fail-open: the checks of all backends fail\n"].concat();
         }
     }
     text

@@ -4,6 +4,7 @@ mod change;
 mod client;
 mod commands;
 mod peer;
+mod routes;
 mod table;
 
 use std::path::PathBuf;
@@ -50,6 +51,11 @@ enum Command {
     Vips(Read),
     /// Backends, one line each
     Backends(Read),
+    /// Routes: received, available and advertised, and why those lost that did
+    Routes(routes::RoutesArgs),
+    /// Routing policy
+    #[command(subcommand)]
+    Policy(routes::PolicyCommand),
     /// Show what a change of the configuration would do
     Plan(change::PlanArgs),
     /// Change the configuration in force
@@ -161,7 +167,9 @@ impl Cli {
     pub async fn execute(self) -> ExitCode {
         let done = match self.command {
             Command::Run(args) => {
-                crate::daemon::run(&args.config).await.map_err(|error| Failure::daemon(&error))
+                // Boxed: far larger than what any other command needs.
+                let ran = Box::pin(crate::daemon::run(&args.config)).await;
+                ran.map_err(|error| Failure::daemon(&error))
             }
             Command::Check(args) => commands::check(&args.file),
             Command::Status(args) => commands::status(&args.socket, args.output).await,
@@ -173,6 +181,8 @@ impl Cli {
             }
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
+            Command::Routes(args) => routes::routes(args).await,
+            Command::Policy(command) => routes::policy(&command),
             Command::Plan(args) => change::plan(args).await,
             Command::Apply(args) => change::apply(args).await,
             Command::Confirm(args) => change::confirm(args).await,

@@ -100,19 +100,25 @@ async fn run<F>(
 {
     let mut random = Random::new();
     // Anywhere within the first interval: checks that were set together do not ask together.
+    let mut failures = 0;
     let mut next = Instant::now() + check.interval.mul_f64(random.fraction());
     loop {
         tokio::time::sleep_until(next).await;
         let Ok(permit) = in_flight.acquire().await else { return };
         let started = Instant::now();
         // Plus or minus a tenth: checks of many nodes do not fall into step.
-        next = started + check.interval.mul_f64(0.9 + 0.2 * random.fraction());
+        let jitter = 0.9 + 0.2 * random.fraction();
         let asked = tokio::time::timeout(check.timeout, probe::ask(&check.probe, target));
         let outcome = match asked.await {
             Ok(answer) => answer.map(|()| started.elapsed()),
             Err(_elapsed) => Err(Failure::TimedOut(check.timeout)),
         };
         drop(permit);
+        failures = if outcome.is_ok() { 0 } else { failures + 1 };
+        // One that is about to be called down is asked again soon; one that is down has time.
+        let is_doubtful = (1..check.fall).contains(&failures);
+        let pause = if is_doubtful { check.retry } else { check.interval };
+        next = started + pause.mul_f64(jitter);
         if report(outcome).await.is_err() {
             return;
         }

@@ -16,7 +16,15 @@ fn http(status: u16) -> Probe {
 }
 
 fn check(probe: Probe, port: u16, timeout: Duration) -> HealthCheck {
-    HealthCheck { probe, port, interval: Duration::from_millis(20), timeout, rise: 1, fall: 1 }
+    HealthCheck {
+        probe,
+        port,
+        interval: Duration::from_millis(20),
+        retry: Duration::from_millis(20),
+        timeout,
+        rise: 1,
+        fall: 1,
+    }
 }
 
 /// A server that reads a request and then says this, once per connection; its port.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, ServiceAddr};
 use tidegate_plan::health::{Health, Verdict};
 use tidegate_plan::observed::Observed;
 use tidegate_plan::step::Reason;
-use tidegate_plan::{BackendState, BackendView, Plan};
+use tidegate_plan::{BackendState, BackendView, Plan, VipState};
 use tracing::{info, warn};
 
 use crate::health_io::CheckResult;
@@ -111,11 +112,13 @@ impl Seen {
             plan.vips.get(vip).is_some_and(|state| state.backends.contains_key(addr))
         });
         for (vip, state) in &plan.vips {
-            let announced = observed.advertised.contains_key(&vip.prefix());
+            // What was withdrawn may still be in the speaker's snapshot.
+            let announced = observed.advertised.contains_key(&vip.prefix())
+                && !observed.withdrawn_at.contains_key(&vip.prefix());
             let waits = |backend: &BackendView| backend.state == BackendState::Unproven;
             let withheld = match state.withheld {
                 // On its way: no reason yet that anybody should act on.
-                Some(Reason::NotProgrammed) => None,
+                Some(Reason::NotProgrammed | Reason::NotProven) => None,
                 Some(Reason::TooFewHealthy) if state.backends.values().any(waits) => None,
                 withheld => withheld,
             };
@@ -126,6 +129,7 @@ impl Seen {
                 let reason = match backend.state {
                     BackendState::Down => healths.last_failure(&key).map(str::to_owned),
                     BackendState::NoWay => no_ways.get(addr).cloned(),
+                    BackendState::Narrow => Some("the way is narrower than min-mtu".into()),
                     BackendState::NoRoom => Some("the map of backends is full".into()),
                     BackendState::Unproven => Some("no check has been answered yet".into()),
                     BackendState::Draining => Some("weight 0".into()),
@@ -134,6 +138,16 @@ impl Seen {
                 let seen = BackendSeen { state: backend.state, reason };
                 self.note_backend(key, &state.name, seen, now);
             }
+        }
+    }
+
+    /// A VIP is being withdrawn. Said here and not when the next look misses it, which may find the
+    /// cause mended.
+    pub(super) fn on_withdraw(&mut self, plan: &Plan, prefix: Prefix, reason: Reason) {
+        let seen = VipSeen { announced: false, withheld: Some(reason) };
+        let of_prefix = |(vip, _): &(&ServiceAddr, &VipState)| vip.prefix() == prefix;
+        for (vip, state) in plan.vips.iter().filter(of_prefix) {
+            self.note_vip(*vip, &state.name, seen.clone(), SystemTime::now());
         }
     }
 
@@ -179,6 +193,7 @@ impl Seen {
             BackendState::Draining
             | BackendState::Down
             | BackendState::NoWay
+            | BackendState::Narrow
             | BackendState::NoRoom => {
                 warn!(service, backend = %key.1, "backend {state}: {reason}");
             }

@@ -6,6 +6,7 @@
 
 mod change;
 mod memory;
+mod proofs;
 mod reload;
 mod told;
 mod view;
@@ -40,6 +41,7 @@ use crate::link_io::{Changes, Links};
 
 use change::{GUARD_LOOK, Unconfirmed};
 use memory::{Healths, Seen};
+use proofs::Proofs;
 
 /// Without any event the world is looked at this often: what an event failed to say is found then.
 const SLOW_LOOK: Duration = Duration::from_secs(5);
@@ -92,6 +94,8 @@ pub(crate) struct Reconciler {
     /// What the speaker was told to advertise, until its snapshot shows it.
     told: BTreeMap<Prefix, RouteAttributes>,
     healths: Healths,
+    /// What test packets show.
+    proofs: Proofs,
     times: Memory,
     /// Rings of the last plan: most are wanted again.
     rings: Rings,
@@ -142,6 +146,7 @@ impl Reconciler {
             snapshot,
             told: BTreeMap::new(),
             healths: Healths::default(),
+            proofs: Proofs::default(),
             times: Memory::default(),
             rings: Rings::default(),
             seen: Seen::default(),
@@ -192,6 +197,7 @@ impl Reconciler {
     ) -> Option<Turn> {
         let pause = if self.problem.is_some() { RETRY.min(slow_look) } else { slow_look };
         let slow = self.clock.now() + pause;
+        let mut prove_at = self.clock.now() + proofs::TURN;
         let mut look_at = self.last.wake_at.map_or(slow, |at| at.max(self.look_from).min(slow));
         if let Some(waiting) = &self.unconfirmed {
             look_at = look_at.min(waiting.until);
@@ -218,6 +224,12 @@ impl Reconciler {
                     Order::Reload => Turn::Reload,
                     Order::Stop => Turn::Stop,
                 }),
+                () = self.clock.sleep_until(Some(prove_at)) => {
+                    if self.proofs.turn(&self.parts.datapath) {
+                        look_at = look_at.min(self.look_from);
+                    }
+                    prove_at = self.clock.now() + proofs::TURN;
+                }
                 () = self.clock.sleep_until(Some(look_at)) => return Some(Turn::Look),
             }
         }
@@ -268,10 +280,11 @@ impl Reconciler {
     /// done, since each stands on what was seen and not on the one before; the first failure is
     /// what is returned.
     async fn round(&mut self) -> anyhow::Result<Round> {
-        let mut failed = self.attach_where_missing().err();
         let now = self.clock.now();
         let observed = self.observe().await?;
         let plan = plan_with(&mut self.rings, &self.config.desired, &observed, now);
+        self.times.on_plan(&plan);
+        let mut failed = None;
         self.seen.note(&plan, &observed, &self.healths, &self.no_ways);
         let mut round = if plan.steps.is_empty() { Round::Converged } else { Round::Told };
         for step in &plan.steps {
@@ -279,6 +292,9 @@ impl Reconciler {
             match self.perform(step).await {
                 Ok(is_order) => {
                     self.times.on_step(step, &observed.datapath, now);
+                    if let Step::Withdraw { prefix, reason, .. } = step {
+                        self.seen.on_withdraw(&plan, *prefix, *reason);
+                    }
                     if !is_order {
                         round = Round::Again;
                     }
@@ -287,23 +303,33 @@ impl Reconciler {
             }
         }
         self.last = plan;
+        if !observed.datapath.attached {
+            match self.attach() {
+                Ok(()) => round = Round::Again,
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
         failed.map_or(Ok(round), Err)
     }
 
-    /// An interface may be gone, or have come back as another one of the same name.
-    fn attach_where_missing(&mut self) -> anyhow::Result<()> {
-        if !self.parts.datapath.attached() {
-            let router = &self.config.desired.router;
-            self.parts.datapath.attach(&router.interfaces, router.attach)?;
-        }
+    /// An interface may be gone, or have come back as another one of the same name; or somebody has
+    /// taken the program off. Until the next look it counts as not attached, whatever comes of this:
+    /// packets have missed it.
+    fn attach(&mut self) -> anyhow::Result<()> {
+        let router = &self.config.desired.router;
+        self.parts.datapath.attach(&router.interfaces, router.attach)?;
         Ok(())
     }
 
     /// Everything the planner may know.
     async fn observe(&mut self) -> anyhow::Result<Observed> {
         let (healthy, unproven) = self.healths.verdicts();
+        let datapath = self.parts.datapath.observe()?;
+        let desired = &self.config.desired;
+        let proofs = self.proofs.look(desired, &datapath, &self.parts.datapath);
         let mut observed = Observed {
-            datapath: self.parts.datapath.observe()?,
+            datapath,
+            proofs,
             healthy,
             unproven,
             ways: self.ways().await?,

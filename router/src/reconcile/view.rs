@@ -93,6 +93,7 @@ impl Reconciler {
                 up: backends().filter(active).count(),
                 configured: backends().count(),
             },
+            proof_packets: self.proofs.runs(),
             counters: self.counters()?,
         })
     }
@@ -181,6 +182,9 @@ impl Reconciler {
             protocol: protocol_name(addr.protocol).into(),
             mode: service.map_or("", |service| mode_name(service.mode)).into(),
             announced,
+            proof: state.proof.name().into(),
+            held_down_secs: state.held_until.map(|until| (until - self.clock.now()).as_secs() + 1),
+            fails_open: state.fails_open,
             reason: withheld.map(|reason| reason.name().into()),
             reason_text: withheld.map(|reason| reason.to_string()),
             since,

@@ -17,6 +17,7 @@ mod forward;
 mod live;
 mod parsing;
 mod pins;
+mod proof;
 mod ring;
 mod too_big;
 mod xdp;

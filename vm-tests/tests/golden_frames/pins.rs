@@ -17,7 +17,8 @@ use tidegate_plan::step::Step;
 
 use crate::xdp::{VIP4, entry};
 
-const CONFIG: DatapathConfig = DatapathConfig { hash_seed: 7, features: 0, too_big_interval_ns: 0 };
+pub(crate) const CONFIG: DatapathConfig =
+    DatapathConfig { hash_seed: 7, features: 0, too_big_interval_ns: 0 };
 
 /// A world with two interfaces, `tg.a` and `tg-b`, and a BPF file system.
 pub(crate) struct World {
@@ -46,7 +47,7 @@ impl World {
         self.bpffs.join("edge/one")
     }
 
-    fn load(&self) -> Datapath {
+    pub(crate) fn load(&self) -> Datapath {
         Datapath::load_pinned(&CONFIG, &self.pin_dir()).unwrap()
     }
 }

@@ -83,7 +83,11 @@ impl Xdp {
         assert!(Uid::effective().is_root(), "golden frames run in the kernel: run them as root");
         let mut config = DatapathConfig { hash_seed: 0x7469_6465, ..DatapathConfig::default() };
         change(&mut config);
-        let datapath = Datapath::load(&config).unwrap();
+        Self::over(Datapath::load(&config).unwrap())
+    }
+
+    /// The tests' services in a packet path that is loaded already.
+    pub(crate) fn over(datapath: Datapath) -> Self {
         Self { datapath, services: Vec::new(), backends: Vec::new() }
     }
 

@@ -35,7 +35,7 @@ impl Peer {
     pub(super) fn keep_limits(&mut self, turn: &mut Turn<'_>) {
         let Some(at) = self.established() else { return };
         for (family, max) in self.config.prefix_limits.max.clone() {
-            let count = self.adj_in.len_of(family);
+            let count = self.rib.map_or(0, |id| turn.rib.received(id, family));
             match judge(&self.config.prefix_limits, max, count) {
                 Verdict::Fine => {}
                 Verdict::Many => self.warn(family, count, max, turn),

@@ -33,15 +33,18 @@ impl Peer {
             next_hops: self.config.next_hops,
             prefix_limits: self.config.prefix_limits.clone(),
             shutdown: self.config.shutdown.clone(),
+            policies: self.config.policies.clone(),
             ..config.clone()
         };
         let needs_reset = softly != self.config;
-        let next_hops_changed = config.next_hops != self.config.next_hops;
         let limits_changed = config.prefix_limits != self.config.prefix_limits;
         match &config.shutdown {
             Some(text) => self.stop(&Notification::administrative_shutdown(text), turn),
             None if needs_reset => self.stop(&Notification::OTHER_CONFIGURATION_CHANGE, turn),
             None => {}
+        }
+        if needs_reset {
+            self.forget_routes(turn.rib);
         }
         for attempt in &mut self.attempts {
             attempt.session.reconfigure(turn.now, config.passive, config.connect_retry);
@@ -56,8 +59,6 @@ impl Peer {
         if limits_changed {
             self.keep_limits(turn);
         }
-        if next_hops_changed {
-            self.readvertise(turn);
-        }
+        self.readvertise(turn);
     }
 }

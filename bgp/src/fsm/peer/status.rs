@@ -1,5 +1,6 @@
 //! A peer as others see it.
 
+use crate::rib::Rib;
 use crate::speaker::{PeerStatus, State};
 use crate::time::Timestamp;
 
@@ -12,7 +13,8 @@ impl Peer {
         states.max().unwrap_or(State::Idle)
     }
 
-    pub(crate) fn status(&self) -> PeerStatus {
+    pub(crate) fn status(&self, rib: &Rib) -> PeerStatus {
+        let counts = self.counts(rib);
         let furthest = self.attempts.iter().max_by_key(|attempt| attempt.session.state());
         let established = self.established().and_then(|at| self.agreed(at));
         let connection = furthest.and_then(|attempt| attempt.connection.as_ref());
@@ -28,8 +30,8 @@ impl Peer {
                 .map_or(Vec::new(), |(_, agreed)| agreed.families.iter().collect()),
             messages_received: self.messages_received,
             messages_sent: self.messages_sent,
-            prefixes_received: count(self.adj_in.len()),
-            prefixes_advertised: count(self.adj_out.len()),
+            prefixes_received: count(counts.received),
+            prefixes_advertised: count(counts.advertised),
             malformed: self.malformed,
             flaps: self.flaps,
             last_down: self.last_down.clone(),

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::*;
+use crate::rib::Rib;
 use crate::speaker::{ConnEvent, Order, PeerStatus, RouteAttributes, Speaker};
 use crate::types::{Asn, Family, HoldTime, Prefix};
 use crate::wire::flat::Flat;
@@ -60,6 +61,7 @@ impl Lab {
     fn order(&mut self, order: Order) {
         self.speaker.on_order(self.now, order, &mut self.out);
         self.speaker.on_time(self.now, &mut self.out);
+        self.speaker.transmit_all(self.now, &mut self.out);
     }
 
     fn wait(&mut self, span: Duration) {
@@ -67,6 +69,7 @@ impl Lab {
         while let Some(next) = self.speaker.next_deadline().filter(|next| *next <= end) {
             self.now = next;
             self.speaker.on_time(next, &mut self.out);
+            self.speaker.transmit_all(next, &mut self.out);
         }
         self.now = end;
     }
@@ -75,12 +78,14 @@ impl Lab {
         let remote = "10.0.0.2:40000".parse().unwrap();
         let conn = self.speaker.accept(self.now, remote, OURS, &mut self.out);
         self.speaker.on_time(self.now, &mut self.out);
+        self.speaker.transmit_all(self.now, &mut self.out);
         conn
     }
 
     fn event(&mut self, event: ConnEvent) {
         self.speaker.on_conn(self.now, event, &mut self.out);
         self.speaker.on_time(self.now, &mut self.out);
+        self.speaker.transmit_all(self.now, &mut self.out);
     }
 
     fn connected(&mut self, conn: ConnId) {
@@ -90,6 +95,7 @@ impl Lab {
     fn hear(&mut self, conn: ConnId, bytes: &[u8]) {
         self.speaker.on_bytes(self.now, conn, bytes, &mut self.out);
         self.speaker.on_time(self.now, &mut self.out);
+        self.speaker.transmit_all(self.now, &mut self.out);
     }
 
     fn hear_open(&mut self, conn: ConnId) {
@@ -559,16 +565,16 @@ fn attributes_too_long_for_a_message_are_reported_and_the_old_promise_taken_back
 fn one_prefix_too_many_ends_the_session_with_cease_1() {
     let mut ids = crate::speaker::ConnIds::default();
     let mut out = Vec::new();
-    let originated = std::collections::BTreeMap::new();
+    let local = Local { asn: asn(65_001), router_id: id(10) };
+    let mut rib = Rib::new(local, &mut Rng::new(1));
     let mut turn = Turn {
         now: Timestamp::default(),
         ids: &mut ids,
-        originated: &originated,
+        rib: &mut rib,
         running: true,
         restarting: false,
         out: &mut out,
     };
-    let local = Local { asn: asn(65_001), router_id: id(10) };
     let mut peer = Peer::new(turn.now, local, config(), Rng::new(1));
     peer.start(&mut turn);
     let conn = ConnId(1);
@@ -577,16 +583,16 @@ fn one_prefix_too_many_ends_the_session_with_cease_1() {
     let open = Open { my_as: 65_002, hold_time, router_id: id(2), capabilities: vec![] };
     peer.received(conn, &wire::encode_open(&open), &mut turn);
     peer.received(conn, &wire::encode_keepalive(), &mut turn);
-    peer.adj_in = AdjRibIn::with_max(1);
+    turn.rib.set_prefixes_max(peer.rib.unwrap(), 1);
     let announced = vec![host("192.0.2.1"), host("192.0.2.2")];
     let next_hop = Some(NextHop::V4([192, 0, 2, 9].into()));
     let attributes = Attributes { next_hop, ..Attributes::default() };
     let (family, context) = (Family::Ipv4Unicast, Negotiated::NOTHING);
     let update = wire::encode_announce(family, &attributes, &announced, &context).unwrap();
     peer.received(conn, &update.concat(), &mut turn);
-    let Some(DownCause::Sent(cease)) = peer.status().last_down else { panic!("still up") };
+    let Some(DownCause::Sent(cease)) = peer.status(&rib).last_down else { panic!("still up") };
     assert_eq!((cease.code, cease.subcode), (6, 1));
-    assert_eq!(peer.status().prefixes_received, 0);
+    assert_eq!(peer.status(&rib).prefixes_received, 0);
 }
 
 #[test]

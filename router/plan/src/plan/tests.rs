@@ -5,17 +5,19 @@ use tidegate_abi::{Backend, Service as Entry, Slot, backend_flags, ring_size};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::{Asn, RouterId};
 use tidegate_config::desired::{
-    Advertise, Affinity, Api, AttachMode, Backend as Weight, Datapath, ForwardingMode, HealthCheck,
-    Probe, Protocol, Router,
+    Advertise, Affinity, AllDown, Api, AttachMode, Backend as Weight, Datapath, ForwardingMode,
+    HealthCheck, Probe, Protocol, Router,
 };
 
 use super::*;
 use crate::observed::Way;
-use crate::view::{BackendState, Programmed};
+use crate::proof::Finding;
+use crate::view::{BackendState, Programmed, Proof};
 use crate::{Memory, entry};
 
 mod explain;
 mod flows;
+mod proof;
 mod property;
 
 /// More rounds than any plan needs.
@@ -56,6 +58,7 @@ fn desired(services: &[Service]) -> Desired {
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
+        policies: BTreeMap::new(),
         services: services.iter().map(|s| (format!("{:?}", s.vip), s.clone())).collect(),
     }
 }
@@ -68,15 +71,23 @@ fn service(vip: ServiceAddr, backends: RangeInclusive<u8>) -> Service {
         affinity: Affinity::FiveTuple,
         echo: true,
         drain: Duration::from_mins(1),
+        min_mtu: 1_280,
         health: Some(HealthCheck {
             probe: Probe::Tcp,
             port: 80,
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
+            retry: Duration::from_secs(1),
             rise: 2,
             fall: 3,
         }),
-        advertise: Some(Advertise { attributes: RouteAttributes::default(), min_healthy: 1 }),
+        when_all_down: AllDown::FailClosed,
+        advertise: Some(Advertise {
+            attributes: RouteAttributes::default(),
+            min_healthy: 1,
+            hold_down: Duration::ZERO,
+            hold_down_max: Duration::ZERO,
+        }),
         backends: backends.map(|n| (backend(n), Weight { weight: 1 })).collect(),
     }
 }
@@ -100,6 +111,8 @@ struct World {
     memory: Memory,
     rings: Rings,
     now: Timestamp,
+    /// Nobody runs test packets.
+    blind: bool,
     /// Services that were found with a ring that overlaps another.
     squatters: BTreeSet<MapKey>,
 }
@@ -115,6 +128,7 @@ impl World {
             memory: Memory::default(),
             rings: Rings::default(),
             now: secs(100),
+            blind: false,
             squatters: BTreeSet::new(),
         }
     }
@@ -128,7 +142,16 @@ impl World {
 
     fn plan(&mut self, desired: &Desired) -> Plan {
         self.memory.on_look(&mut self.observed, self.now);
-        plan_with(&mut self.rings, desired, &self.observed, self.now)
+        self.observed.proofs = self.prove(desired);
+        let plan = plan_with(&mut self.rings, desired, &self.observed, self.now);
+        self.memory.on_plan(&plan);
+        plan
+    }
+
+    /// Test packets, through a model of the packet path.
+    fn prove(&self, desired: &Desired) -> BTreeMap<ServiceAddr, Vec<Finding>> {
+        let tried = desired.services.values().filter(|_| !self.blind).map(|spec| spec.vip);
+        crate::proof::expected(desired.router.hash_seed, tried, &self.observed.datapath)
     }
 
     /// One round: all steps of one plan, safety looked at after each.
@@ -259,6 +282,7 @@ impl World {
             };
             let check = (service.vip, addr);
             let is_up = service.health.is_none()
+                || opens(&self.observed, service)
                 || self.observed.healthy.contains(&check)
                 || self.observed.unproven.contains(&check);
             assert!(is_up && self.observed.ways.contains_key(&addr), "{check:?} is dead");
@@ -371,6 +395,16 @@ fn is_resolved(entry: &Backend) -> bool {
     entry.flags & backend_flags::RESOLVED != 0
 }
 
+/// The checks of all backends fail, which is taken as the checks' own failure.
+fn opens(observed: &Observed, service: &Service) -> bool {
+    let mut taking = service.backends.iter().filter(|(_, backend)| backend.weight > 0);
+    let is_down = |addr: IpAddr| {
+        let check = (service.vip, addr);
+        !observed.healthy.contains(&check) && !observed.unproven.contains(&check)
+    };
+    service.when_all_down == AllDown::FailOpen && taking.all(|(&addr, _)| is_down(addr))
+}
+
 /// A step in a word or two: slots by number only.
 fn brief(step: &Step) -> String {
     match step {
@@ -382,7 +416,7 @@ fn brief(step: &Step) -> String {
         Step::DeleteServiceV4 { key } => brief_key("delete", MapKey::V4(*key)),
         Step::DeleteServiceV6 { key } => brief_key("delete", MapKey::V6(*key)),
         Step::Advertise { prefix, .. } => format!("advertise {prefix}"),
-        Step::Withdraw { prefix, reason } => format!("withdraw {prefix}: {}", reason.name()),
+        Step::Withdraw { prefix, reason, .. } => format!("withdraw {prefix}: {}", reason.name()),
     }
 }
 
@@ -738,7 +772,11 @@ fn a_service_that_finds_no_room_says_so_and_gets_it_when_there_is_some() {
         let MapKey::V4(key) = MapKey::of_service(other) else { unreachable!() };
         world.observed.datapath.services_v4.insert(key, entry);
         world.memory.on_step(
-            &Step::Withdraw { prefix: other.prefix(), reason: Reason::NotConfigured },
+            &Step::Withdraw {
+                prefix: other.prefix(),
+                reason: Reason::NotConfigured,
+                hold_down: None,
+            },
             &world.observed.datapath,
             secs(99),
         );

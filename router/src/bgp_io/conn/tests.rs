@@ -24,7 +24,7 @@ async fn pair_with(inbound_max: usize, send_hold: Option<Duration>) -> Pair {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let (outbox, unwritten) = outbox();
+    let (outbox, unwritten) = outbox(Arc::default());
     let (sender, inbound) = mpsc::channel(inbound_max);
     let task = tokio::spawn(run(CONN, stream, unwritten, send_hold, sender));
     Pair { peer, outbox, inbound, task }

@@ -1,7 +1,7 @@
 //! What is constant while the program is loaded. The verifier knows these values and removes what
 //! depends on a feature that is not wanted; so a feature is asked for where it is needed.
 
-use tidegate_abi::DatapathConfig;
+use tidegate_abi::{DatapathConfig, features as bits};
 
 /// Written by the daemon before the program is loaded.
 #[unsafe(no_mangle)]
@@ -35,4 +35,11 @@ constant! {
 #[inline(always)]
 pub(crate) fn has(wanted: u64) -> bool {
     features() & wanted != 0
+}
+
+/// Whether this is a proof copy, which leaves no trace: asked wherever something is counted,
+/// remembered or limited, and where another program would go on.
+#[inline(always)]
+pub(crate) fn is_proof() -> bool {
+    has(bits::PROOF)
 }

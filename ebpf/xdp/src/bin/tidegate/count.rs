@@ -1,14 +1,20 @@
 //! Counters: each CPU has its own, so plain adds lose nothing.
+//!
+//! In a proof copy nothing is counted: this is the one place that makes sure of it.
 
 use aya_ebpf::bindings::xdp_action;
 use tidegate_abi::{Counter, Traffic};
 
+use crate::config::is_proof;
 use crate::maps::{BACKEND_TRAFFIC, COUNTERS, SERVICE_TRAFFIC};
 
-/// Counts the verdict and says what the kernel shall do.
+/// Counts the verdict and says what the kernel shall do; a proof copy says which counter it was.
 #[inline(always)]
 pub(crate) fn verdict(counter: Counter) -> u32 {
-    event(counter);
+    if is_proof() {
+        return counter as u32;
+    }
+    count(counter);
     if counter == Counter::ForwardTx {
         return xdp_action::XDP_TX; // Nearly always.
     }
@@ -27,6 +33,13 @@ pub(crate) fn verdict(counter: Counter) -> u32 {
 /// Counts something that does not end the packet's walk.
 #[inline(always)]
 pub(crate) fn event(counter: Counter) {
+    if !is_proof() {
+        count(counter);
+    }
+}
+
+#[inline(always)]
+fn count(counter: Counter) {
     if let Some(count) = COUNTERS.get_ptr_mut(counter as u32) {
         // SAFETY: this CPU's value, aligned; nobody else writes it while the program runs here.
         unsafe { *count += 1 };
@@ -36,6 +49,9 @@ pub(crate) fn event(counter: Counter) {
 /// Counts a frame of `len` bytes, as it came in, for its service and its backend.
 #[inline(always)]
 pub(crate) fn forwarded(service: u32, backend: u32, len: usize) {
+    if is_proof() {
+        return;
+    }
     add(SERVICE_TRAFFIC.get_ptr_mut(service), len);
     add(BACKEND_TRAFFIC.get_ptr_mut(backend), len);
 }

@@ -22,18 +22,22 @@ fn any_service() -> impl Strategy<Value = Service> {
     let weight = prop_oneof![1 => Just(0_u16), 5 => Just(1_u16), 1 => Just(10_u16)];
     let backends = proptest::collection::btree_map(0..12_u8, weight, 0..12);
     let drain = prop_oneof![Just(0), Just(5), Just(60)];
-    let advertise = proptest::option::weighted(0.8, (1..4_u32, proptest::option::of(1..3_u32)));
-    (0..4_u8, backends, drain, advertise, any::<(bool, bool, bool, bool)>()).prop_map(
-        |(n, backends, drain, advertise, (l2, client, echo, checked))| {
+    let advertise =
+        proptest::option::weighted(0.8, (1..4_u32, proptest::option::of(1..3_u32), 0..9_u64));
+    (0..4_u8, backends, drain, advertise, any::<(bool, bool, bool, bool, bool)>()).prop_map(
+        |(n, backends, drain, advertise, (l2, client, echo, checked, opens))| {
             let mut spec = service(vip(n), 1..=1);
             spec.mode = if l2 { ForwardingMode::L2 } else { ForwardingMode::Ipip };
             spec.affinity = if client { Affinity::ClientAddress } else { Affinity::FiveTuple };
             spec.echo = echo;
+            spec.when_all_down = if opens { AllDown::FailOpen } else { AllDown::FailClosed };
             spec.drain = Duration::from_secs(drain);
             spec.health = spec.health.filter(|_| checked);
-            spec.advertise = advertise.map(|(min_healthy, med)| Advertise {
+            spec.advertise = advertise.map(|(min_healthy, med, hold_down)| Advertise {
                 attributes: RouteAttributes { med, ..RouteAttributes::default() },
                 min_healthy,
+                hold_down: Duration::from_secs(hold_down),
+                hold_down_max: Duration::from_secs(hold_down * 3),
             });
             spec.backends =
                 backends.into_iter().map(|(n, weight)| (address(n), Weight { weight })).collect();
@@ -165,7 +169,9 @@ impl Garbage {
 fn usable(observed: &Observed, desired: &Desired) -> BTreeMap<ServiceAddr, BTreeSet<IpAddr>> {
     let is_usable = |service: &Service, addr: IpAddr, weight: u16| {
         let identity = entry::wanted(service.mode, service.vip.addr, addr);
-        let is_up = service.health.is_none() || observed.healthy.contains(&(service.vip, addr));
+        let is_up = service.health.is_none()
+            || opens(observed, service)
+            || observed.healthy.contains(&(service.vip, addr));
         let has_way = observed
             .ways
             .get(&addr)

@@ -1,0 +1,51 @@
+//! One bit per number, as long as the highest one set.
+
+/// A set of small numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bitmap {
+    words: Vec<u64>,
+    len: usize,
+}
+
+const fn place(id: u32) -> (usize, u64) {
+    (id as usize / 64, 1 << (id % 64))
+}
+
+impl Bitmap {
+    pub(super) fn contains(&self, id: u32) -> bool {
+        let (word, bit) = place(id);
+        self.words.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// How many numbers it holds.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// `false`: it was there already.
+    pub(super) fn insert(&mut self, id: u32) -> bool {
+        let (at, bit) = place(id);
+        if at >= self.words.len() {
+            self.words.resize(at + 1, 0);
+        }
+        let Some(word) = self.words.get_mut(at) else { return false };
+        let new = *word & bit == 0;
+        *word |= bit;
+        self.len += usize::from(new);
+        new
+    }
+
+    /// `false`: it was not there.
+    pub(super) fn remove(&mut self, id: u32) -> bool {
+        let (at, bit) = place(id);
+        let Some(word) = self.words.get_mut(at) else { return false };
+        let old = *word & bit != 0;
+        *word &= !bit;
+        self.len -= usize::from(old);
+        old
+    }
+}

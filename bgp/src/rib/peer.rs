@@ -1,0 +1,423 @@
+//! What the RIB knows of a peer: its policies, and its session while there is one.
+
+use core::net::IpAddr;
+use std::collections::VecDeque;
+
+use super::decision::Standing;
+use super::export::{Group, Outlet};
+use super::post::{Post, Rejected};
+use super::sets::{SetId, Sets};
+use super::{MaybeChain, OURSELVES, PeerId, Rib, Task, attrs, of_family};
+use crate::policy::{Border, Edits, Route, Source, rewrite};
+use crate::speaker::{Local, NextHops};
+use crate::types::{Asn, Family, Prefix, RouterId};
+use crate::wire::{self, AttributesRef, EncodeError, Negotiated, RefreshKind, code};
+
+/// The policies of a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// What is let in. Without one, nothing from another AS is (RFC 8212).
+    pub import: MaybeChain,
+    /// What is let out. Without one, nothing but VIPs goes to another AS.
+    pub export: MaybeChain,
+}
+
+/// A peer, or the place of one that is gone.
+#[derive(Debug, Default)]
+pub(super) struct RibPeer {
+    pub(super) policies: Policies,
+    pub(super) external: bool,
+    pub(super) session: Option<RibSession>,
+    pub(super) prefixes_max: usize,
+    /// The AS that we are in for this peer, which must not be in its paths either.
+    local_as: u32,
+    pub(super) vacant: bool,
+}
+
+/// A session as far as routes go.
+#[derive(Debug)]
+pub(super) struct RibSession {
+    pub(super) group: usize,
+    pub(super) families: Vec<Family>,
+    /// Messages that follow when a family has been told in full, oldest first.
+    pub(super) finals: VecDeque<(Family, Vec<u8>)>,
+    unsendable: Option<(Family, EncodeError)>,
+    /// Families without a next hop, once that has been said.
+    silent: Vec<Family>,
+    context: Negotiated,
+}
+
+/// What both sides agreed on, as far as it decides how routes look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionTerms {
+    /// The peer's.
+    pub router_id: RouterId,
+    /// From both OPENs.
+    pub context: Negotiated,
+    /// Our addresses, for what we announce.
+    pub next_hops: NextHops,
+    /// The AS that we are in for this peer.
+    pub local_as: Asn,
+}
+
+impl RibSession {
+    /// Notes that routes could not be written down. A missing next hop is said once.
+    pub(super) fn complain(&mut self, family: Family, error: EncodeError) {
+        if matches!(error, EncodeError::NextHopFamily(_)) {
+            if self.silent.contains(&family) {
+                return;
+            }
+            self.silent.push(family);
+        }
+        self.unsendable = Some((family, error));
+    }
+
+    /// The message that says that all of a family has been told.
+    pub(super) fn finish(&mut self, family: Family) -> Option<Vec<u8>> {
+        let at = self.finals.iter().position(|(of, _)| *of == family)?;
+        self.finals.remove(at).map(|(_, message)| message)
+    }
+}
+
+/// Judges what one peer announces.
+pub(super) struct Judge<'a> {
+    peer: PeerId,
+    local: Local,
+    import: &'a MaybeChain,
+    external: bool,
+    local_as: u32,
+}
+
+impl RibPeer {
+    pub(super) const fn judge(&self, peer: PeerId, local: Local) -> Judge<'_> {
+        let (import, external, local_as) = (&self.policies.import, self.external, self.local_as);
+        Judge { peer, local, import, external, local_as }
+    }
+}
+
+impl Judge<'_> {
+    /// Whether prefixes of one set may fare differently.
+    pub(super) fn looks_at_prefix(&self) -> bool {
+        self.import.as_ref().is_some_and(|chain| chain.looks_at_prefix())
+    }
+
+    /// What becomes of a path with this set. A set it makes or keeps is held once more, if it is
+    /// another one than it was given.
+    pub(super) fn post(&self, prefix: Prefix, pre: SetId, sets: &mut Sets) -> Post {
+        let block = sets.bytes(pre);
+        if let Some(why) = self.loops(block) {
+            return Post::Rejected(why);
+        }
+        let edits = match self.import {
+            None if self.external => return Post::Rejected(Rejected::NoPolicy),
+            None => Edits::default(),
+            Some(chain) => {
+                let source = if self.external { Source::External } else { Source::Internal };
+                let attributes = AttributesRef::new(block);
+                match chain.judge(&Route { prefix, attributes, source }) {
+                    None => return Post::Rejected(Rejected::Policy),
+                    Some(edits) => edits,
+                }
+            }
+        };
+        if edits.is_empty() {
+            return Post::Accepted(pre);
+        }
+        let changed = rewrite(block, &Border::default(), &edits);
+        if changed == block {
+            return Post::Accepted(pre);
+        }
+        Post::Accepted(sets.intern(&changed, self.peer))
+    }
+
+    fn loops(&self, block: &[u8]) -> Option<Rejected> {
+        let is_ours = |asn: u32| asn == self.local.asn.get() || asn == self.local_as;
+        for attribute in attrs::attributes(block) {
+            match attribute.code {
+                code::AS_PATH if attrs::path_asns(attribute.value).any(is_ours) => {
+                    return Some(Rejected::AsLoop);
+                }
+                code::ORIGINATOR_ID
+                    if attrs::words(attribute.value).next() == Some(self.local.router_id.get()) =>
+                {
+                    return Some(Rejected::OriginatorLoop);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// How much of a peer is in the RIB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Paths it announces.
+    pub received: usize,
+    /// Of these, those that loop checks and policy let through.
+    pub accepted: usize,
+    /// Prefixes it has been told of and not told to forget.
+    pub advertised: usize,
+}
+
+impl Rib {
+    pub(super) fn add_ourselves(&mut self) {
+        let addr = IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
+        let router_id = self.local.router_id.get();
+        let standing = Standing { local: true, external: false, router_id, addr };
+        self.seat(OURSELVES, standing, Source::Vip, RibPeer::default());
+    }
+
+    /// A place for a peer; the place of one that is gone, if there is one.
+    pub fn add_peer(&mut self, addr: IpAddr, external: bool, policies: Policies) -> PeerId {
+        let vacant = self.peers.iter().position(|peer| peer.vacant);
+        let at = vacant.unwrap_or(self.peers.len());
+        let id = PeerId::try_from(at).unwrap_or(PeerId::MAX);
+        let standing = Standing { local: false, external, router_id: 0, addr };
+        let source = if external { Source::External } else { Source::Internal };
+        let prefixes_max = super::PREFIXES_MAX;
+        let peer = RibPeer { policies, external, prefixes_max, ..RibPeer::default() };
+        self.seat(id, standing, source, peer);
+        id
+    }
+
+    fn seat(&mut self, id: PeerId, standing: Standing, source: Source, peer: RibPeer) {
+        let at = usize::from(id);
+        if at == self.peers.len() {
+            self.peers.push(peer);
+            self.standings.push(standing);
+            self.sources.push(source);
+        } else if let (Some(old), Some(stands), Some(kind)) =
+            (self.peers.get_mut(at), self.standings.get_mut(at), self.sources.get_mut(at))
+        {
+            (*old, *stands, *kind) = (peer, standing, source);
+        }
+        self.v4.add_lane(id);
+        self.v6.add_lane(id);
+    }
+
+    /// The peer is gone for good, with all it brought.
+    pub fn remove_peer(&mut self, id: PeerId) {
+        self.down(id);
+        for family in Family::UNICAST {
+            self.drop_stale(id, family);
+        }
+        self.tasks.push_back(Task::Vacate(id)); // When its last path is gone.
+    }
+
+    /// At most this many prefixes, over all families, are taken from a peer.
+    pub fn set_prefixes_max(&mut self, id: PeerId, max: usize) {
+        if let Some(peer) = self.peers.get_mut(usize::from(id)) {
+            peer.prefixes_max = max;
+        }
+    }
+
+    /// Other policies: what the peer announced is judged again, what it was told of is told again
+    /// as far as it looks different (soft reset, both ways).
+    pub fn set_policies(&mut self, id: PeerId, policies: Policies) {
+        let Some(peer) = self.peers.get_mut(usize::from(id)) else { return };
+        let old = core::mem::replace(&mut peer.policies, policies);
+        let (import, export) =
+            (old.import != peer.policies.import, old.export != peer.policies.export);
+        if import {
+            self.judge_again(id);
+        }
+        if export {
+            self.regroup(id, None);
+        }
+    }
+
+    /// Soft reset of what came in.
+    pub fn judge_again(&mut self, id: PeerId) {
+        for family in Family::UNICAST {
+            let mut chunks = of_family!(self, family, table => table.chunks_of(id));
+            chunks.extend(of_family!(self, family, table => {
+                table.lane(id).map_or(Vec::new(), |lane| lane.stale.clone())
+            }));
+            if !chunks.is_empty() {
+                self.tasks.push_back(Task::Judge { family, peer: id, chunks });
+            }
+        }
+    }
+
+    /// A session is up: the peer is told everything, then End-of-RIB for each family.
+    pub fn up(&mut self, id: PeerId, terms: SessionTerms) {
+        self.down(id);
+        let SessionTerms { router_id, context, next_hops, local_as } = terms;
+        let families: Vec<Family> =
+            Family::UNICAST.into_iter().filter(|it| context.families.contains(*it)).collect();
+        let finals = families.iter().map(|it| (*it, wire::encode_end_of_rib(*it))).collect();
+        let group = self.group_for(id, &context, next_hops, local_as);
+        for family in &families {
+            of_family!(self, *family, table => table.attach(id));
+        }
+        if let Some(standing) = self.standings.get_mut(usize::from(id)) {
+            standing.router_id = router_id.get();
+        }
+        if let Some(peer) = self.peers.get_mut(usize::from(id)) {
+            let (unsendable, silent) = (None, Vec::new());
+            let session = RibSession { group, families, finals, unsendable, silent, context };
+            peer.session = Some(session);
+            peer.local_as = local_as.get();
+        }
+    }
+
+    /// The session is over: its paths go, slice by slice.
+    pub fn down(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(usize::from(id)) else { return };
+        if peer.session.take().is_none() {
+            return;
+        }
+        for family in Family::UNICAST {
+            let chunks = of_family!(self, family, table => table.end_session(id));
+            if !chunks.is_empty() {
+                self.tasks.push_back(Task::Drop { family, chunks });
+            }
+        }
+    }
+
+    /// The session is over, but the peer has said that it would be back: its paths of these
+    /// families stay in use until [`Self::drop_stale`] (RFC 4724 §4.2).
+    pub fn down_keeping(&mut self, id: PeerId, kept: &[Family]) {
+        for family in kept {
+            self.drop_stale(id, *family); // Of the session before this one.
+            of_family!(self, *family, table => {
+                let chunks = table.end_session(id);
+                if let Some(lane) = table.lane_mut(id) {
+                    lane.stale = chunks;
+                }
+            });
+        }
+        self.down(id);
+    }
+
+    /// What is still left of an earlier session goes: the peer has sent its End-of-RIB, or has
+    /// taken too long.
+    pub fn drop_stale(&mut self, id: PeerId, family: Family) {
+        let chunks: Vec<u32> = of_family!(self, family, table => {
+            table.lane_mut(id).map(|lane| core::mem::take(&mut lane.stale)).unwrap_or_default()
+        });
+        if !chunks.is_empty() {
+            self.tasks.push_back(Task::Drop { family, chunks });
+        }
+    }
+
+    /// Every path of a family goes, the session stays (AFI/SAFI-disable, RFC 7606 §2).
+    pub fn forget_family(&mut self, id: PeerId, family: Family) {
+        let chunks = of_family!(self, family, table => {
+            let told = table.lane_mut(id).map(|lane| {
+                (core::mem::take(&mut lane.told), lane.cursor, lane.attached_at, lane.sweep.clone())
+            });
+            let chunks = table.end_session(id);
+            if let (Some(lane), Some(told)) = (table.lane_mut(id), told) {
+                (lane.told, lane.cursor, lane.attached_at, lane.sweep) = told;
+            }
+            chunks
+        });
+        if !chunks.is_empty() {
+            self.tasks.push_back(Task::Drop { family, chunks });
+        }
+    }
+
+    /// The peer wants to hear all of a family again (RFC 2918, RFC 7313).
+    pub fn refresh(&mut self, id: PeerId, family: Family) {
+        let Some(peer) = self.peers.get_mut(usize::from(id)) else { return };
+        let Some(session) = peer.session.as_mut() else { return };
+        if !session.families.contains(&family) {
+            return;
+        }
+        if session.context.enhanced_refresh {
+            session.finals.retain(|(of, _)| *of != family);
+            let end = wire::encode_route_refresh(family, RefreshKind::End);
+            session.finals.push_back((family, end));
+        }
+        of_family!(self, family, table => table.sweep_again(id));
+    }
+
+    /// Other addresses of ours, or another policy: the peer is told everything again.
+    pub fn regroup(&mut self, id: PeerId, next_hops: Option<NextHops>) {
+        let Some(peer) = self.peers.get(usize::from(id)) else { return };
+        let Some(session) = &peer.session else { return };
+        let (old, context) = (session.group, session.context.clone());
+        let families = session.families.clone();
+        let Some(outlet) = self.groups.get(old).map(|group| &group.outlet) else { return };
+        let (next_hops, local_as) = (next_hops.unwrap_or(outlet.next_hops), outlet.local_as);
+        let group = self.group_for(id, &context, next_hops, local_as);
+        if group == old {
+            return;
+        }
+        if let Some(session) =
+            self.peers.get_mut(usize::from(id)).and_then(|peer| peer.session.as_mut())
+        {
+            session.group = group;
+        }
+        for family in families {
+            of_family!(self, family, table => table.sweep_again(id));
+        }
+    }
+
+    /// The group whose members are told the same as this peer. One that nobody is in is used
+    /// again.
+    fn group_for(
+        &mut self,
+        id: PeerId,
+        context: &Negotiated,
+        next_hops: NextHops,
+        local_as: Asn,
+    ) -> usize {
+        let peer = self.peers.get(usize::from(id));
+        let policy = peer.and_then(|peer| peer.policies.export.clone());
+        // What does not change how routes look must not split groups.
+        let context = Negotiated {
+            graceful_restart: None,
+            long_lived: Vec::new(),
+            hold_time: crate::types::HoldTime::DEFAULT,
+            route_refresh: false,
+            enhanced_refresh: false,
+            ..context.clone()
+        };
+        let outlet = Outlet { context, next_hops, local_as, policy };
+        if let Some(at) = self.groups.iter().position(|group| group.outlet == outlet) {
+            return at;
+        }
+        let in_use = |at: &usize| {
+            let mut sessions = self.peers.iter().filter_map(|peer| peer.session.as_ref());
+            sessions.any(|session| session.group == *at)
+        };
+        let free = (0..self.groups.len()).find(|at| !in_use(at));
+        let at = free.unwrap_or(self.groups.len());
+        let group = Group::new(outlet);
+        if let Some(place) = self.groups.get_mut(at) {
+            *place = group;
+        } else {
+            self.groups.push(group);
+        }
+        at
+    }
+
+    /// How much of a peer is there.
+    pub fn counts(&self, id: PeerId) -> Counts {
+        let (v4, v6) = (self.v4.lane(id), self.v6.lane(id));
+        let sum = |of: fn(&super::table::Lane) -> usize| v4.map_or(0, of) + v6.map_or(0, of);
+        Counts {
+            received: sum(|lane| lane.paths),
+            accepted: sum(|lane| lane.accepted),
+            advertised: sum(|lane| lane.told.len()),
+        }
+    }
+
+    /// Paths of a family that a peer announces.
+    pub fn received(&self, id: PeerId, family: Family) -> usize {
+        let lane = match family {
+            Family::Ipv4Unicast => self.v4.lane(id),
+            Family::Ipv6Unicast => self.v6.lane(id),
+            Family::Ipv4Flowspec | Family::Ipv6Flowspec => None,
+        };
+        lane.map_or(0, |lane| lane.paths)
+    }
+
+    /// Why some routes could not be written down for a peer, once.
+    pub fn take_unsendable(&mut self, id: PeerId) -> Option<(Family, EncodeError)> {
+        self.peers.get_mut(usize::from(id))?.session.as_mut()?.unsendable.take()
+    }
+}

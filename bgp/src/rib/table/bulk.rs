@@ -1,0 +1,100 @@
+//! What is done to all that a session brought, a chunk at a time: no step takes long, whatever the
+//! size of the table.
+
+use super::{Around, CHUNK, FREE, NONE, Table};
+use crate::rib::PeerId;
+use crate::rib::bitmap::Bitmap;
+use crate::rib::key::Key;
+use crate::rib::post::Post;
+use crate::rib::sets::{SetId, Sets};
+use crate::types::Prefix;
+
+impl<K: Key> Table<K> {
+    /// The present session of a peer is over: what it brought is handed out, to be dropped by
+    /// [`Self::drop_chunk`] or kept. The peer's view of what we told it is void.
+    pub(in crate::rib) fn end_session(&mut self, peer: PeerId) -> Vec<u32> {
+        let Some(lane) = self.lane_mut(peer) else { return Vec::new() };
+        let chunks = core::mem::take(&mut lane.chunks);
+        lane.session = lane.session.wrapping_add(1);
+        lane.free = NONE;
+        lane.has = Bitmap::default();
+        (lane.paths, lane.accepted) = (0, 0);
+        lane.told = Bitmap::default();
+        lane.cursor = None;
+        lane.sweep = 0..0;
+        chunks
+    }
+
+    /// Drops every path in a chunk, and the chunk.
+    pub(in crate::rib) fn drop_chunk(&mut self, chunk: u32, around: &mut Around<'_>) {
+        let first = chunk * CHUNK;
+        for path in first..first + CHUNK {
+            let Some(id) = self.paths.get(path as usize).map(|path| path.dest) else { continue };
+            if id == NONE {
+                continue;
+            }
+            let before = self.chosen(id);
+            let previous = self.previous_of(id, path);
+            self.unchain(id, previous, path, around.sets);
+            if let Some(record) = self.path_mut(path) {
+                *record = FREE;
+            }
+            self.decide(id, around);
+            self.note_change(id, before);
+        }
+        self.free_chunks.push(chunk);
+    }
+
+    fn previous_of(&self, id: u32, path: u32) -> u32 {
+        let mut previous = NONE;
+        let mut at = self.dests.get(id as usize).map_or(NONE, |dest| dest.head);
+        while at != path
+            && let Some(record) = self.paths.get(at as usize)
+        {
+            (previous, at) = (at, record.next);
+        }
+        previous
+    }
+
+    /// Chunks of a peer's present session.
+    pub(in crate::rib) fn chunks_of(&self, peer: PeerId) -> Vec<u32> {
+        self.lane(peer).map_or(Vec::new(), |lane| lane.chunks.clone())
+    }
+
+    /// Judges every path in a chunk anew. `judge` gets the attributes before policy and gives what
+    /// comes out, which is the table's from then on.
+    pub(in crate::rib) fn judge_chunk(
+        &mut self,
+        chunk: u32,
+        around: &mut Around<'_>,
+        mut judge: impl FnMut(Prefix, SetId, &mut Sets) -> Post,
+    ) {
+        let first = chunk * CHUNK;
+        for path in first..first + CHUNK {
+            let Some(record) = self.paths.get(path as usize).copied() else { continue };
+            let Some(prefix) = self.prefix(record.dest) else { continue };
+            let post = judge(prefix, record.pre, around.sets);
+            let before = self.chosen(record.dest);
+            around.sets.hold(record.pre);
+            self.release(path, around.sets);
+            self.set(path, record.pre, post);
+            self.count_accepted(path, post);
+            self.decide(record.dest, around);
+            self.note_change(record.dest, before);
+        }
+    }
+
+    fn count_accepted(&mut self, path: u32, post: Post) {
+        let Some(owner) = self.owner(path) else { return };
+        if let Some(lane) = self.lane_mut(owner.peer).filter(|lane| lane.session == owner.session) {
+            lane.accepted += usize::from(matches!(post, Post::Accepted(_)));
+        }
+    }
+
+    /// Decides a destination again, after something besides its paths has changed.
+    pub(in crate::rib) fn decide_again(&mut self, id: u32, around: &Around<'_>) {
+        let before = self.chosen(id);
+        self.decide(id, around);
+        self.note_change(id, before);
+    }
+}

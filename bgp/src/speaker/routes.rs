@@ -1,0 +1,63 @@
+//! Routes for people to look at, with the peers by their names.
+
+use super::{PeerName, Speaker};
+use crate::rib::{Page, Query, RouteView, View};
+use crate::types::Prefix;
+
+/// Which routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutesQuery {
+    /// In which state.
+    pub view: View,
+    /// Of one peer only; [`View::Advertised`] needs it.
+    pub peer: Option<PeerName>,
+    /// To this prefix only.
+    pub prefix: Option<Prefix>,
+    /// From here on; zero at first, then what the last page said.
+    pub from: u64,
+    /// Routes wanted, about.
+    pub limit: usize,
+}
+
+/// A page of routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// Each with the name of the peer who brought it, `None` for a VIP of ours, and of the peer who
+    /// was preferred to it.
+    pub routes: Vec<NamedRoute>,
+    /// Where the next page begins; `None`: this was the last one.
+    pub next: Option<u64>,
+    /// Nobody has the name that was asked for.
+    pub unknown_peer: bool,
+}
+
+/// A route and who brought it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedRoute {
+    /// Who brought it; `None`: we, it is a VIP.
+    pub from: Option<PeerName>,
+    /// The rest.
+    pub route: RouteView,
+}
+
+impl Speaker {
+    /// Answers a question about routes.
+    pub fn routes(&mut self, query: &RoutesQuery) -> Routes {
+        let peer = match &query.peer {
+            None => None,
+            Some(name) => match self.peers.get(name).map(crate::fsm::Peer::rib_number) {
+                None => return Routes { unknown_peer: true, ..Routes::default() },
+                Some(None) => return Routes::default(), // It was never up.
+                Some(number) => number,
+            },
+        };
+        let RoutesQuery { view, prefix, from, limit, .. } = *query;
+        let Page { routes, next } = self.rib.page(&Query { view, peer, prefix, from, limit });
+        let name = |number| {
+            let mut peers = self.peers.values();
+            peers.find(|peer| peer.rib_number() == Some(number)).map(|it| it.config().name.clone())
+        };
+        let named = |route: RouteView| NamedRoute { from: route.from.and_then(name), route };
+        Routes { routes: routes.into_iter().map(named).collect(), next, unknown_peer: false }
+    }
+}

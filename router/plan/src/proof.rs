@@ -1,0 +1,318 @@
+//! Proof before announce: packets of clients that nobody sent, for every service, and what the
+//! packet path did with them.
+//!
+//! The daemon runs them through a proof copy of the program with the live maps
+//! ([`features::PROOF`](tidegate_abi::features::PROOF)): what comes out is what a
+//! client's packet would become, and no counter and no table moves. Here is what is sent and how an
+//! answer is read; what the answers mean for a service is said where it is planned.
+//!
+//! A service gets one packet for each backend that its ring names. The client is chosen for that:
+//! the flow hash is the ABI's, so the slot of a client is known before its packet is run.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
+
+use tidegate_abi::{
+    Backend, Counter, Service as Entry, backend_kinds, flow_hash_v4, flow_hash_v6, ip_proto,
+    service_flags, slot_of,
+};
+use tidegate_config::desired::{Protocol, ServiceAddr};
+
+use crate::entry;
+use crate::key::{self, MapKey};
+use crate::observed::Datapath;
+use crate::slots::{self, Span};
+
+/// Bytes of an Ethernet header without tags.
+const LINK_LEN: usize = 14;
+/// Where the clients live that nobody has: the networks of benchmarks (RFC 2544, RFC 5180).
+const CLIENTS_V4: u32 = u32::from_be_bytes([198, 18, 0, 0]);
+const CLIENTS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0);
+const CLIENT_PORT: u16 = 40_000;
+
+/// What the packet path did with a test packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Finding {
+    /// It was sent with these headers.
+    Sent(Headers),
+    /// It ended otherwise.
+    Ended(Counter),
+    /// The kernel did not run it.
+    NotRun,
+}
+
+/// What stands in front of a packet that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Headers {
+    /// Destination and source MAC.
+    pub macs: [u8; 12],
+    /// 802.1Q tag, zero if there is none.
+    pub vlan_tci: [u8; 2],
+    /// Source and destination of the first IP header.
+    pub ip: Option<(IpAddr, IpAddr)>,
+}
+
+/// A packet path that lost a service: what became of a packet that should have been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flaw {
+    /// The kernel did not run the test packet.
+    NotRun,
+    /// It was not sent; this counter would have moved.
+    Ended(Counter),
+}
+
+impl Flaw {
+    /// The code that metrics, journal and API print.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotRun => "proof-not-run",
+            Self::Ended(Counter::PassNotOurs | Counter::DropNoService) => "proof-no-service",
+            Self::Ended(Counter::DropNoBackend) => "proof-no-backend",
+            Self::Ended(Counter::DropUnresolved) => "proof-unresolved",
+            Self::Ended(Counter::DropTooBig) => "proof-too-big",
+            Self::Ended(_) => "proof-not-sent",
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRun => f.write_str("the kernel does not run a test packet"),
+            Self::Ended(counter) => {
+                let help = counter.help().trim().trim_end_matches('.');
+                write!(f, "a test packet was not sent but ended as {}: {help}", counter.name())
+            }
+        }
+    }
+}
+
+/// The clients whose packets are run for a service: one for each backend that its ring names, in
+/// no order, each with that backend's index. One client with index 0 if there is no ring.
+pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(u16, u32)> {
+    let entry = match MapKey::of_service(service) {
+        MapKey::V4(key) => datapath.services_v4.get(&key),
+        MapKey::V6(key) => datapath.services_v6.get(&key),
+    };
+    let Some((entry, ring)) = entry.and_then(|entry| Some((entry, Span::of(entry)?))) else {
+        return vec![(0, 0)];
+    };
+    let mut missing = vec![false; 1];
+    let mut left = 0_usize;
+    for slot in ring.slots(&datapath.slots) {
+        let index = slot.current as usize;
+        if index >= tidegate_abi::BACKENDS_MAX as usize {
+            continue; // Nothing we write; whoever falls into it is dropped, and the plan mends it.
+        }
+        if index >= missing.len() {
+            missing.resize(index + 1, false);
+        }
+        if let Some(is_missing @ false) = missing.get_mut(index) {
+            *is_missing = true;
+            left += 1;
+        }
+    }
+    let mut found = Vec::with_capacity(left);
+    for client in 0..=u16::MAX {
+        let hash = flow_hash(seed, service, client, entry);
+        let row = ring.offset.saturating_add(slot_of(hash, ring.size));
+        let index = slots::at(&datapath.slots, row).current;
+        if let Some(is_missing @ true) = missing.get_mut(index as usize) {
+            *is_missing = false;
+            left -= 1;
+            found.push((client, index));
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    found
+}
+
+/// As the packet path computes it.
+fn flow_hash(seed: u64, service: ServiceAddr, client: u16, entry: &Entry) -> u32 {
+    let ports = (u32::from(CLIENT_PORT) << 16) | u32::from(service.port);
+    let proto = proto(service.protocol);
+    let by_client = entry.flags & service_flags::AFFINITY_CLIENT != 0;
+    match (client_addr(service.addr, client), service.addr) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let src = u64::from(src.to_bits()) << 32;
+            if by_client {
+                flow_hash_v4(seed, src, 0, 0)
+            } else {
+                flow_hash_v4(seed, src | u64::from(dst.to_bits()), ports, proto)
+            }
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) if !by_client => {
+            flow_hash_v6(seed, words(src), words(dst), ports, proto)
+        }
+        (IpAddr::V6(src), _) => flow_hash_v6(seed, words(src), [0; 2], 0, 0),
+        (IpAddr::V4(_), IpAddr::V6(_)) => 0, // The client is of the VIP's family.
+    }
+}
+
+fn words(addr: Ipv6Addr) -> [u64; 2] {
+    let bits = addr.to_bits();
+    [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or(u64::MAX))
+}
+
+const fn proto(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => ip_proto::TCP,
+        Protocol::Udp => ip_proto::UDP,
+    }
+}
+
+fn client_addr(vip: IpAddr, client: u16) -> IpAddr {
+    match vip {
+        IpAddr::V4(_) => Ipv4Addr::from_bits(CLIENTS_V4 | u32::from(client)).into(),
+        IpAddr::V6(_) => Ipv6Addr::from_bits(CLIENTS_V6.to_bits() | u128::from(client)).into(),
+    }
+}
+
+/// The frame in which a client's first packet would come in: a TCP SYN, or a UDP datagram, padded
+/// to an IP packet of `packet_len` bytes.
+pub fn frame(service: ServiceAddr, client: u16, packet_len: u16) -> Vec<u8> {
+    let src = client_addr(service.addr, client);
+    let (ip_header_len, ether_type) = match service.addr {
+        IpAddr::V4(_) => (20, [0x08, 0x00]),
+        IpAddr::V6(_) => (40, [0x86, 0xdd]),
+    };
+    let packet_len = packet_len.max(ip_header_len + 20);
+    let payload_len = packet_len - ip_header_len;
+    let proto = proto(service.protocol);
+    let mut frame = Vec::with_capacity(LINK_LEN + usize::from(packet_len));
+    frame.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]); // Locally administered, of nobody.
+    frame.extend(ether_type);
+    match (src, service.addr) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            frame.extend(ipv4_header(src, dst, proto, packet_len));
+        }
+        (src, dst) => {
+            let [high, low] = payload_len.to_be_bytes();
+            frame.extend([0x60, 0, 0, 0, high, low, proto, entry::TTL]);
+            frame.extend(octets(src));
+            frame.extend(octets(dst));
+        }
+    }
+    let transport = frame.len();
+    frame.extend(CLIENT_PORT.to_be_bytes());
+    frame.extend(service.port.to_be_bytes());
+    match service.protocol {
+        Protocol::Tcp => {
+            frame.extend([0; 8]); // Sequence numbers.
+            frame.extend([5 << 4, 0x02, 0xff, 0xff, 0, 0, 0, 0]); // Five words, SYN, window.
+        }
+        Protocol::Udp => {
+            frame.extend(payload_len.to_be_bytes());
+            frame.extend([0; 2]);
+        }
+    }
+    frame.resize(transport + usize::from(payload_len), 0);
+    frame
+}
+
+fn ipv4_header(src: Ipv4Addr, dst: Ipv4Addr, proto: u8, total_len: u16) -> [u8; 20] {
+    let ([l0, l1], [s0, s1, s2, s3], [d0, d1, d2, d3]) =
+        (total_len.to_be_bytes(), src.octets(), dst.octets());
+    let build = |[c0, c1]: [u8; 2]| {
+        let ttl = entry::TTL;
+        // Version 4 and five words; Don't Fragment.
+        [0x45, 0, l0, l1, 0, 0, 0x40, 0, ttl, proto, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3]
+    };
+    build(entry::checksum(&build([0; 2])))
+}
+
+fn octets(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// What came of a test packet: the proof copy's return value, and the frame as it left it.
+pub fn read(returned: u32, frame: &[u8]) -> Finding {
+    let counter = usize::try_from(returned).ok().and_then(|row| Counter::ALL.get(row).copied());
+    match counter {
+        Some(Counter::ForwardTx | Counter::ForwardRedirect) => {
+            headers(frame).map_or(Finding::NotRun, Finding::Sent)
+        }
+        Some(counter) => Finding::Ended(counter),
+        None => Finding::NotRun, // A program that is none of ours.
+    }
+}
+
+fn headers(frame: &[u8]) -> Option<Headers> {
+    let (&macs, rest) = frame.split_first_chunk::<12>()?;
+    let (vlan_tci, packet) = match rest {
+        [0x81, 0x00, a, b, _, _, packet @ ..] => ([*a, *b], packet),
+        [_, _, packet @ ..] => ([0; 2], packet),
+        _ => return None,
+    };
+    Some(Headers { macs, vlan_tci, ip: addresses(packet) })
+}
+
+/// Source and destination of an IP packet.
+fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    if packet.first()? >> 4 == 4 {
+        let src = packet.get(12..16)?.first_chunk::<4>()?;
+        let dst = packet.get(16..20)?.first_chunk::<4>()?;
+        Some((Ipv4Addr::from(*src).into(), Ipv4Addr::from(*dst).into()))
+    } else {
+        let src = packet.get(8..24)?.first_chunk::<16>()?;
+        let dst = packet.get(24..40)?.first_chunk::<16>()?;
+        Some((Ipv6Addr::from(*src).into(), Ipv6Addr::from(*dst).into()))
+    }
+}
+
+/// Whether a packet that left with these headers left as the entry says. In `l2` the packet keeps
+/// its own addresses: then the MAC addresses alone tell.
+pub fn is_as(headers: &Headers, wanted: &Backend) -> bool {
+    let is_outer = || headers.ip.is_some() && headers.ip == addresses(&wanted.ip);
+    headers.macs == wanted.macs
+        && headers.vlan_tci == wanted.vlan_tci
+        && (wanted.kind == backend_kinds::L2 || is_outer())
+}
+
+/// What the packet path would do with all test packets of these services, by the maps alone: for
+/// worlds that no kernel has yet.
+pub(crate) fn expected(
+    seed: u64,
+    services: impl IntoIterator<Item = ServiceAddr>,
+    datapath: &Datapath,
+) -> BTreeMap<ServiceAddr, Vec<Finding>> {
+    let entries = key::entries(datapath);
+    let of = |service: ServiceAddr| {
+        let clients = clients(seed, service, datapath).into_iter();
+        clients.map(|(client, _)| model(seed, service, client, datapath, &entries)).collect()
+    };
+    services.into_iter().map(|service| (service, of(service))).collect()
+}
+
+fn model(
+    seed: u64,
+    service: ServiceAddr,
+    client: u16,
+    datapath: &Datapath,
+    entries: &BTreeMap<MapKey, Entry>,
+) -> Finding {
+    let Some(entry) = entries.get(&MapKey::of_service(service)) else {
+        let has_vip = entries.contains_key(&MapKey::of_vip(service.addr));
+        let ended = if has_vip { Counter::DropNoService } else { Counter::PassNotOurs };
+        return Finding::Ended(ended);
+    };
+    let hash = flow_hash(seed, service, client, entry);
+    let row = entry.ring_offset.wrapping_add(slot_of(hash, entry.ring_size));
+    match slots::at(&datapath.slots, row).current {
+        0 => Finding::Ended(Counter::DropNoBackend),
+        _ if entry.ring_size == 0 => Finding::Ended(Counter::DropNoBackend),
+        index => match datapath.backends.get(&index) {
+            Some(backend) if entry::is_resolved(backend) => {
+                let Backend { macs, vlan_tci, .. } = *backend;
+                Finding::Sent(Headers { macs, vlan_tci, ip: addresses(&backend.ip) })
+            }
+            _ => Finding::Ended(Counter::DropUnresolved),
+        },
+    }
+}

@@ -1,0 +1,90 @@
+//! `/api/v1/routes`: the routes of the speaker, a page at a time.
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use tidegate_bgp::rib::View;
+use tidegate_bgp::speaker::RoutesQuery;
+use tidegate_bgp::types::Prefix;
+
+use super::ANSWER_WITHIN;
+use super::problem::Problem;
+use crate::bgp_io::Asker;
+use crate::view::routes::Routes;
+
+/// Routes on a page, unless the request says otherwise.
+const LIMIT_DEFAULT: usize = 1_000;
+/// Routes on a page, at most: a page is made in one go by the task that owns the sessions.
+const LIMIT_MAX: usize = 5_000;
+
+/// What a request may say.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    view: Option<String>,
+    peer: Option<String>,
+    prefix: Option<String>,
+    from: Option<u64>,
+    limit: Option<usize>,
+}
+
+pub(super) fn router(asker: Asker) -> Router {
+    Router::new().route("/api/v1/routes", get(answer)).with_state(asker)
+}
+
+async fn answer(State(asker): State<Asker>, asked: Query<Asked>) -> Response {
+    match page(&asker, asked.0).await {
+        Ok(routes) => Json(routes).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn page(asker: &Asker, asked: Asked) -> Result<Routes, Problem> {
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad-query", detail);
+    let view = match asked.view.as_deref() {
+        Some("received") => View::Received,
+        None | Some("available") => View::Available,
+        Some("advertised") => View::Advertised,
+        Some(other) => {
+            return Err(bad(format!("view is received, available or advertised, not {other:?}")));
+        }
+    };
+    if view == View::Advertised && asked.peer.is_none() {
+        return Err(bad("what was advertised differs by peer: name one with peer=NAME".into()));
+    }
+    let prefix = match &asked.prefix {
+        None => None,
+        Some(text) => {
+            let prefix = parse_prefix(text);
+            Some(prefix.ok_or_else(|| bad(format!("{text:?} is no prefix such as 192.0.2.0/24")))?)
+        }
+    };
+    let query = RoutesQuery {
+        view,
+        peer: asked.peer.as_deref().map(Into::into),
+        prefix,
+        from: asked.from.unwrap_or(0),
+        limit: asked.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX),
+    };
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asker.ask(query)).await;
+    let found = answer
+        .map_err(|elapsed| Problem::busy(&elapsed))?
+        .map_err(|stopped| Problem::busy(&stopped))?;
+    if found.unknown_peer {
+        let name = asked.peer.unwrap_or_default();
+        let detail = format!("there is no peer {name:?}; /api/v1/peers lists them");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-peer", detail));
+    }
+    Ok(found.into())
+}
+
+/// A prefix, or an address as its own.
+pub(crate) fn parse_prefix(text: &str) -> Option<Prefix> {
+    match text.split_once('/') {
+        Some((addr, bits)) => Prefix::new(addr.parse().ok()?, bits.parse().ok()?),
+        None => text.parse().ok().map(Prefix::host),
+    }
+}

@@ -1,0 +1,120 @@
+//! Routes, as the API shows them.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use tidegate_bgp::rib::{PathState, RouteView};
+use tidegate_bgp::speaker::{NamedRoute, Routes as Found};
+use tidegate_bgp::types::Asn;
+use tidegate_bgp::wire::{AsSegment, NextHop, Origin};
+
+use super::API_VERSION;
+
+/// Body of `/api/v1/routes`: one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    /// [`API_VERSION`]
+    pub api_version: String,
+    /// In the order in which their prefixes were first heard of.
+    pub routes: Vec<Route>,
+    /// What to write as `from` for the next page; absent on the last one. A page may be short, or
+    /// empty, without being the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// A path to a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// To where.
+    pub prefix: String,
+    /// Name of the peer who brought it; absent: it is a VIP of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// `best`, `multipath`, `lost`, `unusable` or `rejected`.
+    pub state: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Kept from a session that has ended, until the peer has restarted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
+    /// Path Identifier (RFC 7911); zero without.
+    pub path_id: u32,
+    /// Where packets go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<IpAddr>,
+    /// AS path, nearest first; sets in braces.
+    pub as_path: String,
+    /// `igp`, `egp` or `incomplete`.
+    pub origin: String,
+    /// MULTI_EXIT_DISC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub med: Option<u32>,
+    /// LOCAL_PREF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_pref: Option<u32>,
+    /// Communities, large ones behind plain ones.
+    pub communities: Vec<String>,
+}
+
+impl From<Found> for Routes {
+    fn from(found: Found) -> Self {
+        Self {
+            api_version: API_VERSION.into(),
+            routes: found.routes.into_iter().map(Route::from).collect(),
+            next: found.next,
+        }
+    }
+}
+
+impl From<NamedRoute> for Route {
+    fn from(named: NamedRoute) -> Self {
+        let NamedRoute { from, route } = named;
+        let RouteView { prefix, attributes, state, stale, path_id, .. } = route;
+        let plain = attributes.communities.iter().map(ToString::to_string);
+        let large = attributes.large_communities.iter().map(ToString::to_string);
+        Self {
+            prefix: prefix.to_string(),
+            peer: from.map(|name| name.to_string()),
+            state: state_word(state).into(),
+            reason: state.reason().into(),
+            stale,
+            path_id: path_id.0,
+            next_hop: attributes.next_hop.map(NextHop::addr),
+            as_path: path_text(&attributes.as_path),
+            origin: match attributes.origin {
+                Origin::Igp => "igp".into(),
+                Origin::Egp => "egp".into(),
+                Origin::Incomplete => "incomplete".into(),
+            },
+            med: attributes.med,
+            local_pref: attributes.local_pref,
+            communities: plain.chain(large).collect(),
+        }
+    }
+}
+
+const fn state_word(state: PathState) -> &'static str {
+    match state {
+        PathState::Best => "best",
+        PathState::Multipath => "multipath",
+        PathState::Lost { .. } => "lost",
+        PathState::Unusable => "unusable",
+        PathState::Rejected(_) => "rejected",
+    }
+}
+
+/// `65010 65020 {65030 65040}`
+fn path_text(segments: &[AsSegment]) -> String {
+    let each = segments.iter().map(|segment| {
+        let asns: Vec<String> = segment.asns().iter().map(Asn::to_string).collect();
+        let asns = asns.join(" ");
+        match segment {
+            AsSegment::Sequence(_) => asns,
+            AsSegment::Set(_) => format!("{{{asns}}}"),
+            AsSegment::ConfedSequence(_) => format!("({asns})"),
+            AsSegment::ConfedSet(_) => format!("[{asns}]"),
+        }
+    });
+    each.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,152 @@
+//! The daemons that are compared, each with every peer configured and everything let through.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::table::SENDER_AS;
+use super::{DAEMON, OUR_AS, RECEIVER, RECEIVER_AS, sender_address};
+use tidegate_vm_tests::lab::{Lab, Process, program};
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// This one.
+    Tidegate,
+    /// BIRD 2.
+    Bird,
+}
+
+impl Kind {
+    /// In the table.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tidegate => "tidegate",
+            Self::Bird => "BIRD 2",
+        }
+    }
+}
+
+/// A daemon that runs.
+pub(crate) struct Daemon {
+    process: Process,
+}
+
+/// What it has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// CPU seconds.
+    pub(crate) cpu_secs: f64,
+    /// Largest resident memory, in KiB.
+    pub(crate) peak_kib: u64,
+    /// Resident memory now, in KiB.
+    pub(crate) now_kib: u64,
+}
+
+impl Daemon {
+    /// Starts one with `senders` peers and a receiver; `run` makes names unique.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) fn start(lab: &Lab, kind: Kind, senders: u32, run: usize) -> Result<Self> {
+        let name = format!("{}-{run}", kind.name().replace(' ', ""));
+        let process = match kind {
+            Kind::Tidegate => {
+                let config = tidegate_config(lab, senders, run)?;
+                let file = lab.write(&format!("{name}.toml"), &config)?;
+                let program = program("tidegate")?.display().to_string();
+                let file = file.display().to_string();
+                lab.start("dut", &name, &[&program, "run", "--config", &file])?
+            }
+            Kind::Bird => {
+                let file = lab.write(&format!("{name}.conf"), &bird_config(senders)?)?;
+                let socket = lab.dir().join(format!("{name}.sock")).display().to_string();
+                let file = file.display().to_string();
+                lab.start("dut", &name, &["bird", "-f", "-c", &file, "-s", &socket])?
+            }
+        };
+        Ok(Self { process })
+    }
+
+    /// What it has used so far.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        let pid = self.process.pid();
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let status = read("status").context("the daemon is gone")?;
+        let kib = |key: &str| -> u64 {
+            let line = status.lines().find(|line| line.starts_with(key));
+            let number = line.and_then(|line| line.split_whitespace().nth(1));
+            number.and_then(|number| number.parse().ok()).unwrap_or(0)
+        };
+        // Nanoseconds on the CPU, of each thread.
+        let mut nanos = 0.0;
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let schedstat = std::fs::read_to_string(thread?.path().join("schedstat"));
+            let first = schedstat.unwrap_or_default();
+            let first = first.split_whitespace().next().and_then(|it| it.parse::<f64>().ok());
+            nanos += first.unwrap_or(0.0);
+        }
+        Ok(Usage { cpu_secs: nanos / 1e9, peak_kib: kib("VmHWM"), now_kib: kib("VmRSS") })
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.ended(Duration::from_secs(20)).map(drop)
+    }
+}
+
+fn tidegate_config(lab: &Lab, senders: u32, run: usize) -> Result<String> {
+    let pins = lab.bpffs().join(format!("run-{run}"));
+    let socket = lab.dir().join(format!("api-{run}.sock"));
+    let mut config = format!(
+        "[router]\nasn = {OUR_AS}\nrouter-id = \"{}\"\ninterfaces = [\"eth0\"]\n\
+         listen = [\"0.0.0.0:179\"]\npin-dir = \"{}\"\n[api]\nsocket = \"{}\"\n\
+         [[policy]]\nname = \"all\"\ndefault = \"accept\"\n",
+        Ipv4Addr::from_bits(DAEMON),
+        pins.display(),
+        socket.display(),
+    );
+    let mut peer = |name: &str, addr: u32, asn: u32, export: &str| {
+        write!(
+            config,
+            "[[peer]]\nname = \"{name}\"\naddress = \"{}\"\nasn = {asn}\npassive = true\n\
+             families = [\"ipv4-unicast\"]\nimport = [\"all\"]\n{export}",
+            Ipv4Addr::from_bits(addr),
+        )
+    };
+    peer("receiver", RECEIVER, RECEIVER_AS, "export = [\"all\"]\n")?;
+    peer("watcher", RECEIVER + 1, RECEIVER_AS + 1, "")?;
+    for sender in 0..senders {
+        let name = format!("sender-{sender}");
+        peer(&name, sender_address(sender), SENDER_AS + sender, "export = [\"all\"]\n")?;
+    }
+    Ok(config)
+}
+
+fn bird_config(senders: u32) -> Result<String> {
+    let mut config = format!("router id {};\nprotocol device {{ }}\n", Ipv4Addr::from_bits(DAEMON));
+    let mut peer = |name: &str, addr: u32, asn: u32, export: &str| {
+        write!(
+            config,
+            "protocol bgp {name} {{ local {} as {OUR_AS}; neighbor {} as {asn}; passive on;\n\
+             ipv4 {{ import all; export {export}; }}; }}\n",
+            Ipv4Addr::from_bits(DAEMON),
+            Ipv4Addr::from_bits(addr),
+        )
+    };
+    peer("receiver", RECEIVER, RECEIVER_AS, "all")?;
+    peer("watcher", RECEIVER + 1, RECEIVER_AS + 1, "none")?;
+    for sender in 0..senders {
+        peer(&format!("sender{sender}"), sender_address(sender), SENDER_AS + sender, "all")?;
+    }
+    Ok(config)
+}
