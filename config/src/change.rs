@@ -12,9 +12,10 @@ use std::path::PathBuf;
 use tidegate_bgp::policy::{Chain, Policy};
 use tidegate_bgp::rib::Policies;
 use tidegate_bgp::speaker::{
-    Distance, NextHops, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
+    Distance, NextHops, Offer, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
 };
 use tidegate_bgp::types::Family;
+use tidegate_bgp::wire::Role;
 
 use crate::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
@@ -307,7 +308,7 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
         prefix_limits,
         shutdown,
         transport,
-        offer: _, // No key changes it.
+        offer,
         policies: Policies { import, export },
     } = peer;
     let mut rows = Rows::default();
@@ -324,11 +325,26 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
     rows.maybe("peer", "next-hop-v6", v6.as_ref());
     rows.maybe("peer", "password-file", password_file.map(|file| file.display()));
     rows.maybe("peer", "shutdown", shutdown.as_ref());
+    of_offer(offer, &mut rows);
     rows.maybe("peer", "import", import.as_deref().map(names));
     rows.maybe("peer", "export", export.as_deref().map(names));
     of_transport(transport, &mut rows);
     of_limits(prefix_limits, &mut rows);
     rows
+}
+
+fn of_offer(offer: &Offer, rows: &mut Rows) {
+    let restart = offer.graceful_restart.map_or(0, |restart| restart.restart_time_secs);
+    rows.put("peer", "graceful-restart", format_args!("{restart}s"));
+    let role = offer.role.map(|role| match role {
+        Role::Provider => "provider",
+        Role::Customer => "customer",
+        Role::Peer => "peer",
+        Role::RouteServer => "rs",
+        Role::RouteServerClient => "rs-client",
+    });
+    rows.maybe("peer", "role", role.as_ref());
+    rows.put("peer", "role-required", offer.role_required);
 }
 
 fn of_transport(transport: &Transport, rows: &mut Rows) {

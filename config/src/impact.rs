@@ -79,6 +79,9 @@ pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
     ("peer", "families", Impact::Session),
     ("peer", "next-hop-v4", Impact::Soft),
     ("peer", "next-hop-v6", Impact::Soft),
+    ("peer", "graceful-restart", Impact::Session),
+    ("peer", "role", Impact::Session),
+    ("peer", "role-required", Impact::Session),
     // Another password in the file is given to the open session too.
     ("peer", "password-file", Impact::Soft),
     ("peer.max-prefixes", "ipv4", Impact::Soft),

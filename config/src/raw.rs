@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, RouterId};
+use tidegate_bgp::wire::Role;
 use toml::de::{DeTable, DeValue};
 
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
@@ -187,6 +188,15 @@ table! {
         /// Next hop of IPv6 VIPs, never an IPv4-mapped address. When absent: our own address on
         /// the session's interface.
         "next-hop-v6" => next_hop_v6: Ipv6Addr, Optional;
+        /// How long the peer may keep our routes when the daemon is gone without a word, until its
+        /// session is back (RFC 4724): packets are forwarded meanwhile. In whole seconds; `"0s"`:
+        /// routes go with the session.
+        "graceful-restart" => graceful_restart: Span<0, 4_095_000>, Default("\"120s\"");
+        /// What we are to an external peer (RFC 9234): a session between roles that do not fit is
+        /// refused. When absent: nothing is said.
+        "role" => role: Role, Optional;
+        /// Refuse a peer that names no role of its own; only with role.
+        "role-required" => role_required: bool, Default("false");
         /// File with the TCP MD5 password of the session; its first line counts. A reload that
         /// finds another password there changes it on the open session too.
         "password-file" => password_file: PathBuf, Optional;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use tidegate_bgp::types::{Asn, Family};
+use tidegate_bgp::wire::Role;
 use toml::de::DeValue;
 
 use crate::desired::{AllDown, AttachMode, ForwardingMode, Protocol};
@@ -86,6 +87,8 @@ words!(AffinityKind: "5-tuple" => Self::FiveTuple, "client-address" => Self::Cli
     "client-prefix" => Self::ClientPrefix);
 words!(AllDown: "fail-closed" => Self::FailClosed, "fail-open" => Self::FailOpen);
 words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6Unicast);
+words!(Role: "provider" => Self::Provider, "customer" => Self::Customer, "peer" => Self::Peer,
+    "rs" => Self::RouteServer, "rs-client" => Self::RouteServerClient);
 words!(ProbeKind: "tcp" => Self::Tcp, "http" => Self::Http;
     "https" => "write \"http\" or \"tcp\": checks over TLS come in a later version");
 

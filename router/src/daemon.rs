@@ -54,15 +54,16 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
     let (links, link_changes) = link_io::start()?;
     let (checks, results) = health_io::start();
     let (report, reports) = mpsc::channel(REPORTS_MAX);
+    let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
     let settings = bgp_io::Settings {
         local: Local { asn: router.asn, router_id: router.router_id },
         listen: router.listen.clone(),
         md5: config.keys.clone(),
         seed: random_seed(),
+        restarted: !is_first,
     };
     let bgp = bgp_io::start(settings, clock, links, report)?;
     let listeners = api::listen(&router.api).await?;
-    let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
     let mut datapath = reconcile::load(&config.desired)?;
     if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
         if is_first {
@@ -72,7 +73,7 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
     }
     let (views, questions) = api::view_channel();
     let (asks, asked) = mpsc::channel(change::ASKS_MAX);
-    let api = api::serve(listeners, &router.api, views, asks, bgp.asker());
+    let api = api::serve(listeners, &router.api, views, asks, bgp.asker(), bgp.histories());
     let parts = Parts {
         datapath,
         links,

@@ -46,7 +46,7 @@ fn speaker(
     };
     let (links, _changes) = link_io::start().unwrap();
     let (reports, receiver) = mpsc::channel(16);
-    let settings = Settings { local, listen, md5, seed: u64::from(number) };
+    let settings = Settings { local, listen, md5, seed: u64::from(number), restarted: false };
     Ok((bgp_io::start(settings, Clock::start(), links, reports)?, receiver))
 }
 

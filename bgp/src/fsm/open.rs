@@ -5,17 +5,17 @@ use crate::types::{Asn, Family, FamilySet};
 use crate::wire::notification::Notification;
 use crate::wire::{Capability, GracefulRestart, LongLived, Negotiated, Open, Role};
 
-/// Our OPEN to this peer.
-pub fn our_open(local: Local, config: &PeerConfig) -> Open {
+/// Our OPEN to this peer; `restarting`: we are back from a restart (R, RFC 4724 §3).
+pub fn our_open(local: Local, config: &PeerConfig, restarting: bool) -> Open {
     Open {
         my_as: u16::try_from(local.asn.get()).unwrap_or(Asn::TRANS),
         hold_time: config.hold_time,
         router_id: local.router_id,
-        capabilities: our_capabilities(local, config),
+        capabilities: our_capabilities(local, config, restarting),
     }
 }
 
-fn our_capabilities(local: Local, config: &PeerConfig) -> Vec<Capability> {
+fn our_capabilities(local: Local, config: &PeerConfig, restarting: bool) -> Vec<Capability> {
     let offer = &config.offer;
     let multiprotocol = config.families.iter().map(|family| {
         let (afi, safi) = family.afi_safi();
@@ -39,6 +39,7 @@ fn our_capabilities(local: Local, config: &PeerConfig) -> Vec<Capability> {
     }
     capabilities.extend(offer.role.map(Capability::Role));
     if let Some(restart) = offer.graceful_restart {
+        let restart = GracefulRestart { restarting, ..restart };
         capabilities.push(Capability::GracefulRestart(restart));
         if !offer.long_lived.is_empty() {
             capabilities.push(Capability::LongLivedGracefulRestart(offer.long_lived.clone()));

@@ -403,7 +403,7 @@ impl Peer {
                 turn.out.extend(conn.map(|conn| Action::Close { conn }));
             }
             Effect::SendOpen => {
-                let open = our_open(self.local(), &self.config);
+                let open = our_open(self.local(), &self.config, turn.restarting);
                 self.send_if(conn, wire::encode_open(&open), turn);
             }
             Effect::SendKeepAlive => self.send_if(conn, wire::encode_keepalive(), turn),

@@ -114,6 +114,8 @@ pub struct Rib {
     groups: Vec<Group>,
     tasks: VecDeque<Task>,
     originated: BTreeMap<Prefix, RouteAttributes>,
+    /// No peer is told yet that it has been told everything.
+    holds_ends: bool,
 }
 
 impl Rib {
@@ -133,6 +135,7 @@ impl Rib {
             groups: Vec::new(),
             tasks: VecDeque::new(),
             originated: BTreeMap::new(),
+            holds_ends: false,
         };
         rib.add_ourselves();
         rib
@@ -322,7 +325,9 @@ impl Rib {
                     found = Some(bytes);
                     break;
                 }
-                if let Some(last) = session.finish(family) {
+                if !self.holds_ends
+                    && let Some(last) = session.finish(family)
+                {
                     return Some(Arc::new(last));
                 }
             }
@@ -332,11 +337,19 @@ impl Rib {
         }
     }
 
+    /// Whether the last word of each family, that all has been told, is held back: after a restart
+    /// there may be more to come (RFC 4724 §4.1).
+    pub const fn hold_ends(&mut self, hold: bool) {
+        self.holds_ends = hold;
+    }
+
     /// Whether a peer has something left to be told.
     pub fn is_behind(&self, peer: PeerId) -> bool {
         let session = self.peers.get(usize::from(peer)).and_then(|peer| peer.session.as_ref());
         session.is_some_and(|session| {
-            !session.finals.is_empty() || self.v4.is_behind(peer) || self.v6.is_behind(peer)
+            (!session.finals.is_empty() && !self.holds_ends)
+                || self.v4.is_behind(peer)
+                || self.v6.is_behind(peer)
         })
     }
 

@@ -43,6 +43,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) rib: &'a mut Rib,
     /// Not shutting down.
     pub(crate) running: bool,
+    /// Peers keep our routes of before for us, until we say that all are announced again.
+    pub(crate) restarting: bool,
     pub(crate) out: &'a mut Vec<Action>,
 }
 
@@ -59,6 +61,8 @@ pub struct Speaker {
     /// Ranges that have refused somebody since they were last not full.
     full: BTreeSet<PeerName>,
     rib: Rib,
+    /// When the restart is over at the latest (Selection_Deferral_Timer, RFC 4724 §4.1).
+    restarting: Option<Timestamp>,
     shut_down: bool,
     stale_events_total: u64,
 }
@@ -76,9 +80,19 @@ impl Speaker {
             ranges: BTreeMap::new(),
             of_ranges: 0,
             full: BTreeSet::new(),
+            restarting: None,
             shut_down: false,
             stale_events_total: 0,
         }
+    }
+
+    /// We are not new: peers that could keep our routes (RFC 4724) have them still. They are told
+    /// that we have restarted, and that all is announced again when [`Order::Settled`] comes, at
+    /// `until` at the latest.
+    #[must_use]
+    pub fn restarted(mut self, until: Timestamp) -> Self {
+        self.rib.hold_ends(true);
+        Self { restarting: Some(until), ..self }
     }
 
     /// What the owner wants.
@@ -101,6 +115,7 @@ impl Speaker {
                 }
             }
             Order::Withdraw(prefix) => self.rib.withdraw_own(prefix),
+            Order::Settled => self.settle(),
             Order::Shutdown => {
                 self.shut_down = true;
                 let (mut turn, peers) = self.turn(now, out);
@@ -163,6 +178,9 @@ impl Speaker {
     /// Fires every timer that is due. To be called after each input, so that a busy connection
     /// cannot starve another one's HoldTimer.
     pub fn on_time(&mut self, now: Timestamp, out: &mut Vec<Action>) {
+        if self.restarting.is_some_and(|until| until <= now) {
+            self.settle();
+        }
         let (mut turn, peers) = self.turn(now, out);
         for peer in peers.values_mut() {
             peer.on_time(&mut turn);
@@ -214,7 +232,7 @@ impl Speaker {
 
     /// When [`Self::on_time`] has something to do next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.peers.values().filter_map(Peer::next_deadline).min()
+        self.peers.values().filter_map(Peer::next_deadline).chain(self.restarting).min()
     }
 
     /// Every peer, in the order of names.
@@ -254,13 +272,24 @@ impl Speaker {
         peers.insert(peer.config().name.clone(), peer);
     }
 
+    fn settle(&mut self) {
+        self.restarting = None;
+        self.rib.hold_ends(false);
+    }
+
     fn turn<'a>(
         &'a mut self,
         now: Timestamp,
         out: &'a mut Vec<Action>,
     ) -> (Turn<'a>, &'a mut BTreeMap<PeerName, Peer>) {
-        let turn =
-            Turn { now, ids: &mut self.ids, rib: &mut self.rib, running: !self.shut_down, out };
+        let turn = Turn {
+            now,
+            ids: &mut self.ids,
+            rib: &mut self.rib,
+            running: !self.shut_down,
+            restarting: self.restarting.is_some(),
+            out,
+        };
         (turn, &mut self.peers)
     }
 }

@@ -230,6 +230,11 @@ pub enum Order {
     Advertise(Prefix, RouteAttributes),
     /// No longer originate it.
     Withdraw(Prefix),
+    /// All that was announced before a restart is announced again: every peer may forget what it
+    /// kept for us (RFC 4724 §4.1). Says nothing in a speaker that was not [restarted].
+    ///
+    /// [restarted]: super::Speaker::restarted
+    Settled,
     /// Close every session with Cease/2 (Administrative Shutdown) and accept none.
     Shutdown,
 }

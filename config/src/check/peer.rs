@@ -67,6 +67,7 @@ pub(super) fn check(
         prefix_limits: prefix_limits?,
         shutdown: raw.shutdown.as_ref().map(|at| at.value.0.as_str().into()),
         transport: transport?,
+        offer: session::offer(raw, router, found)?,
         ..PeerConfig::new(name, remote, raw.asn.as_ref()?.value)
     };
     let Place::Range(prefix) = place else { return Some(Checked::One(peer)) };

@@ -9,9 +9,10 @@ use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::*;
 use tidegate_bgp::speaker::{
-    Distance, NextHops, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
+    Distance, NextHops, Offer, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
 };
 use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, RouterId};
+use tidegate_bgp::wire::{GracefulRestart, Role};
 
 use super::accepted;
 use crate::desired::{
@@ -138,6 +139,29 @@ fn transport(hold_time: HoldTime) -> impl Strategy<Value = Transport> {
         })
 }
 
+const ROLES: [(&str, Role); 5] = [
+    ("provider", Role::Provider),
+    ("customer", Role::Customer),
+    ("peer", Role::Peer),
+    ("rs", Role::RouteServer),
+    ("rs-client", Role::RouteServerClient),
+];
+
+fn offer(families: Vec<Family>) -> impl Strategy<Value = Offer> {
+    let role = option::of(proptest::sample::select(ROLES.map(|(_, role)| role).to_vec()));
+    (role, any::<bool>(), 0_u16..4096).prop_map(move |(role, required, restart_time_secs)| Offer {
+        graceful_restart: (restart_time_secs > 0).then(|| GracefulRestart {
+            restart_time_secs,
+            families: families.iter().copied().collect(),
+            forwarding: families.iter().copied().collect(),
+            ..GracefulRestart::default()
+        }),
+        role,
+        role_required: required && role.is_some(),
+        ..Offer::default()
+    })
+}
+
 fn limits(families: Vec<Family>) -> impl Strategy<Value = PrefixLimits> {
     let max = (any::<bool>(), any::<u32>(), any::<u32>()).prop_map(move |(one, first, second)| {
         let limits = families.iter().copied().zip([first, second]);
@@ -151,13 +175,15 @@ fn limits(families: Vec<Family>) -> impl Strategy<Value = PrefixLimits> {
 fn whole_peer() -> impl Strategy<Value = PeerConfig> {
     peer().prop_flat_map(|peer| {
         let limits = option::of(limits(peer.families.clone()));
-        let more = (transport(peer.hold_time), limits, option::of("[ -!#-\\[\\]-~]{1,99}"));
+        let text = option::of("[ -!#-\\[\\]-~]{1,99}");
+        let more = (transport(peer.hold_time), limits, text, offer(peer.families.clone()));
         (more, option::of((1_u32..64_512).prop_map(|asn| Asn::new(asn).unwrap()))).prop_map(
-            move |((transport, limits, shutdown), local_as)| PeerConfig {
+            move |((transport, limits, shutdown, offer), local_as)| PeerConfig {
                 transport,
                 prefix_limits: limits.unwrap_or_default(),
                 shutdown: shutdown.map(Into::into),
                 local_as,
+                offer,
                 ..peer.clone()
             },
         )
@@ -405,6 +431,13 @@ fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
         key(out, "local-asn", i64::from(asn.get()));
     }
     maybe(out, "shutdown", peer.shutdown.as_ref());
+    let restart = peer.offer.graceful_restart.map_or(0, |restart| restart.restart_time_secs);
+    text(out, "graceful-restart", &format!("{restart}s"));
+    if let Some(role) = peer.offer.role {
+        let name = ROLES.iter().find(|(_, this)| *this == role).unwrap().0;
+        key(out, "role", name);
+    }
+    key(out, "role-required", peer.offer.role_required);
     render_transport(out, &peer.transport);
     if peer.prefix_limits != PrefixLimits::default() {
         let mut table = toml::Table::new();

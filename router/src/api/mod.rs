@@ -5,6 +5,7 @@
 
 mod caller;
 mod change;
+mod peer;
 mod problem;
 mod routes;
 mod serve;
@@ -26,7 +27,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::bgp_io::Asker;
+use crate::bgp_io::{Asker, Histories};
 use crate::change::Asks;
 use crate::metrics;
 use crate::view::View;
@@ -104,8 +105,10 @@ pub(crate) fn serve(
     views: ViewSender,
     asks: Asks,
     asker: Asker,
+    histories: Histories,
 ) -> Server {
-    let routes = routes(views).merge(change::routes(asks)).merge(routes::router(asker));
+    let all = routes(views.clone()).merge(change::routes(asks)).merge(routes::router(asker));
+    let routes = all.merge(peer::routes(views, histories));
     let unix = Serving::start(listeners.unix, &routes);
     let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
     Server { routes, config: config.clone(), unix, tcp }

@@ -1,9 +1,12 @@
-//! What asks the speaker for routes, for those who have no business with orders.
+//! What asks the speaker for routes and histories, for those who have no business with orders.
 
+use tidegate_bgp::fsm::History;
 use tidegate_bgp::speaker::{Routes, RoutesQuery};
+use tidegate_bgp::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Input, Stopped};
+use crate::clock::Clock;
 
 /// Asks the speaker for routes.
 #[derive(Clone, Debug)]
@@ -18,5 +21,31 @@ impl Asker {
         let (reply, answer) = oneshot::channel();
         self.0.send(Input::Routes(query, reply)).await.or(Err(Stopped))?;
         answer.await.or(Err(Stopped))
+    }
+}
+
+/// Asks the speaker what a peer has been through. Keeps nothing alive.
+#[derive(Clone, Debug)]
+pub struct Histories {
+    inputs: mpsc::WeakSender<Input>,
+    clock: Clock,
+}
+
+impl Histories {
+    pub(super) const fn new(inputs: mpsc::WeakSender<Input>, clock: Clock) -> Self {
+        Self { inputs, clock }
+    }
+
+    /// The history of a peer and the moment it was taken; `None`: no such peer.
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub async fn of(&self, name: &str) -> Result<Option<(History, Timestamp)>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let inputs = self.inputs.upgrade().ok_or(Stopped)?;
+        inputs.send(Input::History(name.to_owned(), reply)).await.or(Err(Stopped))?;
+        drop(inputs);
+        let history = answer.await.or(Err(Stopped))?;
+        Ok(history.map(|history| (history, self.clock.now())))
     }
 }

@@ -3,6 +3,7 @@
 //! One task owns the [`Speaker`]; a task per connection moves its bytes. Nothing here knows what
 //! a message means, and nothing waits for a peer.
 
+mod accept;
 mod asker;
 mod conn;
 mod socket;
@@ -17,8 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use tidegate_bgp::fsm::History;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Distance, Local, NextHops, Order, PeerName, PeerStatus, Report,
+    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerName, PeerStatus, Report,
     RouteAttributes, Routes, RoutesQuery, Speaker, Transport,
 };
 use tidegate_bgp::time::Timestamp;
@@ -30,7 +32,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::link_io::{self, Links};
-pub use asker::Asker;
+pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
 pub use socket::Keys;
 
@@ -49,6 +51,10 @@ const TURN: Duration = Duration::from_millis(4);
 /// message.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 
+/// What has not been announced again by then after a restart is not going to be: peers may forget
+/// it (Selection_Deferral_Timer, RFC 4724 §4.1).
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+
 /// What the speaker is made of.
 pub struct Settings {
     /// Who we are.
@@ -59,6 +65,9 @@ pub struct Settings {
     pub md5: Keys,
     /// Seed of the speaker's jitter.
     pub seed: u64,
+    /// What was announced before this process is still forwarded: peers that kept the routes are
+    /// to keep them until [`Order::Settled`].
+    pub restarted: bool,
 }
 
 /// The speaker could not start, or not change its keys.
@@ -111,6 +120,7 @@ pub struct BgpHandle {
     snapshot: watch::Receiver<Snapshot>,
     reports_dropped: Arc<AtomicU64>,
     listening: Vec<SocketAddr>,
+    clock: Clock,
     task: JoinHandle<()>,
 }
 
@@ -145,6 +155,11 @@ impl BgpHandle {
         self.inputs.send(Input::Keys(keys)).await.or(Err(Stopped))
     }
 
+    /// The way to what single peers have been through.
+    pub fn histories(&self) -> Histories {
+        Histories::new(self.inputs.downgrade(), self.clock)
+    }
+
     /// The state of the speaker, a twentieth of a second old at most; it can be waited on.
     pub fn snapshot(&self) -> watch::Receiver<Snapshot> {
         self.snapshot.clone()
@@ -176,6 +191,7 @@ impl BgpHandle {
 enum Input {
     Order(Box<Order>),
     Keys(Keys),
+    History(String, oneshot::Sender<Option<History>>),
     Routes(RoutesQuery, oneshot::Sender<Routes>),
     /// Others may still hold an [`Asker`]: they must not keep the task alive.
     Stop,
@@ -208,7 +224,7 @@ pub fn start(
     links: Links,
     reports: mpsc::Sender<Report>,
 ) -> Result<BgpHandle, Error> {
-    let Settings { local, listen, md5, seed } = settings;
+    let Settings { local, listen, md5, seed, restarted } = settings;
     let mut listeners = Vec::new();
     let mut listening = Vec::new();
     for addr in listen {
@@ -224,10 +240,11 @@ pub fn start(
     let reports_dropped = Arc::new(AtomicU64::new(0));
     let mut accepting = JoinSet::new();
     for listener in &listeners {
-        accepting.spawn(accept_all(Arc::clone(listener), links, inbound.clone()));
+        accepting.spawn(accept::all(Arc::clone(listener), links, clock, inbound.clone()));
     }
+    let speaker = Speaker::new(local, seed);
     let shell = Shell {
-        speaker: Speaker::new(local, seed),
+        speaker: if restarted { speaker.restarted(clock.now() + SETTLE_WITHIN) } else { speaker },
         clock,
         out: Vec::new(),
         conns: Conns {
@@ -247,7 +264,7 @@ pub fn start(
         unpublished: false,
     };
     let task = tokio::spawn(shell.run(orders, events, accepting));
-    Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, task })
+    Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, clock, task })
 }
 
 /// The state of the speaker's task.
@@ -284,6 +301,10 @@ impl Shell {
                         self.speaker.on_order(self.clock.now(), *order, &mut self.out);
                     }
                     Some(Input::Keys(keys)) => self.conns.set_keys(keys),
+                    Some(Input::History(name, reply)) => {
+                        // Who asked may have gone away by now.
+                        drop(reply.send(self.speaker.history(&name).cloned()));
+                    }
                     Some(Input::Routes(query, reply)) => self.answer(&query, reply),
                     Some(Input::Stop) | None => break,
                 },
@@ -469,7 +490,7 @@ impl Conns {
                     Inbound::Connected { conn, stream, remote: to, next_hops }
                 }
                 Err(error) => {
-                    let hint = hint(&error, &transport);
+                    let hint = socket::hint(&error, &transport);
                     info!(peer = &*peer, %to, "cannot connect: {error}{hint}");
                     Inbound::ConnectFailed { conn }
                 }
@@ -547,46 +568,6 @@ async fn connect(
     let stream = socket::dial(to, from, transport, keys).await?;
     let next_hops = next_hops(&stream, links).await?;
     Ok((stream, next_hops))
-}
-
-/// What an operator can do about a connection that did not come up.
-fn hint(error: &io::Error, transport: &Transport) -> &'static str {
-    match (error.kind(), &transport.distance) {
-        (io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut, Distance::Ttl(1)) => {
-            " (an external peer has to be on a link of ours, unless multihop is set)"
-        }
-        (io::ErrorKind::TimedOut, Distance::Guarded(_)) => {
-            " (with ttl-security, the peer has to send with TTL 255)"
-        }
-        (io::ErrorKind::NotFound, _) if transport.interface.is_some() => {
-            " (there is no interface of that name: `ip link` lists those there are)"
-        }
-        _ => "",
-    }
-}
-
-/// Accepts for ever, one connection after the other: looking up next hops costs a question to the
-/// kernel, and whoever floods the port waits in the backlog for it.
-async fn accept_all(listener: Arc<TcpListener>, links: Links, inbound: mpsc::Sender<Inbound>) {
-    loop {
-        let accepted = async {
-            let (stream, remote) = listener.accept().await?;
-            let next_hops = next_hops(&stream, links).await?;
-            Ok::<_, io::Error>(Inbound::Accepted { stream, remote, next_hops })
-        };
-        match accepted.await {
-            Ok(event) => {
-                if inbound.send(event).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                warn!(%error, "cannot accept a connection");
-                // Most likely no descriptor is left, which does not change within microseconds.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
 }
 
 /// Our addresses on the interface that carries the connection. When the kernel does not tell, the

@@ -163,3 +163,19 @@ fn source(from: IpAddr, to: SocketAddr) -> SocketAddr {
         (from, _) => SocketAddr::new(from, 0),
     }
 }
+
+/// What an operator can do about a connection that did not come up.
+pub(super) fn hint(error: &io::Error, transport: &Transport) -> &'static str {
+    match (error.kind(), &transport.distance) {
+        (io::ErrorKind::HostUnreachable | io::ErrorKind::TimedOut, Distance::Ttl(1)) => {
+            " (an external peer has to be on a link of ours, unless multihop is set)"
+        }
+        (io::ErrorKind::TimedOut, Distance::Guarded(_)) => {
+            " (with ttl-security, the peer has to send with TTL 255)"
+        }
+        (io::ErrorKind::NotFound, _) if transport.interface.is_some() => {
+            " (there is no interface of that name: `ip link` lists those there are)"
+        }
+        _ => "",
+    }
+}

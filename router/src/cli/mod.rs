@@ -3,6 +3,7 @@
 mod change;
 mod client;
 mod commands;
+mod peer;
 mod routes;
 mod table;
 
@@ -44,8 +45,8 @@ enum Command {
     Check(CheckFile),
     /// The daemon on one screen
     Status(Read),
-    /// BGP sessions
-    Peers(Read),
+    /// BGP sessions; with a name, one of them and what it has been through
+    Peers(Peers),
     /// VIPs, their services and backends
     Vips(Read),
     /// Backends, one line each
@@ -85,6 +86,14 @@ struct CheckFile {
     /// Configuration file
     #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
     file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Peers {
+    /// Name of a peer
+    name: Option<String>,
+    #[command(flatten)]
+    read: Read,
 }
 
 #[derive(Debug, Args)]
@@ -161,11 +170,18 @@ impl Cli {
     pub async fn execute(self) -> ExitCode {
         let done = match self.command {
             Command::Run(args) => {
-                crate::daemon::run(&args.config).await.map_err(|error| Failure::daemon(&error))
+                // Boxed: far larger than what any other command needs.
+                let ran = Box::pin(crate::daemon::run(&args.config)).await;
+                ran.map_err(|error| Failure::daemon(&error))
             }
             Command::Check(args) => commands::check(&args.file),
             Command::Status(args) => commands::status(&args.socket, args.output).await,
-            Command::Peers(args) => commands::peers(&args.socket, args.output).await,
+            Command::Peers(Peers { name: None, read }) => {
+                commands::peers(&read.socket, read.output).await
+            }
+            Command::Peers(Peers { name: Some(name), read }) => {
+                peer::peer(&read.socket, &name, read.output).await
+            }
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
             Command::Routes(args) => routes::routes(args).await,

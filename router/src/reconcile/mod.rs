@@ -107,6 +107,8 @@ pub(crate) struct Reconciler {
     last: Plan,
     /// What made the last round fail.
     problem: Option<String>,
+    /// The speaker knows that all is announced that was announced before the start.
+    settled: bool,
     /// The next look is made no sooner.
     look_from: Timestamp,
     /// What systemd was told last.
@@ -152,6 +154,7 @@ impl Reconciler {
             no_ways: BTreeMap::new(),
             last: Plan::default(),
             problem: None,
+            settled: false,
             look_from: Timestamp::default(),
             shown: String::new(),
             map_writes: 0,
@@ -244,8 +247,21 @@ impl Reconciler {
             (Some(_) | None, _) => {}
         }
         self.problem = problem;
+        self.settle().await;
         self.look_from = self.clock.now() + PACE;
         self.show();
+    }
+
+    /// Once every VIP is announced, peers need not keep what they learned from our predecessor. A
+    /// VIP that does not work keeps them from forgetting it no longer than the speaker lets it.
+    async fn settle(&mut self) {
+        let advertised = self.advertised();
+        let services = self.config.desired.services.values();
+        let mut wanted = services.filter(|service| service.advertise.is_some());
+        let all = wanted.all(|it| advertised.contains_key(&Prefix::host(it.vip.addr)));
+        if all && !self.settled {
+            self.settled = self.parts.bgp.order(speaker::Order::Settled).await.is_ok();
+        }
     }
 
     async fn rounds(&mut self) -> anyhow::Result<()> {

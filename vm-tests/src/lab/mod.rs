@@ -9,7 +9,11 @@
 #![expect(clippy::format_push_string, reason = "configurations and scripts read best this way")]
 
 pub mod bird;
+pub mod exabgp;
+pub mod frr;
+pub mod gobgp;
 pub mod http;
+pub mod interop;
 pub mod main_job;
 mod process;
 pub mod sweep;

@@ -95,7 +95,7 @@ fn what_is_agreed_is_what_both_can() {
 fn our_open_says_what_is_configured() {
     let wide = Local { asn: asn(4_200_000_001), ..local() };
     let config = PeerConfig { families: vec![Family::Ipv6Unicast], ..config() };
-    let open = our_open(wide, &config);
+    let open = our_open(wide, &config, false);
     assert_eq!((open.my_as, open.router_id, open.hold_time), (23_456, id(1), HoldTime::DEFAULT));
     let four_octet = Capability::FourOctetAs(asn(4_200_000_001));
     let expected = [
@@ -106,7 +106,7 @@ fn our_open_says_what_is_configured() {
         Capability::ExtendedMessage,
     ];
     assert_eq!(open.capabilities, expected);
-    assert_eq!(our_open(local(), &config).my_as, 65_001);
+    assert_eq!(our_open(local(), &config, false).my_as, 65_001);
 }
 
 /// Everything a peer can offer.

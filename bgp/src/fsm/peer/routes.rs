@@ -83,6 +83,7 @@ impl Peer {
             attempt.session.update_sent(turn.now);
         }
         self.messages_sent += crate::wire::count_messages(&bytes);
+        self.history.sent(turn.now, &bytes);
         Some(bytes)
     }
 

@@ -182,6 +182,61 @@ fn messages(mut stream: &[u8]) -> impl Iterator<Item = RawMessage<'_>> {
 }
 
 /// Two connections; where each one stands when the OPEN comes on one of them.
+/// Whether the OPENs sent since the last look say that we have restarted, and how many End-of-RIBs
+/// went out.
+fn restart_signs(lab: &mut Lab) -> (Vec<bool>, usize) {
+    let (mut restarting, mut ends) = (Vec::new(), 0);
+    for action in lab.out.drain(..) {
+        let Action::Send { bytes, .. } = action else { continue };
+        let Ok(Some((raw, _))) = wire::next_message(&bytes, 4096) else { continue };
+        match wire::decode(raw, &Negotiated::NOTHING) {
+            Ok(Message::Open(open)) => restarting.extend(open.capabilities.iter().find_map(|it| {
+                let Capability::GracefulRestart(restart) = it else { return None };
+                Some(restart.restarting)
+            })),
+            _ => ends += usize::from(Family::UNICAST.map(wire::encode_end_of_rib).contains(&bytes)),
+        }
+    }
+    (restarting, ends)
+}
+
+#[test]
+fn a_restarted_speaker_says_so_and_lets_go_when_all_is_announced_again_or_time_is_up() {
+    for settled in [true, false] {
+        let mut config = config();
+        config.offer.graceful_restart = Some(wire::GracefulRestart::default());
+        let mut lab = Lab::with(config.clone(), 2);
+        let until = lab.now + Duration::from_secs(30);
+        lab.speaker =
+            Speaker::new(Local { asn: asn(65_001), router_id: id(10) }, 1).restarted(until);
+        lab.out.clear();
+        lab.order(Order::PutPeer(config));
+        let conn = lab.dialled();
+        lab.connected(conn);
+        lab.hear_open(conn);
+        lab.hear_keepalive(conn);
+        lab.order(Order::Advertise(host("192.0.2.1"), RouteAttributes::default()));
+        assert_eq!(restart_signs(&mut lab), (vec![true], 0));
+        if settled {
+            lab.order(Order::Settled);
+        } else {
+            lab.wait(Duration::from_secs(30));
+        }
+        assert_eq!(restart_signs(&mut lab), (vec![], 2));
+        lab.order(Order::Settled); // Once is enough.
+        assert_eq!(restart_signs(&mut lab), (vec![], 0));
+
+        // From now on it is a speaker like any other.
+        lab.event(ConnEvent::Closed { conn });
+        lab.wait(Duration::from_secs(2));
+        let conn = lab.dialled();
+        lab.connected(conn);
+        lab.hear_open(conn);
+        lab.hear_keepalive(conn);
+        assert_eq!(restart_signs(&mut lab), (vec![false], 2));
+    }
+}
+
 #[test]
 fn a_peer_that_takes_nothing_is_told_so_and_given_up() {
     let mut lab = Lab::new(2);
@@ -517,6 +572,7 @@ fn one_prefix_too_many_ends_the_session_with_cease_1() {
         ids: &mut ids,
         rib: &mut rib,
         running: true,
+        restarting: false,
         out: &mut out,
     };
     let mut peer = Peer::new(turn.now, local, config(), Rng::new(1));

@@ -3,8 +3,9 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use tidegate_bgp::speaker::{Distance, PrefixLimits, SEND_HOLD_DEFAULT, Transport};
-use tidegate_bgp::types::{Asn, Family};
+use tidegate_bgp::speaker::{Distance, Offer, PrefixLimits, SEND_HOLD_DEFAULT, Transport};
+use tidegate_bgp::types::{Asn, Family, FamilySet};
+use tidegate_bgp::wire::GracefulRestart;
 
 use crate::diagnostic::Found;
 use crate::raw::{PeerTable, RouterTable};
@@ -73,6 +74,54 @@ fn send_hold(raw: &PeerTable, found: &mut Found<'_>) -> Option<Option<Duration>>
         return None;
     }
     Some(Some(send_hold.value.0))
+}
+
+/// What our OPEN offers.
+pub(super) fn offer(
+    raw: &PeerTable,
+    router: Option<&RouterTable>,
+    found: &mut Found<'_>,
+) -> Option<Offer> {
+    let external = raw.asn.as_ref()?.value != local_asn(raw, router)?;
+    let role_required = raw.role_required.as_ref()?;
+    if let Some(role) = raw.role.as_ref().filter(|_| !external) {
+        let sentence = "this has no effect: roles are for external sessions";
+        found.warning(&role.span, &role.key, sentence, "remove this key");
+    }
+    if role_required.value && raw.role.is_none() {
+        let sentence = "a role can only be required of a peer that is told ours";
+        found.error(&role_required.span, &role_required.key, sentence, "add role = …");
+        return None;
+    }
+    Some(Offer {
+        graceful_restart: graceful_restart(raw, found)?,
+        role: raw.role.as_ref().map(|at| at.value),
+        role_required: role_required.value,
+        ..Offer::default()
+    })
+}
+
+/// The packet path goes on without the daemon, so the state of forwarding is kept for every
+/// family (F, RFC 4724 §3). A NOTIFICATION means what it says: N of RFC 8538 is not offered. The
+/// outer `None` after an error.
+#[expect(clippy::option_option, reason = "no restart is a value like any other")]
+fn graceful_restart(raw: &PeerTable, found: &mut Found<'_>) -> Option<Option<GracefulRestart>> {
+    let time = raw.graceful_restart.as_ref()?;
+    let secs = u16::try_from(time.value.0.as_secs()).ok()?;
+    if Duration::from_secs(secs.into()) != time.value.0 {
+        let sentence = "the protocol counts whole seconds";
+        found.error(&time.span, &time.key, sentence, format!("write \"{secs}s\""));
+        return None;
+    }
+    let families: FamilySet =
+        raw.families.as_ref()?.value.read.iter().map(|family| family.value).collect();
+    Some((secs > 0).then_some(GracefulRestart {
+        restarting: false,
+        notification: false,
+        restart_time_secs: secs,
+        families,
+        forwarding: families,
+    }))
 }
 
 pub(super) fn check_local_asn(

@@ -1,0 +1,51 @@
+//! `/api/v1/peers/{name}`: one peer, and what it has been through. Asked of the speaker itself: a
+//! memory of every peer in every view would cost more than anybody reads.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+
+use super::problem::Problem;
+use super::{Answer as _, ViewSender};
+use crate::bgp_io::Histories;
+use crate::view::history::PeerDetail;
+
+type Sources = Arc<(Arc<ViewSender>, Histories)>;
+
+/// The name of a peer out of a range holds a slash.
+pub(super) fn routes(views: ViewSender, histories: Histories) -> Router {
+    let sources: Sources = Arc::new((Arc::new(views), histories));
+    Router::new().route("/api/v1/peers/{*name}", get(peer)).with_state(sources)
+}
+
+async fn peer(State(sources): State<Sources>, Path(name): Path<String>) -> Response {
+    let (views, histories) = &*sources;
+    let view = match State(Arc::clone(views)).view().await {
+        Ok(view) => view,
+        Err(problem) => return problem.into_response(),
+    };
+    let Some(peer) = view.peers.into_iter().find(|peer| peer.name == name) else {
+        return unknown(&name).into_response();
+    };
+    match histories.of(&name).await {
+        Ok(Some((history, now))) => {
+            Json(PeerDetail::new(peer, &history, now, SystemTime::now())).into_response()
+        }
+        Ok(None) => unknown(&name).into_response(),
+        Err(stopped) => Problem::busy(&stopped).into_response(),
+    }
+}
+
+fn unknown(name: &str) -> Problem {
+    let name: String = name.escape_debug().take(100).collect();
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        format!("there is no peer {name}; /api/v1/peers lists those there are"),
+    )
+}

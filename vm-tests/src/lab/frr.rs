@@ -1,0 +1,91 @@
+//! FRR's BGP daemon in a lab, without the rest of FRR.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::{Lab, Process};
+
+/// Where Debian puts it.
+const BGPD: &str = "/usr/lib/frr/bgpd";
+
+/// Until it answers.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// A bgpd that runs.
+pub struct Frr {
+    host: &'static str,
+    vty: PathBuf,
+    /// Its process.
+    pub process: Process,
+}
+
+impl Frr {
+    /// Starts bgpd on `host`, listening on `address`, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not start, or does not like its configuration.
+    pub fn start(lab: &Lab, host: &'static str, address: &str, config: &str) -> Result<Self> {
+        let config = format!("log stdout\nno service integrated-vtysh-config\n{config}");
+        let file = lab.write(&format!("{host}-bgpd.conf"), &config)?.display().to_string();
+        let vty = lab.dir().join(format!("{host}-vty"));
+        std::fs::create_dir_all(&vty)?;
+        let pid = lab.dir().join(format!("{host}-bgpd.pid")).display().to_string();
+        let shown = vty.display().to_string();
+        let command = [
+            BGPD,
+            "-Z",
+            "-S",
+            "-f",
+            &file,
+            "-i",
+            &pid,
+            "--vty_socket",
+            &shown,
+            "-P",
+            "0",
+            "-l",
+            address,
+        ];
+        let process = lab.start(host, "bgpd", &command)?;
+        let mut frr = Self { host, vty, process };
+        lab.wait_for("bgpd to answer", START_MAX, || {
+            frr.process.alive()?;
+            frr.ask(lab, "show bgp summary json")
+        })?;
+        Ok(frr)
+    }
+
+    /// What bgpd answers to a question that ends in `json`.
+    ///
+    /// # Errors
+    /// When it does not answer, or not in JSON.
+    pub fn ask(&self, lab: &Lab, question: &str) -> Result<Value> {
+        let vty = self.vty.display().to_string();
+        let answer = lab.run(self.host, &["vtysh", "--vty_socket", &vty, "-c", question])?;
+        serde_json::from_str(&answer).with_context(|| answer)
+    }
+
+    /// What it knows of a neighbour.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn neighbor(&self, lab: &Lab, address: &str) -> Result<Value> {
+        let mut all = self.ask(lab, &format!("show bgp neighbors {address} json"))?;
+        let neighbor = all.get_mut(address).map(Value::take);
+        neighbor.with_context(|| all.to_string())
+    }
+
+    /// The only path to a prefix.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn path(&self, lab: &Lab, prefix: &str) -> Result<Value> {
+        let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
+        let mut route = self.ask(lab, &format!("show bgp {family} unicast {prefix} json"))?;
+        let path = route.pointer_mut("/paths/0").map(Value::take);
+        path.with_context(|| format!("no path: {route}"))
+    }
+}
