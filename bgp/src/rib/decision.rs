@@ -109,7 +109,7 @@ impl Candidate {
         self.rank.metric != UNREACHABLE
     }
 
-    /// `Less` is better. MED is [`beaten_by_med`]'s, in the place of which this can stop.
+    /// `Less` is better. MED itself is for `beaten_by_med`, which asks after this.
     fn before_med(&self, other: &Self) -> Ordering {
         (other.standing.local.cmp(&self.standing.local)).then(self.rank.key.cmp(&other.rank.key))
     }

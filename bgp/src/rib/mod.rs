@@ -1,11 +1,11 @@
 //! The routes of all peers in one table: what they announced (`AdjRibIn`, before and after
 //! policy), what was chosen (`LocRib`), and what each was told (`AdjRibOut`).
 //!
-//! Attributes are interned ([`sets`]) and a path is a small record that names two sets: what came,
+//! Attributes are interned (`sets`) and a path is a small record that names two sets: what came,
 //! and what policy made of it. Those are the two views of `AdjRibIn`; a change of policy goes
 //! through the records again. `LocRib` is the best path of each destination. `AdjRibOut` is one
 //! bit per peer and destination: what a promise looked like follows from the best path and the
-//! policy, and is encoded once per group of peers ([`export`]).
+//! policy, and is encoded once per group of peers (`export`).
 //!
 //! Whatever concerns all that a session brought (its loss, a change of policy) is done in slices
 //! by [`Rib::work`], so that nobody waits for it.

@@ -74,7 +74,7 @@ pub enum Error {
     },
 }
 
-/// Where the API is listened for; who connects waits until [`serve()`] is called.
+/// Where the API is listened for; who connects waits until `serve` is called.
 #[derive(Debug)]
 pub struct Listeners {
     unix: UnixListener,
