@@ -318,13 +318,24 @@ pub struct Community(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a community is AS:VALUE with two numbers up to 65535, or one of no-export, no-advertise, \
-     no-peer, graceful-shutdown, blackhole"
+     no-peer, graceful-shutdown, blackhole, llgr-stale, no-llgr"
 )]
 pub struct BadCommunity;
 
+impl Community {
+    /// GRACEFUL_SHUTDOWN (RFC 8326): the route will go soon; use another one.
+    pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
+    /// LLGR_STALE (RFC 9494): the route has outlived its session for long.
+    pub const LLGR_STALE: Self = Self(0xffff_0006);
+    /// NO_LLGR (RFC 9494): the route is not to outlive its session for long.
+    pub const NO_LLGR: Self = Self(0xffff_0007);
+}
+
 /// Communities with a registered name (IANA "BGP Well-known Communities").
-const NAMED_COMMUNITIES: [(&str, u32); 5] = [
+const NAMED_COMMUNITIES: [(&str, u32); 7] = [
     ("graceful-shutdown", 0xffff_0000),
+    ("llgr-stale", 0xffff_0006),
+    ("no-llgr", 0xffff_0007),
     ("blackhole", 0xffff_029a),
     ("no-export", 0xffff_ff01),
     ("no-advertise", 0xffff_ff02),

@@ -112,7 +112,7 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     for name in union(&before.peers, &after.peers) {
         let rows = |desired: &Desired| {
             let peer = desired.peers.get(name)?;
-            Some(of_peer(peer, &peer.remote.ip(), desired.password_files.get(name)))
+            Some(of_peer(peer, &place(peer), desired.password_files.get(name)))
         };
         let object = || Object::Peer(name.clone());
         both(&object, rows(before), rows(after), &mut changes);
@@ -286,6 +286,14 @@ fn of_datapath(datapath: &Datapath) -> Rows {
     rows
 }
 
+/// Where a peer is, as the file has it.
+fn place(peer: &PeerConfig) -> String {
+    if peer.transport.unnumbered {
+        return "unnumbered".to_owned();
+    }
+    peer.remote.ip().to_string()
+}
+
 fn of_range(range: &PeerRange, password_file: Option<&PathBuf>) -> Rows {
     let PeerRange { prefix, limit, template } = range;
     let mut rows = of_peer(template, prefix, password_file);
@@ -309,7 +317,8 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
         shutdown,
         transport,
         offer,
-        policies: Policies { import, export },
+        policies: Policies { import, export, shuts_down, heeds_shutdown },
+        keeping,
     } = peer;
     let mut rows = Rows::default();
     rows.put("peer", "address", place);
@@ -326,8 +335,12 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
     rows.maybe("peer", "password-file", password_file.map(|file| file.display()));
     rows.maybe("peer", "shutdown", shutdown.as_ref());
     of_offer(offer, &mut rows);
+    rows.put("peer", "stale-time", duration_text(keeping.stale_max));
+    rows.put("peer", "long-lived-stale-time", duration_text(keeping.long_lived_max));
     rows.maybe("peer", "import", import.as_deref().map(names));
     rows.maybe("peer", "export", export.as_deref().map(names));
+    rows.put("peer", "graceful-shutdown", shuts_down);
+    rows.put("peer", "heed-graceful-shutdown", heeds_shutdown);
     of_transport(transport, &mut rows);
     of_limits(prefix_limits, &mut rows);
     rows
@@ -336,6 +349,9 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
 fn of_offer(offer: &Offer, rows: &mut Rows) {
     let restart = offer.graceful_restart.map_or(0, |restart| restart.restart_time_secs);
     rows.put("peer", "graceful-restart", format_args!("{restart}s"));
+    let long = offer.long_lived.first().map_or(0, |long| long.stale_time_secs);
+    rows.put("peer", "long-lived-graceful-restart", format_args!("{long}s"));
+    rows.put("peer", "extended-next-hop", !offer.extended_next_hop.is_empty());
     let role = offer.role.map(|role| match role {
         Role::Provider => "provider",
         Role::Customer => "customer",
@@ -348,7 +364,7 @@ fn of_offer(offer: &Offer, rows: &mut Rows) {
 }
 
 fn of_transport(transport: &Transport, rows: &mut Rows) {
-    let Transport { distance, interface, user_timeout, send_hold } = transport;
+    let Transport { distance, interface, user_timeout, send_hold, unnumbered: _ } = transport;
     match distance {
         Distance::Ttl(hops) => rows.put("peer", "multihop", hops),
         Distance::Guarded(hops) => rows.put("peer", "ttl-security", hops),

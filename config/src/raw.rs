@@ -145,8 +145,10 @@ table! {
         "name" => name: Name, Required;
         /// Its address. A prefix such as `"192.0.2.0/24"` stands for a range of peers: whoever
         /// connects from there is one as long as its session lasts, named after this table and
-        /// its address; we dial none of them.
-        "address" => address: Place, Required;
+        /// its address; we dial none of them. `"unnumbered"`: it is the router at the other end of
+        /// `interface`, found by its IPv6 router advertisements, and the session is between
+        /// link-local addresses.
+        "address" => address: Place, Default("\"unnumbered\"");
         /// How many peers of a range there may be at a time. When absent: 100.
         "range-limit" => range_limit: Int<u16, 1, 10_000>, Optional;
         /// The port we dial.
@@ -183,6 +185,9 @@ table! {
         "connect-retry" => connect_retry: Span<1000, 3_600_000>, Default("\"5s\"");
         /// Address families that we offer.
         "families" => families: List<Family>, Default("[\"ipv4-unicast\", \"ipv6-unicast\"]");
+        /// Whether the next hop of an IPv4 prefix may be an IPv6 address, both ways (RFC 8950).
+        /// When absent: with an unnumbered peer.
+        "extended-next-hop" => extended_next_hop: bool, Optional;
         /// Next hop of IPv4 VIPs. When absent: our own address on the session's interface.
         "next-hop-v4" => next_hop_v4: Ipv4Addr, Optional;
         /// Next hop of IPv6 VIPs, never an IPv4-mapped address. When absent: our own address on
@@ -192,6 +197,18 @@ table! {
         /// session is back (RFC 4724): packets are forwarded meanwhile. In whole seconds; `"0s"`:
         /// routes go with the session.
         "graceful-restart" => graceful_restart: Span<0, 4_095_000>, Default("\"120s\"");
+        /// How long the peer may go on with our routes after that, as a last resort (RFC 9494). In
+        /// whole seconds; `"0s"`: not at all.
+        "long-lived-graceful-restart" => long_lived_graceful_restart: Span<0, 16_777_215_000>,
+            Default("\"0s\"");
+        /// How long we keep the peer's routes while it restarts, from the loss of the session until
+        /// it has announced them again, however long it asks for (RFC 4724); `"0s"`: they go with
+        /// the session.
+        "stale-time" => stale_time: Span<0, 86_400_000>, Default("\"6m\"");
+        /// How long we go on with the peer's routes when it has not come back in its restart time,
+        /// where there are no others, however long it asks for (RFC 9494); `"0s"`: not at all.
+        "long-lived-stale-time" => long_lived_stale_time: Span<0, 16_777_215_000>,
+            Default("\"0s\"");
         /// What we are to an external peer (RFC 9234): a session between roles that do not fit is
         /// refused. When absent: nothing is said.
         "role" => role: Role, Optional;
@@ -208,6 +225,12 @@ table! {
         "export" => export: List<Name>, Optional;
         /// How many prefixes the peer may announce. When absent: as many as fit.
         "max-prefixes" => max_prefixes: MaxPrefixesTable, Optional;
+        /// Before the session is shut down: the peer is told to prefer other routes than ours, and
+        /// its own come last here, while packets still find both (GRACEFUL_SHUTDOWN, RFC 8326).
+        "graceful-shutdown" => graceful_shutdown: bool, Default("false");
+        /// Whether an external peer may ask for the same: its routes with the community
+        /// `graceful-shutdown` get LOCAL_PREF 0, whatever its policies say.
+        "heed-graceful-shutdown" => heed_graceful_shutdown: bool, Default("true");
         /// Keeps the session down, and tells the peer's operator this text (RFC 9003).
         "shutdown" => shutdown: ShutdownText, Optional;
     }

@@ -156,7 +156,7 @@ impl<'a, 'i> Keys<'a, 'i> {
         }
         match need {
             Need::Optional => None,
-            Need::Required if self.meant.contains(&name) => None,
+            Need::Required | Need::Default(_) if self.meant.contains(&name) => None,
             Need::Required => {
                 let add = T::remedy_if_missing(name);
                 let remedy = format!("{add}: {}", first_sentence(doc));

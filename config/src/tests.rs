@@ -165,7 +165,7 @@ fn a_default_written_out_changes_nothing() {
         writeln!(long, "{line}").unwrap();
         let more = match line {
             "[router]" => defaults::<RouterTable>(&[], "\n"),
-            "[[peer]]" => defaults::<PeerTable>(&[], "\n"),
+            "[[peer]]" => defaults::<PeerTable>(&["address"], "\n"),
             "[[service]]" => {
                 let advertise = defaults::<AdvertiseTable>(&[], ", ");
                 let rest = defaults::<ServiceTable>(&["advertise"], "\n");

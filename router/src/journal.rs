@@ -62,6 +62,17 @@ pub(crate) fn report(report: &Report) {
             %range, %remote,
             "a peer of this range was refused, and so are more until one goes: raise range-limit"
         ),
+        Report::Kept { peer, until } => {
+            let within = humantime::format_duration(*until);
+            info!(%peer, %within, "the peer restarts; its routes are kept meanwhile");
+        }
+        Report::Expired { peer, family, ages: true } => warn!(
+            %peer, %family,
+            "the peer has not come back in time; its routes are used where there are no others"
+        ),
+        Report::Expired { peer, family, ages: false } => warn!(
+            %peer, %family, "the peer has not come back with its routes in time; they are gone"
+        ),
         Report::Repaired { peer, repair } => {
             warn!(%peer, "malformed UPDATE: {repair}");
         }

@@ -126,6 +126,9 @@ pub struct Peer {
     pub hold_time_secs: Option<u16>,
     /// Agreed families, while Established.
     pub families: Vec<String>,
+    /// Families of which routes of an earlier session are kept, until the peer has restarted.
+    #[serde(default)]
+    pub stale_families: Vec<String>,
     /// Whole messages since start.
     pub messages_received: u64,
     /// Whole messages since start.
@@ -345,6 +348,7 @@ pub(crate) mod tests {
             router_id: Some("10.0.0.1".into()),
             hold_time_secs: Some(90),
             families: vec!["ipv4-unicast".into(), "ipv6-unicast".into()],
+            stale_families: vec![],
             messages_received: 3_241,
             messages_sent: 3_239,
             prefixes_received: 12,

@@ -161,6 +161,48 @@ fn frr_keeps_our_routes_while_the_daemon_is_killed_and_started_again() {
 }
 
 #[test]
+fn frr_at_the_other_end_of_an_interface_is_found_and_takes_ipv4_by_way_of_ipv6() {
+    let mut job = Interop::new().unwrap();
+    let config = format!(
+        "router bgp {PEER_AS}\n bgp router-id {}\n no bgp ebgp-requires-policy\n \
+         no bgp network import-check\n neighbor eth0 interface remote-as external\n \
+         neighbor eth0 timers connect 1\n address-family ipv4 unicast\n  \
+         network 198.18.0.0/24\n exit-address-family\n address-family ipv6 unicast\n  \
+         neighbor eth0 activate\n exit-address-family\n",
+        PEER[0]
+    );
+    let other = Frr::start_with_zebra(&job.lab, "peer", &config).unwrap();
+    job.configure(&format!(
+        "[[peer]]\nname = \"other\"\ninterface = \"eth0\"\nasn = {PEER_AS}\n\
+         connect-retry = \"1s\"\n"
+    ))
+    .unwrap();
+    let seen = job.wait_until_established().unwrap();
+    let remote = seen["remote"].as_str().unwrap();
+    assert!(remote.starts_with("[fe80::"), "{remote}");
+    let neighbor = job.until("FRR's session", || {
+        let neighbor = other.neighbor(&job.lab, "eth0")?;
+        is(&neighbor, "/bgpState", "Established")?;
+        Ok(neighbor)
+    });
+    let neighbor = neighbor.unwrap();
+    is(&neighbor, "/neighborCapabilities/extendedNexthop", "advertisedAndReceived").unwrap();
+    for vip in VIPS {
+        let path = job.until("FRR's path", || {
+            let path = other.path(&job.lab, vip)?;
+            is(&path, "/valid", "true")?;
+            Ok(path)
+        });
+        let path = path.unwrap();
+        is(&path, "/nexthops/0/afi", "ipv6").unwrap();
+        let next_hop = path["nexthops"][0]["ip"].as_str().unwrap();
+        assert!(next_hop.starts_with("fe80:"), "{path}");
+    }
+    // Its own, and our VIPs once more.
+    job.until("its prefixes here", || is(&job.peer()?, "/prefixes_received", "3")).unwrap();
+}
+
+#[test]
 fn bird_keeps_our_routes_while_the_daemon_is_killed_and_started_again() {
     let mut job = Interop::new().unwrap();
     let other = Bird::start(&job.lab, "peer", &bird("")).unwrap();

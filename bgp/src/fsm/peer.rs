@@ -12,29 +12,33 @@
 //! - The other side closes its own connection only for one on which an OPEN has come, that is,
 //!   for one that the first side has decided to keep.
 
+use core::net::SocketAddr;
+
 use crate::rib::PeerId;
 use crate::rng::Rng;
 use crate::speaker::{
     Action, ConnId, DownCause, Local, Malformed, NextHops, PeerConfig, PeerName, Report, State,
-    Turn,
+    Turn, same_host,
 };
 use crate::time::Timestamp;
 use crate::types::{Family, RouterId};
 use crate::wire::notification::Notification;
-use crate::wire::{self, Message, Negotiated, Open, RefreshKind};
+use crate::wire::{self, Message, Negotiated, Open, RefreshKind, RouteRefresh};
 
 use super::collision::{Keep, is_collision, resolve_collision};
 use super::open::{negotiate, our_open};
-use super::session::{Again, Effect, Event, Session};
+use super::session::{Again, Effect, Event, STABLE_AFTER, Session};
 
 pub mod history;
 mod limits;
 mod orders;
+mod restart;
 mod routes;
 mod status;
 
 use history::{History, Transition};
 use limits::Warned;
+use restart::{Restart, is_final};
 
 /// Who began a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ struct Connection {
     next_hops: NextHops,
     /// From the peer's OPEN, once it is accepted.
     agreed: Option<(RouterId, Negotiated)>,
+    /// Its session has been Established.
+    is_up: bool,
     /// The beginning of a message whose end has not come: less than one message long.
     unread: Vec<u8>,
 }
@@ -70,10 +76,14 @@ pub struct Peer {
     config: PeerConfig,
     /// The range that made it, if it is not configured by itself.
     range: Option<PeerName>,
+    /// Where it is, if it is unnumbered and was heard.
+    found: Option<SocketAddr>,
     /// One, or two while two connections compete.
     attempts: Vec<Attempt>,
     /// Its number in the RIB, from the first session on.
     rib: Option<PeerId>,
+    /// What is kept of a session that is over.
+    restart: Restart,
     warned: Warned,
     history: History,
     messages_received: u64,
@@ -91,8 +101,10 @@ impl Peer {
             node,
             config,
             range: None,
+            found: None,
             attempts: vec![Attempt { session, connection: None }],
             rib: None,
+            restart: Restart::default(),
             warned: Warned::new(),
             history: History::default(),
             messages_received: 0,
@@ -122,9 +134,21 @@ impl Peer {
         self.range.as_ref()
     }
 
-    /// One of a range has nothing to wait for once its connection is gone.
+    /// One of a range has nothing to wait for once its connection is gone, unless it restarts.
     pub(crate) fn is_over(&self) -> bool {
-        self.range.is_some() && self.attempts.iter().all(|attempt| attempt.connection.is_none())
+        self.range.is_some()
+            && self.restart.is_empty()
+            && self.attempts.iter().all(|attempt| attempt.connection.is_none())
+    }
+
+    /// Where it is; `None`: nobody was heard yet at the other end of its link.
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+        if self.config.transport.unnumbered { self.found } else { Some(self.config.remote) }
+    }
+
+    /// Whether a connection from there is the peer's.
+    pub(crate) fn is_at(&self, from: SocketAddr) -> bool {
+        self.remote().is_some_and(|remote| same_host(remote, from))
     }
 
     /// Who we are to this peer.
@@ -139,7 +163,7 @@ impl Peer {
             return None; // §8.2.2: Idle refuses all connections.
         }
         let id = turn.ids.next();
-        if furthest == State::Established {
+        if furthest == State::Established && !self.restart.is_agreed() {
             // §6.8: an Established session is not given up for a newcomer.
             let cease = Notification::CONNECTION_COLLISION_RESOLUTION;
             self.send(id, wire::encode_notification(&cease), turn);
@@ -159,7 +183,11 @@ impl Peer {
     fn seat(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
         if self.attempts.len() > 1 {
             let is_accepted = |attempt: &Attempt| {
-                attempt.connection.as_ref().is_some_and(|conn| conn.origin == Origin::Accepted)
+                attempt.session.state() != State::Established
+                    && attempt
+                        .connection
+                        .as_ref()
+                        .is_some_and(|conn| conn.origin == Origin::Accepted)
             };
             let oldest = self.attempts.iter().position(is_accepted)?;
             self.feed(oldest, Event::OpenCollisionDump, turn);
@@ -256,10 +284,12 @@ impl Peer {
             self.drive(at, turn, Session::on_time);
         }
         self.drop_losers();
+        self.expire_kept(turn);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.attempts.iter().filter_map(|attempt| attempt.session.next_deadline()).min()
+        let timers = self.attempts.iter().filter_map(|attempt| attempt.session.next_deadline());
+        timers.chain(self.restart.next_deadline()).min()
     }
 
     /// A message whose content is sound.
@@ -289,18 +319,33 @@ impl Peer {
                     let stop = Event::AutomaticStop(too_much.answer(), Again::Soon);
                     return self.feed(at, stop, turn);
                 }
+                if let Some(family) = update.end_of_rib {
+                    self.heard_end_of_rib(family, turn.rib);
+                }
                 self.keep_limits(turn);
             }
             Message::RouteRefresh(refresh) => {
                 self.feed(at, Event::RouteRefreshMsg, turn);
-                if let Some(family) = refresh.family
-                    && refresh.kind == RefreshKind::Request
-                    && self.established() == Some(at)
-                    && let Some(id) = self.rib
-                {
+                self.heard_refresh(at, refresh, turn);
+            }
+        }
+    }
+
+    fn heard_refresh(&mut self, at: usize, refresh: RouteRefresh, turn: &mut Turn<'_>) {
+        let (Some(family), Some((_, agreed))) = (refresh.family, self.agreed(at)) else { return };
+        let (marks, reads) = (agreed.enhanced_refresh, agreed.reads(family));
+        if self.established() != Some(at) {
+            return;
+        }
+        match refresh.kind {
+            RefreshKind::Request => {
+                if let Some(id) = self.rib {
                     turn.rib.refresh(id, family);
                 }
             }
+            RefreshKind::Begin if marks && reads => self.begin_refresh(family, turn),
+            RefreshKind::End if marks && reads => self.heard_end_of_rib(family, turn.rib),
+            RefreshKind::Begin | RefreshKind::End | RefreshKind::Unknown(_) => {}
         }
     }
 
@@ -337,6 +382,9 @@ impl Peer {
         let mut others = self.attempts.iter().enumerate().filter(|(other, _)| *other != at);
         let (Some(mine), Some((other_at, other))) = (mine, others.next()) else { return true };
         let Some(theirs) = &other.connection else { return true };
+        if other.session.state() == State::Established {
+            return self.is_back(other_at, turn);
+        }
         let Local { asn, router_id } = self.local();
         let local = (router_id, asn);
         let keep = resolve_collision(local, (remote_id, self.config.remote_as));
@@ -353,6 +401,19 @@ impl Peer {
         }
         let decided = theirs.origin == Origin::Dialled || theirs.agreed.is_some();
         !decided
+    }
+
+    /// Whether a connection beside an Established session is the peer back from a restart, which
+    /// it was faster to end than we to notice; that session is gone then, without a word (RFC 4724
+    /// §5). The RFC is content with a connection; we want an OPEN that we agree with, and a session
+    /// that has stood for a while: at its beginning, it is the other half of a collision.
+    fn is_back(&mut self, established: usize, turn: &mut Turn<'_>) -> bool {
+        let Some(attempt) = self.attempts.get(established) else { return true };
+        if turn.now.since(attempt.session.since()) < STABLE_AFTER {
+            return false;
+        }
+        self.feed(established, Event::TcpConnectionFails, turn);
+        true
     }
 
     /// One event for one session.
@@ -378,7 +439,11 @@ impl Peer {
         }
         if from == State::Established && to != State::Established {
             self.flaps += 1;
-            self.leave_rib(turn);
+            let cause = effects.iter().find_map(|effect| match effect {
+                Effect::Down(cause) => Some(cause),
+                _ => None,
+            });
+            self.begin_restart(cause.unwrap_or(&DownCause::ConnectionLost), turn);
             self.warned.clear();
         }
         for effect in effects {
@@ -394,7 +459,8 @@ impl Peer {
                 let id = turn.ids.next();
                 let connection = Connection::new(id, Origin::Dialled, NextHops::default());
                 attempt.connection = Some(connection);
-                let (to, from) = (self.config.remote, self.config.local_addr);
+                let to = self.found.unwrap_or(self.config.remote);
+                let from = self.config.local_addr;
                 let (peer, transport) = (self.config.name.clone(), self.config.transport.clone());
                 turn.out.push(Action::Dial { peer, conn: id, to, from, transport });
             }
@@ -407,11 +473,14 @@ impl Peer {
                 self.send_if(conn, wire::encode_open(&open), turn);
             }
             Effect::SendKeepAlive => self.send_if(conn, wire::encode_keepalive(), turn),
-            Effect::SendNotification(notification) => {
-                self.send_if(conn, wire::encode_notification(&notification), turn);
+            Effect::SendNotification(word) => {
+                let established = attempt.connection.as_ref().is_some_and(|it| it.is_up);
+                let wrapped = established && self.restart.spares_notifications() && is_final(&word);
+                let word = if wrapped { Notification::hard_reset(&word) } else { word };
+                self.send_if(conn, wire::encode_notification(&word), turn);
             }
             Effect::Up => self.on_up(at, turn),
-            Effect::Down(cause) => self.on_down(cause, turn),
+            Effect::Down(cause) => self.on_down(at, cause, turn),
         }
     }
 
@@ -419,13 +488,19 @@ impl Peer {
         for other in (0..self.attempts.len()).filter(|other| *other != at) {
             self.feed(other, Event::OpenCollisionDump, turn);
         }
-        let Some((router_id, agreed)) = self.agreed(at) else { return };
-        let (hold_time, agreed) = (agreed.hold_time, (*router_id, agreed.clone()));
+        let Some(connection) = self.connection_mut(at) else { return };
+        connection.is_up = true;
+        let Some((router_id, agreed)) = connection.agreed.clone() else { return };
+        let hold_time = agreed.hold_time;
         self.report(turn, |peer| Report::Up { peer, hold_time });
-        self.join_rib(at, agreed, turn);
+        self.end_restart(&agreed, turn);
+        self.join_rib(at, (router_id, agreed), turn);
     }
 
-    fn on_down(&mut self, cause: DownCause, turn: &mut Turn<'_>) {
+    fn on_down(&mut self, at: usize, cause: DownCause, turn: &mut Turn<'_>) {
+        if self.established().is_some_and(|established| established != at) {
+            return; // A connection beside the session came to nothing.
+        }
         let of_a_collision = match &cause {
             DownCause::Sent(last_word) | DownCause::Received(last_word) => is_collision(last_word),
             DownCause::ConnectionLost => false,
@@ -485,7 +560,7 @@ impl Peer {
 
 impl Connection {
     const fn new(id: ConnId, origin: Origin, next_hops: NextHops) -> Self {
-        Self { id, origin, next_hops, agreed: None, unread: Vec::new() }
+        Self { id, origin, next_hops, agreed: None, is_up: false, unread: Vec::new() }
     }
 }
 

@@ -15,6 +15,8 @@ use super::sets::{Rank, UNREACHABLE};
 pub enum Filter {
     /// A route of ours (a VIP) is preferred to a learned one.
     Local,
+    /// One that is not stale for long before one that is (RFC 9494 §4.3).
+    LongStale,
     /// Higher LOCAL_PREF (§9.1.1).
     LocalPref,
     /// Shorter AS_PATH (§9.1.2.2 a).
@@ -42,6 +44,7 @@ impl Filter {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Local => "a VIP of ours is preferred",
+            Self::LongStale => "long-lived stale",
             Self::LocalPref => "lower LOCAL_PREF",
             Self::PathLength => "longer AS path",
             Self::Origin => "worse origin",
@@ -111,7 +114,9 @@ impl Candidate {
 
     /// `Less` is better. MED itself is for `beaten_by_med`, which asks after this.
     fn before_med(&self, other: &Self) -> Ordering {
-        (other.standing.local.cmp(&self.standing.local)).then(self.rank.key.cmp(&other.rank.key))
+        (other.standing.local.cmp(&self.standing.local))
+            .then(self.rank.stale.cmp(&other.rank.stale))
+            .then(self.rank.key.cmp(&other.rank.key))
     }
 
     /// The filters behind MED, as far as equal cost goes.
@@ -196,6 +201,7 @@ impl DecisionRules {
     ) -> Filter {
         let checks = [
             (Filter::Local, loser.standing.local != best.standing.local),
+            (Filter::LongStale, loser.rank.stale != best.rank.stale),
             (Filter::LocalPref, loser.rank.local_pref() != best.rank.local_pref()),
             (Filter::PathLength, loser.rank.path_len() != best.rank.path_len()),
             (Filter::Origin, loser.rank.origin() != best.rank.origin()),

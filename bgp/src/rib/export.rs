@@ -17,7 +17,7 @@ use super::sets::{SetId, Sets};
 use super::table::Table;
 use crate::policy::{Border, Chain, Edits, Route, Source, rewrite};
 use crate::speaker::NextHops;
-use crate::types::{Asn, Family};
+use crate::types::{Asn, Community, Family};
 use crate::wire::{Announcer, AttributesRef, EncodeError, Negotiated, pack_withdrawals};
 
 /// Destinations looked at for one segment, at most.
@@ -30,6 +30,7 @@ const SEGMENTS_KEPT: usize = 8;
 const NO_EXPORT: u32 = 0xffff_ff01;
 const NO_ADVERTISE: u32 = 0xffff_ff02;
 const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+const LLGR_STALE: u32 = Community::LLGR_STALE.0;
 
 /// All that decides how a route looks to a peer. Peers with equal ones form a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,10 @@ pub(super) struct Outlet {
     pub(super) next_hops: NextHops,
     pub(super) local_as: Asn,
     pub(super) policy: Option<Arc<Chain>>,
+    /// The peer knows what LLGR_STALE means (RFC 9494 §4.3).
+    pub(super) takes_stale: bool,
+    /// Everything leaves with GRACEFUL_SHUTDOWN (RFC 8326 §4.1).
+    pub(super) shuts_down: bool,
 }
 
 impl Outlet {
@@ -122,6 +127,7 @@ impl Group {
         let kept_home = |community: u32| match community {
             NO_ADVERTISE => true,
             NO_EXPORT | NO_EXPORT_SUBCONFED => external,
+            LLGR_STALE => !self.outlet.takes_stale,
             _ => false,
         };
         // On a VIP they are meant for those who hear of it.
@@ -187,7 +193,15 @@ impl Outlet {
             ends_med: external && source != Source::Vip,
             local_pref: (!external).then_some(super::LOCAL_PREF_DEFAULT),
         };
-        Ok(rewrite(block, &border, edits))
+        if !self.shuts_down {
+            return Ok(rewrite(block, &border, edits));
+        }
+        let mut edits = edits.clone();
+        edits.add.push(Community::GRACEFUL_SHUTDOWN);
+        if !external {
+            edits.local_pref = Some(0);
+        }
+        Ok(rewrite(block, &border, &edits))
     }
 }
 

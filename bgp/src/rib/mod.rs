@@ -91,6 +91,8 @@ enum Task {
     Drop { family: Family, chunks: Vec<u32> },
     /// They are judged by the present policy.
     Judge { family: Family, peer: PeerId, chunks: Vec<u32> },
+    /// They are kept, but have outlived the peer's restart time.
+    Age { family: Family, peer: PeerId, chunks: Vec<u32> },
     /// Every destination is decided again, from this one on.
     Decide { family: Family, next: u32 },
     /// The place of a peer is free.
@@ -240,6 +242,7 @@ impl Rib {
         let left = match task {
             Task::Drop { family, chunks } => self.drop_some(family, chunks),
             Task::Judge { family, peer, chunks } => self.judge_some(family, peer, chunks),
+            Task::Age { family, peer, chunks } => self.age_some(family, peer, chunks),
             Task::Decide { family, next } => self.decide_some(family, next),
             Task::Vacate(peer) => {
                 if let Some(peer) = self.peers.get_mut(usize::from(peer)) {
@@ -290,6 +293,25 @@ impl Rib {
             });
         }
         (!chunks.is_empty()).then_some(Task::Judge { family, peer, chunks })
+    }
+
+    fn age_some(&mut self, family: Family, peer: PeerId, mut chunks: Vec<u32>) -> Option<Task> {
+        let mut around = Around {
+            sets: &mut self.sets,
+            standings: &self.standings,
+            rules: self.rules,
+            hasher: self.hasher,
+        };
+        let judge = self.peers.get(usize::from(peer)).map(|it| it.judge(peer, self.local))?;
+        let slice = chunks.split_off(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
+        for chunk in slice {
+            of_family!(self, family, table => {
+                table.age_chunk((chunk, peer), &mut around, |prefix, set, sets| {
+                    judge.post(prefix, set, sets)
+                });
+            });
+        }
+        (!chunks.is_empty()).then_some(Task::Age { family, peer, chunks })
     }
 
     fn decide_some(&mut self, family: Family, next: u32) -> Option<Task> {

@@ -10,7 +10,7 @@ use super::sets::{SetId, Sets};
 use super::{MaybeChain, OURSELVES, PeerId, Rib, Task, attrs, of_family};
 use crate::policy::{Border, Edits, Route, Source, rewrite};
 use crate::speaker::{Local, NextHops};
-use crate::types::{Asn, Family, Prefix, RouterId};
+use crate::types::{Asn, Community, Family, Prefix, RouterId};
 use crate::wire::{self, AttributesRef, EncodeError, Negotiated, RefreshKind, code};
 
 /// The policies of a peer.
@@ -20,6 +20,12 @@ pub struct Policies {
     pub import: MaybeChain,
     /// What is let out. Without one, nothing but VIPs goes to another AS.
     pub export: MaybeChain,
+    /// The session is about to be shut down: everybody is told to prefer other routes than those
+    /// over it (RFC 8326 §4).
+    pub shuts_down: bool,
+    /// The peer may ask for that: its routes with GRACEFUL_SHUTDOWN get LOCAL_PREF 0. External
+    /// peers only.
+    pub heeds_shutdown: bool,
 }
 
 /// A peer, or the place of one that is gone.
@@ -83,22 +89,22 @@ impl RibSession {
 pub(super) struct Judge<'a> {
     peer: PeerId,
     local: Local,
-    import: &'a MaybeChain,
+    policies: &'a Policies,
     external: bool,
     local_as: u32,
 }
 
 impl RibPeer {
     pub(super) const fn judge(&self, peer: PeerId, local: Local) -> Judge<'_> {
-        let (import, external, local_as) = (&self.policies.import, self.external, self.local_as);
-        Judge { peer, local, import, external, local_as }
+        let (policies, external, local_as) = (&self.policies, self.external, self.local_as);
+        Judge { peer, local, policies, external, local_as }
     }
 }
 
 impl Judge<'_> {
     /// Whether prefixes of one set may fare differently.
     pub(super) fn looks_at_prefix(&self) -> bool {
-        self.import.as_ref().is_some_and(|chain| chain.looks_at_prefix())
+        self.policies.import.as_ref().is_some_and(|chain| chain.looks_at_prefix())
     }
 
     /// What becomes of a path with this set. A set it makes or keeps is held once more, if it is
@@ -108,7 +114,7 @@ impl Judge<'_> {
         if let Some(why) = self.loops(block) {
             return Post::Rejected(why);
         }
-        let edits = match self.import {
+        let mut edits = match &self.policies.import {
             None if self.external => return Post::Rejected(Rejected::NoPolicy),
             None => Edits::default(),
             Some(chain) => {
@@ -120,6 +126,7 @@ impl Judge<'_> {
                 }
             }
         };
+        self.heed_shutdown(block, &mut edits);
         if edits.is_empty() {
             return Post::Accepted(pre);
         }
@@ -128,6 +135,21 @@ impl Judge<'_> {
             return Post::Accepted(pre);
         }
         Post::Accepted(sets.intern(&changed, self.peer))
+    }
+
+    /// After the policy: one that gives preferences must not hide that the route will go.
+    fn heed_shutdown(&self, block: &[u8], edits: &mut Edits) {
+        let Policies { shuts_down, heeds_shutdown, .. } = *self.policies;
+        if !self.external || !(shuts_down || heeds_shutdown) {
+            return;
+        }
+        let has_it = |community| community == Community::GRACEFUL_SHUTDOWN;
+        if shuts_down {
+            edits.add.push(Community::GRACEFUL_SHUTDOWN);
+            edits.local_pref = Some(0);
+        } else if AttributesRef::new(block).communities().any(has_it) {
+            edits.local_pref = Some(0);
+        }
     }
 
     fn loops(&self, block: &[u8]) -> Option<Rejected> {
@@ -217,8 +239,10 @@ impl Rib {
     pub fn set_policies(&mut self, id: PeerId, policies: Policies) {
         let Some(peer) = self.peers.get_mut(usize::from(id)) else { return };
         let old = core::mem::replace(&mut peer.policies, policies);
-        let (import, export) =
-            (old.import != peer.policies.import, old.export != peer.policies.export);
+        let new = &peer.policies;
+        let both = old.shuts_down != new.shuts_down;
+        let import = both || old.import != new.import || old.heeds_shutdown != new.heeds_shutdown;
+        let export = both || old.export != new.export;
         if import {
             self.judge_again(id);
         }
@@ -302,9 +326,40 @@ impl Rib {
         }
     }
 
+    /// What is kept of an earlier session has outlived the restart time: it is marked with
+    /// LLGR_STALE and used where there is nothing else, until [`Self::drop_stale`]; what is marked
+    /// with NO_LLGR goes (RFC 9494 §4.2).
+    pub fn age_stale(&mut self, id: PeerId, family: Family) {
+        let chunks: Vec<u32> = of_family!(self, family, table => {
+            table.lane(id).map(|lane| lane.stale.clone()).unwrap_or_default()
+        });
+        if !chunks.is_empty() {
+            self.tasks.push_back(Task::Age { family, peer: id, chunks });
+        }
+    }
+
+    /// The peer says everything again, and what it does not say again is to go with
+    /// [`Self::drop_stale`] (RFC 7313 §4).
+    pub fn begin_refresh(&mut self, id: PeerId, family: Family) {
+        let chunks = self.shed(id, family);
+        of_family!(self, family, table => {
+            if let Some(lane) = table.lane_mut(id) {
+                lane.stale.extend(chunks);
+            }
+        });
+    }
+
     /// Every path of a family goes, the session stays (AFI/SAFI-disable, RFC 7606 §2).
     pub fn forget_family(&mut self, id: PeerId, family: Family) {
-        let chunks = of_family!(self, family, table => {
+        let chunks = self.shed(id, family);
+        if !chunks.is_empty() {
+            self.tasks.push_back(Task::Drop { family, chunks });
+        }
+    }
+
+    /// What the present session has brought so far; what the peer was told stays.
+    fn shed(&mut self, id: PeerId, family: Family) -> Vec<u32> {
+        of_family!(self, family, table => {
             let told = table.lane_mut(id).map(|lane| {
                 (core::mem::take(&mut lane.told), lane.cursor, lane.attached_at, lane.sweep.clone())
             });
@@ -313,10 +368,7 @@ impl Rib {
                 (lane.told, lane.cursor, lane.attached_at, lane.sweep) = told;
             }
             chunks
-        });
-        if !chunks.is_empty() {
-            self.tasks.push_back(Task::Drop { family, chunks });
-        }
+        })
     }
 
     /// The peer wants to hear all of a family again (RFC 2918, RFC 7313).
@@ -367,6 +419,8 @@ impl Rib {
     ) -> usize {
         let peer = self.peers.get(usize::from(id));
         let policy = peer.and_then(|peer| peer.policies.export.clone());
+        let shuts_down = peer.is_some_and(|peer| peer.policies.shuts_down);
+        let takes_stale = !context.long_lived.is_empty();
         // What does not change how routes look must not split groups.
         let context = Negotiated {
             graceful_restart: None,
@@ -376,7 +430,7 @@ impl Rib {
             enhanced_refresh: false,
             ..context.clone()
         };
-        let outlet = Outlet { context, next_hops, local_as, policy };
+        let outlet = Outlet { context, next_hops, local_as, policy, takes_stale, shuts_down };
         if let Some(at) = self.groups.iter().position(|group| group.outlet == outlet) {
             return at;
         }

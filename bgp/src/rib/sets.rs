@@ -10,6 +10,7 @@ use super::PeerId;
 use super::attrs::{attributes, find, path_segments};
 use super::hash::Hasher;
 use super::index::Index;
+use crate::types::Community;
 use crate::wire::code;
 
 /// LOCAL_PREF of a route that has none (RFC 4271 §9.1.1 leaves it to us; everybody uses 100).
@@ -36,6 +37,8 @@ pub(super) struct Rank {
     /// ORIGINATOR_ID, zero without one.
     pub(super) originator: u32,
     pub(super) clusters: u16,
+    /// It has outlived its session for long (LLGR_STALE, RFC 9494 §4.3).
+    pub(super) stale: bool,
 }
 
 impl Rank {
@@ -190,6 +193,9 @@ fn rank_of(bytes: &[u8], metrics: &BTreeMap<IpAddr, u32>) -> Rank {
             (code::LOCAL_PREF, &[a, b, c, d]) => local_pref = u32::from_be_bytes([a, b, c, d]),
             (code::ORIGINATOR_ID, &[a, b, c, d]) => {
                 rank.originator = u32::from_be_bytes([a, b, c, d]);
+            }
+            (code::COMMUNITIES, value) => {
+                rank.stale = super::attrs::words(value).any(|it| it == Community::LLGR_STALE.0);
             }
             (code::CLUSTER_LIST, value) => {
                 rank.clusters = u16::try_from(value.len() / 4).unwrap_or(u16::MAX);

@@ -248,6 +248,9 @@ impl<K: Key> Table<K> {
         let is_first = lane.has.insert(id);
         let old = if is_first { None } else { self.path_from(id, peer, path_id) };
         let before = self.chosen(id);
+        if old.is_none() {
+            self.supersede(id, peer, path_id, around.sets);
+        }
         let path = if let Some((_, path)) = old {
             self.release(path, around.sets);
             self.set(path, pre, post);
@@ -274,6 +277,11 @@ impl<K: Key> Table<K> {
         around: &mut Around<'_>,
     ) -> bool {
         let Some(id) = self.find(key, around.hasher) else { return false };
+        let before = self.chosen(id);
+        if self.supersede(id, peer, path_id, around.sets) {
+            self.decide(id, around);
+            self.note_change(id, before);
+        }
         if !self.lane(peer).is_some_and(|lane| lane.has.contains(id)) {
             return false;
         }
@@ -328,6 +336,31 @@ impl<K: Key> Table<K> {
             (previous, at) = (at, path.next);
         }
         None
+    }
+
+    /// What the peer says now takes the place of what it said on an earlier session (RFC 4724
+    /// §4.2); `false`: nothing of that is kept.
+    fn supersede(&mut self, id: u32, peer: PeerId, path_id: PathId, sets: &mut Sets) -> bool {
+        let mut found = false;
+        let Some(lane) = self.lane(peer).filter(|lane| !lane.stale.is_empty()) else {
+            return found;
+        };
+        let session = lane.session;
+        let (mut previous, mut at) = (NONE, self.dests.get(id as usize).map_or(NONE, |it| it.head));
+        while let Some(path) = self.paths.get(at as usize).copied() {
+            let owner = self.owner(at).filter(|it| it.peer == peer && it.session != session);
+            if path.id == path_id && owner.is_some() {
+                self.unchain(id, previous, at, sets);
+                if let Some(place) = self.path_mut(at) {
+                    *place = FREE; // Its chunk goes with the others of that session.
+                }
+                found = true;
+            } else {
+                previous = at;
+            }
+            at = path.next;
+        }
+        found
     }
 
     /// Puts a new path in front of the others.

@@ -1,6 +1,8 @@
 //! The table against a model that keeps everything in maps and compares everything with
 //! everything, and what peers hear against what the model says they should.
 
+mod stale;
+
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
@@ -251,7 +253,11 @@ impl Lab {
                 self.heard[usize::from(*peer)].clear();
             }
             Step::Policy(peer, policy) => {
-                let policies = Policies { import: chain(*policy), export: chain(*policy) };
+                let policies = Policies {
+                    import: chain(*policy),
+                    export: chain(*policy),
+                    ..Policies::default()
+                };
                 self.rib.set_policies(u16::from(*peer), policies);
                 self.policy[usize::from(*peer)] = *policy;
             }

@@ -139,7 +139,7 @@ impl Speaker {
             self.make_peer_of_range(now, remote, out)?;
         }
         let (mut turn, peers) = self.turn(now, out);
-        let peer = peers.values_mut().find(|peer| same_host(peer.config().remote, remote))?;
+        let peer = peers.values_mut().find(|peer| peer.is_at(remote))?;
         let conn = peer.accept(next_hops, &mut turn);
         self.forget_those_that_are_over();
         conn
@@ -151,6 +151,30 @@ impl Speaker {
         let of_range = || self.range_of(remote).map(|range| &range.template);
         let config = self.configured_peer(remote).map(Peer::config).or_else(of_range)?;
         Some(&config.transport)
+    }
+
+    /// A router was heard on the link of an unnumbered peer, at this link-local address with its
+    /// scope. It is the peer, unless that is connected from another address: whoever speaks on a
+    /// link must not be able to end a session.
+    pub fn on_neighbor(
+        &mut self,
+        now: Timestamp,
+        name: &str,
+        at: SocketAddr,
+        out: &mut Vec<Action>,
+    ) {
+        let (mut turn, peers) = self.turn(now, out);
+        if let Some(peer) = peers.get_mut(name) {
+            peer.found(at, &mut turn);
+        }
+    }
+
+    /// Peers that are to be looked for, and the interface of each.
+    pub fn unnumbered(&self) -> impl Iterator<Item = (&PeerName, &Arc<str>)> {
+        let configs = self.peers.values().map(Peer::config);
+        configs
+            .filter(|config| config.transport.unnumbered && config.shutdown.is_none())
+            .filter_map(|config| Some((&config.name, config.transport.interface.as_ref()?)))
     }
 
     /// Something happened to a connection.
@@ -295,7 +319,7 @@ impl Speaker {
 }
 
 /// The same address, and for link-local ones the same link. The port is the peer's choice.
-fn same_host(configured: SocketAddr, remote: SocketAddr) -> bool {
+pub(crate) fn same_host(configured: SocketAddr, remote: SocketAddr) -> bool {
     let scope = |addr: SocketAddr| match addr {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id(),
         SocketAddr::V4(_) | SocketAddr::V6(_) => 0,

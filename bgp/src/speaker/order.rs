@@ -31,7 +31,8 @@ pub struct Local {
 pub struct PeerConfig {
     /// Name in configuration, output and log.
     pub name: PeerName,
-    /// Where it lives, and the port to dial.
+    /// Where it lives, and the port to dial. The address means nothing if the peer is unnumbered
+    /// (see [`Transport::unnumbered`]).
     pub remote: SocketAddr,
     /// Its AS; equal to ours on an internal session.
     pub remote_as: Asn,
@@ -60,6 +61,8 @@ pub struct PeerConfig {
     pub offer: Offer,
     /// What is let in and out.
     pub policies: crate::rib::Policies,
+    /// How long its routes outlive a session.
+    pub keeping: Keeping,
 }
 
 impl PeerConfig {
@@ -81,7 +84,27 @@ impl PeerConfig {
             transport: Transport::default(),
             policies: crate::rib::Policies::default(),
             offer: Offer::default(),
+            keeping: Keeping::default(),
         }
+    }
+}
+
+/// How long routes of a peer that restarts may outlive its session, whatever the peer asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// From the loss of the session to the End-of-RIB of the next one (RFC 4724 §4.2); zero: they
+    /// go with the session.
+    pub stale_max: Duration,
+    /// From the end of the restart time on, as a last resort (RFC 9494 §4.2); zero: not at all.
+    pub long_lived_max: Duration,
+}
+
+/// How long stale routes are kept at most, unless configured otherwise: FRR's stalepath-time.
+pub const STALE_MAX_DEFAULT: Duration = Duration::from_mins(6);
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { stale_max: STALE_MAX_DEFAULT, long_lived_max: Duration::ZERO }
     }
 }
 
@@ -126,6 +149,10 @@ pub struct Transport {
     /// How long the peer may take nothing of what is sent to it (SendHoldTime, RFC 9687); `None`:
     /// for ever.
     pub send_hold: Option<Duration>,
+    /// The peer is whoever is at the other end of `interface`: it is found by its router
+    /// advertisements ([`Speaker::on_neighbor`](super::Speaker::on_neighbor)), and link-local
+    /// addresses are the next hops.
+    pub unnumbered: bool,
 }
 
 /// SendHoldTime unless configured otherwise: eight minutes (RFC 9687 §6).
@@ -138,6 +165,7 @@ impl Default for Transport {
             interface: None,
             user_timeout: None,
             send_hold: Some(SEND_HOLD_DEFAULT),
+            unnumbered: false,
         }
     }
 }
@@ -150,6 +178,16 @@ pub enum Distance {
     /// What comes from farther away is refused, by a TTL that nobody in between can forge (GTSM,
     /// RFC 5082). A peer on a link of ours is one hop away.
     Guarded(u8),
+}
+
+impl Distance {
+    /// The smallest TTL with which packets of the peer are taken.
+    pub const fn min_ttl(self) -> u8 {
+        match self {
+            Self::Ttl(_) => 0,
+            Self::Guarded(hops) => u8::MAX - hops.saturating_sub(1),
+        }
+    }
 }
 
 /// What our OPEN offers besides families, route refresh (plain and enhanced) and four-octet AS
@@ -349,6 +387,22 @@ pub enum Report {
         range: PeerName,
         /// Who.
         remote: SocketAddr,
+    },
+    /// The session is over, and the peer's routes are kept: it has said that it would be back.
+    Kept {
+        /// Whose.
+        peer: PeerName,
+        /// For so long at least.
+        until: Duration,
+    },
+    /// The peer has not come back in time, or has not said all again.
+    Expired {
+        /// Whose.
+        peer: PeerName,
+        /// Its routes of this family are concerned.
+        family: Family,
+        /// They are used on as a last resort (RFC 9494), and have not gone.
+        ages: bool,
     },
     /// A malformed UPDATE was repaired (RFC 7606).
     Repaired {

@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 use crate::types::Prefix;
 use crate::wire::notification::Notification;
 
-use super::{Action, PeerConfig, PeerName, PeerRange, Report, Speaker, same_host};
+use super::{Action, PeerConfig, PeerName, PeerRange, Report, Speaker};
 
 impl Speaker {
     pub(super) fn put_range(&mut self, now: Timestamp, range: PeerRange, out: &mut Vec<Action>) {
@@ -38,7 +38,7 @@ impl Speaker {
 
     /// The peer that is known at this address, configured or of a range.
     pub(super) fn configured_peer(&self, remote: SocketAddr) -> Option<&Peer> {
-        self.peers.values().find(|peer| same_host(peer.config().remote, remote))
+        self.peers.values().find(|peer| peer.is_at(remote))
     }
 
     /// The narrowest range around this address.
@@ -49,6 +49,26 @@ impl Speaker {
             Prefix::new(host, bits) == Some(range.prefix)
         };
         self.ranges.values().filter(around).max_by_key(|range| range.prefix.bits())
+    }
+
+    /// The smallest TTL with which connections from a prefix are taken, as far as somebody asks for
+    /// one; where prefixes overlap, the first counts.
+    pub fn guards(&self) -> Vec<(Prefix, u8)> {
+        let own = self.peers.values().filter(|peer| peer.range().is_none());
+        let of_peers = own.filter_map(|peer| {
+            let host = Prefix::host(peer.remote()?.ip().to_canonical());
+            Some((host, peer.config().transport.distance.min_ttl()))
+        });
+        let of_ranges = self
+            .ranges
+            .values()
+            .map(|range| (range.prefix, range.template.transport.distance.min_ttl()));
+        let mut guards: Vec<_> = of_peers.chain(of_ranges).collect();
+        // A range is at least as wide as what is in it, and peers come first.
+        guards.sort_by_key(|(prefix, _)| core::cmp::Reverse(prefix.bits()));
+        let widest = guards.iter().rposition(|(_, min_ttl)| *min_ttl > 0);
+        guards.truncate(widest.map_or(0, |last| last + 1));
+        guards
     }
 
     /// Somebody connects from a range: becomes a peer, ready to accept that. `None`: refused.

@@ -108,4 +108,6 @@ pub struct PeerStatus {
     pub range: Option<PeerName>,
     /// Kept down by the operator, with this text.
     pub shutdown: Option<Arc<str>>,
+    /// Families of which routes of an earlier session are kept, until the peer has restarted.
+    pub stale: Vec<Family>,
 }

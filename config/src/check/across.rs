@@ -22,6 +22,7 @@ pub(super) fn check(
     names("peer", peers.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
     names("service", services.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
     peer_addresses(peers, found);
+    unnumbered_interfaces(peers, found);
     service_addresses(services, found);
     vips_in_agreement(services, found);
     vips_of_nobody_else(router, peers, services, found);
@@ -58,10 +59,29 @@ fn service_label(service: &At<ServiceTable>, found: &Found<'_>) -> String {
 
 /// One session per address: an incoming connection must belong to one peer. Ranges may overlap:
 /// the narrower one counts.
+/// At the other end of an interface there is one router.
+fn unnumbered_interfaces(peers: &[At<PeerTable>], found: &mut Found<'_>) {
+    let mut first: BTreeMap<&str, &At<PeerTable>> = BTreeMap::new();
+    for peer in peers {
+        let Some(interface) = peer::unnumbered(&peer.value) else { continue };
+        if let Some(other) = first.get(interface.value.0.as_str()) {
+            let sentence =
+                format!("{} is unnumbered on the same interface", peer_label(other, found));
+            let remedy = "remove one of the two, or give them addresses";
+            found.error(&interface.span, &interface.key, sentence, remedy);
+        } else {
+            first.insert(&interface.value.0, peer);
+        }
+    }
+}
+
 fn peer_addresses(peers: &[At<PeerTable>], found: &mut Found<'_>) {
     let mut first: BTreeMap<Place, &At<PeerTable>> = BTreeMap::new();
     for peer in peers {
         let Some(address) = &peer.value.address else { continue };
+        if address.value == Place::Unnumbered {
+            continue;
+        }
         if let Some(other) = first.get(&address.value) {
             let sentence = format!("{} has the same address", peer_label(other, found));
             let remedy = "remove one of the two: there is one session per address";

@@ -1,8 +1,9 @@
 //! One BGP peer, or a range of them.
 
+mod restart;
 mod session;
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tidegate_bgp::speaker::{NextHops, PeerConfig, PeerRange};
 use tidegate_bgp::types::Family;
@@ -12,7 +13,7 @@ use super::{Role, check_address, distinct};
 use crate::diagnostic::Found;
 use crate::raw::{PeerTable, RouterTable};
 use crate::read::At;
-use crate::value::Place;
+use crate::value::{Interface, Place};
 
 /// A table that is good.
 pub(super) enum Checked {
@@ -41,6 +42,7 @@ pub(super) fn check(
     let raw = &at.value;
     let policies = chains(raw, named, found);
     check_ends(raw, found);
+    check_unnumbered(at, found);
     check_range(raw, found);
     check_listens(raw, router, found);
     let families = families(raw, found);
@@ -52,6 +54,7 @@ pub(super) fn check(
     let address = match place {
         Place::Address(address) => address,
         Place::Range(prefix) => prefix.addr(),
+        Place::Unnumbered => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     let name = raw.name.as_ref()?.value.0.as_str().into();
     let remote = SocketAddr::new(address, raw.port.as_ref()?.value.0);
@@ -68,12 +71,46 @@ pub(super) fn check(
         shutdown: raw.shutdown.as_ref().map(|at| at.value.0.as_str().into()),
         transport: transport?,
         offer: session::offer(raw, router, found)?,
+        keeping: restart::keeping(raw)?,
         ..PeerConfig::new(name, remote, raw.asn.as_ref()?.value)
     };
     let Place::Range(prefix) = place else { return Some(Checked::One(peer)) };
     let limit = raw.range_limit.as_ref().map_or(RANGE_LIMIT, |at| at.value.0);
     let template = PeerConfig { passive: true, ..peer };
     Some(Checked::Range(PeerRange { prefix, limit: limit.into(), template }))
+}
+
+/// The interface of a peer that is at the other end of one.
+pub(super) fn unnumbered(raw: &PeerTable) -> Option<&At<Interface>> {
+    raw.interface.as_ref().filter(|_| is_unnumbered(raw))
+}
+
+fn is_unnumbered(raw: &PeerTable) -> bool {
+    raw.address.as_ref().is_some_and(|place| place.value == Place::Unnumbered)
+}
+
+/// What a peer without an address needs, and what it cannot have.
+fn check_unnumbered(at: &At<PeerTable>, found: &mut Found<'_>) {
+    let raw = &at.value;
+    let Some(place) = raw.address.as_ref().filter(|_| is_unnumbered(raw)) else { return };
+    if raw.interface.is_none() {
+        let sentence = "the peer has no address, and no interface to look for it";
+        let remedy = "add address = …, or interface = … for the router at the other end of it";
+        found.error(&place.span, &place.key, sentence, remedy);
+    }
+    if let Some(local) = &raw.local_address {
+        let sentence = "an unnumbered session is between link-local addresses";
+        found.error(&local.span, &local.key, sentence, "remove this key");
+    }
+    if let Some(file) = &raw.password_file {
+        let sentence = "TCP MD5 signs for an address, and this peer has none that is known before";
+        found.error(
+            &file.span,
+            &file.key,
+            sentence,
+            "write its link-local address, or remove this key",
+        );
+    }
 }
 
 /// What only a range can have, and what it cannot.
@@ -122,7 +159,10 @@ fn check_listens(raw: &PeerTable, router: Option<&RouterTable>, found: &mut Foun
     let Some(place) = &raw.address else { return };
     let (address, span, key) = match (place.value, passive) {
         (Place::Address(address), Some(passive)) => (address, &passive.span, &passive.key),
-        (Place::Address(_), None) => return,
+        (Place::Address(_) | Place::Unnumbered, None) => return,
+        (Place::Unnumbered, Some(passive)) => {
+            (IpAddr::V6(Ipv6Addr::UNSPECIFIED), &passive.span, &passive.key)
+        }
         (Place::Range(prefix), _) => (prefix.addr(), &place.span, &place.key),
     };
     let Some(listen) = router.and_then(|router| router.listen.as_ref()) else { return };

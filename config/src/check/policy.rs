@@ -198,5 +198,10 @@ pub(super) fn chains(raw: &PeerTable, named: &Named, found: &mut Found<'_>) -> O
         }
     };
     let (import, export) = (chain(raw.import.as_ref()), chain(raw.export.as_ref()));
-    Some(Policies { import: import?, export: export? })
+    Some(Policies {
+        import: import?,
+        export: export?,
+        shuts_down: raw.graceful_shutdown.as_ref()?.value,
+        heeds_shutdown: raw.heed_graceful_shutdown.as_ref()?.value,
+    })
 }

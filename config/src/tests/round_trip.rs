@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::*;
+use tidegate_bgp::rib::Policies;
 use tidegate_bgp::speaker::{
-    Distance, NextHops, Offer, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
+    Distance, Keeping, NextHops, Offer, PeerConfig, PeerRange, PrefixLimits, RouteAttributes,
+    Transport,
 };
-use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, RouterId};
-use tidegate_bgp::wire::{GracefulRestart, Role};
+use tidegate_bgp::types::{
+    Asn, Community, Family, FamilySet, HoldTime, LargeCommunity, Prefix, RouterId,
+};
+use tidegate_bgp::wire::{GracefulRestart, LongLived, Role};
 
 use super::accepted;
 use crate::desired::{
@@ -136,6 +140,7 @@ fn transport(hold_time: HoldTime) -> impl Strategy<Value = Transport> {
             interface: interface.map(Into::into),
             user_timeout,
             send_hold,
+            unnumbered: false,
         })
 }
 
@@ -147,18 +152,38 @@ const ROLES: [(&str, Role); 5] = [
     ("rs-client", Role::RouteServerClient),
 ];
 
-fn offer(families: Vec<Family>) -> impl Strategy<Value = Offer> {
+fn offer(families: Vec<Family>) -> impl Strategy<Value = (Offer, Keeping)> {
     let role = option::of(proptest::sample::select(ROLES.map(|(_, role)| role).to_vec()));
-    (role, any::<bool>(), 0_u16..4096).prop_map(move |(role, required, restart_time_secs)| Offer {
-        graceful_restart: (restart_time_secs > 0).then(|| GracefulRestart {
-            restart_time_secs,
-            families: families.iter().copied().collect(),
-            forwarding: families.iter().copied().collect(),
-            ..GracefulRestart::default()
-        }),
-        role,
-        role_required: required && role.is_some(),
-        ..Offer::default()
+    let long = prop_oneof![Just(0), 1_u32..16_777_216];
+    let times = (prop_oneof![Just(0), 1_u16..4096], long.clone(), long.clone(), long);
+    let extended = any::<bool>();
+    (role, any::<bool>(), times, extended).prop_map(move |(role, required, times, extended)| {
+        let (time, long, stale, kept) = times;
+        let v4 = families.iter().copied().filter(|it| extended && *it == Family::Ipv4Unicast);
+        let stale_max = Duration::from_secs(u64::from(stale % 86_401));
+        let keeping = Keeping { stale_max, long_lived_max: Duration::from_secs(u64::from(kept)) };
+        let ours = families.iter().copied().filter(|_| time > 0 || long > 0);
+        let restart = GracefulRestart {
+            restarting: false,
+            notification: true,
+            restart_time_secs: time,
+            families: ours.clone().collect(),
+            forwarding: ours.collect(),
+        };
+        let wanted = time > 0 || long > 0 || !stale_max.is_zero();
+        let in_order = families.iter().copied().collect::<FamilySet>();
+        let long_lived = in_order.iter().filter(|_| long > 0 || kept > 0);
+        let offer = Offer {
+            extended_next_hop: v4.collect(),
+            graceful_restart: wanted.then_some(restart),
+            long_lived: long_lived
+                .map(|family| LongLived { family, forwarding: true, stale_time_secs: long })
+                .collect(),
+            role,
+            role_required: required && role.is_some(),
+            ..Offer::default()
+        };
+        (offer, keeping)
     })
 }
 
@@ -178,12 +203,18 @@ fn whole_peer() -> impl Strategy<Value = PeerConfig> {
         let text = option::of("[ -!#-\\[\\]-~]{1,99}");
         let more = (transport(peer.hold_time), limits, text, offer(peer.families.clone()));
         (more, option::of((1_u32..64_512).prop_map(|asn| Asn::new(asn).unwrap()))).prop_map(
-            move |((transport, limits, shutdown, offer), local_as)| PeerConfig {
+            move |((transport, limits, shutdown, (offer, keeping)), local_as)| PeerConfig {
                 transport,
                 prefix_limits: limits.unwrap_or_default(),
                 shutdown: shutdown.map(Into::into),
                 local_as,
+                policies: Policies {
+                    shuts_down: keeping.stale_max.is_zero(),
+                    heeds_shutdown: offer.role_required,
+                    ..peer.policies.clone()
+                },
                 offer,
+                keeping,
                 ..peer.clone()
             },
         )
@@ -433,6 +464,13 @@ fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
     maybe(out, "shutdown", peer.shutdown.as_ref());
     let restart = peer.offer.graceful_restart.map_or(0, |restart| restart.restart_time_secs);
     text(out, "graceful-restart", &format!("{restart}s"));
+    let long = peer.offer.long_lived.first().map_or(0, |long| long.stale_time_secs);
+    text(out, "long-lived-graceful-restart", &format!("{long}s"));
+    key(out, "graceful-shutdown", peer.policies.shuts_down);
+    key(out, "heed-graceful-shutdown", peer.policies.heeds_shutdown);
+    key(out, "extended-next-hop", !peer.offer.extended_next_hop.is_empty());
+    time(out, "stale-time", peer.keeping.stale_max);
+    time(out, "long-lived-stale-time", peer.keeping.long_lived_max);
     if let Some(role) = peer.offer.role {
         let name = ROLES.iter().find(|(_, this)| *this == role).unwrap().0;
         key(out, "role", name);

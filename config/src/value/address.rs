@@ -147,18 +147,23 @@ pub(crate) enum Place {
     Address(IpAddr),
     /// Anywhere in there.
     Range(Prefix),
+    /// At the other end of an interface.
+    Unnumbered,
 }
 
 impl Text for Place {
     fn kind() -> String {
-        "an IP address, or a prefix for a range of peers".to_owned()
+        "an IP address, a prefix for a range of peers, or \"unnumbered\"".to_owned()
     }
 
     fn keywords() -> serde_json::Value {
-        serde_json::json!({ "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" })
+        serde_json::json!({ "pattern": "^([0-9A-Fa-f.:]+(/[0-9]{1,3})?|unnumbered)$" })
     }
 
     fn parse(text: &str) -> Result<Self, (String, String)> {
+        if text == "unnumbered" {
+            return Ok(Self::Unnumbered);
+        }
         let Some((addr, bits)) = text.split_once('/') else {
             return <IpAddr as Text>::parse(text).map(Self::Address);
         };

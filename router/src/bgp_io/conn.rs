@@ -85,7 +85,11 @@ impl Outbox {
         let bytes = bytes.into();
         let len = u32::try_from(bytes.len()).or(Err(Overflow))?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(len).or(Err(Overflow))?;
-        self.queue.try_send(Piece { bytes, _room: room }).or(Err(Overflow))
+        match self.queue.try_send(Piece { bytes, _room: room }) {
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Overflow),
+            // The connection has ended by itself, which it says on its own.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+        }
     }
 }
 

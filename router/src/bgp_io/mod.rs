@@ -6,6 +6,8 @@
 mod accept;
 mod asker;
 mod conn;
+mod guard;
+mod neighbor;
 mod socket;
 mod sockopt;
 
@@ -34,6 +36,8 @@ use crate::clock::Clock;
 use crate::link_io::{self, Links};
 pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
+use guard::Guard;
+use neighbor::Neighbors;
 pub use socket::Keys;
 
 /// Orders that wait for the speaker; when it is full, who orders waits.
@@ -211,6 +215,8 @@ enum Inbound {
     Stalled { conn: ConnId },
     /// The connection ended by itself.
     Closed { conn: ConnId },
+    /// A router was heard at the other end of the link of an unnumbered peer.
+    Neighbor { peer: PeerName, at: SocketAddr },
 }
 
 /// Starts the speaker. Reports for journal and metrics go to `reports`; when that is full they are
@@ -242,10 +248,12 @@ pub fn start(
     for listener in &listeners {
         accepting.spawn(accept::all(Arc::clone(listener), links, clock, inbound.clone()));
     }
+    let neighbors = Neighbors::new(inbound.clone());
     let speaker = Speaker::new(local, seed);
     let shell = Shell {
         speaker: if restarted { speaker.restarted(clock.now() + SETTLE_WITHIN) } else { speaker },
         clock,
+        neighbors,
         out: Vec::new(),
         conns: Conns {
             open: BTreeMap::new(),
@@ -253,6 +261,7 @@ pub fn start(
             tasks: JoinSet::new(),
             listeners,
             keys: Arc::new(md5),
+            guards: Vec::new(),
             inbound,
             links,
             drained: Arc::default(),
@@ -271,6 +280,7 @@ pub fn start(
 struct Shell {
     speaker: Speaker,
     clock: Clock,
+    neighbors: Neighbors,
     out: Vec<Action>,
     conns: Conns,
     reports: mpsc::Sender<Report>,
@@ -298,7 +308,12 @@ impl Shell {
                 () = drained.notified() => {}
                 input = orders.recv() => match input {
                     Some(Input::Order(order)) => {
+                        let of_routes = matches!(*order, Order::Advertise(..) | Order::Withdraw(_));
                         self.speaker.on_order(self.clock.now(), *order, &mut self.out);
+                        if !of_routes {
+                            self.neighbors.follow(self.speaker.unnumbered());
+                            self.conns.guard(self.speaker.guards());
+                        }
                     }
                     Some(Input::Keys(keys)) => self.conns.set_keys(keys),
                     Some(Input::History(name, reply)) => {
@@ -368,6 +383,7 @@ impl Shell {
                 // A connection that the speaker does not want is closed by dropping it.
                 let Some(transport) = self.speaker.transport(remote) else { return };
                 let send_hold = transport.send_hold;
+                let next_hops = if transport.unnumbered { on_the_link(&stream) } else { next_hops };
                 if let Err(error) = socket::adopt(&stream, transport) {
                     // One that is not guarded as configured is none; a broken one says so itself.
                     warn!(%remote, %error, "socket options cannot be set; connection refused");
@@ -390,6 +406,10 @@ impl Shell {
             Inbound::Bytes { conn, bytes } => self.speaker.on_bytes(now, conn, &bytes, out),
             Inbound::Stalled { conn } => {
                 self.speaker.on_conn(now, ConnEvent::Stalled { conn }, out);
+            }
+            Inbound::Neighbor { peer, at } => {
+                self.speaker.on_neighbor(now, &peer, at, out);
+                self.conns.guard(self.speaker.guards());
             }
             Inbound::Closed { conn } => {
                 self.conns.open.remove(&conn);
@@ -452,6 +472,8 @@ struct Conns {
     tasks: JoinSet<()>,
     listeners: Vec<Arc<TcpListener>>,
     keys: Arc<Keys>,
+    /// What the listeners keep to.
+    guards: Vec<Guard>,
     inbound: mpsc::Sender<Inbound>,
     links: Links,
     /// Told when a send queue has become shorter.
@@ -536,6 +558,19 @@ impl Conns {
         }
     }
 
+    /// Makes the listeners refuse what comes from too far away.
+    fn guard(&mut self, guards: Vec<Guard>) {
+        if guards == self.guards {
+            return;
+        }
+        for listener in &self.listeners {
+            if let Err(error) = guard::attach(listener, &guards) {
+                warn!(%error, "ttl-security holds for connections once they are accepted only");
+            }
+        }
+        self.guards = guards;
+    }
+
     fn set_keys(&mut self, keys: Keys) {
         for listener in &self.listeners {
             if let Err(error) = socket::change_keys(listener, &self.keys, &keys) {
@@ -566,8 +601,21 @@ async fn connect(
     links: Links,
 ) -> io::Result<(TcpStream, NextHops)> {
     let stream = socket::dial(to, from, transport, keys).await?;
+    if transport.unnumbered {
+        let next_hops = on_the_link(&stream);
+        return Ok((stream, next_hops));
+    }
     let next_hops = next_hops(&stream, links).await?;
     Ok((stream, next_hops))
+}
+
+/// The next hop where both ends know each other by link-local addresses only (RFC 8950).
+fn on_the_link(stream: &TcpStream) -> NextHops {
+    let v6 = match stream.local_addr() {
+        Ok(SocketAddr::V6(local)) => Some(*local.ip()),
+        Ok(SocketAddr::V4(_)) | Err(_) => None,
+    };
+    NextHops { v4: None, v6 }
 }
 
 /// Our addresses on the interface that carries the connection. When the kernel does not tell, the

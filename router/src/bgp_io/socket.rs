@@ -123,13 +123,13 @@ pub(super) fn adopt(stream: &TcpStream, transport: &Transport) -> io::Result<()>
 /// What the peer's configuration asks of a socket. Bound to an interface, a connection that came in
 /// by another one hears nothing more.
 fn configure(socket: &impl AsFd, is_ipv6: bool, transport: &Transport) -> io::Result<()> {
-    let Transport { distance, interface, user_timeout, send_hold: _ } = transport;
+    let Transport { distance, interface, user_timeout, send_hold: _, unnumbered: _ } = transport;
     let borrowed = SockRef::from(socket);
     match *distance {
         Distance::Ttl(ttl) => set_ttl(&borrowed, is_ipv6, ttl)?,
-        Distance::Guarded(hops) => {
+        guarded @ Distance::Guarded(_) => {
             set_ttl(&borrowed, is_ipv6, u8::MAX)?;
-            set_min_ttl(socket, is_ipv6, u8::MAX - hops.saturating_sub(1))?;
+            set_min_ttl(socket, is_ipv6, guarded.min_ttl())?;
         }
     }
     if let Some(interface) = interface {

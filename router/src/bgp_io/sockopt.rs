@@ -8,7 +8,9 @@ use core::net::IpAddr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 
+use socket2::Socket;
 use tidegate_bgp::types::Prefix;
+use tokio::io::unix::AsyncFd;
 
 /// Longest key the kernel takes, in bytes (`TCP_MD5SIG_MAXKEYLEN`).
 const KEY_BYTES_MAX: usize = 80;
@@ -66,6 +68,36 @@ pub(super) fn set_min_ttl(socket: &impl AsFd, is_ipv6: bool, min: u8) -> io::Res
     };
     set(socket, level, name, &c_int::from(min))
 }
+
+/// Of ICMPv6 messages, hands only these types to a raw socket, each with its Hop Limit.
+///
+/// # Errors
+/// Whatever the kernel says.
+pub(super) fn want_icmp_v6(socket: &impl AsFd, kinds: &[u8]) -> io::Result<()> {
+    // A bit that is set keeps a type out (`struct icmp6_filter`).
+    let mut filter = [u32::MAX; 8];
+    for kind in kinds {
+        if let Some(word) = filter.get_mut(usize::from(kind / 32)) {
+            *word &= !(1 << (kind % 32));
+        }
+    }
+    set(socket, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &filter)?;
+    set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &c_int::from(1_u8))
+}
+
+/// The socket, to be waited for; it has to be non-blocking.
+///
+/// # Errors
+/// Whatever the kernel says.
+pub(super) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: a `Socket` owns its descriptor, and who has it behind an `AsyncFd` can neither close
+    // nor replace it.
+    let watched = unsafe { AsyncFd::register(socket) };
+    Ok(watched?)
+}
+
+/// `ICMPV6_FILTER` of `<linux/icmpv6.h>`.
+const ICMPV6_FILTER: c_int = 1;
 
 /// setsockopt(2) with a plain structure of the kernel's.
 fn set<T: Copy>(socket: &impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {

@@ -31,6 +31,10 @@ fn text(detail: &PeerDetail) -> String {
         ),
         format!("  flaps      {}", peer.flaps),
     ];
+    if !peer.stale_families.is_empty() {
+        let families = peer.stale_families.join(", ");
+        lines.push(format!("  kept       {families}: routes of before its restart"));
+    }
     lines.extend(peer.last_down.iter().map(|cause| format!("  last down  {cause}")));
     let mut steps = Table::new(&["AT", "FROM", "TO", "EVENT"], &[]);
     for step in &detail.transitions {

@@ -150,6 +150,7 @@ impl Reconciler {
             router_id: peer.router_id.map(|id| id.to_string()),
             hold_time_secs: peer.hold_time.map(HoldTime::as_secs),
             families: peer.families.iter().map(ToString::to_string).collect(),
+            stale_families: peer.stale.iter().map(ToString::to_string).collect(),
             messages_received: peer.messages_received,
             messages_sent: peer.messages_sent,
             prefixes_received: peer.prefixes_received,

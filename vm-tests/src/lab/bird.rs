@@ -66,10 +66,23 @@ impl Bird {
     /// # Errors
     /// When it does not start, or does not like its configuration.
     pub fn start(lab: &Lab, host: &'static str, config: &str) -> Result<Self> {
+        Self::start_with(lab, host, config, &[])
+    }
+
+    /// Starts it again after a crash: it tells its neighbours that it is back (`-R`).
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn restart(lab: &Lab, host: &'static str, config: &str) -> Result<Self> {
+        Self::start_with(lab, host, config, &["-R"])
+    }
+
+    fn start_with(lab: &Lab, host: &'static str, config: &str, more: &[&str]) -> Result<Self> {
         let file = lab.write(&format!("{host}-bird.conf"), config)?;
         let socket = lab.dir().join(format!("{host}-bird.sock"));
         let (file, path) = (file.display().to_string(), socket.display().to_string());
-        let process = lab.start(host, "bird", &["bird", "-f", "-c", &file, "-s", &path])?;
+        let command = [&["bird", "-f", "-c", &file, "-s", &path], more].concat();
+        let process = lab.start(host, "bird", &command)?;
         let mut bird = Self { host, socket, process };
         lab.wait_for("BIRD to answer", START_MAX, || {
             bird.process.alive()?;

@@ -1,5 +1,6 @@
-//! FRR's BGP daemon in a lab, without the rest of FRR.
+//! FRR's BGP daemon in a lab, without the rest of FRR or with zebra, which knows interfaces.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use serde_json::Value;
 
 use super::{Lab, Process};
 
-/// Where Debian puts it.
+/// Where Debian puts them.
 const BGPD: &str = "/usr/lib/frr/bgpd";
+const ZEBRA: &str = "/usr/lib/frr/zebra";
 
 /// Until it answers.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -20,6 +22,8 @@ pub struct Frr {
     vty: PathBuf,
     /// Its process.
     pub process: Process,
+    /// What tells it of interfaces and their neighbours, if it is to know of any.
+    _zebra: Option<Process>,
 }
 
 impl Frr {
@@ -28,29 +32,50 @@ impl Frr {
     /// # Errors
     /// When it does not start, or does not like its configuration.
     pub fn start(lab: &Lab, host: &'static str, address: &str, config: &str) -> Result<Self> {
-        let config = format!("log stdout\nno service integrated-vtysh-config\n{config}");
-        let file = lab.write(&format!("{host}-bgpd.conf"), &config)?.display().to_string();
+        Self::start_bgpd(lab, host, &["-Z", "-l", address], config, None)
+    }
+
+    /// Starts zebra and bgpd on `host`, so that neighbours can be named by interface.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_zebra(lab: &Lab, host: &'static str, config: &str) -> Result<Self> {
+        let file = lab.write(&format!("{host}-zebra.conf"), "log stdout\n")?.display().to_string();
+        let dir = Self::vty(lab, host)?;
+        // zebra lays root down and has no way to be told not to.
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777))?;
+        let path = |name: &str| dir.join(name).display().to_string();
+        let (vty, socket, pid) = (path(""), path("zserv"), path("zebra.pid"));
+        let mut command = vec![ZEBRA, "-f", &file, "-i", &pid, "-z", &socket];
+        command.extend(["--vty_socket", &vty, "-P", "0"]);
+        let zebra = lab.start(host, "zebra", &command)?;
+        lab.wait_for("zebra to listen", START_MAX, || {
+            std::fs::metadata(&socket).with_context(|| format!("no {socket}"))
+        })?;
+        Self::start_bgpd(lab, host, &["-z", &socket, "-l", "::"], config, Some(zebra))
+    }
+
+    fn vty(lab: &Lab, host: &str) -> Result<PathBuf> {
         let vty = lab.dir().join(format!("{host}-vty"));
         std::fs::create_dir_all(&vty)?;
+        Ok(vty)
+    }
+
+    fn start_bgpd(
+        lab: &Lab,
+        host: &'static str,
+        more: &[&str],
+        config: &str,
+        zebra: Option<Process>,
+    ) -> Result<Self> {
+        let config = format!("log stdout\nno service integrated-vtysh-config\n{config}");
+        let file = lab.write(&format!("{host}-bgpd.conf"), &config)?.display().to_string();
+        let vty = Self::vty(lab, host)?;
         let pid = lab.dir().join(format!("{host}-bgpd.pid")).display().to_string();
         let shown = vty.display().to_string();
-        let command = [
-            BGPD,
-            "-Z",
-            "-S",
-            "-f",
-            &file,
-            "-i",
-            &pid,
-            "--vty_socket",
-            &shown,
-            "-P",
-            "0",
-            "-l",
-            address,
-        ];
-        let process = lab.start(host, "bgpd", &command)?;
-        let mut frr = Self { host, vty, process };
+        let plain = [BGPD, "-S", "-f", &file, "-i", &pid, "--vty_socket", &shown, "-P", "0"];
+        let process = lab.start(host, "bgpd", &[&plain, more].concat())?;
+        let mut frr = Self { host, vty, process, _zebra: zebra };
         lab.wait_for("bgpd to answer", START_MAX, || {
             frr.process.alive()?;
             frr.ask(lab, "show bgp summary json")

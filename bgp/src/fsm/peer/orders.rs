@@ -1,5 +1,7 @@
 //! What the operator wants of a peer: started, stopped, configured otherwise.
 
+use core::net::SocketAddr;
+
 use crate::speaker::{PeerConfig, Turn};
 use crate::wire::notification::Notification;
 
@@ -10,7 +12,7 @@ use crate::speaker::State;
 impl Peer {
     /// Starts it, unless the operator keeps it down.
     pub(crate) fn start(&mut self, turn: &mut Turn<'_>) {
-        if self.config.shutdown.is_some() {
+        if self.config.shutdown.is_some() || self.remote().is_none() {
             return;
         }
         let event =
@@ -18,11 +20,25 @@ impl Peer {
         self.feed(0, event, turn);
     }
 
+    /// A router was heard at the other end of its link.
+    pub(crate) fn found(&mut self, mut at: SocketAddr, turn: &mut Turn<'_>) {
+        at.set_port(self.config.remote.port());
+        let connected = self.state() >= State::OpenSent;
+        if !self.config.transport.unnumbered || connected || self.found == Some(at) {
+            return;
+        }
+        // Who was there before is dialled no more; a new one does not make us dial sooner.
+        if self.found.replace(at).is_none() && turn.running {
+            self.start(turn);
+        }
+    }
+
     pub(crate) fn stop(&mut self, cease: &Notification, turn: &mut Turn<'_>) {
         for at in 0..self.attempts.len() {
             self.feed(at, Event::ManualStop(cease.clone()), turn);
         }
         self.drop_losers();
+        self.drop_all_kept(turn.rib);
     }
 
     /// Takes the new configuration; resets the session only if it depends on what changed.
@@ -50,6 +66,9 @@ impl Peer {
             attempt.session.reconfigure(turn.now, config.passive, config.connect_retry);
         }
         let was_down = self.config.shutdown.is_some();
+        if self.config.transport.interface != config.transport.interface {
+            self.found = None;
+        }
         self.config = config;
         // A session that went beyond its limit may wait for a new one.
         let waits = limits_changed && self.state() == State::Idle;

@@ -30,15 +30,9 @@ impl Peer {
         turn.rib.up(id, terms);
     }
 
-    /// The session is over.
-    pub(super) fn leave_rib(&mut self, turn: &mut Turn<'_>) {
-        if let Some(id) = self.rib {
-            turn.rib.down(id);
-        }
-    }
-
     /// The peer is not configured any more, or as somebody else.
     pub(crate) fn forget_routes(&mut self, rib: &mut Rib) {
+        self.drop_all_kept(rib);
         if let Some(id) = self.rib.take() {
             rib.remove_peer(id);
         }
@@ -54,7 +48,8 @@ impl Peer {
     /// The peer's number in the RIB, from its first session on.
     fn rib_id(&mut self, rib: &mut Rib) -> PeerId {
         let external = self.config.remote_as != self.local().asn;
-        let (addr, policies) = (self.config.remote.ip(), self.config.policies.clone());
+        let remote = self.remote().unwrap_or(self.config.remote);
+        let (addr, policies) = (remote.ip(), self.config.policies.clone());
         *self.rib.get_or_insert_with(|| rib.add_peer(addr, external, policies))
     }
 

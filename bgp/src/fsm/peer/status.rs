@@ -20,7 +20,7 @@ impl Peer {
         let connection = furthest.and_then(|attempt| attempt.connection.as_ref());
         PeerStatus {
             name: self.config.name.clone(),
-            remote: self.config.remote,
+            remote: self.remote().unwrap_or(self.config.remote),
             remote_as: self.config.remote_as,
             state: self.state(),
             since: furthest.map_or(Timestamp::default(), |attempt| attempt.session.since()),
@@ -37,6 +37,7 @@ impl Peer {
             last_down: self.last_down.clone(),
             range: self.range.clone(),
             shutdown: self.config.shutdown.clone(),
+            stale: self.restart.families(),
         }
     }
 

@@ -1,5 +1,8 @@
 //! One speaker, and a peer played by the test, message by message.
 
+mod collision;
+mod restart;
+
 use core::time::Duration;
 
 use super::*;
@@ -181,62 +184,6 @@ fn messages(mut stream: &[u8]) -> impl Iterator<Item = RawMessage<'_>> {
     })
 }
 
-/// Two connections; where each one stands when the OPEN comes on one of them.
-/// Whether the OPENs sent since the last look say that we have restarted, and how many End-of-RIBs
-/// went out.
-fn restart_signs(lab: &mut Lab) -> (Vec<bool>, usize) {
-    let (mut restarting, mut ends) = (Vec::new(), 0);
-    for action in lab.out.drain(..) {
-        let Action::Send { bytes, .. } = action else { continue };
-        let Ok(Some((raw, _))) = wire::next_message(&bytes, 4096) else { continue };
-        match wire::decode(raw, &Negotiated::NOTHING) {
-            Ok(Message::Open(open)) => restarting.extend(open.capabilities.iter().find_map(|it| {
-                let Capability::GracefulRestart(restart) = it else { return None };
-                Some(restart.restarting)
-            })),
-            _ => ends += usize::from(Family::UNICAST.map(wire::encode_end_of_rib).contains(&bytes)),
-        }
-    }
-    (restarting, ends)
-}
-
-#[test]
-fn a_restarted_speaker_says_so_and_lets_go_when_all_is_announced_again_or_time_is_up() {
-    for settled in [true, false] {
-        let mut config = config();
-        config.offer.graceful_restart = Some(wire::GracefulRestart::default());
-        let mut lab = Lab::with(config.clone(), 2);
-        let until = lab.now + Duration::from_secs(30);
-        lab.speaker =
-            Speaker::new(Local { asn: asn(65_001), router_id: id(10) }, 1).restarted(until);
-        lab.out.clear();
-        lab.order(Order::PutPeer(config));
-        let conn = lab.dialled();
-        lab.connected(conn);
-        lab.hear_open(conn);
-        lab.hear_keepalive(conn);
-        lab.order(Order::Advertise(host("192.0.2.1"), RouteAttributes::default()));
-        assert_eq!(restart_signs(&mut lab), (vec![true], 0));
-        if settled {
-            lab.order(Order::Settled);
-        } else {
-            lab.wait(Duration::from_secs(30));
-        }
-        assert_eq!(restart_signs(&mut lab), (vec![], 2));
-        lab.order(Order::Settled); // Once is enough.
-        assert_eq!(restart_signs(&mut lab), (vec![], 0));
-
-        // From now on it is a speaker like any other.
-        lab.event(ConnEvent::Closed { conn });
-        lab.wait(Duration::from_secs(2));
-        let conn = lab.dialled();
-        lab.connected(conn);
-        lab.hear_open(conn);
-        lab.hear_keepalive(conn);
-        assert_eq!(restart_signs(&mut lab), (vec![false], 2));
-    }
-}
-
 #[test]
 fn a_peer_that_takes_nothing_is_told_so_and_given_up() {
     let mut lab = Lab::new(2);
@@ -249,124 +196,6 @@ fn a_peer_that_takes_nothing_is_told_so_and_given_up() {
     let expired = Notification::SEND_HOLD_TIMER_EXPIRED;
     assert_eq!(lab.status().last_down, Some(DownCause::Sent(expired)));
     assert!(lab.out.contains(&Action::Close { conn }));
-}
-
-#[test]
-fn a_collision_is_settled_by_the_identifiers_as_soon_as_that_is_safe() {
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Left {
-        Dialled,
-        Accepted,
-        Both,
-    }
-    // The peer's identifier (ours is 10), the order in which OPENs come: d on the dialled
-    // connection, a on the accepted one.
-    let cases = [
-        ("ours is higher, first OPEN on ours", 9, "d", Left::Dialled),
-        ("ours is higher, first OPEN on theirs", 9, "a", Left::Dialled),
-        ("theirs is higher, first OPEN on theirs", 11, "a", Left::Accepted),
-        ("theirs is higher, but may still be given up", 11, "d", Left::Both),
-        ("theirs is higher, OPENs on both", 11, "da", Left::Accepted),
-    ];
-    for (name, remote_id, opens, left) in cases {
-        let mut lab = Lab::new(remote_id);
-        let dialled = lab.dialled();
-        let accepted = lab.accept().unwrap();
-        lab.connected(dialled);
-        for open in opens.chars() {
-            lab.hear_open(if open == 'd' { dialled } else { accepted });
-        }
-        let found = match (lab.closed(dialled), lab.closed(accepted)) {
-            (false, false) => Left::Both,
-            (false, true) => Left::Dialled,
-            (true, false) => Left::Accepted,
-            (true, true) => panic!("{name}: both lost"),
-        };
-        assert_eq!(found, left, "{name}");
-        for (conn, other) in [(dialled, Left::Accepted), (accepted, Left::Dialled)] {
-            if left == other {
-                assert_eq!(lab.last_words(conn), Some((6, 7)), "{name}");
-            }
-        }
-        assert_eq!(lab.status().last_down, None, "{name}: the end of a collision is no loss");
-    }
-}
-
-#[test]
-fn between_equal_identifiers_the_higher_as_number_wins() {
-    let mut lab = Lab::new(10); // AS 65002 against our 65001.
-    let dialled = lab.dialled();
-    lab.connected(dialled);
-    let accepted = lab.accept().unwrap();
-    lab.hear_open(accepted);
-    assert!(lab.closed(dialled) && !lab.closed(accepted));
-}
-
-#[test]
-fn a_dial_that_is_not_up_is_given_up_for_a_connection_that_works() {
-    let mut lab = Lab::new(9);
-    let dialled = lab.dialled();
-    let accepted = lab.accept().unwrap();
-    lab.hear_open(accepted);
-    assert!(lab.closed(dialled));
-    assert_eq!(lab.last_words(dialled), None);
-    lab.connected(dialled); // Too late.
-    assert_eq!(lab.speaker.stale_events_total(), 1);
-    lab.hear_keepalive(accepted);
-    assert_eq!(lab.status().state, State::Established);
-}
-
-#[test]
-fn an_established_session_is_not_given_up_for_a_newcomer() {
-    for remote_id in [9, 11] {
-        let mut lab = Lab::new(remote_id);
-        let conn = lab.up();
-        lab.out.clear();
-        let newcomer = lab.accept().unwrap();
-        assert_eq!(lab.last_words(newcomer), Some((6, 7)));
-        assert!(lab.closed(newcomer) && !lab.closed(conn));
-        lab.hear_open(newcomer);
-        assert_eq!(lab.speaker.stale_events_total(), 1);
-        assert_eq!((lab.status().state, lab.status().flaps), (State::Established, 0));
-    }
-}
-
-#[test]
-fn the_connection_that_is_left_over_is_closed_when_the_other_is_established() {
-    let mut lab = Lab::new(11);
-    let dialled = lab.dialled();
-    lab.connected(dialled);
-    let accepted = lab.accept().unwrap();
-    lab.hear_open(dialled); // The peer decides, and has not: both live.
-    lab.hear_keepalive(dialled);
-    assert_eq!(lab.last_words(accepted), Some((6, 7)));
-    assert!(lab.closed(accepted) && !lab.closed(dialled));
-}
-
-#[test]
-fn a_peer_that_dials_again_has_forgotten_its_first_connection() {
-    let mut lab = Lab::new(11);
-    lab.dialled();
-    let first = lab.accept().unwrap();
-    let second = lab.accept().unwrap();
-    assert_eq!(lab.last_words(first), Some((6, 7)));
-    assert!(lab.closed(first) && !lab.closed(second));
-    lab.hear_open(second);
-    lab.hear_keepalive(second);
-    assert_eq!(lab.status().state, State::Established);
-}
-
-#[test]
-fn of_two_connections_that_the_peer_dialled_the_newer_stays() {
-    let mut lab = Lab::with(PeerConfig { passive: true, ..config() }, 11);
-    let older = lab.accept().unwrap();
-    let newer = lab.accept().unwrap();
-    lab.hear_open(older);
-    assert!(!lab.closed(older) && !lab.closed(newer));
-    lab.hear_open(newer);
-    assert!(lab.closed(older) && !lab.closed(newer));
-    lab.hear_keepalive(newer);
-    assert_eq!(lab.status().state, State::Established);
 }
 
 #[test]

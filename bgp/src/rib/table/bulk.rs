@@ -2,12 +2,14 @@
 //! size of the table.
 
 use super::{Around, CHUNK, FREE, NONE, Table};
+use crate::policy::{Border, Edits, rewrite};
 use crate::rib::PeerId;
 use crate::rib::bitmap::Bitmap;
 use crate::rib::key::Key;
 use crate::rib::post::Post;
 use crate::rib::sets::{SetId, Sets};
-use crate::types::Prefix;
+use crate::types::{Community, Prefix};
+use crate::wire::AttributesRef;
 
 impl<K: Key> Table<K> {
     /// The present session of a peer is over: what it brought is handed out, to be dropped by
@@ -79,6 +81,39 @@ impl<K: Key> Table<K> {
             self.release(path, around.sets);
             self.set(path, record.pre, post);
             self.count_accepted(path, post);
+            self.decide(record.dest, around);
+            self.note_change(record.dest, before);
+        }
+    }
+
+    /// What is kept in a chunk has outlived the restart time (RFC 9494 §4.2): it is marked, or goes
+    /// where that was asked for. `judge` as in [`Self::judge_chunk`].
+    pub(in crate::rib) fn age_chunk(
+        &mut self,
+        (chunk, peer): (u32, PeerId),
+        around: &mut Around<'_>,
+        mut judge: impl FnMut(Prefix, SetId, &mut Sets) -> Post,
+    ) {
+        let mark = Edits { add: vec![Community::LLGR_STALE], ..Edits::default() };
+        let first = chunk * CHUNK;
+        for path in first..first + CHUNK {
+            let Some(record) = self.paths.get(path as usize).copied() else { continue };
+            let Some(prefix) = self.prefix(record.dest) else { continue };
+            let before = self.chosen(record.dest);
+            let block = around.sets.bytes(record.pre);
+            if AttributesRef::new(block).communities().any(|it| it == Community::NO_LLGR) {
+                let previous = self.previous_of(record.dest, path);
+                self.unchain(record.dest, previous, path, around.sets);
+                if let Some(place) = self.path_mut(path) {
+                    *place = FREE;
+                }
+            } else {
+                let marked = rewrite(block, &Border::default(), &mark);
+                let pre = around.sets.intern(&marked, peer);
+                let post = judge(prefix, pre, around.sets);
+                self.release(path, around.sets);
+                self.set(path, pre, post);
+            }
             self.decide(record.dest, around);
             self.note_change(record.dest, before);
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use tidegate_bgp::speaker::{Distance, Offer, PrefixLimits, SEND_HOLD_DEFAULT, Transport};
 use tidegate_bgp::types::{Asn, Family, FamilySet};
-use tidegate_bgp::wire::GracefulRestart;
 
+use super::restart;
 use crate::diagnostic::Found;
 use crate::raw::{PeerTable, RouterTable};
 use crate::value::duration_text;
@@ -23,6 +23,7 @@ pub(super) fn transport(
         interface: raw.interface.as_ref().map(|at| at.value.0.as_str().into()),
         user_timeout: raw.tcp_user_timeout.as_ref().map(|at| at.value.0),
         send_hold: send_hold?,
+        unnumbered: super::is_unnumbered(raw),
     })
 }
 
@@ -93,35 +94,32 @@ pub(super) fn offer(
         found.error(&role_required.span, &role_required.key, sentence, "add role = …");
         return None;
     }
+    let (graceful_restart, long_lived) = restart::offer(raw, found)?;
     Some(Offer {
-        graceful_restart: graceful_restart(raw, found)?,
+        extended_next_hop: extended_next_hop(raw, found)?,
+        graceful_restart,
+        long_lived,
         role: raw.role.as_ref().map(|at| at.value),
         role_required: role_required.value,
         ..Offer::default()
     })
 }
 
-/// The packet path goes on without the daemon, so the state of forwarding is kept for every
-/// family (F, RFC 4724 §3). A NOTIFICATION means what it says: N of RFC 8538 is not offered. The
-/// outer `None` after an error.
-#[expect(clippy::option_option, reason = "no restart is a value like any other")]
-fn graceful_restart(raw: &PeerTable, found: &mut Found<'_>) -> Option<Option<GracefulRestart>> {
-    let time = raw.graceful_restart.as_ref()?;
-    let secs = u16::try_from(time.value.0.as_secs()).ok()?;
-    if Duration::from_secs(secs.into()) != time.value.0 {
-        let sentence = "the protocol counts whole seconds";
-        found.error(&time.span, &time.key, sentence, format!("write \"{secs}s\""));
-        return None;
-    }
-    let families: FamilySet =
-        raw.families.as_ref()?.value.read.iter().map(|family| family.value).collect();
-    Some((secs > 0).then_some(GracefulRestart {
-        restarting: false,
-        notification: false,
-        restart_time_secs: secs,
-        families,
-        forwarding: families,
-    }))
+/// IPv4 families that may have IPv6 next hops; `None` after an error.
+fn extended_next_hop(raw: &PeerTable, found: &mut Found<'_>) -> Option<FamilySet> {
+    let carries_v4 =
+        raw.families.as_ref()?.value.read.iter().any(|it| it.value == Family::Ipv4Unicast);
+    let wanted = match &raw.extended_next_hop {
+        Some(at) if at.value && !carries_v4 => {
+            let sentence = "this has no effect: the session carries no IPv4 prefixes";
+            let remedy = "add \"ipv4-unicast\" to families, or remove this key";
+            found.warning(&at.span, &at.key, sentence, remedy);
+            false
+        }
+        Some(at) => at.value,
+        None => super::is_unnumbered(raw),
+    };
+    Some([Family::Ipv4Unicast].into_iter().filter(|_| wanted && carries_v4).collect())
 }
 
 pub(super) fn check_local_asn(
