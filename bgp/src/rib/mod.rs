@@ -21,6 +21,7 @@ mod hash;
 mod index;
 mod journal;
 mod key;
+mod otc;
 mod peer;
 mod post;
 mod sets;
@@ -144,6 +145,10 @@ impl Rib {
     /// How paths are compared from now on.
     pub fn set_rules(&mut self, rules: DecisionRules) {
         if self.rules != rules {
+            if self.rules.med_missing_is_worst != rules.med_missing_is_worst {
+                let med = if rules.med_missing_is_worst { u32::MAX } else { 0 };
+                self.sets.set_med_missing(med);
+            }
             self.rules = rules;
             self.decide_all();
         }
@@ -315,7 +320,13 @@ impl Rib {
             let group = self.groups.get_mut(session.group)?;
             let mut found = None;
             for family in families {
-                let sending = Sending { family, sets: &self.sets, sources: &self.sources };
+                let sending = Sending {
+                    family,
+                    sets: &self.sets,
+                    sources: &self.sources,
+                    standings: &self.standings,
+                    rules: self.rules,
+                };
                 let next: Option<_> =
                     of_family!(self, family, table => table.next_for(peer, group, &sending));
                 if let Some((bytes, unsendable)) = next {

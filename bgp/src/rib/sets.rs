@@ -75,6 +75,8 @@ pub(super) struct Sets {
     owed: BTreeMap<PeerId, usize>,
     /// Costs of next hops; one that is not named costs nothing.
     metrics: BTreeMap<IpAddr, u32>,
+    /// MULTI_EXIT_DISC of a route without one.
+    med_missing: u32,
 }
 
 impl Sets {
@@ -86,6 +88,7 @@ impl Sets {
             hasher,
             owed: BTreeMap::new(),
             metrics: BTreeMap::new(),
+            med_missing: 0,
         }
     }
 
@@ -97,7 +100,7 @@ impl Sets {
             self.hold(SetId(id));
             return SetId(id);
         }
-        let rank = rank_of(bytes, &self.metrics);
+        let rank = rank_of(bytes, &self.metrics, self.med_missing);
         let set = AttrSet { bytes: bytes.into(), rank, refs: 1, owner };
         let id = if let Some(id) = self.free.pop() {
             if let Some(place) = self.all.get_mut(id as usize) {
@@ -157,6 +160,14 @@ impl Sets {
         self.all.len() - self.free.len()
     }
 
+    /// MULTI_EXIT_DISC of routes without one, from now on.
+    pub(super) fn set_med_missing(&mut self, med: u32) {
+        self.med_missing = med;
+        for set in self.all.iter_mut().filter(|set| set.refs > 0) {
+            set.rank = rank_of(&set.bytes, &self.metrics, med);
+        }
+    }
+
     /// What a next hop costs from now on, `None`: it cannot be reached. Paths have to be compared
     /// again if this says so.
     pub(super) fn set_metric(&mut self, next_hop: IpAddr, metric: Option<u32>) -> bool {
@@ -178,8 +189,8 @@ impl Sets {
     }
 }
 
-fn rank_of(bytes: &[u8], metrics: &BTreeMap<IpAddr, u32>) -> Rank {
-    let mut rank = Rank::default();
+fn rank_of(bytes: &[u8], metrics: &BTreeMap<IpAddr, u32>, med_missing: u32) -> Rank {
+    let mut rank = Rank { med: med_missing, ..Rank::default() };
     let mut local_pref = LOCAL_PREF_DEFAULT;
     let (mut hops, mut origin) = (0_usize, 2_u8);
     for attribute in attributes(bytes) {

@@ -115,6 +115,7 @@ impl Speaker {
                 }
             }
             Order::Withdraw(prefix) => self.rib.withdraw_own(prefix),
+            Order::SetRules(rules) => self.rib.set_rules(rules),
             Order::Settled => self.settle(),
             Order::Shutdown => {
                 self.shut_down = true;

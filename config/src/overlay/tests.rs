@@ -143,6 +143,7 @@ proptest! {
         let mut other = other;
         other.router = one.router.clone();
         other.datapath = one.datapath.clone();
+        other.decision = one.decision;
         let (file, wanted) = (render(&one), render(&other));
         let mut overlay = Overlay::default();
         for kind in Kind::ALL {
