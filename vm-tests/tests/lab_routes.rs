@@ -41,7 +41,8 @@ fn bird(local: &str, asn: u32, session: &str, channel: &str) -> String {
 fn routes(job: &Interop, view: &[&str]) -> Result<Vec<Value>> {
     let question = [&["routes"], view, &["--prefix", PREFIX, "-o", "json"]].concat();
     let answer: Value = serde_json::from_str(&job.tidegate(&question)?)?;
-    answer["routes"].as_array().cloned().with_context(|| answer.to_string())
+    let routes = answer.get("routes").and_then(Value::as_array);
+    routes.cloned().with_context(|| answer.to_string())
 }
 
 #[test]
@@ -82,7 +83,9 @@ fn two_paths_of_bird_reach_frr_under_identifiers_of_their_own_and_marked_for_cus
         Ok(shown)
     });
     let shown = shown.unwrap();
-    println!("{shown:#}");
+    let paths = shown["paths"].as_array().unwrap();
+    assert_ne!(paths[0]["addpathRxId"], paths[1]["addpathRxId"], "{shown:#}");
+    assert!(paths.iter().all(|path| path["otc"] == OTHER_AS), "{shown:#}");
 }
 
 #[test]
@@ -119,7 +122,9 @@ fn two_paths_of_gobgp_reach_bird_and_a_leak_of_birds_is_not_taken() {
         ensure!(shown.matches("BGP.next_hop").count() == 2, "{shown}");
         Ok(shown)
     });
-    println!("{}", shown.unwrap());
+    // For a customer, they are marked with our AS.
+    let shown = shown.unwrap();
+    assert_eq!(shown.matches(&format!("BGP.otc: {EDGE_AS}")).count(), 2, "{shown}");
     job.until("the leak", || {
         let routes = routes(&job, &["received", "--peer", "bird"])?;
         ensure!(

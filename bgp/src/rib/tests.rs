@@ -442,5 +442,6 @@ proptest! {
 mod inside;
 mod multipath;
 mod net;
+mod reach;
 mod roles;
 mod several;

@@ -226,6 +226,18 @@ impl Speaker {
         }
     }
 
+    /// What the next hops of routes cost, `None`: they cannot be reached.
+    pub fn set_next_hops(&mut self, metrics: &BTreeMap<IpAddr, Option<u32>>) {
+        self.rib.set_next_hops(metrics);
+    }
+
+    /// Next hops of routes, to be looked up whenever they are others than `known` says: which, and
+    /// what to ask with next time.
+    pub fn next_hops(&self, known: u64) -> Option<(BTreeSet<IpAddr>, u64)> {
+        let changes = self.rib.next_hops_changes();
+        (changes != known).then(|| (self.rib.next_hops(), changes))
+    }
+
     /// The routes.
     pub const fn rib(&mut self) -> &mut Rib {
         &mut self.rib
