@@ -167,9 +167,9 @@ fn offer(families: Vec<Family>) -> impl Strategy<Value = Offer> {
 }
 
 fn add_path(
-    families: Vec<Family>,
-) -> impl Strategy<Value = (FamilySet, FamilySet, PathLimits, bool)> {
-    let some = || proptest::sample::subsequence(families.clone(), 0..=families.len());
+    families: &[Family],
+) -> impl Strategy<Value = (FamilySet, FamilySet, PathLimits, bool)> + use<> {
+    let some = || proptest::sample::subsequence(families.to_vec(), 0..=families.len());
     let set = |families: Vec<Family>| -> FamilySet { families.into_iter().collect() };
     let limits = (1_u8.., 1_u8..).prop_map(|(send, receive)| PathLimits { send, receive });
     (some().prop_map(set), some().prop_map(set), limits, any::<bool>())
@@ -189,7 +189,7 @@ fn whole_peer() -> impl Strategy<Value = PeerConfig> {
     peer().prop_flat_map(|peer| {
         let limits = option::of(limits(peer.families.clone()));
         let text = option::of("[ -!#-\\[\\]-~]{1,99}");
-        let offer = (offer(peer.families.clone()), add_path(peer.families.clone()));
+        let offer = (offer(peer.families.clone()), add_path(&peer.families));
         let more = (transport(peer.hold_time), limits, text, offer);
         (more, option::of((1_u32..64_512).prop_map(|asn| Asn::new(asn).unwrap()))).prop_map(
             move |((transport, limits, shutdown, (offer, add_path)), local_as)| PeerConfig {
