@@ -289,7 +289,10 @@ impl Rib {
             rules: self.rules,
             hasher: self.hasher,
         };
-        let judge = self.peers.get(usize::from(peer)).map(|it| it.judge(peer, self.local, &self.origins))?;
+        let judge = self
+            .peers
+            .get(usize::from(peer))
+            .map(|it| it.judge(peer, self.local, &self.origins))?;
         let slice = chunks.split_off(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
         for chunk in slice {
             of_family!(self, family, table => {

@@ -64,7 +64,8 @@ pub(super) fn render(out: &mut String, desired: &Desired) {
     };
     let head = |out: &mut String, table: &str, name: &str, remote: SocketAddr| {
         let (addr, port) = (remote.ip(), remote.port());
-        writeln!(out, "[[{table}]]\nname = \"{name}\"\naddress = \"{addr}\"\nport = {port}").unwrap();
+        writeln!(out, "[[{table}]]\nname = \"{name}\"\naddress = \"{addr}\"\nport = {port}")
+            .unwrap();
     };
     for cache in &desired.rpki_caches {
         head(out, "rpki-cache", &cache.name, cache.remote);
@@ -134,7 +135,8 @@ fn station(more: &str) -> String {
 
 #[test]
 fn another_order_of_caches_is_a_change() {
-    let cache = |name: &str| format!("[[rpki-cache]]\nname = \"{name}\"\naddress = \"192.0.2.9\"\n");
+    let cache =
+        |name: &str| format!("[[rpki-cache]]\nname = \"{name}\"\naddress = \"192.0.2.9\"\n");
     let of = |names: &[&str]| {
         let caches: String = names.iter().map(|name| cache(name)).collect();
         accepted(&format!("{BASE}{caches}")).desired

@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use super::Reconciler;
 use super::view::rfc3339;
 use crate::rpki_io::{CacheStatus, Snapshot};
-use crate::view::{API_VERSION, Tally};
 use crate::view::rpki::{Cache, Rpki};
+use crate::view::{API_VERSION, Tally};
 
 /// How a VIP stands, and for which AS.
 pub(super) type Stand = (Validity, Asn);
