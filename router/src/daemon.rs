@@ -40,7 +40,7 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
     // Held until the end: a second daemon on the same maps is refused.
     let _lock = Lock::take(&config.desired.router.pin_dir)?;
     let reconciler = start(config, control).await?;
-    reconciler.run(inbox).await;
+    Box::pin(reconciler.run(inbox)).await;
     info!("stopped; the packet path stays pinned");
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::peer::RibPeer;
 use super::table::Around;
 use super::{CHUNKS_PER_SLICE, PeerId, Rib, Task, of_family, table};
 use crate::origin::{Cover, Origins, Vrps};
@@ -18,7 +19,7 @@ impl Rib {
     /// those of before.
     pub fn set_vrps(&mut self, vrps: Arc<Vrps>, changed: &Arc<Cover>) {
         self.origins.vrps = vrps;
-        let import = self.peers.iter().any(|peer| peer.import_looks_at_rpki());
+        let import = self.peers.iter().any(RibPeer::import_looks_at_rpki);
         if !import && !self.export_looks_at_rpki() {
             return;
         }

@@ -34,15 +34,16 @@ fn rpki_text(rpki: &Rpki) -> String {
             text += &[cache.name.as_str(), ": ", problem, "\n"].concat();
         }
     }
+    text + &in_force(rpki)
+}
+
+fn in_force(rpki: &Rpki) -> String {
     let (ipv4, ipv6) = (rpki.vrps_ipv4, rpki.vrps_ipv6);
-    text += &match rpki.in_use() {
-        _ if rpki.caches.is_empty() => {
-            "no RPKI cache is configured: add [[rpki-cache]]\n".to_owned()
-        }
-        None => "no VRPs are in force: every route is not-found\n".to_owned(),
+    match rpki.in_use() {
+        _ if rpki.caches.is_empty() => "no RPKI cache is configured: add [[rpki-cache]]\n".into(),
+        None => "no VRPs are in force: every route is not-found\n".into(),
         Some(_) => format!("in force: {ipv4} VRPs of IPv4 prefixes, {ipv6} of IPv6 prefixes\n"),
-    };
-    text
+    }
 }
 
 #[cfg(test)]
@@ -74,7 +75,7 @@ mod tests {
         let expected = "\
 CACHE  ADDRESS        STATE         VRPS  ANSWERED
 near   192.0.2.9:323  down                never
-far    192.0.2.9:323  up, in use  523456  1m7s ago
+far    192.0.2.9:323  up, in use  523456  1m07s ago
 near: Connection refused (os error 111)
 in force: 420000 VRPs of IPv4 prefixes, 103456 of IPv6 prefixes
 ";

@@ -50,6 +50,7 @@ pub(super) async fn follow(cache: RpkiCache, number: u64, news: mpsc::Sender<(u6
                 let guard = Guard::new(BufReader::new(stream), ANSWER_WITHIN);
                 let idle = guard.idle();
                 let mut client = Client::new(guard, target, state);
+                let mut merged = true;
                 let ended = loop {
                     let refresh = span(cache.refresh, client.target().timing.refresh, REFRESH);
                     let step = async {
@@ -58,7 +59,11 @@ pub(super) async fn follow(cache: RpkiCache, number: u64, news: mpsc::Sender<(u6
                             tokio::select! {
                                 update = &mut update => return update.map(Some),
                                 // Asking anew forgets nothing while nothing has begun.
-                                () = sleep(refresh), if idle.load(Ordering::Relaxed) => return Ok(None),
+                                () = sleep(refresh) => {
+                                    if idle.load(Ordering::Relaxed) {
+                                        return Ok(None);
+                                    }
+                                }
                             }
                         }
                     };
@@ -68,6 +73,7 @@ pub(super) async fn follow(cache: RpkiCache, number: u64, news: mpsc::Sender<(u6
                         Err(error) => break error,
                     };
                     if let Err(error) = client.apply(update).await {
+                        merged = false;
                         break error;
                     }
                     let vrps = Arc::clone(&client.target().vrps);
@@ -77,7 +83,8 @@ pub(super) async fn follow(cache: RpkiCache, number: u64, news: mpsc::Sender<(u6
                     }
                     sleep(PACE).await;
                 };
-                state = client.state();
+                // Where it was is only worth something with what it said up to there.
+                state = client.state().filter(|_| merged);
                 target = client.into_target();
                 ended
             }

@@ -18,7 +18,7 @@ const HEADER_BYTES: usize = 8;
 /// The longest PDU that is read: an ASPA of thousands of providers.
 const PDU_BYTES_MAX: u32 = 65_535;
 
-/// How long an answer may take, from its first octet to its End of Data.
+/// How long an answer may take, from the query to its End of Data.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_mins(5);
 
 const CACHE_RESPONSE: u8 = 3;
@@ -31,6 +31,7 @@ pub(super) struct Guard<S> {
     header: Vec<u8>,
     /// Octets of the present PDU behind its header that are still to come.
     left: usize,
+    /// From a query to the end of what answers it.
     in_answer: bool,
     /// Nothing has begun that has not ended.
     idle: Arc<AtomicBool>,
@@ -81,6 +82,11 @@ impl<S> Guard<S> {
                 self.header.clear();
             }
         }
+        self.note();
+        Ok(())
+    }
+
+    fn note(&mut self) {
         let idle = self.left == 0 && self.header.is_empty() && !self.in_answer;
         self.idle.store(idle, Ordering::Relaxed);
         if idle {
@@ -88,7 +94,6 @@ impl<S> Guard<S> {
         } else if self.deadline.is_none() {
             self.deadline = Some(Box::pin(sleep(self.within)));
         }
-        Ok(())
     }
 }
 
@@ -124,6 +129,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // A query: from here on there is an answer to wait for.
+        self.in_answer = true;
+        self.note();
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -199,6 +207,9 @@ mod tests {
         let (mut cache, near) = tokio::io::duplex(64);
         let mut guard = Guard::new(near, Duration::from_millis(20));
         tokio::io::AsyncWriteExt::write_all(&mut cache, &pdu(3, 8)).await.unwrap();
+        let idle = guard.idle();
+        tokio::io::AsyncWriteExt::write_all(&mut guard, &pdu(2, 8)).await.unwrap();
+        assert!(!idle.load(Ordering::Relaxed), "a query waits for its answer");
         let mut header = [0; 8];
         guard.read_exact(&mut header).await.unwrap();
         let ended = guard.read_exact(&mut header).await.unwrap_err();

@@ -32,7 +32,7 @@ fn vrp() -> impl Strategy<Value = Vrp> {
     })
 }
 
-fn no_invalid() -> MaybeChain {
+fn no_invalid() -> Arc<Chain> {
     let term = Term {
         name: "invalid".into(),
         conditions: vec![Condition::Rpki(Validity::Invalid)],
@@ -40,15 +40,15 @@ fn no_invalid() -> MaybeChain {
         then: Then::Reject,
     };
     let policy = Policy { name: "rov".into(), terms: vec![term], default: Then::Accept };
-    Some(Arc::new(Chain { policies: vec![Arc::new(policy)] }))
+    Arc::new(Chain { policies: vec![Arc::new(policy)] })
 }
 
 /// Peer 1 brings no invalid route, peer 2 is told of none, peer 3 takes everything.
 fn lab() -> Lab {
     let mut lab = Lab::new();
     for peer in 1..=PEERS {
-        let import = if peer == 1 { no_invalid() } else { chain(1) };
-        let export = if peer == 2 { no_invalid() } else { chain(1) };
+        let import = if peer == 1 { Some(no_invalid()) } else { chain(1) };
+        let export = if peer == 2 { Some(no_invalid()) } else { chain(1) };
         lab.rib.set_policies(u16::from(peer), Policies { import, export });
         lab.step(&Step::Up(peer));
     }
