@@ -18,6 +18,8 @@ use tidegate_bgp::speaker::{
 use tidegate_bgp::types::{Family, FamilySet};
 use tidegate_bgp::wire::Role;
 
+mod export;
+
 use crate::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
     HealthCheck, Probe, Protocol, Router, Service, ServiceAddr,
@@ -40,6 +42,12 @@ pub enum Object {
     Peer(String),
     /// A routing policy, by name.
     Policy(String),
+    /// An RPKI cache, by name.
+    RpkiCache(String),
+    /// A BMP station, by name.
+    BmpStation(String),
+    /// `[mrt]`
+    Mrt,
     /// A service, by name.
     Service(String),
     /// A backend of the service of this name, by address.
@@ -55,6 +63,9 @@ impl Display for Object {
             Self::Decision => f.write_str("decision"),
             Self::Peer(name) => write!(f, "peer {name}"),
             Self::Policy(name) => write!(f, "policy {name}"),
+            Self::RpkiCache(name) => write!(f, "rpki-cache {name}"),
+            Self::BmpStation(name) => write!(f, "bmp-station {name}"),
+            Self::Mrt => f.write_str("mrt"),
             Self::Service(name) => write!(f, "service {name}"),
             Self::Backend(service, addr) => write!(f, "service {service} backend {addr}"),
         }
@@ -136,6 +147,7 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
         let rows = |desired: &Desired| desired.policies.get(name).map(|policy| of_policy(policy));
         both(&|| Object::Policy(name.clone()), rows(before), rows(after), &mut changes);
     }
+    export::changes(before, after, &mut changes);
     for name in union(&before.services, &after.services) {
         let (before, after) = (before.services.get(name), after.services.get(name));
         if before == after {

@@ -9,6 +9,7 @@ use super::otc::{self, Inward};
 use super::post::{Post, Rejected};
 use super::sets::{SetId, Sets};
 use super::{MaybeChain, OURSELVES, PeerId, Rib, Task, attrs, of_family};
+use crate::origin::Origins;
 use crate::policy::{Border, Edits, Route, Source, rewrite};
 use crate::speaker::{Local, NextHops, PathLimits};
 use crate::types::{Asn, Family, Prefix, RouterId};
@@ -90,6 +91,7 @@ impl RibSession {
 pub(super) struct Judge<'a> {
     peer: PeerId,
     local: Local,
+    origins: &'a Origins,
     import: &'a MaybeChain,
     external: bool,
     local_as: u32,
@@ -97,9 +99,19 @@ pub(super) struct Judge<'a> {
 }
 
 impl RibPeer {
-    pub(super) const fn judge(&self, peer: PeerId, local: Local) -> Judge<'_> {
+    pub(super) const fn judge<'a>(
+        &'a self,
+        peer: PeerId,
+        local: Local,
+        origins: &'a Origins,
+    ) -> Judge<'a> {
         let Self { external, local_as, remote, .. } = *self;
-        Judge { peer, local, import: &self.policies.import, external, local_as, remote }
+        Judge { peer, local, origins, import: &self.policies.import, external, local_as, remote }
+    }
+
+    /// Whether what it announces may fare otherwise under other VRPs.
+    pub(super) fn import_looks_at_rpki(&self) -> bool {
+        self.policies.import.as_ref().is_some_and(|chain| chain.looks_at_rpki())
     }
 }
 
@@ -123,7 +135,7 @@ impl Judge<'_> {
             Some(chain) => {
                 let source = if self.external { Source::External } else { Source::Internal };
                 let attributes = AttributesRef::new(block);
-                match chain.judge(&Route { prefix, attributes, source }) {
+                match chain.judge(&Route { prefix, attributes, source, origins: self.origins }) {
                     None => return Post::Rejected(Rejected::Policy),
                     Some(edits) => edits,
                 }

@@ -442,6 +442,7 @@ proptest! {
 mod inside;
 mod multipath;
 mod net;
+mod origins;
 mod reach;
 mod roles;
 mod several;

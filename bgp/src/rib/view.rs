@@ -176,7 +176,10 @@ impl Rib {
             let attributes = AttributesRef::new(block);
             let edits = match &outlet.policy {
                 None => Some(Edits::default()),
-                Some(chain) => chain.judge(&Route { prefix, attributes, source: kind }),
+                Some(chain) => {
+                    let origins = &self.origins;
+                    chain.judge(&Route { prefix, attributes, source: kind, origins })
+                }
             }?;
             let sent = outlet.block(family, block, kind, &edits).ok()?;
             Some(RouteView {

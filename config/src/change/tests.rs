@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::raw::bgp::{AddPathTable, DecisionTable};
+use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -39,6 +40,9 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<TermTable>(),
         of::<MatchTable>(),
         of::<SetTable>(),
+        of::<RpkiCacheTable>(),
+        of::<BmpStationTable>(),
+        of::<MrtTable>(),
     ]
 }
 

@@ -325,8 +325,10 @@ fn decision() -> impl Strategy<Value = DecisionRules> {
 pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of("/[a-z]{1,9}"), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
-    let node = (router(), datapath(), decision());
-    (node, peers, services).prop_map(|((router, datapath, decision), peers, services)| {
+    let beside = (decision(), super::export::beside());
+    let parts = (router(), datapath(), peers, beside, services);
+    parts.prop_map(|(router, datapath, peers, (decision, beside), services)| {
+        let (rpki_caches, bmp_stations, mrt) = beside;
         let mut desired = Desired {
             decision,
             datapath: Datapath {
@@ -343,6 +345,9 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
             policies: BTreeMap::new(),
+            rpki_caches,
+            bmp_stations,
+            mrt,
             services: BTreeMap::new(),
         };
         let mut addresses = BTreeSet::new();
@@ -414,6 +419,7 @@ pub(crate) fn render(desired: &Desired) -> String {
         let file = desired.password_files.get(name).map(|file| file.display());
         maybe(&mut out, "password-file", file.as_ref());
     }
+    super::export::render(&mut out, desired);
     for (name, service) in &desired.services {
         out.push_str("[[service]]\n");
         text(&mut out, "name", &name);

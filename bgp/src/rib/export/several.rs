@@ -109,7 +109,8 @@ impl<K: Key> Table<K> {
             left.retain(|candidate| candidate.path != best.path);
             let Some((source, set)) = self.path(best.path) else { continue };
             let attributes = AttributesRef::new(sending.sets.bytes(set));
-            let route = Route { prefix, attributes, source: sending.source(source) };
+            let (kind, origins) = (sending.source(source), sending.origins);
+            let route = Route { prefix, attributes, source: kind, origins };
             if let Way::Sent(outcome) = group.way(&route) {
                 items.push(Item { source, set, outcome, dest: id, path: best.path });
                 room -= 1;
