@@ -105,7 +105,7 @@ impl Peer {
             attempts: vec![Attempt { session, connection: None }],
             rib: None,
             restart: Restart::default(),
-            warned: Warned::new(),
+            warned: Warned::default(),
             history: History::default(),
             messages_received: 0,
             messages_sent: 0,
@@ -444,7 +444,7 @@ impl Peer {
                 _ => None,
             });
             self.begin_restart(cause.unwrap_or(&DownCause::ConnectionLost), turn);
-            self.warned.clear();
+            self.warned = Warned::default();
         }
         for effect in effects {
             self.perform(at, effect, turn);

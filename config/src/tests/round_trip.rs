@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::*;
-use tidegate_bgp::rib::Policies;
+use tidegate_bgp::rib::{DecisionRules, Policies};
 use tidegate_bgp::speaker::{
-    Distance, Keeping, NextHops, Offer, PeerConfig, PeerRange, PrefixLimits, RouteAttributes,
-    Transport,
+    Distance, Keeping, NextHops, Offer, PathLimits, PeerConfig, PeerRange, PrefixLimits,
+    RouteAttributes, Transport,
 };
 use tidegate_bgp::types::{
     Asn, Community, Family, FamilySet, HoldTime, LargeCommunity, Prefix, RouterId,
@@ -156,10 +156,8 @@ fn offer(families: Vec<Family>) -> impl Strategy<Value = (Offer, Keeping)> {
     let role = option::of(proptest::sample::select(ROLES.map(|(_, role)| role).to_vec()));
     let long = prop_oneof![Just(0), 1_u32..16_777_216];
     let times = (prop_oneof![Just(0), 1_u16..4096], long.clone(), long.clone(), long);
-    let extended = any::<bool>();
-    (role, any::<bool>(), times, extended).prop_map(move |(role, required, times, extended)| {
+    (role, any::<bool>(), times).prop_map(move |(role, required, times)| {
         let (time, long, stale, kept) = times;
-        let v4 = families.iter().copied().filter(|it| extended && *it == Family::Ipv4Unicast);
         let stale_max = Duration::from_secs(u64::from(stale % 86_401));
         let keeping = Keeping { stale_max, long_lived_max: Duration::from_secs(u64::from(kept)) };
         let ours = families.iter().copied().filter(|_| time > 0 || long > 0);
@@ -174,7 +172,6 @@ fn offer(families: Vec<Family>) -> impl Strategy<Value = (Offer, Keeping)> {
         let in_order = families.iter().copied().collect::<FamilySet>();
         let long_lived = in_order.iter().filter(|_| long > 0 || kept > 0);
         let offer = Offer {
-            extended_next_hop: v4.collect(),
             graceful_restart: wanted.then_some(restart),
             long_lived: long_lived
                 .map(|family| LongLived { family, forwarding: true, stale_time_secs: long })
@@ -185,6 +182,15 @@ fn offer(families: Vec<Family>) -> impl Strategy<Value = (Offer, Keeping)> {
         };
         (offer, keeping)
     })
+}
+
+fn add_path(
+    families: &[Family],
+) -> impl Strategy<Value = (FamilySet, FamilySet, PathLimits, bool)> + use<> {
+    let some = || proptest::sample::subsequence(families.to_vec(), 0..=families.len());
+    let set = |families: Vec<Family>| -> FamilySet { families.into_iter().collect() };
+    let limits = (1_u8.., 1_u8..).prop_map(|(send, receive)| PathLimits { send, receive });
+    (some().prop_map(set), some().prop_map(set), limits, any::<bool>())
 }
 
 fn limits(families: Vec<Family>) -> impl Strategy<Value = PrefixLimits> {
@@ -201,21 +207,33 @@ fn whole_peer() -> impl Strategy<Value = PeerConfig> {
     peer().prop_flat_map(|peer| {
         let limits = option::of(limits(peer.families.clone()));
         let text = option::of("[ -!#-\\[\\]-~]{1,99}");
-        let more = (transport(peer.hold_time), limits, text, offer(peer.families.clone()));
+        let offer = (offer(peer.families.clone()), add_path(&peer.families));
+        let more = (transport(peer.hold_time), limits, text, offer);
         (more, option::of((1_u32..64_512).prop_map(|asn| Asn::new(asn).unwrap()))).prop_map(
-            move |((transport, limits, shutdown, (offer, keeping)), local_as)| PeerConfig {
-                transport,
-                prefix_limits: limits.unwrap_or_default(),
-                shutdown: shutdown.map(Into::into),
-                local_as,
-                policies: Policies {
-                    shuts_down: keeping.stale_max.is_zero(),
-                    heeds_shutdown: offer.role_required,
-                    ..peer.policies.clone()
-                },
-                offer,
-                keeping,
-                ..peer.clone()
+            move |((transport, limits, shutdown, ((offer, keeping), add_path)), local_as)| {
+                PeerConfig {
+                    transport,
+                    path_limits: add_path.2,
+                    prefix_limits: limits.unwrap_or_default(),
+                    shutdown: shutdown.map(Into::into),
+                    local_as,
+                    policies: Policies {
+                        shuts_down: keeping.stale_max.is_zero(),
+                        heeds_shutdown: offer.role_required,
+                        ..peer.policies.clone()
+                    },
+                    keeping,
+                    offer: Offer {
+                        add_path_send: add_path.0,
+                        add_path_receive: add_path.1,
+                        extended_next_hop: [Family::Ipv4Unicast]
+                            .into_iter()
+                            .filter(|_| add_path.3)
+                            .collect(),
+                        ..offer
+                    },
+                    ..peer.clone()
+                }
             },
         )
     })
@@ -316,11 +334,29 @@ fn service() -> impl Strategy<Value = Service> {
         )
 }
 
+fn decision() -> impl Strategy<Value = DecisionRules> {
+    (any::<[bool; 4]>(), 1_u8..=64, 1_u8..=64).prop_map(|(rules, external, internal)| {
+        let [always_compare_med, med_missing_is_worst, multipath_relax, link_bandwidth] = rules;
+        DecisionRules {
+            always_compare_med,
+            med_missing_is_worst,
+            multipath_external: external,
+            multipath_internal: internal,
+            multipath_relax,
+            link_bandwidth,
+        }
+    })
+}
+
 pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of("/[a-z]{1,9}"), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
-    (router(), datapath(), peers, services).prop_map(|(router, datapath, peers, services)| {
+    let beside = (decision(), super::export::beside());
+    let parts = (router(), datapath(), peers, beside, services);
+    parts.prop_map(|(router, datapath, peers, (decision, beside), services)| {
+        let (rpki_caches, bmp_stations, mrt) = beside;
         let mut desired = Desired {
+            decision,
             datapath: Datapath {
                 vary_source_v4: datapath
                     .vary_source_v4
@@ -335,6 +371,9 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
             policies: BTreeMap::new(),
+            rpki_caches,
+            bmp_stations,
+            mrt,
             services: BTreeMap::new(),
         };
         let mut addresses = BTreeSet::new();
@@ -394,6 +433,7 @@ pub(crate) fn render(desired: &Desired) -> String {
     let mut out = String::new();
     render_router(&mut out, &desired.router);
     render_datapath(&mut out, &desired.datapath);
+    render_decision(&mut out, desired.decision);
     for (name, peer) in &desired.peers {
         render_peer(&mut out, peer, &peer.remote.ip());
         let file = desired.password_files.get(name).map(|file| file.display());
@@ -405,6 +445,7 @@ pub(crate) fn render(desired: &Desired) -> String {
         let file = desired.password_files.get(name).map(|file| file.display());
         maybe(&mut out, "password-file", file.as_ref());
     }
+    super::export::render(&mut out, desired);
     for (name, service) in &desired.services {
         out.push_str("[[service]]\n");
         text(&mut out, "name", &name);
@@ -445,6 +486,16 @@ fn render_datapath(out: &mut String, datapath: &Datapath) {
     maybe(out, "vary-source-v6", datapath.vary_source_v6.as_ref());
 }
 
+fn render_decision(out: &mut String, rules: DecisionRules) {
+    out.push_str("[decision]\n");
+    key(out, "always-compare-med", rules.always_compare_med);
+    key(out, "missing-med-is-worst", rules.med_missing_is_worst);
+    key(out, "multipath-external", i64::from(rules.multipath_external));
+    key(out, "multipath-internal", i64::from(rules.multipath_internal));
+    key(out, "multipath-relax", rules.multipath_relax);
+    key(out, "link-bandwidth", rules.link_bandwidth);
+}
+
 fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
     out.push_str("[[peer]]\n");
     text(out, "name", &&peer.name);
@@ -468,7 +519,6 @@ fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
     text(out, "long-lived-graceful-restart", &format!("{long}s"));
     key(out, "graceful-shutdown", peer.policies.shuts_down);
     key(out, "heed-graceful-shutdown", peer.policies.heeds_shutdown);
-    key(out, "extended-next-hop", !peer.offer.extended_next_hop.is_empty());
     time(out, "stale-time", peer.keeping.stale_max);
     time(out, "long-lived-stale-time", peer.keeping.long_lived_max);
     if let Some(role) = peer.offer.role {
@@ -477,6 +527,8 @@ fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
     }
     key(out, "role-required", peer.offer.role_required);
     render_transport(out, &peer.transport);
+    key(out, "extended-next-hop", !peer.offer.extended_next_hop.is_empty());
+    key(out, "add-path", add_path_table(peer));
     if peer.prefix_limits != PrefixLimits::default() {
         let mut table = toml::Table::new();
         for (family, max) in &peer.prefix_limits.max {
@@ -490,6 +542,19 @@ fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
         }
         key(out, "max-prefixes", table);
     }
+}
+
+fn add_path_table(peer: &PeerConfig) -> toml::Table {
+    let names = |set: FamilySet| -> toml::Value {
+        set.iter().map(|family| family.to_string()).collect::<Vec<_>>().into()
+    };
+    let PathLimits { send, receive } = peer.path_limits;
+    let mut table = toml::Table::new();
+    table.insert("send".to_owned(), names(peer.offer.add_path_send));
+    table.insert("receive".to_owned(), names(peer.offer.add_path_receive));
+    table.insert("send-max".to_owned(), i64::from(send).into());
+    table.insert("receive-max".to_owned(), i64::from(receive).into());
+    table
 }
 
 fn render_transport(out: &mut String, transport: &Transport) {

@@ -22,8 +22,15 @@ fn lab() -> Lab {
     let stale_time_secs = 60;
     let long = |family| LongLived { family, forwarding: true, stale_time_secs };
     let context = Negotiated { long_lived: Family::UNICAST.map(long).to_vec(), ..context(4) };
-    let (router_id, next_hops, local_as) = (router_id(4), OURS, asn(OUR_AS));
-    lab.rib.up(4, SessionTerms { router_id, context, next_hops, local_as });
+    let terms = SessionTerms {
+        router_id: router_id(4),
+        context,
+        next_hops: OURS,
+        local_as: asn(OUR_AS),
+        remote_as: asn(OUR_AS),
+        paths: PathLimits::default(),
+    };
+    lab.rib.up(4, terms);
     lab.step(&Step::Announce(1, vec![0], plain(3)));
     lab.step(&Step::Announce(2, vec![0], plain(1)));
     lab.settle();

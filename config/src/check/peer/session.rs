@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use tidegate_bgp::speaker::{Distance, Offer, PrefixLimits, SEND_HOLD_DEFAULT, Transport};
-use tidegate_bgp::types::{Asn, Family, FamilySet};
+use tidegate_bgp::types::{Asn, Family};
 
 use super::restart;
 use crate::diagnostic::Found;
@@ -96,30 +96,12 @@ pub(super) fn offer(
     }
     let (graceful_restart, long_lived) = restart::offer(raw, found)?;
     Some(Offer {
-        extended_next_hop: extended_next_hop(raw, found)?,
         graceful_restart,
         long_lived,
         role: raw.role.as_ref().map(|at| at.value),
         role_required: role_required.value,
         ..Offer::default()
     })
-}
-
-/// IPv4 families that may have IPv6 next hops; `None` after an error.
-fn extended_next_hop(raw: &PeerTable, found: &mut Found<'_>) -> Option<FamilySet> {
-    let carries_v4 =
-        raw.families.as_ref()?.value.read.iter().any(|it| it.value == Family::Ipv4Unicast);
-    let wanted = match &raw.extended_next_hop {
-        Some(at) if at.value && !carries_v4 => {
-            let sentence = "this has no effect: the session carries no IPv4 prefixes";
-            let remedy = "add \"ipv4-unicast\" to families, or remove this key";
-            found.warning(&at.span, &at.key, sentence, remedy);
-            false
-        }
-        Some(at) => at.value,
-        None => super::is_unnumbered(raw),
-    };
-    Some([Family::Ipv4Unicast].into_iter().filter(|_| wanted && carries_v4).collect())
 }
 
 pub(super) fn check_local_asn(
