@@ -17,6 +17,8 @@ use tidegate_bgp::speaker::{
 use tidegate_bgp::types::Family;
 use tidegate_bgp::wire::Role;
 
+mod export;
+
 use crate::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
     HealthCheck, Probe, Protocol, Router, Service, ServiceAddr,
@@ -37,6 +39,12 @@ pub enum Object {
     Peer(String),
     /// A routing policy, by name.
     Policy(String),
+    /// An RPKI cache, by name.
+    RpkiCache(String),
+    /// A BMP station, by name.
+    BmpStation(String),
+    /// `[mrt]`
+    Mrt,
     /// A service, by name.
     Service(String),
     /// A backend of the service of this name, by address.
@@ -51,6 +59,9 @@ impl Display for Object {
             Self::Datapath => f.write_str("datapath"),
             Self::Peer(name) => write!(f, "peer {name}"),
             Self::Policy(name) => write!(f, "policy {name}"),
+            Self::RpkiCache(name) => write!(f, "rpki-cache {name}"),
+            Self::BmpStation(name) => write!(f, "bmp-station {name}"),
+            Self::Mrt => f.write_str("mrt"),
             Self::Service(name) => write!(f, "service {name}"),
             Self::Backend(service, addr) => write!(f, "service {service} backend {addr}"),
         }
@@ -130,6 +141,7 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
         let rows = |desired: &Desired| desired.policies.get(name).map(|policy| of_policy(policy));
         both(&|| Object::Policy(name.clone()), rows(before), rows(after), &mut changes);
     }
+    export::changes(before, after, &mut changes);
     for name in union(&before.services, &after.services) {
         let (before, after) = (before.services.get(name), after.services.get(name));
         if before == after {

@@ -5,6 +5,7 @@
 
 mod across;
 mod datapath;
+mod export;
 mod peer;
 mod policy;
 mod router;
@@ -40,6 +41,9 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let checked_services: Vec<_> =
         services.iter().map(|service| service::check(service, found)).collect();
 
+    let caches = export::caches(file, found);
+    let stations = export::stations(file, found);
+    across::names_beside(file, found);
     across::check(router, peers, services, found);
 
     let mut desired = Desired {
@@ -49,6 +53,9 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
         policies: named.policies,
+        rpki_caches: caches?,
+        bmp_stations: stations?,
+        mrt: export::mrt(file)?,
         services: BTreeMap::new(),
     };
     for (raw, checked) in peers.iter().zip(checked_peers) {

@@ -2,6 +2,7 @@
 //!
 //! The doc comments are the text of `docs/reference/config.md` and of the JSON Schema.
 
+pub(crate) mod export;
 pub(crate) mod policy;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,6 +13,7 @@ use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Pref
 use tidegate_bgp::wire::Role;
 use toml::de::{DeTable, DeValue};
 
+use export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
 use crate::desired::{AllDown, AttachMode, ForwardingMode, Protocol};
@@ -44,12 +46,20 @@ table! {
         "community-set" => community_sets: Tables<CommunitySetTable>, Default("[]");
         /// Routing policies: what is let in from peers and out to them.
         "policy" => policies: Tables<PolicyTable>, Default("[]");
+        /// RPKI caches, the preferred one first.
+        "rpki-cache" => rpki_caches: Tables<RpkiCacheTable>, Default("[]");
+        /// BMP stations.
+        "bmp-station" => bmp_stations: Tables<BmpStationTable>, Default("[]");
+        /// Files of routes and messages.
+        "mrt" => mrt: MrtTable, Optional;
         /// Services: VIPs, and who serves them.
         "service" => services: Tables<ServiceTable>, Default("[]");
     }
     hints {
         "neighbor" => "write [[peer]]",
         "bgp" => "the node's own BGP settings stand in [router], its peers in [[peer]]",
+        "rpki" => "write [[rpki-cache]]",
+        "bmp" => "write [[bmp-station]]",
         "vip" => "write [[service]] with a vip key",
         "backend" => "write [[service.backend]], below the [[service]] it belongs to",
         "asn" => "write it below [router]",

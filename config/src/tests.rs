@@ -10,6 +10,7 @@ use crate::raw::{
 };
 use crate::read::{KeySpec, Need, Table};
 
+mod export;
 mod mistakes;
 pub(crate) mod round_trip;
 

@@ -15,6 +15,7 @@ use super::journal::Position;
 use super::key::Key;
 use super::sets::{SetId, Sets};
 use super::table::Table;
+use crate::origin::Origins;
 use crate::policy::{Border, Chain, Edits, Route, Source, rewrite};
 use crate::speaker::NextHops;
 use crate::types::{Asn, Family};
@@ -105,6 +106,7 @@ pub(super) struct Sending<'a> {
     pub(super) family: Family,
     pub(super) sets: &'a Sets,
     pub(super) sources: &'a [Source],
+    pub(super) origins: &'a Origins,
 }
 
 impl Group {
@@ -402,7 +404,8 @@ impl<K: Key> Table<K> {
                 let Some(prefix) = self.prefix(*id) else { continue };
                 let Some(kind) = sending.sources.get(usize::from(source)) else { continue };
                 let attributes = AttributesRef::new(sending.sets.bytes(set));
-                group.way(&Route { prefix, attributes, source: *kind })
+                let origins = sending.origins;
+                group.way(&Route { prefix, attributes, source: *kind, origins })
             };
             if !by_prefix {
                 last = Some((source, set, way));

@@ -21,6 +21,7 @@ mod hash;
 mod index;
 mod journal;
 mod key;
+mod origins;
 mod peer;
 mod post;
 mod sets;
@@ -31,6 +32,7 @@ mod view;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::origin::{Cover, Origins};
 use crate::policy::{Chain, Source};
 use crate::rng::Rng;
 use crate::speaker::{Local, RouteAttributes};
@@ -93,6 +95,8 @@ enum Task {
     Judge { family: Family, peer: PeerId, chunks: Vec<u32> },
     /// Every destination is decided again, from this one on.
     Decide { family: Family, next: u32 },
+    /// Destinations below changed VRPs are judged and told again, from this one on.
+    Revalidate { family: Family, next: u32, changed: Arc<Cover> },
     /// The place of a peer is free.
     Vacate(PeerId),
 }
@@ -101,6 +105,7 @@ enum Task {
 #[derive(Debug)]
 pub struct Rib {
     local: Local,
+    origins: Origins,
     hasher: Hasher,
     rules: DecisionRules,
     sets: Sets,
@@ -124,6 +129,7 @@ impl Rib {
         let hasher = Hasher::new(rng);
         let mut rib = Self {
             local,
+            origins: Origins::unknown(local.asn),
             hasher,
             rules: DecisionRules::default(),
             sets: Sets::new(hasher),
@@ -241,6 +247,9 @@ impl Rib {
             Task::Drop { family, chunks } => self.drop_some(family, chunks),
             Task::Judge { family, peer, chunks } => self.judge_some(family, peer, chunks),
             Task::Decide { family, next } => self.decide_some(family, next),
+            Task::Revalidate { family, next, changed } => {
+                self.revalidate_some(family, next, changed)
+            }
             Task::Vacate(peer) => {
                 if let Some(peer) = self.peers.get_mut(usize::from(peer)) {
                     peer.vacant = true;
@@ -280,7 +289,10 @@ impl Rib {
             rules: self.rules,
             hasher: self.hasher,
         };
-        let judge = self.peers.get(usize::from(peer)).map(|it| it.judge(peer, self.local))?;
+        let judge = self
+            .peers
+            .get(usize::from(peer))
+            .map(|it| it.judge(peer, self.local, &self.origins))?;
         let slice = chunks.split_off(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
         for chunk in slice {
             of_family!(self, family, table => {
@@ -315,7 +327,12 @@ impl Rib {
             let group = self.groups.get_mut(session.group)?;
             let mut found = None;
             for family in families {
-                let sending = Sending { family, sets: &self.sets, sources: &self.sources };
+                let sending = Sending {
+                    family,
+                    sets: &self.sets,
+                    sources: &self.sources,
+                    origins: &self.origins,
+                };
                 let next: Option<_> =
                     of_family!(self, family, table => table.next_for(peer, group, &sending));
                 if let Some((bytes, unsendable)) = next {

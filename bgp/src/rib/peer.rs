@@ -8,6 +8,7 @@ use super::export::{Group, Outlet};
 use super::post::{Post, Rejected};
 use super::sets::{SetId, Sets};
 use super::{MaybeChain, OURSELVES, PeerId, Rib, Task, attrs, of_family};
+use crate::origin::Origins;
 use crate::policy::{Border, Edits, Route, Source, rewrite};
 use crate::speaker::{Local, NextHops};
 use crate::types::{Asn, Family, Prefix, RouterId};
@@ -83,15 +84,26 @@ impl RibSession {
 pub(super) struct Judge<'a> {
     peer: PeerId,
     local: Local,
+    origins: &'a Origins,
     import: &'a MaybeChain,
     external: bool,
     local_as: u32,
 }
 
 impl RibPeer {
-    pub(super) const fn judge(&self, peer: PeerId, local: Local) -> Judge<'_> {
+    pub(super) const fn judge<'a>(
+        &'a self,
+        peer: PeerId,
+        local: Local,
+        origins: &'a Origins,
+    ) -> Judge<'a> {
         let (import, external, local_as) = (&self.policies.import, self.external, self.local_as);
-        Judge { peer, local, import, external, local_as }
+        Judge { peer, local, origins, import, external, local_as }
+    }
+
+    /// Whether what it announces may fare otherwise under other VRPs.
+    pub(super) fn import_looks_at_rpki(&self) -> bool {
+        self.policies.import.as_ref().is_some_and(|chain| chain.looks_at_rpki())
     }
 }
 
@@ -114,7 +126,7 @@ impl Judge<'_> {
             Some(chain) => {
                 let source = if self.external { Source::External } else { Source::Internal };
                 let attributes = AttributesRef::new(block);
-                match chain.judge(&Route { prefix, attributes, source }) {
+                match chain.judge(&Route { prefix, attributes, source, origins: self.origins }) {
                     None => return Post::Rejected(Rejected::Policy),
                     Some(edits) => edits,
                 }

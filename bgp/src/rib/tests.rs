@@ -436,3 +436,5 @@ proptest! {
         assert_eq!(heard[0], heard[1]);
     }
 }
+
+mod origins;

@@ -174,6 +174,7 @@ impl Rib {
                 prefix,
                 attributes: crate::wire::AttributesRef::new(block),
                 source: kind,
+                origins: &self.origins,
             }),
         }?;
         let sent = outlet.block(family, block, kind, &edits).ok()?;

@@ -116,6 +116,7 @@ impl Speaker {
             }
             Order::Withdraw(prefix) => self.rib.withdraw_own(prefix),
             Order::Settled => self.settle(),
+            Order::Vrps(vrps, changed) => self.rib.set_vrps(vrps, &changed),
             Order::Shutdown => {
                 self.shut_down = true;
                 let (mut turn, peers) = self.turn(now, out);

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::origin::{Cover, Vrps};
 use crate::types::{Asn, Community, Family, FamilySet, HoldTime, LargeCommunity, Prefix, RouterId};
 use crate::wire::notification::Notification;
 use crate::wire::{GracefulRestart, LongLived, Role};
@@ -235,6 +236,8 @@ pub enum Order {
     ///
     /// [restarted]: super::Speaker::restarted
     Settled,
+    /// Other VRPs are in force (RFC 6811); the second covers every prefix whose VRPs differ.
+    Vrps(Arc<Vrps>, Arc<Cover>),
     /// Close every session with Cease/2 (Administrative Shutdown) and accept none.
     Shutdown,
 }

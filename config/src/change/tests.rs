@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -36,6 +37,9 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<TermTable>(),
         of::<MatchTable>(),
         of::<SetTable>(),
+        of::<RpkiCacheTable>(),
+        of::<BmpStationTable>(),
+        of::<MrtTable>(),
     ]
 }
 

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, ring_size};
 
-use super::{label, peer, service};
+use super::{label, peer, service, tables};
 use crate::desired::Protocol;
 use crate::diagnostic::Found;
-use crate::raw::{AdvertiseSetting, PeerTable, RouterTable, ServiceTable};
+use crate::raw::{AdvertiseSetting, File, PeerTable, RouterTable, ServiceTable};
 use crate::read::At;
 use crate::value::{Name, Place};
 
@@ -27,6 +27,14 @@ pub(super) fn check(
     vips_of_nobody_else(router, peers, services, found);
     backends_are_no_vips(services, found);
     limits(services, found);
+}
+
+/// Caches and stations have names of their own.
+pub(super) fn names_beside(file: &File, found: &mut Found<'_>) {
+    let caches = tables(file.rpki_caches.as_ref());
+    let stations = tables(file.bmp_stations.as_ref());
+    names("RPKI cache", caches.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
+    names("BMP station", stations.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
 }
 
 /// Names are unique among tables of one kind.
@@ -74,14 +82,14 @@ fn peer_addresses(peers: &[At<PeerTable>], found: &mut Found<'_>) {
 
 /// A port of a VIP and protocol is one service's. (One of every port takes what others leave.)
 fn service_addresses(services: &[At<ServiceTable>], found: &mut Found<'_>) {
-    let mut first: BTreeMap<(IpAddr, Protocol), BTreeMap<u16, (u16, &At<ServiceTable>)>> =
-        BTreeMap::new();
+    // By VIP, protocol and first port: the last port, and whose they are.
+    let mut taken: BTreeMap<(IpAddr, Protocol, u16), (u16, &At<ServiceTable>)> = BTreeMap::new();
     for at in services {
         let Some(addr) = service::service_addr(&at.value) else { continue };
         let Some(port) = &at.value.port else { continue };
-        let ports = first.entry((addr.addr, addr.protocol)).or_default();
+        let begins = |port| (addr.addr, addr.protocol, port);
         // Of those that begin before this one ends, the last: none of them overlap.
-        let before = ports.range(..=port.value.last).next_back();
+        let before = taken.range(begins(0)..=begins(port.value.last)).next_back();
         if let Some((_, (_, other))) = before.filter(|(_, (last, _))| *last >= port.value.first) {
             let what = if other.value.port.as_ref().is_some_and(|at| at.value == port.value) {
                 "has the same vip, port and protocol"
@@ -93,7 +101,7 @@ fn service_addresses(services: &[At<ServiceTable>], found: &mut Found<'_>) {
             // Of the three keys the port is the one that is most likely wrong.
             found.error(&port.span, &port.key, sentence, remedy);
         } else {
-            ports.insert(port.value.first, (port.value.last, at));
+            taken.insert(begins(port.value.first), (port.value.last, at));
         }
     }
 }

@@ -290,7 +290,10 @@ fn service() -> impl Strategy<Value = Service> {
 pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of("/[a-z]{1,9}"), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
-    (router(), datapath(), peers, services).prop_map(|(router, datapath, peers, services)| {
+    let beside = super::export::beside();
+    let parts = (router(), datapath(), peers, beside, services);
+    parts.prop_map(|(router, datapath, peers, beside, services)| {
+        let (rpki_caches, bmp_stations, mrt) = beside;
         let mut desired = Desired {
             datapath: Datapath {
                 vary_source_v4: datapath
@@ -306,6 +309,9 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
             policies: BTreeMap::new(),
+            rpki_caches,
+            bmp_stations,
+            mrt,
             services: BTreeMap::new(),
         };
         let mut addresses = BTreeSet::new();
@@ -376,6 +382,7 @@ pub(crate) fn render(desired: &Desired) -> String {
         let file = desired.password_files.get(name).map(|file| file.display());
         maybe(&mut out, "password-file", file.as_ref());
     }
+    super::export::render(&mut out, desired);
     for (name, service) in &desired.services {
         out.push_str("[[service]]\n");
         text(&mut out, "name", &name);

@@ -135,6 +135,9 @@ pub fn explain(
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
             policies: BTreeMap::new(),
+            rpki_caches: Vec::new(),
+            bmp_stations: Vec::new(),
+            mrt: None,
             services,
         }
     };
@@ -200,7 +203,10 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<I
             | Object::Api
             | Object::Datapath
             | Object::Peer(_)
-            | Object::Policy(_) => None,
+            | Object::Policy(_)
+            | Object::RpkiCache(_)
+            | Object::BmpStation(_)
+            | Object::Mrt => None,
         })
         .collect();
     all().filter(|(name, _)| names.contains(name)).map(|(_, service)| service.vip.addr).collect()

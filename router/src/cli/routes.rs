@@ -1,8 +1,10 @@
 //! `tidegate routes` and `tidegate policy test`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
+use tidegate_bgp::origin::{Origins, Vrp, Vrps};
 use tidegate_bgp::policy::{Chain, Condition, Edits, Route as Judged, Source, TermTrace, Then};
 use tidegate_bgp::types::{Asn, Community, LargeCommunity, Prefix};
 use tidegate_bgp::wire::{AsSegment, Attributes, AttributesRef, NextHop};
@@ -88,11 +90,15 @@ fn escaped(text: &str) -> String {
 }
 
 pub(super) fn routes_text(routes: &Routes) -> String {
-    let header = ["PREFIX", "FROM", "NEXT HOP", "PREF", "MED", "AS PATH", "STATE"];
+    let mut header = vec!["PREFIX", "FROM", "NEXT HOP", "PREF", "MED", "AS PATH", "STATE"];
+    let validated = routes.routes.iter().any(|route| route.rpki.is_some());
+    if validated {
+        header.insert(6, "RPKI");
+    }
     let mut table = Table::new(&header, &[3, 4]);
     let number = |number: Option<u32>| number.map(|it| it.to_string()).unwrap_or_default();
     for route in &routes.routes {
-        table.row(vec![
+        let mut row = vec![
             route.prefix.clone(),
             route.peer.clone().unwrap_or_else(|| "(vip)".into()),
             route.next_hop.map(|it| it.to_string()).unwrap_or_default(),
@@ -100,7 +106,11 @@ pub(super) fn routes_text(routes: &Routes) -> String {
             number(route.med),
             route.as_path.clone(),
             state(route),
-        ]);
+        ];
+        if validated {
+            row.insert(6, route.rpki.clone().unwrap_or_default());
+        }
+        table.row(row);
     }
     let mut text = table.render();
     if let Some(next) = routes.next {
@@ -121,6 +131,17 @@ fn state(route: &Route) -> String {
 pub(super) enum PolicyCommand {
     /// Run a made-up route through a policy and show what each term does
     Test(Box<PolicyTest>),
+}
+
+/// How the origin of a route stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Rpki {
+    /// A VRP names it
+    Valid,
+    /// VRPs name others
+    Invalid,
+    /// There is no word on the prefix
+    NotFound,
 }
 
 #[derive(Debug, Args)]
@@ -152,6 +173,9 @@ pub(super) struct PolicyTest {
     /// It is a VIP of ours
     #[arg(long)]
     vip: bool,
+    /// Whether the AS that originates it may (RFC 6811)
+    #[arg(long, value_name = "STATE", default_value = "not-found")]
+    rpki: Rpki,
     /// It was learned inside our AS
     #[arg(long, conflicts_with = "vip")]
     internal: bool,
@@ -169,9 +193,25 @@ pub(super) fn policy(command: &PolicyCommand) -> Result<(), Failure> {
         (_, true) => Source::Internal,
         _ => Source::External,
     };
-    let route = Judged { prefix, attributes: AttributesRef::new(&attributes), source };
+    let attributes = AttributesRef::new(&attributes);
+    let origins = &origins(args.rpki, prefix, attributes.as_path.octets())?;
+    let route = Judged { prefix, attributes, source, origins };
     let (outcome, trace) = chain.explain(&route);
     print(&policy_text(prefix, &trace, outcome.as_ref()))
+}
+
+/// VRPs by which the route stands as it is asked for.
+fn origins(rpki: Rpki, prefix: Prefix, path: &[u8]) -> Result<Origins, Failure> {
+    let nobody = || Failure::new("a route to 0 has no origin"); // No AS is zero.
+    let vrp = |asn| Vrp::new(prefix, prefix.bits(), asn);
+    let mut origins = Origins::unknown(Asn::new(u32::MAX).ok_or_else(nobody)?);
+    let vrps: Vec<Vrp> = match rpki {
+        Rpki::Valid => vrp(origins.origin(path).map_or(0, Asn::get)).into_iter().collect(),
+        Rpki::Invalid => vrp(0).into_iter().collect(),
+        Rpki::NotFound => Vec::new(),
+    };
+    origins.vrps = Arc::new(Vrps::new(&vrps));
+    Ok(origins)
 }
 
 fn chain(config: &Path, args: &PolicyTest) -> Result<Chain, Failure> {

@@ -35,6 +35,10 @@ pub struct Route {
     pub state: String,
     /// Why, in words.
     pub reason: String,
+    /// Whether the AS that originates it may (RFC 6811): `valid`, `invalid` or `not-found`; absent
+    /// while there is no word from an RPKI cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpki: Option<String>,
     /// Kept from a session that has ended, until the peer has restarted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
@@ -69,7 +73,7 @@ impl From<Found> for Routes {
 
 impl From<NamedRoute> for Route {
     fn from(named: NamedRoute) -> Self {
-        let NamedRoute { from, route } = named;
+        let NamedRoute { from, validity, route } = named;
         let RouteView { prefix, attributes, state, stale, path_id, .. } = route;
         let plain = attributes.communities.iter().map(ToString::to_string);
         let large = attributes.large_communities.iter().map(ToString::to_string);
@@ -78,6 +82,7 @@ impl From<NamedRoute> for Route {
             peer: from.map(|name| name.to_string()),
             state: state_word(state).into(),
             reason: state.reason().into(),
+            rpki: validity.map(|validity| validity.name().into()),
             stale,
             path_id: path_id.0,
             next_hop: attributes.next_hop.map(NextHop::addr),

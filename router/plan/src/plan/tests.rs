@@ -67,6 +67,9 @@ fn desired(services: &[Service]) -> Desired {
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
         policies: BTreeMap::new(),
+        rpki_caches: Vec::new(),
+        bmp_stations: Vec::new(),
+        mrt: None,
         services: services.iter().map(|s| (format!("{:?}", s.vip), s.clone())).collect(),
     }
 }

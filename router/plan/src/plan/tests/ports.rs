@@ -68,22 +68,21 @@ fn all_ports_of_a_range_move_to_its_new_ring() {
 
 #[test]
 fn a_range_waits_until_there_is_room_for_all_of_it() {
-    let full = SERVICES_MAX - 3;
-    let mut world = World::new();
-    for n in 0..full {
+    let (mut world, _) = up(&range(8_000..=8_000));
+    let others = world.observed.datapath.services_v4.clone();
+    for n in 0..SERVICES_MAX - 3 {
         let [_, a, b, c] = n.to_be_bytes();
         let MapKey::V4(key) = MapKey::of_vip(Ipv4Addr::new(9, a, b, c).into()) else {
             unreachable!()
         };
         world.observed.datapath.services_v4.insert(key, Entry::default());
     }
-    // A first look finds no room for three ports beside the VIP; what others left goes by then.
     let spec = range(8_000..=8_002);
     let desired = desired(core::slice::from_ref(&spec));
-    world.all_healthy(&desired);
-    world.round(&desired);
-    world.round(&desired);
-    assert_eq!(world.state(&desired, spec.vip).withheld, Some(Reason::NotProgrammed));
-    world.settle(&desired);
-    assert_eq!(ports(&world), ((8_000..=8_002).collect(), 1));
+    let plan = world.plan(&desired);
+    let is_put = |step: &Step| matches!(step, Step::PutServiceV4 { .. });
+    assert!(!plan.steps.iter().any(is_put), "there is room for one port");
+    assert_eq!(plan.vips[&spec.vip].reason, Some(Reason::NoRoom));
+    world.observed.datapath.services_v4 = others;
+    assert_eq!(world.settle(&desired), ["put service 8001", "put service 8002"]);
 }
