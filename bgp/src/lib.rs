@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod fsm;
+
+pub mod origin;
 pub mod policy;
 pub mod rib;
 pub mod rng;

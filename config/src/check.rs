@@ -5,6 +5,8 @@
 
 mod across;
 mod datapath;
+mod decision;
+mod export;
 mod peer;
 mod policy;
 mod router;
@@ -35,20 +37,28 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let named = policy::check(file, our_as, found);
     let checked_datapath =
         file.datapath.as_ref().and_then(|table| datapath::check(&table.value, router, found));
+    let checked_decision = file.decision.as_ref().and_then(|table| decision::check(&table.value));
     let checked_peers: Vec<_> =
         peers.iter().map(|peer| peer::check(peer, router, &named, found)).collect();
     let checked_services: Vec<_> =
         services.iter().map(|service| service::check(service, found)).collect();
 
+    let caches = export::caches(file, found);
+    let stations = export::stations(file, found);
+    across::names_beside(file, found);
     across::check(router, peers, services, found);
 
     let mut desired = Desired {
         router: checked_router?,
         datapath: checked_datapath?,
+        decision: checked_decision?,
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),
         policies: named.policies,
+        rpki_caches: caches?,
+        bmp_stations: stations?,
+        mrt: export::mrt(file)?,
         services: BTreeMap::new(),
     };
     for (raw, checked) in peers.iter().zip(checked_peers) {

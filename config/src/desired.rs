@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidegate_bgp::policy::Policy;
+use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
@@ -19,6 +20,8 @@ pub struct Desired {
     pub router: Router,
     /// How packets are treated.
     pub datapath: Datapath,
+    /// How the best of several paths is chosen.
+    pub decision: DecisionRules,
     /// BGP peers by name.
     pub peers: BTreeMap<String, PeerConfig>,
     /// Ranges of peers by name; no peer has the name of a range.
@@ -29,6 +32,12 @@ pub struct Desired {
     pub password_files: BTreeMap<String, PathBuf>,
     /// Routing policies by name; peers have theirs already.
     pub policies: BTreeMap<String, Arc<Policy>>,
+    /// RPKI caches, the preferred one first.
+    pub rpki_caches: Vec<RpkiCache>,
+    /// BMP stations.
+    pub bmp_stations: Vec<BmpStation>,
+    /// Files of routes and messages, if wanted.
+    pub mrt: Option<Mrt>,
     /// Services by name.
     pub services: BTreeMap<String, Service>,
 }
@@ -59,6 +68,76 @@ pub struct Router {
     pub state_dir: PathBuf,
     /// Where the admin API listens.
     pub api: Api,
+}
+
+/// A server that says which AS may originate which prefix (RFC 8210).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpkiCache {
+    /// For people.
+    pub name: String,
+    /// Where it listens.
+    pub remote: SocketAddr,
+    /// How often it is asked; `None`: as it says.
+    pub refresh: Option<Duration>,
+    /// Wait after a failure; `None`: as it says.
+    pub retry: Option<Duration>,
+    /// How long its last answer counts; `None`: as it says.
+    pub expire: Option<Duration>,
+}
+
+/// A server that is told of routes (RFC 7854).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BmpStation {
+    /// For people.
+    pub name: String,
+    /// Where it listens.
+    pub remote: SocketAddr,
+    /// What it is told, ascending.
+    pub views: Vec<BmpView>,
+    /// How often it gets figures; `None`: never.
+    pub stats_interval: Option<Duration>,
+    /// Wait between attempts to connect.
+    pub connect_retry: Duration,
+}
+
+/// Routes in one state of their way through us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BmpView {
+    /// As a peer announced them.
+    PrePolicy,
+    /// As they came through its import policies.
+    PostPolicy,
+    /// Those that were chosen (RFC 9069).
+    LocRib,
+    /// As a peer was told of them (RFC 8671).
+    AdjRibOut,
+}
+
+impl BmpView {
+    /// The word in configuration and output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PrePolicy => "pre-policy",
+            Self::PostPolicy => "post-policy",
+            Self::LocRib => "loc-rib",
+            Self::AdjRibOut => "adj-rib-out",
+        }
+    }
+}
+
+/// Files of routes and messages (RFC 6396).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mrt {
+    /// Where they lie.
+    pub directory: PathBuf,
+    /// Whether every UPDATE is written down.
+    pub updates: bool,
+    /// How long a file of updates is.
+    pub rotate: Duration,
+    /// How often all routes are written; `None`: only on order.
+    pub dump_interval: Option<Duration>,
+    /// Files of each kind that are kept.
+    pub keep: u32,
 }
 
 /// How packets are treated, whatever service they are for.

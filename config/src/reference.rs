@@ -5,6 +5,8 @@ use core::fmt::Write as _;
 use schemars::SchemaGenerator;
 
 use crate::impact::{self, Impact};
+use crate::raw::bgp::{AddPathTable, DecisionTable};
+use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -30,6 +32,7 @@ pub fn reference() -> String {
     section::<RouterTable>(&mut out, "`[router]`");
     section::<ApiTable>(&mut out, "`[api]`");
     section::<DatapathTable>(&mut out, "`[datapath]`");
+    section::<DecisionTable>(&mut out, "`[decision]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
     section::<PrefixSetTable>(&mut out, "`[[prefix-set]]`");
     section::<AsPathSetTable>(&mut out, "`[[as-path-set]]`");
@@ -38,7 +41,11 @@ pub fn reference() -> String {
     section::<TermTable>(&mut out, "`[[policy.term]]`");
     section::<MatchTable>(&mut out, "`policy.term.match`");
     section::<SetTable>(&mut out, "`policy.term.set`");
+    section::<AddPathTable>(&mut out, "`peer.add-path`");
     section::<MaxPrefixesTable>(&mut out, "`peer.max-prefixes`");
+    section::<RpkiCacheTable>(&mut out, "`[[rpki-cache]]`");
+    section::<BmpStationTable>(&mut out, "`[[bmp-station]]`");
+    section::<MrtTable>(&mut out, "`[mrt]`");
     section::<ServiceTable>(&mut out, "`[[service]]`");
     section::<BackendTable>(&mut out, "`[[service.backend]]`");
     section::<HealthTable>(&mut out, "`service.health`");
@@ -58,7 +65,7 @@ sample is `packaging/tidegate.toml`; editors find the same facts in `tidegate.sc
 Durations are strings of whole numbers with the units `h`, `m`, `s` and `ms`: `\"90s\"`, `\"1m30s\"`.
 Addresses are strings; names are not looked up. A value that stands below as the default may be
 written out: nothing changes by that. The order of tables and of list elements makes no difference,
-but for the terms of a policy and the policies of a chain.
+but for the terms of a policy, the policies of a chain, and RPKI caches.
 
 The column *change* says what a change of the key costs while the daemon runs: `none`, neither
 sessions nor packets notice; `soft`, it takes effect in place; `session`, the BGP session with the

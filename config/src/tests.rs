@@ -4,12 +4,14 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::*;
+use crate::raw::bgp::{AddPathTable, DecisionTable};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, MaxPrefixesTable, PeerTable, RouterTable,
     ServiceTable,
 };
 use crate::read::{KeySpec, Need, Table};
 
+mod export;
 mod mistakes;
 pub(crate) mod round_trip;
 
@@ -101,7 +103,9 @@ fn the_sample_stays_acceptable_with_every_comment_opened() {
     let all = [
         names(RouterTable::KEYS),
         names(ApiTable::KEYS),
+        names(DecisionTable::KEYS),
         names(PeerTable::KEYS),
+        names(AddPathTable::KEYS),
         names(MaxPrefixesTable::KEYS),
         names(ServiceTable::KEYS),
         names(HealthTable::KEYS),

@@ -10,7 +10,7 @@ use tidegate_bgp::types::{Asn, Family};
 use tidegate_bgp::wire::Role;
 use toml::de::DeValue;
 
-use crate::desired::{AllDown, AttachMode, ForwardingMode, Protocol};
+use crate::desired::{AllDown, AttachMode, BmpView, ForwardingMode, Protocol};
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
 
@@ -85,8 +85,11 @@ words!(Protocol: "tcp" => Self::Tcp, "udp" => Self::Udp, "sctp" => Self::Sctp);
 words!(ForwardingMode: "ipip" => Self::Ipip, "gue" => Self::Gue, "l2" => Self::L2);
 words!(AffinityKind: "5-tuple" => Self::FiveTuple, "client-address" => Self::ClientAddress,
     "client-prefix" => Self::ClientPrefix);
+words!(BmpView: "pre-policy" => Self::PrePolicy, "post-policy" => Self::PostPolicy,
+    "loc-rib" => Self::LocRib, "adj-rib-out" => Self::AdjRibOut);
 words!(AllDown: "fail-closed" => Self::FailClosed, "fail-open" => Self::FailOpen);
-words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6Unicast);
+words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6Unicast,
+    "ipv4-flowspec" => Self::Ipv4Flowspec, "ipv6-flowspec" => Self::Ipv6Flowspec);
 words!(Role: "provider" => Self::Provider, "customer" => Self::Customer, "peer" => Self::Peer,
     "rs" => Self::RouteServer, "rs-client" => Self::RouteServerClient);
 words!(ProbeKind: "tcp" => Self::Tcp, "http" => Self::Http;

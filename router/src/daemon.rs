@@ -18,7 +18,7 @@ use crate::config_file::ConfigFile;
 use crate::control::{self, Control};
 use crate::lock::Lock;
 use crate::reconcile::{self, Order, Parts, Reconciler};
-use crate::{api, bgp_io, change, health_io, journal, link_io};
+use crate::{api, bgp_io, change, health_io, journal, link_io, rpki_io};
 
 /// Session events on their way to the journal. When full, the speaker drops and counts them.
 const REPORTS_MAX: usize = 256;
@@ -40,7 +40,7 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
     // Held until the end: a second daemon on the same maps is refused.
     let _lock = Lock::take(&config.desired.router.pin_dir)?;
     let reconciler = start(config, control).await?;
-    reconciler.run(inbox).await;
+    Box::pin(reconciler.run(inbox)).await;
     info!("stopped; the packet path stays pinned");
     Ok(())
 }
@@ -63,6 +63,7 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
         restarted: !is_first,
     };
     let bgp = bgp_io::start(settings, clock, links, report)?;
+    let rpki = rpki_io::start(bgp.orders());
     let listeners = api::listen(&router.api).await?;
     let mut datapath = reconcile::load(&config.desired)?;
     if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
@@ -83,6 +84,7 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
         bgp,
         reports,
         questions,
+        rpki,
         asks: asked,
         api,
     };

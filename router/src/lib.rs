@@ -17,5 +17,6 @@ pub mod link_io;
 mod lock;
 mod metrics;
 mod reconcile;
+mod rpki_io;
 mod store_io;
 pub mod view;

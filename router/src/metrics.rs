@@ -7,6 +7,7 @@
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
+use crate::view::rpki::Rpki;
 use crate::view::{Backend, Peer, Status, View, Vip};
 
 /// The states of RFC 4271 §8.2.2, of which a peer is in exactly one.
@@ -21,6 +22,7 @@ pub(crate) fn render(view: &View) -> String {
         status(&view.status);
         view.peers.iter().for_each(peer);
         view.vips.iter().for_each(vip);
+        rpki(&view.rpki);
     });
     recorder.handle().render()
 }
@@ -44,6 +46,10 @@ fn describe() {
             "How late a BGP timer has fired at worst since the start.",
         ),
         ("tidegate_bgp_prefixes", "Prefixes of a peer: view is received or advertised."),
+        ("tidegate_rpki_cache_up", "1 while the RPKI cache answers."),
+        ("tidegate_rpki_cache_in_use", "1 for the RPKI cache whose VRPs are in force."),
+        ("tidegate_rpki_vrps", "VRPs in force by family."),
+        ("tidegate_vip_rpki_invalid", "1 while RPKI says that our AS may not announce the VIP."),
         ("tidegate_vip_announced", "1 while the VIP of the service is announced."),
         ("tidegate_vip_proven", "1 while test packets through the packet path reach its backends."),
         ("tidegate_vip_fails_open", "1 while all checks fail and are taken to be wrong."),
@@ -100,6 +106,20 @@ fn status(status: &Status) {
     }
 }
 
+fn rpki(rpki: &Rpki) {
+    if rpki.caches.is_empty() {
+        return;
+    }
+    for cache in &rpki.caches {
+        let label = [("cache", cache.name.clone())];
+        gauge!("tidegate_rpki_cache_up", &label).set(flag(cache.up));
+        gauge!("tidegate_rpki_cache_in_use", &label).set(flag(cache.in_use));
+    }
+    for (family, vrps) in [("ipv4", rpki.vrps_ipv4), ("ipv6", rpki.vrps_ipv6)] {
+        gauge!("tidegate_rpki_vrps", "family" => family).set(exact(vrps as u64));
+    }
+}
+
 fn peer(peer: &Peer) {
     let label = [("peer", peer.name.clone())];
     gauge!("tidegate_bgp_peer_up", &label).set(flag(peer.state == "Established"));
@@ -134,6 +154,9 @@ fn vip(vip: &Vip) {
     let label = [("service", vip.service.clone())];
     gauge!("tidegate_vip_announced", &label).set(flag(vip.announced));
     gauge!("tidegate_vip_proven", &label).set(flag(vip.proof == "proven"));
+    if let Some(validity) = &vip.rpki {
+        gauge!("tidegate_vip_rpki_invalid", &label).set(flag(validity == "invalid"));
+    }
     gauge!("tidegate_vip_fails_open", &label).set(flag(vip.fails_open));
     if let Some(reason) = &vip.reason {
         let labels = [("service", vip.service.clone()), ("reason", reason.clone())];

@@ -3,6 +3,7 @@
 
 pub mod history;
 pub mod routes;
+pub mod rpki;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,6 +23,8 @@ pub struct View {
     pub peers: Vec<Peer>,
     /// `/api/v1/vips`, backends inside
     pub vips: Vec<Vip>,
+    /// `/api/v1/rpki`
+    pub rpki: rpki::Rpki,
 }
 
 /// The daemon on one screen.
@@ -49,6 +52,12 @@ pub struct Status {
     /// What stands in the way of converging, if anything failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What works and should still be looked at, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// RPKI caches that answer.
+    #[serde(default)]
+    pub rpki_caches: Tally,
     /// RFC 3339
     pub started_at: String,
     /// Seconds since then.
@@ -168,6 +177,10 @@ pub struct Vip {
     pub mode: String,
     /// The VIP is in the RIB, and so at every established peer.
     pub announced: bool,
+    /// Whether our AS may announce it (RFC 6811): `valid`, `invalid` or `not-found`; absent while
+    /// there is no word from an RPKI cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpki: Option<String>,
     /// What test packets through the packet path show: `proven`, `pending`, or a code of what
     /// failed.
     pub proof: String,
@@ -303,6 +316,7 @@ pub(crate) mod tests {
                 vip("web", 10, None, web),
                 vip("web-old", 11, withheld, vec![backend(13, "down", refused, 0, 0)]),
             ],
+            rpki: rpki::Rpki::default(),
         }
     }
 
@@ -317,6 +331,8 @@ pub(crate) mod tests {
             map_writes: 0,
             converged: true,
             problem: None,
+            warnings: Vec::new(),
+            rpki_caches: Tally::default(),
             started_at: SINCE.into(),
             uptime_secs: 97_260,
             asn: 65_001,
@@ -369,6 +385,7 @@ pub(crate) mod tests {
             protocol: "tcp".into(),
             mode: "ipip".into(),
             announced: withheld.is_none(),
+            rpki: None,
             proof: "proven".into(),
             held_down_secs: None,
             fails_open: false,

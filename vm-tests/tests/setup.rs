@@ -12,7 +12,7 @@ use std::process::Command;
 const NOBODY: &str = "65534";
 
 /// What a complete machine has. Each notes how it was called if that changes the machine.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 19] = [
     ("cc", ""),
     ("ip", ""),
     ("bird", ""),
@@ -21,6 +21,8 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("gobgpd", ""),
     ("gobgp", ""),
     ("exabgp", ""),
+    ("stayrtr", ""),
+    ("bgpdump", ""),
     ("bpftool", ""),
     ("ethtool", ""),
     ("ping", ""),

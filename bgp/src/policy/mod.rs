@@ -17,6 +17,7 @@ pub use sets::{AsPathPattern, AsPathSet, BadPattern, CommunitySet, PrefixRange, 
 
 use std::sync::Arc;
 
+use crate::origin::{Origins, Validity};
 use crate::types::{Community, Family, LargeCommunity, Prefix};
 use crate::wire::{AttributesRef, Origin};
 
@@ -40,6 +41,8 @@ pub struct Route<'a> {
     pub attributes: AttributesRef<'a>,
     /// Who brought it.
     pub source: Source,
+    /// Who may originate it.
+    pub origins: &'a Origins,
 }
 
 /// What a term may ask. All conditions of a term must hold.
@@ -61,6 +64,8 @@ pub enum Condition {
     PathLength(u32, u32),
     /// MULTI_EXIT_DISC, from and to; a route without it has zero.
     Med(u32, u32),
+    /// Its origin stands like this (RFC 6811), by the path before any change.
+    Rpki(Validity),
     /// The condition does not hold.
     Not(Box<Self>),
 }
@@ -130,6 +135,12 @@ impl Chain {
         terms.flat_map(|term| &term.conditions).any(Condition::looks_at_prefix)
     }
 
+    /// Whether the outcome can differ when other VRPs are in force.
+    pub fn looks_at_rpki(&self) -> bool {
+        let terms = self.policies.iter().flat_map(|policy| &policy.terms);
+        terms.flat_map(|term| &term.conditions).any(Condition::looks_at_rpki)
+    }
+
     /// What comes out: the changes, or `None` for a route that does not pass.
     pub fn judge(&self, route: &Route<'_>) -> Option<Edits> {
         self.run(route, |_| {})
@@ -194,8 +205,16 @@ impl Chain {
 impl Condition {
     fn looks_at_prefix(&self) -> bool {
         match self {
-            Self::Prefix(_) => true,
+            Self::Prefix(_) | Self::Rpki(_) => true,
             Self::Not(inner) => inner.looks_at_prefix(),
+            _ => false,
+        }
+    }
+
+    fn looks_at_rpki(&self) -> bool {
+        match self {
+            Self::Rpki(_) => true,
+            Self::Not(inner) => inner.looks_at_rpki(),
             _ => false,
         }
     }
@@ -222,6 +241,10 @@ impl Condition {
                 let med = edits.med.unwrap_or(attributes.med).unwrap_or(0);
                 (*from..=*to).contains(&med)
             }
+            Self::Rpki(validity) => {
+                let path = attributes.as_path.octets();
+                route.origins.validate(route.prefix, path) == *validity
+            }
             Self::Not(inner) => !inner.holds(route, edits),
         }
     }
@@ -239,6 +262,7 @@ impl Condition {
             Self::Origin(origin) => format!("origin {origin:?}"),
             Self::PathLength(from, to) => format!("path length {from} to {to}"),
             Self::Med(from, to) => format!("MED {from} to {to}"),
+            Self::Rpki(validity) => format!("origin {}", validity.name()),
             Self::Not(inner) => format!("not {}", inner.describe()),
         }
     }

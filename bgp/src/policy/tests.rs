@@ -93,7 +93,8 @@ fn chain(policies: Vec<(Vec<Term>, Then)>) -> Chain {
 
 fn judge(chain: &Chain, source: Source, block: &[u8]) -> Option<Edits> {
     let attributes = AttributesRef::new(block);
-    chain.judge(&Route { prefix: prefix("192.0.2.0/24"), attributes, source })
+    let origins = &Origins::unknown(asn(65_000));
+    chain.judge(&Route { prefix: prefix("192.0.2.0/24"), attributes, source, origins })
 }
 
 #[test]
@@ -147,9 +148,9 @@ fn a_trace_says_what_each_term_did() {
     )]);
     let block = block(&[1, 2], &[], None);
     let attributes = AttributesRef::new(&block);
-    let source = Source::External;
+    let (source, origins) = (Source::External, &Origins::unknown(asn(65_000)));
     let (outcome, trace) =
-        chain.explain(&Route { prefix: prefix("192.0.2.0/24"), attributes, source });
+        chain.explain(&Route { prefix: prefix("192.0.2.0/24"), attributes, source, origins });
     assert_eq!(outcome, Some(Edits::default()));
     let steps: Vec<_> = trace.iter().map(|step| (step.failed.cloned(), step.then)).collect();
     assert_eq!(steps, [(Some(long), None), (None, Some(Then::Accept))]);

@@ -21,16 +21,21 @@ mod hash;
 mod index;
 mod journal;
 mod key;
+mod origins;
+mod otc;
 mod peer;
 mod post;
+mod reach;
 mod sets;
 mod table;
 mod update;
 mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::origin::{Cover, Origins};
 use crate::policy::{Chain, Source};
 use crate::rng::Rng;
 use crate::speaker::{Local, RouteAttributes};
@@ -41,6 +46,7 @@ pub(crate) use attrs::path_asns;
 pub use decision::{DecisionRules, Filter};
 pub use peer::{Counts, Policies, SessionTerms};
 pub use post::Rejected;
+pub use reach::NEXT_HOPS_MAX;
 pub use sets::LOCAL_PREF_DEFAULT;
 pub use update::{ATTRIBUTE_BYTES_MAX, PREFIXES_MAX, TooMuch};
 pub use view::{Page, PathState, Query, RouteView, View};
@@ -93,6 +99,8 @@ enum Task {
     Judge { family: Family, peer: PeerId, chunks: Vec<u32> },
     /// Every destination is decided again, from this one on.
     Decide { family: Family, next: u32 },
+    /// Destinations below changed VRPs are judged and told again, from this one on.
+    Revalidate { family: Family, next: u32, changed: Arc<Cover> },
     /// The place of a peer is free.
     Vacate(PeerId),
 }
@@ -101,6 +109,7 @@ enum Task {
 #[derive(Debug)]
 pub struct Rib {
     local: Local,
+    origins: Origins,
     hasher: Hasher,
     rules: DecisionRules,
     sets: Sets,
@@ -124,6 +133,7 @@ impl Rib {
         let hasher = Hasher::new(rng);
         let mut rib = Self {
             local,
+            origins: Origins::unknown(local.asn),
             hasher,
             rules: DecisionRules::default(),
             sets: Sets::new(hasher),
@@ -144,20 +154,36 @@ impl Rib {
     /// How paths are compared from now on.
     pub fn set_rules(&mut self, rules: DecisionRules) {
         if self.rules != rules {
+            if self.rules.med_missing_is_worst != rules.med_missing_is_worst {
+                let med = if rules.med_missing_is_worst { u32::MAX } else { 0 };
+                self.sets.set_med_missing(med);
+            }
             self.rules = rules;
             self.decide_all();
         }
     }
 
-    /// What a next hop costs, `None`: it cannot be reached and paths with it do not count
-    /// (RFC 4271 §9.1.2.1). Next hops that are not named count as near.
-    pub fn set_next_hop(&mut self, next_hop: core::net::IpAddr, metric: Option<u32>) {
-        if self.sets.set_metric(next_hop, metric) {
+    /// What next hops cost, `None`: they cannot be reached and paths with them do not count
+    /// (RFC 4271 §9.1.2.1). Next hops that have never been named count as near.
+    pub fn set_next_hops(&mut self, metrics: &BTreeMap<IpAddr, Option<u32>>) {
+        if self.sets.set_metrics(metrics) {
             self.decide_all();
         }
     }
 
+    /// Next hops in use, of which it should be found out what they cost.
+    pub fn next_hops(&self) -> BTreeSet<IpAddr> {
+        self.sets.reach().all().collect()
+    }
+
+    /// Another number whenever [`Self::next_hops`] is something else.
+    pub const fn next_hops_changes(&self) -> u64 {
+        self.sets.reach().changes()
+    }
+
+    /// Begins from the start if it is being done already.
     fn decide_all(&mut self) {
+        self.tasks.retain(|task| !matches!(task, Task::Decide { .. }));
         for family in Family::UNICAST {
             self.tasks.push_back(Task::Decide { family, next: 0 });
         }
@@ -241,6 +267,9 @@ impl Rib {
             Task::Drop { family, chunks } => self.drop_some(family, chunks),
             Task::Judge { family, peer, chunks } => self.judge_some(family, peer, chunks),
             Task::Decide { family, next } => self.decide_some(family, next),
+            Task::Revalidate { family, next, changed } => {
+                self.revalidate_some(family, next, changed)
+            }
             Task::Vacate(peer) => {
                 if let Some(peer) = self.peers.get_mut(usize::from(peer)) {
                     peer.vacant = true;
@@ -280,7 +309,10 @@ impl Rib {
             rules: self.rules,
             hasher: self.hasher,
         };
-        let judge = self.peers.get(usize::from(peer)).map(|it| it.judge(peer, self.local))?;
+        let judge = self
+            .peers
+            .get(usize::from(peer))
+            .map(|it| it.judge(peer, self.local, &self.origins))?;
         let slice = chunks.split_off(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
         for chunk in slice {
             of_family!(self, family, table => {
@@ -315,7 +347,14 @@ impl Rib {
             let group = self.groups.get_mut(session.group)?;
             let mut found = None;
             for family in families {
-                let sending = Sending { family, sets: &self.sets, sources: &self.sources };
+                let sending = Sending {
+                    family,
+                    sets: &self.sets,
+                    sources: &self.sources,
+                    standings: &self.standings,
+                    rules: self.rules,
+                    origins: &self.origins,
+                };
                 let next: Option<_> =
                     of_family!(self, family, table => table.next_for(peer, group, &sending));
                 if let Some((bytes, unsendable)) = next {

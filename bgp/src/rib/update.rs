@@ -78,8 +78,8 @@ impl Rib {
             hasher: self.hasher,
         };
         let nlri = announced.nlri;
-        if let Some(judge) = self.peers.get(usize::from(peer)).map(|it| it.judge(peer, self.local))
-        {
+        let from = self.peers.get(usize::from(peer));
+        if let Some(judge) = from.map(|it| it.judge(peer, self.local, &self.origins)) {
             match nlri.family() {
                 Family::Ipv4Unicast => put(&mut self.v4, peer, nlri, pre, &judge, &mut around),
                 Family::Ipv6Unicast => put(&mut self.v6, peer, nlri, pre, &judge, &mut around),

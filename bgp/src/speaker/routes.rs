@@ -1,8 +1,10 @@
 //! Routes for people to look at, with the peers by their names.
 
 use super::{PeerName, Speaker};
+use crate::origin::{Origins, Validity};
 use crate::rib::{Page, Query, RouteView, View};
 use crate::types::Prefix;
+use crate::wire::AttributesRef;
 
 /// Which routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +38,16 @@ pub struct Routes {
 pub struct NamedRoute {
     /// Who brought it; `None`: we, it is a VIP.
     pub from: Option<PeerName>,
+    /// Whether who originates it may; `None`: there are no VRPs.
+    pub validity: Option<Validity>,
     /// The rest.
     pub route: RouteView,
+}
+
+fn validity(origins: &Origins, route: &RouteView) -> Option<Validity> {
+    let block = route.attributes.to_block();
+    let path = AttributesRef::new(&block).as_path.octets();
+    (!origins.vrps.is_empty()).then(|| origins.validate(route.prefix, path))
 }
 
 impl Speaker {
@@ -57,7 +67,12 @@ impl Speaker {
             let mut peers = self.peers.values();
             peers.find(|peer| peer.rib_number() == Some(number)).map(|it| it.config().name.clone())
         };
-        let named = |route: RouteView| NamedRoute { from: route.from.and_then(name), route };
+        let origins = self.rib.origins();
+        let named = |route: RouteView| NamedRoute {
+            from: route.from.and_then(name),
+            validity: validity(origins, &route),
+            route,
+        };
         Routes { routes: routes.into_iter().map(named).collect(), next, unknown_peer: false }
     }
 }

@@ -3,6 +3,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::raw::bgp::{AddPathTable, DecisionTable};
+use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -23,6 +25,8 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<RouterTable>(),
         of::<ApiTable>(),
         of::<DatapathTable>(),
+        of::<DecisionTable>(),
+        of::<AddPathTable>(),
         of::<PeerTable>(),
         of::<MaxPrefixesTable>(),
         of::<ServiceTable>(),
@@ -36,6 +40,9 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<TermTable>(),
         of::<MatchTable>(),
         of::<SetTable>(),
+        of::<RpkiCacheTable>(),
+        of::<BmpStationTable>(),
+        of::<MrtTable>(),
     ]
 }
 

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, ring_size};
 
-use super::{label, peer, service};
+use super::{label, peer, service, tables};
 use crate::desired::ServiceAddr;
 use crate::diagnostic::Found;
-use crate::raw::{AdvertiseSetting, PeerTable, RouterTable, ServiceTable};
+use crate::raw::{AdvertiseSetting, File, PeerTable, RouterTable, ServiceTable};
 use crate::read::At;
 use crate::value::{Name, Place};
 
@@ -27,6 +27,14 @@ pub(super) fn check(
     vips_of_nobody_else(router, peers, services, found);
     backends_are_no_vips(services, found);
     limits(services, found);
+}
+
+/// Caches and stations have names of their own.
+pub(super) fn names_beside(file: &File, found: &mut Found<'_>) {
+    let caches = tables(file.rpki_caches.as_ref());
+    let stations = tables(file.bmp_stations.as_ref());
+    names("RPKI cache", caches.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
+    names("BMP station", stations.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
 }
 
 /// Names are unique among tables of one kind.

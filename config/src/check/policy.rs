@@ -144,6 +144,7 @@ fn conditions(raw: &MatchTable, named: &Named, found: &mut Found<'_>) -> Option<
     }
     all.extend(raw.family.as_ref().map(|at| Some(Condition::Family(at.value))));
     all.extend(raw.source.as_ref().map(|at| Some(Condition::Source(at.value))));
+    all.extend(raw.rpki.as_ref().map(|at| Some(Condition::Rpki(at.value))));
     if raw.path_length_min.is_some() || raw.path_length_max.is_some() {
         let from = raw.path_length_min.as_ref().map_or(0, |at| at.value.0);
         let to = raw.path_length_max.as_ref().map_or(u32::MAX, |at| at.value.0);

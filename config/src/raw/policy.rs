@@ -1,5 +1,6 @@
 //! What was typed of routing policy.
 
+use tidegate_bgp::origin::Validity;
 use tidegate_bgp::policy::{AsPathPattern, PrefixRange, Source};
 use tidegate_bgp::types::{Community, Family, LargeCommunity};
 
@@ -101,6 +102,9 @@ table! {
         /// Who brought it: `"vip"` a service of ours, `"external"` a peer in another AS,
         /// `"internal"` one in ours.
         "source" => source: Source, Optional;
+        /// Whether the AS that originates it may (RFC 6811): `"valid"`, `"invalid"`, or
+        /// `"not-found"` if no RPKI cache has a word on it.
+        "rpki" => rpki: Validity, Optional;
         /// The AS path has so many hops at most.
         "path-length-max" => path_length_max: Int<u32, 0, 4096>, Optional;
         /// The AS path has so many hops at least.

@@ -1,5 +1,6 @@
 //! Words and entries of routing policy.
 
+use tidegate_bgp::origin::Validity;
 use tidegate_bgp::policy::{self, AsPathPattern, BadPattern, CommunitySet, PrefixRange, Source};
 
 use super::{Text, alternatives, not_a_word};
@@ -9,6 +10,8 @@ use super::{Text, alternatives, not_a_word};
 pub(crate) struct Then(pub(crate) policy::Then);
 
 words!(Source: "vip" => Self::Vip, "external" => Self::External, "internal" => Self::Internal);
+words!(Validity: "valid" => Self::Valid, "invalid" => Self::Invalid,
+    "not-found" => Self::NotFound; "unknown" => "write \"not-found\"");
 words!(Then: "accept" => Self(policy::Then::Accept), "reject" => Self(policy::Then::Reject),
     "continue" => Self(policy::Then::Continue), "next-policy" => Self(policy::Then::NextPolicy));
 

@@ -45,7 +45,8 @@ counters! {
     DropNoBackend = 7, "drop_no_backend";
     /// Dropped: next hop or MAC address of the backend is not known.
     DropUnresolved = 8, "drop_unresolved";
-    /// Dropped: a fragment, which has no ports to choose by.
+    /// Dropped: a fragment of a datagram whose ports are not known: its first part was not seen, or
+    /// has none.
     DropFragment = 9, "drop_fragment";
     /// Dropped: for a VIP, but the transport header is cut off or lies about lengths.
     DropMalformed = 10, "drop_malformed";
@@ -63,15 +64,17 @@ counters! {
     IcmpErrorForwarded = 16, "icmp_error_forwarded";
     /// Does not fit the MTU towards the backend: answered with the size that does.
     AnswerTooBig = 17, "answer_too_big";
+    /// Event: a fragment goes to the owner of its datagram's flow.
+    FragmentForwarded = 18, "fragment_forwarded";
 }
 
 impl Counter {
     /// Rows of the map.
-    pub const COUNT: u32 = 18;
+    pub const COUNT: u32 = 19;
 
     /// Whether this counts something beside the packet's verdict.
     pub const fn is_event(self) -> bool {
-        matches!(self, Self::FlowTableFull | Self::IcmpErrorForwarded)
+        matches!(self, Self::FlowTableFull | Self::IcmpErrorForwarded | Self::FragmentForwarded)
     }
 
     /// Whether a packet that moved this counter was dropped.

@@ -131,6 +131,37 @@ plain! {
         pub reserved: [u8; 3],
     }
 
+    /// Key of `FRAGMENTS`: what the parts of a datagram have in common (RFC 791 §3.2, RFC 8200 §4.5).
+    /// Aligned like [`FlowKey`], whose addresses these are.
+    #[derive(Default)]
+    #[repr(align(8))]
+    pub struct DatagramKey {
+        /// Client address, network order.
+        pub src: [u8; 16],
+        /// VIP, network order.
+        pub dst: [u8; 16],
+        /// Identification, network order; that of IPv4 in the last two bytes.
+        pub id: [u8; 4],
+        /// IP protocol number; zero for IPv6, where it does not count.
+        pub proto: u8,
+        /// Always zero.
+        pub reserved: [u8; 3],
+    }
+
+    /// What the first part of a datagram says, and the others do not.
+    #[derive(Default)]
+    #[repr(align(8))]
+    pub struct Ports {
+        /// Client port, network order.
+        pub src_port: [u8; 2],
+        /// Service port, network order.
+        pub dst_port: [u8; 2],
+        /// IP protocol number.
+        pub proto: u8,
+        /// Always zero.
+        pub reserved: [u8; 3],
+    }
+
     /// What is constant while a program is loaded: patched into `.rodata`, so that the verifier
     /// removes what the configuration does not use.
     #[derive(Default)]

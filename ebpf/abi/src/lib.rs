@@ -15,8 +15,8 @@ mod layout;
 pub use counter::{Counter, DecapCounter, Limit};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of};
 pub use layout::{
-    Backend, DatapathConfig, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
-    backend_flags, backend_kinds, service_flags,
+    Backend, DatagramKey, DatapathConfig, FlowKey, Plain, Ports, Service, ServiceKeyV4,
+    ServiceKeyV6, Slot, Traffic, backend_flags, backend_kinds, service_flags,
 };
 
 /// Services, IPv4 and IPv6 each, the VIP entries (port 0, protocol 0) included.
@@ -33,6 +33,8 @@ pub const RING_SIZE_MAX: u32 = 1 << 16;
 pub const RING_SLOTS_PER_BACKEND: u32 = 128;
 /// Flows remembered while ring slots are in transition.
 pub const FLOWS_MAX: u32 = 1 << 16;
+/// Datagrams whose first part is remembered, for the sake of the others: the last that came.
+pub const FRAGMENTS_MAX: u32 = 1 << 14;
 /// Network devices the datapath can send to.
 pub const DEVICES_MAX: u32 = 256;
 /// Addresses of its own that a backend takes encapsulated packets for.
@@ -77,8 +79,10 @@ pub mod rare {
     pub const CHECKSUM_REDIRECT: u32 = 3;
     /// Packets for a backend whose outer headers take more than a copy.
     pub const OUTER: u32 = 4;
+    /// Fragments for a VIP.
+    pub const FRAGMENTS: u32 = 5;
     /// Rows of the map.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
 
     /// Names of the programs, by their rows.
     pub const NAMES: [&str; COUNT as usize] = [
@@ -87,12 +91,13 @@ pub mod rare {
         "tidegate_checksum_tx",
         "tidegate_checksum_redirect",
         "tidegate_outer",
+        "tidegate_fragments",
     ];
 
     /// Whether a packet path with these features calls the program.
     pub const fn is_needed(row: u32, features: u64) -> bool {
         match row {
-            ERRORS => true,
+            ERRORS | FRAGMENTS => true,
             TOO_BIG => features & super::features::TOO_BIG != 0,
             CHECKSUM_TX | CHECKSUM_REDIRECT => features & super::features::GUE_CHECKSUM != 0,
             OUTER => features & super::features::OUTER != 0,
@@ -146,6 +151,9 @@ pub mod map_names {
     pub const BACKENDS: &str = "BACKENDS";
     /// [`FlowKey`](super::FlowKey) to backend index (`u32`), for slots in transition.
     pub const FLOWS: &str = "FLOWS";
+    /// [`DatagramKey`](super::DatagramKey) to [`Ports`](super::Ports): datagrams whose first part
+    /// came lately.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Per-CPU [`Traffic`](super::Traffic) by [`Service::index`](super::Service).
     pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
     /// Per-CPU [`Traffic`](super::Traffic) by backend index.

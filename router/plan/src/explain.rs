@@ -131,10 +131,14 @@ pub fn explain(
         Desired {
             router: desired.router.clone(),
             datapath: desired.datapath.clone(),
+            decision: desired.decision,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
             policies: BTreeMap::new(),
+            rpki_caches: Vec::new(),
+            bmp_stations: Vec::new(),
+            mrt: None,
             services,
         }
     };
@@ -199,8 +203,12 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<I
             Object::Router
             | Object::Api
             | Object::Datapath
+            | Object::Decision
             | Object::Peer(_)
-            | Object::Policy(_) => None,
+            | Object::Policy(_)
+            | Object::RpkiCache(_)
+            | Object::BmpStation(_)
+            | Object::Mrt => None,
         })
         .collect();
     all().filter(|(name, _)| names.contains(name)).map(|(_, service)| service.vip.addr).collect()

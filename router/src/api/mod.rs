@@ -216,6 +216,7 @@ fn routes(views: ViewSender) -> Router {
         )
         .route("/api/v1/peers", get(|look: Look| async move { look.json(View::peers).await }))
         .route("/api/v1/vips", get(|look: Look| async move { look.json(View::vips).await }))
+        .route("/api/v1/rpki", get(|look: Look| async move { look.json(|v| v.rpki.clone()).await }))
         .route("/api/v1/backends", get(|look: Look| async move { look.json(View::backends).await }))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -277,8 +278,8 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!(
-            "there is nothing at {}; try /api/v1/status, /peers, /routes, /vips, /backends, /config \
-             or /history there, /metrics, /healthz or /readyz",
+            "there is nothing at {}; try /api/v1/status, /peers, /routes, /vips, /backends, /rpki, \
+             /config or /history there, /metrics, /healthz or /readyz",
             uri.path()
         ),
     )

@@ -1,7 +1,7 @@
 //! What asks the speaker for routes and histories, for those who have no business with orders.
 
 use tidegate_bgp::fsm::History;
-use tidegate_bgp::speaker::{Routes, RoutesQuery};
+use tidegate_bgp::speaker::{Order, Routes, RoutesQuery};
 use tidegate_bgp::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +21,21 @@ impl Asker {
         let (reply, answer) = oneshot::channel();
         self.0.send(Input::Routes(query, reply)).await.or(Err(Stopped))?;
         answer.await.or(Err(Stopped))
+    }
+}
+
+/// Gives orders to the speaker.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders(pub(super) mpsc::WeakSender<Input>);
+
+impl Orders {
+    /// Waits when too many orders wait already. Keeps nothing alive.
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub(crate) async fn give(&self, order: Order) -> Result<(), Stopped> {
+        let inputs = self.0.upgrade().ok_or(Stopped)?;
+        inputs.send(Input::Order(Box::new(order))).await.or(Err(Stopped))
     }
 }
 

@@ -32,6 +32,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::link_io::{self, Links};
+pub(crate) use asker::Orders;
 pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
 pub use socket::Keys;
@@ -155,6 +156,11 @@ impl BgpHandle {
     /// [`Stopped`]
     pub async fn set_keys(&self, keys: Keys) -> Result<(), Stopped> {
         self.inputs.send(Input::Keys(keys)).await.or(Err(Stopped))
+    }
+
+    /// The way for orders of those who do not end with the speaker.
+    pub(crate) fn orders(&self) -> Orders {
+        Orders(self.inputs.downgrade())
     }
 
     /// The way to what single peers have been through.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::lock::Lock;
 use crate::view::change::Standing;
-use crate::view::{Backend, Backends, Peers, Status, Vip, Vips};
+use crate::view::{Backend, Backends, Peers, Status, Tally, Vip, Vips};
 
 use super::change::{covers_words, folded};
 use super::client::{Answer, get};
@@ -92,6 +92,10 @@ fn status_text(status: &Status) -> String {
         format!("  vips       {} of {} announced", status.vips.up, status.vips.configured),
         format!("  backends   {} of {} active", status.backends.up, status.backends.configured),
     ];
+    if status.rpki_caches.configured > 0 {
+        let Tally { up, configured } = status.rpki_caches;
+        lines.push(format!("  rpki       {up} of {configured} caches answer"));
+    }
     for interface in &status.interfaces {
         let note = interface.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
         lines.push(format!("  interface  {} {}{note}", interface.name, interface.mode));
@@ -99,6 +103,9 @@ fn status_text(status: &Status) -> String {
     if let Some(refused) = &status.config_refused {
         lines.push("  reload     REFUSED, the old configuration is in force:".into());
         lines.extend(refused.lines().map(|line| format!("             {line}").trim_end().into()));
+    }
+    for warning in &status.warnings {
+        lines.push(format!("  warning    {}", folded(warning, "             ")));
     }
     lines.extend(standing_lines(&status.standing));
     match (&status.problem, status.converged) {
@@ -195,6 +202,13 @@ fn vips_text(answer: &Vips) -> String {
                 None => String::new(),
             };
             text += &[vip.service.as_str(), ": not announced: ", reason, &held, "\n"].concat();
+        }
+        if vip.rpki.as_deref() == Some("invalid") {
+            text += &[
+                vip.service.as_str(),
+                ": RPKI: your VIP is invalid, peers that validate drop it\n",
+            ]
+            .concat();
         }
         if vip.fails_open {
             text +=

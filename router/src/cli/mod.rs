@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod peer;
 mod routes;
+mod rpki;
 mod table;
 
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ enum Command {
     Backends(Read),
     /// Routes: received, available and advertised, and why those lost that did
     Routes(routes::RoutesArgs),
+    /// RPKI caches, and how many VRPs are in force
+    Rpki(Read),
     /// Routing policy
     #[command(subcommand)]
     Policy(routes::PolicyCommand),
@@ -185,6 +188,7 @@ impl Cli {
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
             Command::Routes(args) => routes::routes(args).await,
+            Command::Rpki(args) => rpki::rpki(args).await,
             Command::Policy(command) => routes::policy(&command),
             Command::Plan(args) => change::plan(args).await,
             Command::Apply(args) => change::apply(args).await,

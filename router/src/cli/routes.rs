@@ -1,8 +1,10 @@
 //! `tidegate routes` and `tidegate policy test`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
+use tidegate_bgp::origin::{Origins, Vrp, Vrps};
 use tidegate_bgp::policy::{Chain, Condition, Edits, Route as Judged, Source, TermTrace, Then};
 use tidegate_bgp::types::{Asn, Community, LargeCommunity, Prefix};
 use tidegate_bgp::wire::{AsSegment, Attributes, AttributesRef, NextHop};
@@ -88,19 +90,27 @@ fn escaped(text: &str) -> String {
 }
 
 pub(super) fn routes_text(routes: &Routes) -> String {
-    let header = ["PREFIX", "FROM", "NEXT HOP", "PREF", "MED", "AS PATH", "STATE"];
+    let mut header = vec!["PREFIX", "FROM", "NEXT HOP", "PREF", "MED", "AS PATH", "STATE"];
+    let validated = routes.routes.iter().any(|route| route.rpki.is_some());
+    if validated {
+        header.insert(6, "RPKI");
+    }
     let mut table = Table::new(&header, &[3, 4]);
     let number = |number: Option<u32>| number.map(|it| it.to_string()).unwrap_or_default();
     for route in &routes.routes {
-        table.row(vec![
+        let mut row = vec![
             route.prefix.clone(),
-            route.peer.clone().unwrap_or_else(|| "(vip)".into()),
+            from(route),
             route.next_hop.map(|it| it.to_string()).unwrap_or_default(),
             number(route.local_pref),
             number(route.med),
             route.as_path.clone(),
             state(route),
-        ]);
+        ];
+        if validated {
+            row.insert(6, route.rpki.clone().unwrap_or_default());
+        }
+        table.row(row);
     }
     let mut text = table.render();
     if let Some(next) = routes.next {
@@ -109,10 +119,19 @@ pub(super) fn routes_text(routes: &Routes) -> String {
     text
 }
 
+/// Who brought it, and which of several paths it is.
+fn from(route: &Route) -> String {
+    let peer = route.peer.as_deref().unwrap_or("(vip)");
+    if route.path_id == 0 { peer.to_owned() } else { format!("{peer}#{}", route.path_id) }
+}
+
 fn state(route: &Route) -> String {
     let stale = if route.stale { " (stale)" } else { "" };
     match route.state.as_str() {
-        "best" | "multipath" => format!("{}{stale}", route.state),
+        "best" | "multipath" => {
+            let share = route.share.map(|share| format!(" {}%", (share + 50) / 100));
+            format!("{}{}{stale}", route.state, share.unwrap_or_default())
+        }
         _ => format!("{}{stale}", route.reason),
     }
 }
@@ -121,6 +140,17 @@ fn state(route: &Route) -> String {
 pub(super) enum PolicyCommand {
     /// Run a made-up route through a policy and show what each term does
     Test(Box<PolicyTest>),
+}
+
+/// How the origin of a route stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Rpki {
+    /// A VRP names it
+    Valid,
+    /// VRPs name others
+    Invalid,
+    /// There is no word on the prefix
+    NotFound,
 }
 
 #[derive(Debug, Args)]
@@ -152,6 +182,9 @@ pub(super) struct PolicyTest {
     /// It is a VIP of ours
     #[arg(long)]
     vip: bool,
+    /// Whether the AS that originates it may (RFC 6811)
+    #[arg(long, value_name = "STATE", default_value = "not-found")]
+    rpki: Rpki,
     /// It was learned inside our AS
     #[arg(long, conflicts_with = "vip")]
     internal: bool,
@@ -169,9 +202,25 @@ pub(super) fn policy(command: &PolicyCommand) -> Result<(), Failure> {
         (_, true) => Source::Internal,
         _ => Source::External,
     };
-    let route = Judged { prefix, attributes: AttributesRef::new(&attributes), source };
+    let attributes = AttributesRef::new(&attributes);
+    let origins = &origins(args.rpki, prefix, attributes.as_path.octets())?;
+    let route = Judged { prefix, attributes, source, origins };
     let (outcome, trace) = chain.explain(&route);
     print(&policy_text(prefix, &trace, outcome.as_ref()))
+}
+
+/// VRPs by which the route stands as it is asked for.
+fn origins(rpki: Rpki, prefix: Prefix, path: &[u8]) -> Result<Origins, Failure> {
+    let nobody = || Failure::new("a route to 0 has no origin"); // No AS is zero.
+    let vrp = |asn| Vrp::new(prefix, prefix.bits(), asn);
+    let mut origins = Origins::unknown(Asn::new(u32::MAX).ok_or_else(nobody)?);
+    let vrps: Vec<Vrp> = match rpki {
+        Rpki::Valid => vrp(origins.origin(path).map_or(0, Asn::get)).into_iter().collect(),
+        Rpki::Invalid => vrp(0).into_iter().collect(),
+        Rpki::NotFound => Vec::new(),
+    };
+    origins.vrps = Arc::new(Vrps::new(&vrps));
+    Ok(origins)
 }
 
 fn chain(config: &Path, args: &PolicyTest) -> Result<Chain, Failure> {

@@ -6,6 +6,7 @@
 
 mod change;
 mod memory;
+mod origins;
 mod proofs;
 mod reload;
 mod told;
@@ -38,6 +39,7 @@ use crate::control::Control;
 use crate::health_io::{CheckResult, Checks};
 use crate::journal;
 use crate::link_io::{Changes, Links};
+use crate::rpki_io::{self, RpkiHandle};
 
 use change::{GUARD_LOOK, Unconfirmed};
 use memory::{Healths, Seen};
@@ -80,6 +82,7 @@ pub(crate) struct Parts {
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) questions: mpsc::Receiver<Question>,
     pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) rpki: RpkiHandle,
     pub(crate) api: api::Server,
 }
 
@@ -95,6 +98,9 @@ pub(crate) struct Reconciler {
     /// What the speaker was told to advertise, until its snapshot shows it.
     told: BTreeMap<Prefix, RouteAttributes>,
     healths: Healths,
+    /// What RPKI says of our VIPs.
+    origins: origins::Origins,
+    caches: watch::Receiver<rpki_io::Snapshot>,
     /// What test packets show.
     proofs: Proofs,
     times: Memory,
@@ -138,6 +144,7 @@ enum Round {
 impl Reconciler {
     pub(crate) fn new(config: ConfigFile, control: Control, clock: Clock, parts: Parts) -> Self {
         let snapshot = parts.bgp.snapshot();
+        let caches = parts.rpki.snapshot();
         Self {
             config,
             control,
@@ -147,6 +154,8 @@ impl Reconciler {
             snapshot,
             told: BTreeMap::new(),
             healths: Healths::default(),
+            origins: origins::Origins::default(),
+            caches,
             proofs: Proofs::default(),
             times: Memory::default(),
             rings: Rings::default(),
@@ -215,6 +224,7 @@ impl Reconciler {
                 }
                 () = self.parts.link_changes.changed() => look_at = look_at.min(self.look_from),
                 Ok(()) = self.snapshot.changed() => look_at = look_at.min(self.look_from),
+                Ok(()) = self.caches.changed() => self.look_at_origins(),
                 Some(report) = self.parts.reports.recv() => journal::report(&report),
                 Some(reply) = self.parts.questions.recv() => {
                     // Who asked may have gone away by now.
@@ -248,6 +258,7 @@ impl Reconciler {
         }
         self.problem = problem;
         self.settle().await;
+        self.look_at_origins();
         self.look_from = self.clock.now() + PACE;
         self.show();
     }
@@ -262,6 +273,11 @@ impl Reconciler {
         if all && !self.settled {
             self.settled = self.parts.bgp.order(speaker::Order::Settled).await.is_ok();
         }
+    }
+
+    fn look_at_origins(&mut self) {
+        let snapshot = self.caches.borrow_and_update();
+        self.origins.look(&self.config.desired, self.control.generation, &snapshot);
     }
 
     async fn rounds(&mut self) -> anyhow::Result<()> {

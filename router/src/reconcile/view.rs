@@ -29,7 +29,7 @@ impl Reconciler {
         let mut peers: Vec<Peer> =
             self.snapshot.borrow().peers.iter().map(|peer| self.peer(peer)).collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(View { status: self.status(&peers, &vips)?, peers, vips })
+        Ok(View { status: self.status(&peers, &vips)?, peers, vips, rpki: self.rpki() })
     }
 
     /// Keeps the line that `systemctl status` shows up to date.
@@ -79,6 +79,8 @@ impl Reconciler {
             map_writes: self.map_writes,
             converged: self.problem.is_none() && self.last.steps.is_empty(),
             problem: self.problem.clone(),
+            warnings: self.origins.warnings(),
+            rpki_caches: self.rpki_caches(),
             started_at: rfc3339(started),
             uptime_secs: uptime.as_secs(),
             asn: router.asn.get(),
@@ -186,6 +188,7 @@ impl Reconciler {
             protocol: protocol_name(addr.protocol).into(),
             mode: service.map_or("", |service| mode_name(service.mode)).into(),
             announced,
+            rpki: self.origins.of(addr.prefix()).map(|(validity, _)| validity.name().into()),
             proof: state.proof.name().into(),
             held_down_secs: state.held_until.map(|until| (until - self.clock.now()).as_secs() + 1),
             fails_open: state.fails_open,
@@ -235,7 +238,7 @@ fn age<T>(seen: Option<&Since<T>>) -> (String, u64) {
     (rfc3339(since), age.as_secs())
 }
 
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 

@@ -1,6 +1,6 @@
 //! Routes, as the API shows them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use tidegate_bgp::rib::{PathState, RouteView};
@@ -35,6 +35,10 @@ pub struct Route {
     pub state: String,
     /// Why, in words.
     pub reason: String,
+    /// Whether the AS that originates it may (RFC 6811): `valid`, `invalid` or `not-found`; absent
+    /// while there is no word from an RPKI cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpki: Option<String>,
     /// Kept from a session that has ended, until the peer has restarted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
@@ -43,6 +47,10 @@ pub struct Route {
     /// Where packets go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<IpAddr>,
+    /// What it gets of the traffic beside others that are used, in ten-thousandths; absent: it is
+    /// not used, or alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u16>,
     /// AS path, nearest first; sets in braces.
     pub as_path: String,
     /// `igp`, `egp` or `incomplete`.
@@ -55,6 +63,18 @@ pub struct Route {
     pub local_pref: Option<u32>,
     /// Communities, large ones behind plain ones.
     pub communities: Vec<String>,
+    /// Extended communities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended_communities: Vec<String>,
+    /// ONLY_TO_CUSTOMER (RFC 9234): the AS that marked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_to_customer: Option<u32>,
+    /// ORIGINATOR_ID (RFC 4456).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub originator_id: Option<Ipv4Addr>,
+    /// CLUSTER_LIST (RFC 4456), the latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cluster_list: Vec<Ipv4Addr>,
 }
 
 impl From<Found> for Routes {
@@ -69,8 +89,9 @@ impl From<Found> for Routes {
 
 impl From<NamedRoute> for Route {
     fn from(named: NamedRoute) -> Self {
-        let NamedRoute { from, route } = named;
-        let RouteView { prefix, attributes, state, stale, path_id, .. } = route;
+        let NamedRoute { from, validity, route } = named;
+        let RouteView { prefix, attributes, state, stale, path_id, share, from: _ } = route;
+        let extended = attributes.extended_communities.iter().map(ToString::to_string);
         let plain = attributes.communities.iter().map(ToString::to_string);
         let large = attributes.large_communities.iter().map(ToString::to_string);
         Self {
@@ -78,8 +99,10 @@ impl From<NamedRoute> for Route {
             peer: from.map(|name| name.to_string()),
             state: state_word(state).into(),
             reason: state.reason().into(),
+            rpki: validity.map(|validity| validity.name().into()),
             stale,
             path_id: path_id.0,
+            share,
             next_hop: attributes.next_hop.map(NextHop::addr),
             as_path: path_text(&attributes.as_path),
             origin: match attributes.origin {
@@ -90,6 +113,10 @@ impl From<NamedRoute> for Route {
             med: attributes.med,
             local_pref: attributes.local_pref,
             communities: plain.chain(large).collect(),
+            extended_communities: extended.collect(),
+            only_to_customer: attributes.only_to_customer,
+            originator_id: attributes.originator_id,
+            cluster_list: attributes.cluster_list,
         }
     }
 }

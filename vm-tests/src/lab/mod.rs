@@ -16,6 +16,7 @@ pub mod http;
 pub mod interop;
 pub mod main_job;
 mod process;
+pub mod stayrtr;
 pub mod sweep;
 pub mod topology;
 

@@ -42,15 +42,15 @@ fn what_is_for_no_service_of_a_vip_is_dropped() {
 }
 
 #[test]
-fn fragments_for_a_vip_are_dropped() {
+fn fragments_whose_ports_nobody_knows_are_dropped() {
     let xdp = Xdp::with(entry(backend_kinds::IPV4_IN_IPV4));
     let cases = [
-        ("first", v4().fragment(0x2000).tcp(40_000, 80, tcp::SYN)),
         ("middle", v4().fragment(0x2001).proto(6).payload([0; 24])),
         ("last", v4().fragment(0x0001).proto(6).payload([0; 4])),
         ("tiny", v4().fragment(0x2000).proto(6).payload([0; 8])),
         ("of an echo request", v4().fragment(0x2000).icmp(8, 0, [0; 4])),
-        ("first, IPv6", v6().fragment_header(0, true).tcp(40_000, 80, tcp::SYN)),
+        ("tiny, IPv6", v6().fragment_header(0, true).proto(6).payload([0; 16])),
+        ("a part of a part", v6().fragment_header(0, true).fragment_header(0, true).udp(1, 80)),
         ("last, IPv6", v6().fragment_header(1, false).proto(6).payload([0; 4])),
         (
             "behind options",

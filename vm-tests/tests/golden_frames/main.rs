@@ -14,6 +14,7 @@ mod drops;
 mod echo;
 mod errors;
 mod forward;
+mod fragments;
 mod gue;
 mod live;
 mod parsing;

@@ -20,6 +20,8 @@ impl<K: Key> Table<K> {
         lane.has = Bitmap::default();
         (lane.paths, lane.accepted) = (0, 0);
         lane.told = Bitmap::default();
+        lane.told_paths = None;
+        lane.refused = 0;
         lane.cursor = None;
         lane.sweep = 0..0;
         chunks
@@ -71,17 +73,27 @@ impl<K: Key> Table<K> {
     ) {
         let first = chunk * CHUNK;
         for path in first..first + CHUNK {
-            let Some(record) = self.paths.get(path as usize).copied() else { continue };
-            let Some(prefix) = self.prefix(record.dest) else { continue };
-            let post = judge(prefix, record.pre, around.sets);
-            let before = self.chosen(record.dest);
-            around.sets.hold(record.pre);
-            self.release(path, around.sets);
-            self.set(path, record.pre, post);
-            self.count_accepted(path, post);
-            self.decide(record.dest, around);
-            self.note_change(record.dest, before);
+            self.judge_path(path, around, &mut judge);
         }
+    }
+
+    /// Judges one path anew.
+    pub(in crate::rib) fn judge_path(
+        &mut self,
+        path: u32,
+        around: &mut Around<'_>,
+        judge: impl FnOnce(Prefix, SetId, &mut Sets) -> Post,
+    ) {
+        let Some(record) = self.paths.get(path as usize).copied() else { return };
+        let Some(prefix) = self.prefix(record.dest) else { return };
+        let post = judge(prefix, record.pre, around.sets);
+        let before = self.chosen(record.dest);
+        around.sets.hold(record.pre);
+        self.release(path, around.sets);
+        self.set(path, record.pre, post);
+        self.count_accepted(path, post);
+        self.decide(record.dest, around);
+        self.note_change(record.dest, before);
     }
 
     fn count_accepted(&mut self, path: u32, post: Post) {

@@ -16,7 +16,8 @@ mod pick;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{
-    Counter, DatapathConfig, FlowKey, Service, ServiceKeyV4, ServiceKeyV6, features, service_flags,
+    Counter, DatagramKey, DatapathConfig, FlowKey, Service, ServiceKeyV4, ServiceKeyV6, features,
+    service_flags,
 };
 
 use crate::observed::Datapath;
@@ -32,6 +33,8 @@ pub struct Model<'a> {
     pub maps: &'a Datapath,
     /// The flow table.
     pub flows: BTreeMap<FlowKey, u32>,
+    /// What the first parts of datagrams have said. The table forgets, the model does not.
+    pub fragments: BTreeMap<DatagramKey, Flow>,
     /// Flows that the table holds at most.
     pub flows_max: usize,
     /// Devices that frames can be redirected to.
@@ -96,8 +99,38 @@ impl Model<'_> {
             None if packet.transport == Transport::Error && self.is_for_vip(&packet) => {
                 self.deliver_error(&packet, frame, ingress_ifindex, outcome)
             }
+            None if packet.transport == Transport::Fragment && self.is_for_vip(&packet) => {
+                self.deliver_fragment(&packet, frame, ingress_ifindex, outcome)
+            }
             None => Err(self.for_no_service(&packet, outcome)),
         }
+    }
+
+    /// A part of a datagram goes to the owner of the flow that the first part names.
+    fn deliver_fragment(
+        &mut self,
+        packet: &Packet,
+        frame: &[u8],
+        ingress_ifindex: u32,
+        outcome: &mut Outcome,
+    ) -> Result<Counter, Counter> {
+        let part = packet::part(frame, packet).ok_or(Counter::DropFragment)?;
+        let known = if part.is_first { part.says } else { self.said(&part.key) };
+        let (flow, opens) = known.ok_or(Counter::DropFragment)?;
+        let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
+        if part.is_first {
+            self.fragments.insert(part.key, flow);
+        }
+        let whole = Packet { flow, transport: Transport::Ports { opens }, ..packet.clone() };
+        let verdict = self.deliver(&whole, service, frame, ingress_ifindex, outcome)?;
+        if verdict != Counter::AnswerTooBig {
+            outcome.events.push(Counter::FragmentForwarded);
+        }
+        Ok(verdict)
+    }
+
+    fn said(&self, datagram: &DatagramKey) -> Option<(Flow, bool)> {
+        self.fragments.get(datagram).map(|&flow| (flow, false))
     }
 
     fn is_for_vip(&self, packet: &Packet) -> bool {
@@ -212,11 +245,12 @@ impl Model<'_> {
                     None => Counter::DropMalformed,
                 }
             }
-            Transport::Fragment => Counter::DropFragment,
             Transport::Malformed => Counter::DropMalformed,
-            Transport::Ports { .. } | Transport::Echo | Transport::Error | Transport::Other => {
-                Counter::DropNoService
-            }
+            Transport::Ports { .. }
+            | Transport::Echo
+            | Transport::Error
+            | Transport::Fragment
+            | Transport::Other => Counter::DropNoService,
         }
     }
 }

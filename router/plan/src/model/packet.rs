@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use tidegate_abi::ip_proto;
+use tidegate_abi::{DatagramKey, ip_proto};
 
 /// An address of a packet.
 pub type Addr = IpAddr;
@@ -51,6 +51,8 @@ pub struct Packet {
     pub ip_len: usize,
     /// The frame is for a group of hosts.
     pub is_for_group: bool,
+    /// Extension headers that stand before the transport header.
+    pub extensions: usize,
 }
 
 /// What follows the IP header.
@@ -181,6 +183,7 @@ fn ipv6(ip: &[u8]) -> Option<Packet> {
             break;
         }
         left -= len;
+        packet.extensions += 1;
         packet.transport_at += len;
         packet.flow.proto = next;
     }
@@ -190,7 +193,8 @@ fn ipv6(ip: &[u8]) -> Option<Packet> {
 /// Counts as malformed until the transport header was seen.
 const fn packet(flow: Flow, transport_at: usize, ip_len: usize) -> Packet {
     let transport = Transport::Malformed;
-    Packet { flow, transport, ip_at: 0, transport_at, ip_len, is_for_group: false }
+    let (ip_at, is_for_group, extensions) = (0, false, 0);
+    Packet { flow, transport, ip_at, transport_at, ip_len, is_for_group, extensions }
 }
 
 /// Looks at the transport header, for which the IP header leaves `room` bytes.
@@ -250,6 +254,81 @@ fn with_transport(mut packet: Packet, ip: &[u8], room: usize) -> Packet {
         packet.transport = Transport::Other;
     }
     packet
+}
+
+/// A part of a datagram.
+pub(super) struct Part {
+    /// The datagram.
+    pub(super) key: DatagramKey,
+    pub(super) is_first: bool,
+    /// What the first part says: the flow, and whether it opens a connection.
+    pub(super) says: Option<(Flow, bool)>,
+}
+
+/// Which part of which datagram a fragment is (RFC 791 §3.2, RFC 8200 §4.5).
+pub(super) fn part(frame: &[u8], packet: &Packet) -> Option<Part> {
+    let ip = frame.get(packet.ip_at..)?;
+    let mut at = packet.transport_at - packet.ip_at;
+    let flow = packet.flow;
+    let (mut proto, id, offset) = if flow.dst.is_ipv4() {
+        (flow.proto, [0, 0, byte(ip, 4)?, byte(ip, 5)?], short(ip, 6)? & 0x1fff)
+    } else {
+        let [next, _, high, low, id @ ..] = array::<8>(ip, at)?;
+        at += 8;
+        (next, id, u16::from_be_bytes([high, low]) & 0xfff8)
+    };
+    let key = DatagramKey {
+        src: sixteen(flow.src),
+        dst: sixteen(flow.dst),
+        id,
+        proto: if flow.dst.is_ipv4() { proto } else { 0 },
+        reserved: [0; 3],
+    };
+    let is_first = offset == 0;
+    // More headers may stand between that of the fragment and the transport's, but not another one
+    // of a fragment: those are never looked for behind the first.
+    let mut extensions = packet.extensions + 1;
+    while is_first && !flow.dst.is_ipv4() && matches!(proto, 0 | 43 | 51 | 60) {
+        let Some([next, len, ..]) = array::<8>(ip, at) else { break };
+        at += 8 + usize::from(len) * if proto == 51 { 4 } else { 8 };
+        extensions += 1;
+        proto = next;
+    }
+    let flow = Flow { proto, ..flow };
+    let says = ports(ip, at, packet.ip_len, flow).filter(|_| extensions <= EXTENSIONS_MAX);
+    Some(Part { key, is_first, says })
+}
+
+/// What the transport header says in the first part of a datagram, which ends at `end`.
+fn ports(ip: &[u8], at: usize, end: usize, flow: Flow) -> Option<(Flow, bool)> {
+    let header = ip.get(at..)?;
+    let room = end.checked_sub(at)?;
+    let opens = match flow.proto {
+        ip_proto::TCP => {
+            let [.., words, flags, _, _, _, _, _, _] = array::<20>(header, 0)?;
+            let len = usize::from(words >> 4) * 4;
+            (20..=room).contains(&len).then_some(flags & 0x17 == 0x02)?
+        }
+        ip_proto::UDP => {
+            let [_, _, _, _, high, low, _, _] = array::<8>(header, 0)?;
+            (u16::from_be_bytes([high, low]) >= 8 && room >= 8).then_some(false)?
+        }
+        ip_proto::SCTP => {
+            let [.., kind, _, _, _] = array::<16>(header, 0)?;
+            (room >= 16).then_some(kind == 1)?
+        }
+        _ => return None,
+    };
+    let (src_port, dst_port) = (short(header, 0)?, short(header, 2)?);
+    Some((Flow { src_port, dst_port, ..flow }, opens))
+}
+
+/// An IPv4 address in the last four of sixteen bytes.
+pub(super) fn sixteen(addr: Addr) -> [u8; 16] {
+    match addr {
+        Addr::V4(v4) => Ipv6Addr::from_bits(v4.to_bits().into()).octets(),
+        Addr::V6(v6) => v6.octets(),
+    }
 }
 
 /// The flow of which an ICMP error quotes an answer: the packet that stands at `at`, of which the

@@ -1,12 +1,13 @@
 //! Which backend a packet belongs to.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 
 use tidegate_abi::{
     Backend, Counter, FlowKey, Service, Slot, backend_flags, flow_hash_v4, flow_hash_v6, ip_proto,
     service_flags, slot_of,
 };
 
+use super::packet::sixteen;
 use super::{Flow, Model, Packet, Transport};
 use crate::slots;
 
@@ -108,14 +109,6 @@ pub(super) fn key(flow: &Flow) -> FlowKey {
         dst_port: flow.dst_port.to_be_bytes(),
         proto: flow.proto,
         reserved: [0; 3],
-    }
-}
-
-/// An IPv4 address in the last four of sixteen bytes.
-fn sixteen(addr: IpAddr) -> [u8; 16] {
-    match addr {
-        IpAddr::V4(v4) => Ipv6Addr::from_bits(v4.to_bits().into()).octets(),
-        IpAddr::V6(v6) => v6.octets(),
     }
 }
 

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use tidegate_bgp::origin::Validity;
 use tidegate_bgp::policy::{Policy, Term};
 
 use super::*;
@@ -10,14 +11,20 @@ fn route(state: &str, reason: &str, peer: Option<&str>, path: &str) -> Route {
         peer: peer.map(str::to_owned),
         state: state.into(),
         reason: reason.into(),
+        rpki: None,
         stale: false,
         path_id: 0,
+        share: None,
         next_hop: "10.0.0.1".parse().ok(),
         as_path: path.into(),
         origin: "igp".into(),
         med: Some(5),
         local_pref: None,
         communities: Vec::new(),
+        extended_communities: Vec::new(),
+        only_to_customer: None,
+        originator_id: None,
+        cluster_list: Vec::new(),
     }
 }
 
@@ -41,6 +48,34 @@ more: --from 7
 }
 
 #[test]
+fn with_a_word_from_a_cache_there_is_a_column_for_it() {
+    let mut one = route("best", "best", None, "65010");
+    one.rpki = Some("invalid".into());
+    let routes = Routes { routes: vec![one], ..Routes::default() };
+    let expected = "\
+PREFIX           FROM   NEXT HOP  PREF  MED  AS PATH  RPKI     STATE
+198.51.100.0/24  (vip)  10.0.0.1          5  65010    invalid  best
+";
+    assert_eq!(routes_text(&routes), expected, "{}", routes_text(&routes));
+}
+
+#[test]
+fn a_route_to_be_tested_stands_as_it_is_asked_for() {
+    let prefix = crate::api::parse_prefix("198.51.100.0/24").unwrap();
+    let cases = [
+        (Rpki::Valid, Validity::Valid),
+        (Rpki::Invalid, Validity::Invalid),
+        (Rpki::NotFound, Validity::NotFound),
+    ];
+    for path in [&[][..], &[2, 1, 0, 0, 0xfd, 0xe8]] {
+        for (asked, expected) in cases {
+            let origins = origins(asked, prefix, path).unwrap();
+            assert_eq!(origins.validate(prefix, path), expected, "{path:?}");
+        }
+    }
+}
+
+#[test]
 fn a_policy_test_shows_each_term() {
     let prefer = Edits { local_pref: Some(200), ..Edits::default() };
     let vip = Condition::Source(Source::Vip);
@@ -53,7 +88,9 @@ fn a_policy_test_shows_each_term() {
     let policy = Policy { name: "in".into(), terms, default: Then::Reject };
     let chain = Chain { policies: vec![Arc::new(policy)] };
     let prefix = crate::api::parse_prefix("198.51.100.0/24").unwrap();
-    let route = Judged { prefix, attributes: AttributesRef::new(&[]), source: Source::External };
+    let origins = &origins(Rpki::NotFound, prefix, &[]).unwrap();
+    let attributes = AttributesRef::new(&[]);
+    let route = Judged { prefix, attributes, source: Source::External, origins };
     let (outcome, trace) = chain.explain(&route);
     let expected = "\
 POLICY  TERM  HOLDS  THEN    WHY NOT

@@ -4,8 +4,8 @@ use core::mem::transmute;
 
 use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{
-    FlowKey, Service, ServiceKeyV4, ServiceKeyV6, backend_kinds, flow_hash_v4, flow_hash_v6,
-    ip_proto, service_flags,
+    DatagramKey, FlowKey, Service, ServiceKeyV4, ServiceKeyV6, backend_kinds, flow_hash_v4,
+    flow_hash_v6, ip_proto, service_flags,
 };
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::ether_type;
@@ -74,6 +74,16 @@ impl<A: Address> Flow<A> {
         let last = u64::from_ne_bytes([a, b, c, d, self.proto, 0, 0, 0]);
         // SAFETY: 40 bytes without padding, of which any value is valid; both are aligned to 8.
         unsafe { transmute::<[u64; 5], FlowKey>([src_high, src_low, dst_high, dst_low, last]) }
+    }
+
+    /// The key in `FRAGMENTS` of a datagram with these addresses; its last word says the rest.
+    #[inline(always)]
+    pub(crate) fn datagram_key(&self, last: u64) -> DatagramKey {
+        let ([src_high, src_low], [dst_high, dst_low]) =
+            (self.src.flow_addr(), self.dst.flow_addr());
+        let words = [src_high, src_low, dst_high, dst_low, last];
+        // SAFETY: 40 bytes without padding, of which any value is valid; both are aligned to 8.
+        unsafe { transmute::<[u64; 5], DatagramKey>(words) }
     }
 
     /// The flow that a packet belongs to which goes the other way, from the service to the client.

@@ -23,6 +23,7 @@ mod count;
 mod echo;
 mod encap;
 mod errors;
+mod fragment;
 mod gue;
 mod limit;
 mod maps;
@@ -39,7 +40,7 @@ tidegate_xdp::license!();
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate(ctx: XdpContext) -> u32 {
-    let (Ok(verdict) | Err(verdict)) = walk(&ctx, balance, balance);
+    let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, balance, balance);
     count::verdict(verdict)
 }
 
@@ -47,7 +48,7 @@ fn tidegate(ctx: XdpContext) -> u32 {
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_errors(ctx: XdpContext) -> u32 {
-    let (Ok(verdict) | Err(verdict)) = walk(&ctx, errors::forward, errors::forward);
+    let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, errors::forward, errors::forward);
     count::verdict(verdict)
 }
 
@@ -55,7 +56,7 @@ fn tidegate_errors(ctx: XdpContext) -> u32 {
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_too_big(ctx: XdpContext) -> u32 {
-    let (Ok(verdict) | Err(verdict)) = walk(&ctx, too_big::answer_v4, too_big::answer_v6);
+    let (Ok(verdict) | Err(verdict)) = walk::<true>(&ctx, too_big::answer_v4, too_big::answer_v6);
     count::verdict(verdict)
 }
 
@@ -79,13 +80,22 @@ fn tidegate_checksum_redirect(ctx: XdpContext) -> u32 {
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_outer(ctx: XdpContext) -> u32 {
-    let (Ok(verdict) | Err(verdict)) = walk(&ctx, balance_any, balance_any);
+    let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, balance_any, balance_any);
     count::verdict(verdict)
 }
 
-/// Parses the frame and goes on with its packet.
+/// Entry for fragments for a VIP.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_fragments(ctx: XdpContext) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = walk::<true>(&ctx, fragment::forward, fragment::forward);
+    count::verdict(verdict)
+}
+
+/// Parses the frame and goes on with its packet; what a fragment says of its datagram is looked at
+/// only for `PARTS`.
 #[inline(always)]
-fn walk(
+fn walk<const PARTS: bool>(
     ctx: &XdpContext,
     v4: impl FnOnce(&XdpContext, &Packet<V4>) -> Result<Counter, Counter>,
     v6: impl FnOnce(&XdpContext, &Packet<V6>) -> Result<Counter, Counter>,
@@ -93,8 +103,8 @@ fn walk(
     let mut frame = Cursor::of(ctx);
     let link = parse::link(ctx, &mut frame).ok_or(Counter::PassNotIp)?;
     match link.ether_type {
-        ether_type::IPV4 => v4(ctx, &parse::ipv4(frame, &link)?),
-        ether_type::IPV6 => v6(ctx, &parse::ipv6(ctx, frame, &link)?),
+        ether_type::IPV4 => v4(ctx, &parse::ipv4::<PARTS>(frame, &link)?),
+        ether_type::IPV6 => v6(ctx, &parse::ipv6::<PARTS>(ctx, frame, &link)?),
         _ => Err(Counter::PassNotIp),
     }
 }

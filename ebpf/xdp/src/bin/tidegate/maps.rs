@@ -1,11 +1,12 @@
 //! The maps. Their names are the ABI's; the daemon looks them up by name.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, DevMapHash, HashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, FLOWS_MAX, FlowKey, Limit, RING_SLOTS_MAX,
-    SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, rare,
+    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX, FlowKey,
+    Limit, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
+    rare,
 };
 
 #[btf_map]
@@ -25,6 +26,10 @@ pub(crate) static BACKENDS: Array<Backend, { BACKENDS_MAX as usize }> = Array::n
 /// Not an LRU: a flood of new flows must not push out one that lives.
 #[btf_map]
 pub(crate) static FLOWS: HashMap<FlowKey, u32, { FLOWS_MAX as usize }> = HashMap::new();
+/// An LRU: a datagram is over in a moment, and whose parts are on their way does not matter later.
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<DatagramKey, Ports, { FRAGMENTS_MAX as usize }> =
+    LruHashMap::new();
 #[btf_map]
 pub(crate) static SERVICE_TRAFFIC: PerCpuArray<Traffic, { SERVICES_MAX as usize }> =
     PerCpuArray::new();

@@ -55,6 +55,9 @@ pub(crate) struct Packet<A> {
     pub(crate) frame_len: usize,
     /// The frame is for a group of hosts.
     pub(crate) is_for_group: bool,
+    /// If it is a part of a datagram, and somebody asked: the last word of the datagram's key, as it
+    /// stands in memory.
+    pub(crate) part: Option<u64>,
     /// Where the transport header stands.
     pub(crate) payload: Cursor,
 }
@@ -67,7 +70,7 @@ pub(crate) enum Transport {
     Ports { opens: bool },
     /// An ICMP echo request.
     Echo,
-    /// A part of a datagram.
+    /// A part of a datagram; not the first one, if somebody asked for what it says.
     Fragment,
     /// A header that is cut off, or whose lengths do not fit.
     Malformed,
@@ -100,7 +103,7 @@ pub(crate) fn link(ctx: &XdpContext, frame: &mut Cursor) -> Option<Link> {
 
 /// IPv4 with options.
 #[inline(always)]
-pub(crate) fn ipv4(mut at: Cursor, link: &Link) -> Result<Packet<V4>, Counter> {
+pub(crate) fn ipv4<const PARTS: bool>(mut at: Cursor, link: &Link) -> Result<Packet<V4>, Counter> {
     let room = at.len();
     let ip: Ipv4 = at.take().ok_or(Counter::PassBadHeader)?;
     let header_len = ip.header_len().ok_or(Counter::PassBadHeader)?;
@@ -116,17 +119,26 @@ pub(crate) fn ipv4(mut at: Cursor, link: &Link) -> Result<Packet<V4>, Counter> {
         dst_port: [0; 2],
         proto: ip.proto,
     };
-    let packet = packet(flow, link, ip_len, at);
-    Ok(if ip.is_fragment() {
-        Packet { transport: Transport::Fragment, ..packet }
-    } else {
-        transport(packet, ip_len - header_len)
-    })
+    let mut packet = packet(flow, link, ip_len, at);
+    if ip.is_fragment() {
+        if PARTS {
+            let [high, low] = ip.id;
+            packet.part = Some(u64::from_ne_bytes([0, 0, high, low, ip.proto, 0, 0, 0]));
+        }
+        if !PARTS || ip.is_later_fragment() {
+            return Ok(Packet { transport: Transport::Fragment, ..packet });
+        }
+    }
+    Ok(transport::<V4, PARTS>(packet, ip_len - header_len))
 }
 
 /// IPv6 with extension headers.
 #[inline(always)]
-pub(crate) fn ipv6(ctx: &XdpContext, mut at: Cursor, link: &Link) -> Result<Packet<V6>, Counter> {
+pub(crate) fn ipv6<const PARTS: bool>(
+    ctx: &XdpContext,
+    mut at: Cursor,
+    link: &Link,
+) -> Result<Packet<V6>, Counter> {
     let room = at.len();
     let ip: Ipv6 = at.take().ok_or(Counter::PassBadHeader)?;
     let mut left = usize::from(u16::from_be_bytes(ip.payload_len));
@@ -141,15 +153,26 @@ pub(crate) fn ipv6(ctx: &XdpContext, mut at: Cursor, link: &Link) -> Result<Pack
         dst_port: [0; 2],
         proto: ip.next_header,
     };
+    let mut part = None;
     for _ in 0..=EXTENSIONS_MAX {
         at.settle::<OFFSET_MASK>(ctx);
         let Some(unit) = unit_of_extension(flow.proto) else {
-            return Ok(transport(packet(flow, link, ip_len, at), left));
+            let packet = Packet { part, ..packet(flow, link, ip_len, at) };
+            return Ok(transport::<V6, PARTS>(packet, left));
         };
         let Some(header) = at.peek::<Extension>() else { break };
+        if PARTS && part.is_some() && flow.proto == extension::FRAGMENT {
+            break; // A part of a part is none (RFC 8200 §4.5).
+        }
         if flow.proto == extension::FRAGMENT && header.is_fragment() {
-            let packet = packet(flow, link, ip_len, at);
-            return Ok(Packet { transport: Transport::Fragment, ..packet });
+            if PARTS {
+                let [a, b, c, d] = header.id;
+                part = Some(u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]));
+            }
+            if !PARTS || header.is_later_fragment() {
+                let packet = packet(flow, link, ip_len, at);
+                return Ok(Packet { transport: Transport::Fragment, part, ..packet });
+            }
         }
         let len = len_of_extension(header, unit);
         if len > left {
@@ -159,7 +182,7 @@ pub(crate) fn ipv6(ctx: &XdpContext, mut at: Cursor, link: &Link) -> Result<Pack
         left -= len;
         flow.proto = header.next_header;
     }
-    Ok(packet(flow, link, ip_len, at))
+    Ok(Packet { part, ..packet(flow, link, ip_len, at) })
 }
 
 /// The flow whose answer is quoted, an IPv4 packet. Only the first fragment of a datagram has ports to tell it by.
@@ -227,12 +250,13 @@ fn len_of_extension(header: Extension, unit: usize) -> usize {
 fn packet<A: Address>(flow: Flow<A>, link: &Link, ip_len: usize, payload: Cursor) -> Packet<A> {
     let transport = Transport::Malformed;
     let Link { len: link_len, frame_len, is_for_group, .. } = *link;
-    Packet { flow, transport, link_len, ip_len, frame_len, is_for_group, payload }
+    Packet { flow, transport, link_len, ip_len, frame_len, is_for_group, part: None, payload }
 }
 
-/// Looks at the transport header, for which the IP header leaves `room` bytes.
+/// Looks at the transport header, for which the IP header leaves `room` bytes. The length that UDP
+/// says is that of the datagram, not of its first part.
 #[inline(always)]
-fn transport<A: Address>(mut packet: Packet<A>, room: usize) -> Packet<A> {
+fn transport<A: Address, const PARTS: bool>(mut packet: Packet<A>, room: usize) -> Packet<A> {
     let proto = packet.flow.proto;
     if proto == ip_proto::TCP {
         if let Some(tcp) = packet.payload.peek::<Tcp>() {
@@ -247,7 +271,9 @@ fn transport<A: Address>(mut packet: Packet<A>, room: usize) -> Packet<A> {
     } else if proto == ip_proto::UDP {
         if let Some(udp) = packet.payload.peek::<Udp>() {
             let len = usize::from(u16::from_be_bytes(udp.len));
-            if len >= size_of::<Udp>() && len <= room {
+            let is_part = PARTS && packet.part.is_some();
+            let least = if is_part { size_of::<Udp>() } else { len };
+            if len >= size_of::<Udp>() && least <= room {
                 packet.flow.src_port = udp.src_port;
                 packet.flow.dst_port = udp.dst_port;
                 packet.transport = Transport::Ports { opens: false };

@@ -50,7 +50,10 @@ pub(crate) fn none<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Counter 
         }
         Transport::Echo if vip.flags & service_flags::ECHO != 0 => echo::answer(ctx, packet),
         Transport::Ports { .. } | Transport::Echo | Transport::Other => Counter::DropNoService,
-        Transport::Fragment => Counter::DropFragment,
+        Transport::Fragment => {
+            rare::go_on(ctx, tidegate_abi::rare::FRAGMENTS);
+            Counter::DropFragment
+        }
         Transport::Malformed => Counter::DropMalformed,
     }
 }

@@ -1,0 +1,130 @@
+//! Other VRPs while routes are there, against a table that had them from the start.
+
+use super::*;
+use crate::origin::{Cover, Validity, Verb, Vrp, Vrps, changed, merge};
+
+#[derive(Clone, Debug)]
+enum Turn {
+    Announce(u8, Vec<u8>, Look),
+    Vrps(Vec<Vrp>),
+    Work,
+    Transmit(u8),
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let peer = || 1..=PEERS;
+    let prefixes = prop::collection::vec(0..12_u8, 1..5);
+    prop_oneof![
+        6 => (peer(), prefixes, look()).prop_map(|(p, x, l)| Turn::Announce(p, x, l)),
+        3 => prop::collection::vec(vrp(), 0..12).prop_map(Turn::Vrps),
+        3 => Just(Turn::Work),
+        3 => peer().prop_map(Turn::Transmit),
+    ]
+}
+
+/// For one of the test's prefixes, or for all of a family.
+fn vrp() -> impl Strategy<Value = Vrp> {
+    let origin = prop_oneof![Just(64_999), 64_500..64_503_u32];
+    (0..12_u8, prop::bool::weighted(0.2), origin).prop_map(|(number, wide, asn)| {
+        let prefix = prefix(number);
+        let bits = if wide { prefix.bits() / 2 } else { prefix.bits() };
+        Vrp::new(Prefix::new(prefix.addr(), bits).unwrap(), prefix.bits(), asn).unwrap()
+    })
+}
+
+fn no_invalid() -> Arc<Chain> {
+    let term = Term {
+        name: "invalid".into(),
+        conditions: vec![Condition::Rpki(Validity::Invalid)],
+        edits: crate::policy::Edits::default(),
+        then: Then::Reject,
+    };
+    let policy = Policy { name: "rov".into(), terms: vec![term], default: Then::Accept };
+    Arc::new(Chain { policies: vec![Arc::new(policy)] })
+}
+
+/// Peer 1 brings no invalid route, peer 2 is told of none, peer 3 takes everything.
+fn lab() -> Lab {
+    let mut lab = Lab::new();
+    for peer in 1..=PEERS {
+        let import = if peer == 1 { Some(no_invalid()) } else { chain(1) };
+        let export = if peer == 2 { Some(no_invalid()) } else { chain(1) };
+        lab.rib.set_policies(u16::from(peer), Policies { import, export });
+        lab.step(&Step::Up(peer));
+    }
+    lab
+}
+
+fn put(lab: &mut Lab, before: &[Vrp], after: &[Vrp]) {
+    let cover = Arc::new(Cover::new(&changed(before, after)));
+    lab.rib.set_vrps(Arc::new(Vrps::new(after)), &cover);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn after_other_vrps_everything_stands_as_if_they_had_always_been_there(
+        turns in prop::collection::vec(turn(), 1..60)
+    ) {
+        let mut lab = lab();
+        let mut vrps: Vec<Vrp> = Vec::new();
+        for turn in turns {
+            match turn {
+                Turn::Announce(peer, numbers, look) => {
+                    lab.step(&Step::Announce(peer, numbers, look));
+                }
+                Turn::Vrps(list) => {
+                    let list = list.into_iter().map(|vrp| (vrp, Verb::Announce)).collect();
+                    let after = merge(&[], list);
+                    put(&mut lab, &vrps, &after);
+                    vrps = after;
+                }
+                Turn::Work => lab.step(&Step::Work),
+                Turn::Transmit(peer) => lab.step(&Step::Transmit(peer)),
+            }
+        }
+        lab.settle();
+        let mut fresh = self::lab();
+        put(&mut fresh, &[], &vrps);
+        for ((peer, number), look) in &lab.announced {
+            fresh.step(&Step::Announce(*peer, vec![*number], look.clone()));
+        }
+        fresh.settle();
+        assert_eq!(lab.heard, fresh.heard);
+        for peer in 1..=PEERS {
+            let counts = |lab: &Lab| lab.rib.counts(u16::from(peer));
+            assert_eq!(counts(&lab), counts(&fresh), "peer {peer}");
+        }
+    }
+}
+
+#[test]
+fn vrps_that_concern_no_route_and_policies_that_do_not_ask_cost_nothing() {
+    let mut lab = lab();
+    let look = Look {
+        neighbor: 64_500,
+        hops: 1,
+        med: None,
+        local_pref: None,
+        origin: 0,
+        no_export: false,
+        looped: false,
+    };
+    lab.step(&Step::Announce(1, (0..12).collect(), look));
+    lab.settle();
+    let elsewhere = Vrp::new(Prefix::new([10, 0, 0, 0].into(), 8).unwrap(), 24, 64_501).unwrap();
+    put(&mut lab, &[], &[elsewhere]);
+    while lab.rib.work() {}
+    assert!((1..=PEERS).all(|peer| !lab.rib.is_behind(u16::from(peer))));
+
+    // The same for a prefix of theirs, once nobody asks.
+    for peer in 1..=PEERS {
+        let policies = Policies { import: chain(1), export: chain(1) };
+        lab.rib.set_policies(u16::from(peer), policies);
+    }
+    lab.settle();
+    let theirs = Vrp::new(prefix(0), 24, 64_501).unwrap();
+    put(&mut lab, &[elsewhere], &[theirs, elsewhere]);
+    assert!(!lab.rib.has_work());
+}

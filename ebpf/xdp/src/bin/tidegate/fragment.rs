@@ -1,0 +1,58 @@
+//! The parts of a datagram go to one backend, the owner of the flow: the first part says the ports,
+//! and is remembered for the sake of the others. What comes before the first part is dropped: the
+//! ports choose the backend, and no rule without them would find the same one.
+
+use aya_ebpf::programs::XdpContext;
+use tidegate_abi::{Counter, Ports};
+
+use crate::address::{Address, Flow};
+use crate::maps::FRAGMENTS;
+use crate::parse::{Packet, Transport};
+use crate::{config, count, deliver_to_any, gue, service};
+
+/// Sends a part on.
+#[inline(always)]
+pub(crate) fn forward<A: Address>(
+    ctx: &XdpContext,
+    packet: &Packet<A>,
+) -> Result<Counter, Counter> {
+    let whole = with_ports(packet).ok_or(Counter::DropFragment)?;
+    if !matches!(whole.transport, Transport::Ports { .. }) {
+        return Err(Counter::DropFragment);
+    }
+    let service = service::of(&whole).ok_or(Counter::DropNoService)?;
+    if packet.transport != Transport::Fragment {
+        remember(packet);
+    }
+    let (verdict, backend) = deliver_to_any(ctx, &whole, service)?;
+    count::event(Counter::FragmentForwarded);
+    Ok(gue::finish(ctx, backend, verdict))
+}
+
+/// The packet with the ports of its datagram; `None`: they are not known.
+#[inline(always)]
+pub(crate) fn with_ports<A: Address>(packet: &Packet<A>) -> Option<Packet<A>> {
+    let Packet { flow, transport, part, .. } = *packet;
+    let (flow, transport) = match part {
+        Some(last) if transport == Transport::Fragment => {
+            // SAFETY: plain bytes. If another datagram takes the entry's place while it is read, this
+            // part goes astray, and all it can cost is its datagram.
+            let ports = unsafe { FRAGMENTS.get(flow.datagram_key(last)) }?;
+            let Ports { src_port, dst_port, proto, .. } = *ports;
+            (Flow { src_port, dst_port, proto, ..flow }, Transport::Ports { opens: false })
+        }
+        _ => (flow, transport),
+    };
+    Some(Packet { flow, transport, ..*packet })
+}
+
+/// Remembers what the first part says. A table that takes no more has the others dropped.
+#[inline(always)]
+fn remember<A: Address>(packet: &Packet<A>) {
+    let Packet { flow, part: Some(last), .. } = *packet else { return };
+    if !config::is_proof() {
+        let Flow { src_port, dst_port, proto, .. } = flow;
+        let ports = Ports { src_port, dst_port, proto, reserved: [0; 3] };
+        let _others_are_dropped = FRAGMENTS.insert(flow.datagram_key(last), ports, 0);
+    }
+}

@@ -1,0 +1,268 @@
+//! RPKI caches (RFC 8210): follows all that are configured, and gives the speaker the VRPs of the
+//! first one that has an answer which has not expired.
+//!
+//! A task per cache talks to it, through the client of the `rpki` crate; one task chooses. What is
+//! long, sorting and comparing half a million VRPs, is done by neither, but on a thread for such
+//! work. A cache that lies can make routes invalid, which is its office; it cannot make us use more
+//! than a bounded amount of memory, or wait.
+
+mod client;
+mod guard;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tidegate_bgp::origin::{Cover, Vrp, Vrps, changed};
+use tidegate_bgp::speaker::Order;
+use tidegate_config::desired::RpkiCache;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use crate::bgp_io::Orders;
+use client::News;
+
+/// News of all caches that wait for the task that chooses; when it is full, caches wait.
+const NEWS_MAX: usize = 8;
+
+/// A cache, as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CacheStatus {
+    /// Its configured name.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) remote: SocketAddr,
+    /// It answers: its last answer came on a connection that has not ended.
+    pub(crate) up: bool,
+    /// Its VRPs are those in force.
+    pub(crate) in_use: bool,
+    /// VRPs that it has told of and that have not expired.
+    pub(crate) vrps: Option<usize>,
+    /// When its last answer came.
+    pub(crate) answered: Option<SystemTime>,
+    /// Why the last conversation ended, if there is none.
+    pub(crate) problem: Option<String>,
+}
+
+/// All of it, as others see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// In the order of preference.
+    pub(crate) caches: Vec<CacheStatus>,
+    /// What is in force.
+    pub(crate) vrps: Arc<Vrps>,
+}
+
+/// Follows caches as long as it lives.
+#[derive(Debug)]
+pub(crate) struct RpkiHandle {
+    wanted: watch::Sender<Vec<RpkiCache>>,
+    snapshot: watch::Receiver<Snapshot>,
+}
+
+impl RpkiHandle {
+    /// Follows these from now on. One that is the same as before is not touched.
+    pub(crate) fn set(&self, caches: &[RpkiCache]) {
+        self.wanted.send_if_modified(|wanted| {
+            let is_new = wanted != caches;
+            if is_new {
+                *wanted = caches.to_vec();
+            }
+            is_new
+        });
+    }
+
+    /// How things stand; it can be waited on.
+    pub(crate) fn snapshot(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.clone()
+    }
+}
+
+/// Starts with no cache. What is in force goes to the speaker.
+pub(crate) fn start(orders: Orders) -> RpkiHandle {
+    let (wanted, wants) = watch::channel(Vec::new());
+    let (publish, snapshot) = watch::channel(Snapshot::default());
+    let (news, inbox) = mpsc::channel(NEWS_MAX);
+    let hub = Hub {
+        followed: Vec::new(),
+        numbers: 0,
+        in_force: Arc::default(),
+        in_use: None,
+        vrps: Arc::default(),
+        orders,
+        publish,
+        news,
+    };
+    tokio::spawn(hub.run(wants, inbox));
+    RpkiHandle { wanted, snapshot }
+}
+
+/// A cache that is followed.
+struct Followed {
+    cache: RpkiCache,
+    number: u64,
+    task: JoinHandle<()>,
+    up: bool,
+    /// Its VRPs, and until when they count.
+    held: Option<(Arc<Vec<Vrp>>, Instant)>,
+    answered: Option<SystemTime>,
+    problem: Option<String>,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Hub {
+    /// In the order of preference.
+    followed: Vec<Followed>,
+    /// Given to caches, so that words of one that is gone reach no other.
+    numbers: u64,
+    in_force: Arc<Vec<Vrp>>,
+    in_use: Option<u64>,
+    vrps: Arc<Vrps>,
+    orders: Orders,
+    publish: watch::Sender<Snapshot>,
+    news: mpsc::Sender<(u64, News)>,
+}
+
+impl Hub {
+    async fn run(
+        mut self,
+        mut wants: watch::Receiver<Vec<RpkiCache>>,
+        mut inbox: mpsc::Receiver<(u64, News)>,
+    ) {
+        loop {
+            let expires = self.followed.iter().filter_map(|it| it.held.as_ref()).map(|it| it.1);
+            let next = expires.min();
+            tokio::select! {
+                wanted = wants.changed() => match wanted {
+                    Ok(()) => {
+                        let wanted = wants.borrow_and_update().clone();
+                        self.want(wanted);
+                    }
+                    Err(_gone) => return,
+                },
+                Some((number, news)) = inbox.recv() => self.on_news(number, news),
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    self.expire();
+                }
+            }
+            if !self.choose().await {
+                return;
+            }
+            self.publish();
+        }
+    }
+
+    fn want(&mut self, wanted: Vec<RpkiCache>) {
+        let mut old = std::mem::take(&mut self.followed);
+        for cache in wanted {
+            let same = old.iter().position(|it| it.cache == cache);
+            let followed = if let Some(at) = same {
+                old.swap_remove(at)
+            } else {
+                self.numbers += 1;
+                let follow = client::follow(cache.clone(), self.numbers, self.news.clone());
+                Followed {
+                    cache,
+                    number: self.numbers,
+                    task: tokio::spawn(follow),
+                    up: false,
+                    held: None,
+                    answered: None,
+                    problem: None,
+                }
+            };
+            self.followed.push(followed);
+        }
+    }
+
+    fn on_news(&mut self, number: u64, news: News) {
+        let Some(of) = self.followed.iter_mut().find(|it| it.number == number) else { return };
+        let cache = &of.cache.name;
+        match news {
+            News::Synced { vrps, expire } => {
+                if !of.up {
+                    info!(cache, vrps = vrps.len(), "RPKI cache answers");
+                }
+                of.up = true;
+                of.answered = Some(SystemTime::now());
+                of.problem = None;
+                of.held = Some((vrps, Instant::now() + expire));
+            }
+            News::Lost(why) => {
+                // One that stays away is told of once.
+                if of.up || of.problem.is_none() {
+                    let left = of.held.as_ref().map_or(Duration::ZERO, |(_, until)| {
+                        until.saturating_duration_since(Instant::now())
+                    });
+                    let counts_for_secs = left.as_secs();
+                    warn!(cache, counts_for_secs, "RPKI cache lost, what it said counts on: {why}");
+                }
+                of.up = false;
+                of.problem = Some(why);
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        for of in &mut self.followed {
+            if of.held.as_ref().is_some_and(|(_, until)| *until <= now) {
+                of.held = None;
+                warn!(cache = of.cache.name, "what the RPKI cache said has expired");
+            }
+        }
+    }
+
+    /// Puts the VRPs of the first cache that has any in force; `false`: the speaker is gone.
+    async fn choose(&mut self) -> bool {
+        let first = self.followed.iter().find_map(|it| {
+            let (vrps, _) = it.held.as_ref()?;
+            Some((it.number, Arc::clone(vrps)))
+        });
+        self.in_use = first.as_ref().map(|(number, _)| *number);
+        let wanted = first.map(|(_, vrps)| vrps).unwrap_or_default();
+        if Arc::ptr_eq(&wanted, &self.in_force) {
+            return true;
+        }
+        let before = std::mem::replace(&mut self.in_force, Arc::clone(&wanted));
+        let work = move || {
+            let prefixes = changed(&before, &wanted);
+            (prefixes.len(), Arc::new(Vrps::new(&wanted)), Arc::new(Cover::new(&prefixes)))
+        };
+        let Ok((prefixes, vrps, cover)) = tokio::task::spawn_blocking(work).await else {
+            return false;
+        };
+        if prefixes == 0 {
+            return true;
+        }
+        self.vrps = Arc::clone(&vrps);
+        let (ipv4, ipv6) = vrps.len();
+        info!(ipv4, ipv6, changed = prefixes, "other VRPs are in force");
+        self.orders.give(Order::Vrps(vrps, cover)).await.is_ok()
+    }
+
+    fn publish(&self) {
+        let caches = self.followed.iter().map(|it| CacheStatus {
+            name: it.cache.name.clone(),
+            remote: it.cache.remote,
+            up: it.up,
+            in_use: self.in_use == Some(it.number),
+            vrps: it.held.as_ref().map(|(vrps, _)| vrps.len()),
+            answered: it.answered,
+            problem: it.problem.clone(),
+        });
+        let snapshot = Snapshot { caches: caches.collect(), vrps: Arc::clone(&self.vrps) };
+        self.publish.send_if_modified(|old| {
+            let is_new = *old != snapshot;
+            *old = snapshot;
+            is_new
+        });
+    }
+}
