@@ -118,6 +118,8 @@ pub struct Snapshot {
     pub peers: Vec<PeerStatus>,
     /// What we originate.
     pub originated: BTreeMap<Prefix, RouteAttributes>,
+    /// How late a timer (Hold, KeepAlive, ConnectRetry) has fired at worst since the start.
+    pub timer_lateness_max: Duration,
 }
 
 /// The running speaker. Dropping it ends every session; [`stop`](Self::stop) does so politely.
@@ -283,6 +285,7 @@ pub fn start(
         wanted,
         wanted_as_of: 0,
         _resolver: resolver,
+        timer_lateness_max: Duration::ZERO,
     };
     let task = tokio::spawn(shell.run(orders, events, accepting));
     Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, clock, task })
@@ -303,6 +306,7 @@ struct Shell {
     wanted: watch::Sender<BTreeSet<IpAddr>>,
     wanted_as_of: u64,
     _resolver: Option<AbortOnDrop>,
+    timer_lateness_max: Duration,
 }
 
 impl Shell {
@@ -316,7 +320,8 @@ impl Shell {
         let mut more = false;
         loop {
             let publish_at = self.unpublished.then_some(self.publish_from);
-            let wake_at = self.speaker.next_deadline().into_iter().chain(publish_at).min();
+            let timer_at = self.speaker.next_deadline();
+            let wake_at = timer_at.into_iter().chain(publish_at).min();
             let wake_at = if more { Some(Timestamp::default()) } else { wake_at };
             tokio::select! {
                 Some(event) = events.recv() => self.on_inbounds(event, &mut events),
@@ -336,7 +341,10 @@ impl Shell {
                 () = self.clock.sleep_until(wake_at) => {}
             }
             // Every turn: a busy socket must not starve a HoldTimer.
-            self.speaker.on_time(self.clock.now(), &mut self.out);
+            let now = self.clock.now();
+            let late = timer_at.map_or(Duration::ZERO, |timer| now.since(timer));
+            self.timer_lateness_max = self.timer_lateness_max.max(late);
+            self.speaker.on_time(now, &mut self.out);
             self.perform();
             more = self.speaker.work();
             self.transmit();
@@ -463,7 +471,9 @@ impl Shell {
         }
         let peers = self.speaker.peers();
         let originated = self.speaker.originated();
+        let timer_lateness_max = self.timer_lateness_max;
         self.publish.send_if_modified(|snapshot| {
+            snapshot.timer_lateness_max = timer_lateness_max;
             let changed = snapshot.peers != peers || snapshot.originated != *originated;
             if changed {
                 snapshot.peers = peers;
