@@ -1,11 +1,11 @@
 //! Routes, as the API shows them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
-use tidegate_bgp::rib::{PathState, RouteView};
-use tidegate_bgp::speaker::{NamedRoute, Routes as Found};
-use tidegate_bgp::types::Asn;
+use tidegate_bgp::rib::{FlowState, FlowView, PathState, RouteView};
+use tidegate_bgp::speaker::{NamedRoute, PeerName, Routes as Found};
+use tidegate_bgp::types::{Asn, PathId, Prefix};
 use tidegate_bgp::wire::{AsSegment, NextHop, Origin};
 
 use super::API_VERSION;
@@ -26,12 +26,13 @@ pub struct Routes {
 /// A path to a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// To where.
+    /// To where; of a FlowSpec family, the rule.
     pub prefix: String,
     /// Name of the peer who brought it; absent: it is a VIP of ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// `best`, `multipath`, `lost`, `unusable` or `rejected`.
+    /// `best`, `multipath`, `lost`, `unusable` or `rejected`; of a rule, `feasible` or
+    /// `infeasible`.
     pub state: String,
     /// Why, in words.
     pub reason: String,
@@ -47,6 +48,10 @@ pub struct Route {
     /// Where packets go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<IpAddr>,
+    /// What it gets of the traffic beside others that are used, in ten-thousandths; absent: it is
+    /// not used, or alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u16>,
     /// AS path, nearest first; sets in braces.
     pub as_path: String,
     /// `igp`, `egp` or `incomplete`.
@@ -59,14 +64,55 @@ pub struct Route {
     pub local_pref: Option<u32>,
     /// Communities, large ones behind plain ones.
     pub communities: Vec<String>,
+    /// Extended communities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended_communities: Vec<String>,
+    /// ONLY_TO_CUSTOMER (RFC 9234): the AS that marked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_to_customer: Option<u32>,
+    /// ORIGINATOR_ID (RFC 4456).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub originator_id: Option<Ipv4Addr>,
+    /// CLUSTER_LIST (RFC 4456), the latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cluster_list: Vec<Ipv4Addr>,
 }
 
 impl From<Found> for Routes {
     fn from(found: Found) -> Self {
+        let routes = found.routes.into_iter().map(Route::from);
+        let flows = found.flows.into_iter().map(|(from, flow)| Route::of_flow(from, flow));
         Self {
             api_version: API_VERSION.into(),
-            routes: found.routes.into_iter().map(Route::from).collect(),
+            routes: routes.chain(flows).collect(),
             next: found.next,
+        }
+    }
+}
+
+impl Route {
+    /// A FlowSpec rule: it stands in the place of the prefix, and is `feasible` or `infeasible`.
+    fn of_flow(from: Option<PeerName>, flow: FlowView) -> Self {
+        let FlowView { rule, from: id, attributes, state } = flow;
+        let feasible = state == FlowState::Feasible;
+        // Made up, so that there is one way from attributes to text.
+        let prefix = Prefix::host(Ipv4Addr::UNSPECIFIED.into());
+        let (path_id, stale, share) = (PathId(0), false, None);
+        let state_of = PathState::Unusable;
+        let route = RouteView {
+            prefix,
+            from: Some(id),
+            path_id,
+            stale,
+            attributes,
+            state: state_of,
+            share,
+        };
+        Self {
+            prefix: rule,
+            state: if feasible { "feasible" } else { "infeasible" }.into(),
+            reason: state.reason().into(),
+            ..Self::from(NamedRoute { from, validity: None, route })
         }
     }
 }
@@ -74,7 +120,8 @@ impl From<Found> for Routes {
 impl From<NamedRoute> for Route {
     fn from(named: NamedRoute) -> Self {
         let NamedRoute { from, validity, route } = named;
-        let RouteView { prefix, attributes, state, stale, path_id, .. } = route;
+        let RouteView { prefix, attributes, state, stale, path_id, share, from: _ } = route;
+        let extended = attributes.extended_communities.iter().map(ToString::to_string);
         let plain = attributes.communities.iter().map(ToString::to_string);
         let large = attributes.large_communities.iter().map(ToString::to_string);
         Self {
@@ -85,6 +132,7 @@ impl From<NamedRoute> for Route {
             rpki: validity.map(|validity| validity.name().into()),
             stale,
             path_id: path_id.0,
+            share,
             next_hop: attributes.next_hop.map(NextHop::addr),
             as_path: path_text(&attributes.as_path),
             origin: match attributes.origin {
@@ -95,6 +143,10 @@ impl From<NamedRoute> for Route {
             med: attributes.med,
             local_pref: attributes.local_pref,
             communities: plain.chain(large).collect(),
+            extended_communities: extended.collect(),
+            only_to_customer: attributes.only_to_customer,
+            originator_id: attributes.originator_id,
+            cluster_list: attributes.cluster_list,
         }
     }
 }
