@@ -74,6 +74,9 @@ pub struct Status {
     pub vips: Tally,
     /// Backends that take traffic.
     pub backends: Tally,
+    /// How late a BGP timer has fired at worst since the start, in microseconds.
+    #[serde(default)]
+    pub timer_lateness_max_us: u64,
     /// Test packets that were run through the packet path since the start.
     pub proof_packets: u64,
     /// Verdicts and events of the packet path since it was loaded.
@@ -171,6 +174,9 @@ pub struct Vip {
     pub address: IpAddr,
     /// Its port; 0: every port that no other service has.
     pub port: u16,
+    /// The last of its ports, if there are several; `port` is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_port: Option<u16>,
     /// `tcp` or `udp`.
     pub protocol: String,
     /// Forwarding mode: `ipip` or `l2`.
@@ -341,6 +347,7 @@ pub(crate) mod tests {
             peers: Tally { up: 1, configured: 2 },
             vips: Tally { up: 1, configured: 2 },
             backends: Tally { up: 1, configured: 3 },
+            timer_lateness_max_us: 0,
             proof_packets: 1_024,
             counters: vec![
                 CounterRow {
@@ -382,6 +389,7 @@ pub(crate) mod tests {
             service: service.into(),
             address: IpAddr::from([192, 0, 2, last]),
             port: 80,
+            last_port: None,
             protocol: "tcp".into(),
             mode: "ipip".into(),
             announced: withheld.is_none(),

@@ -41,10 +41,10 @@ fn watcher() -> String {
 }
 
 /// How many routes of IPv4 and IPv6 the watcher was told to forget.
-fn withdrawals(watcher: &Bird, job: &Interop) -> Vec<String> {
-    let shown = watcher.ask(&job.lab, "show protocols all edge").unwrap();
+fn withdrawals(watcher: &Bird, job: &Interop) -> anyhow::Result<Vec<String>> {
+    let shown = watcher.ask(&job.lab, "show protocols all edge")?;
     let counts = shown.lines().filter_map(|line| line.trim().strip_prefix("Import withdraws:"));
-    counts.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+    Ok(counts.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect())
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_bird_that_is_killed_keeps_its_routes_everywhere_until_it_is_back_or_its_tim
     for route in ROUTES {
         watcher.route(&job.lab, route).unwrap();
     }
-    assert_eq!(withdrawals(&watcher, &job), ["0", "0"], "the watcher never lost a route");
+    assert_eq!(withdrawals(&watcher, &job).unwrap(), ["0", "0"], "the watcher never lost a route");
 
     other.process.kill().unwrap();
     job.until("IPv6 to go", || watcher.no_route(&job.lab, ROUTES[1])).unwrap();
@@ -99,5 +99,5 @@ fn a_bird_that_is_killed_keeps_its_routes_everywhere_until_it_is_back_or_its_tim
         Ok(())
     });
     marked.unwrap();
-    assert_eq!(withdrawals(&watcher, &job), ["0", "1"]);
+    assert_eq!(withdrawals(&watcher, &job).unwrap(), ["0", "1"]);
 }

@@ -445,6 +445,7 @@ proptest! {
     }
 }
 
+mod flows;
 mod inside;
 mod multipath;
 mod net;

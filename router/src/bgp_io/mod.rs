@@ -6,14 +6,16 @@
 mod accept;
 mod asker;
 mod conn;
+mod dial;
 mod guard;
 mod neighbor;
+mod resolver;
 mod socket;
 mod sockopt;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::link_io::{self, Links};
+use crate::link_io::{Changes, Links};
 pub(crate) use asker::Orders;
 pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
@@ -73,6 +75,9 @@ pub struct Settings {
     /// What was announced before this process is still forwarded: peers that kept the routes are
     /// to keep them until [`Order::Settled`].
     pub restarted: bool,
+    /// Says when the way to a next hop may have changed; `None`: next hops are not looked up, and
+    /// all count as near.
+    pub next_hops: Option<Changes>,
 }
 
 /// The speaker could not start, or not change its keys.
@@ -117,6 +122,8 @@ pub struct Snapshot {
     pub peers: Vec<PeerStatus>,
     /// What we originate.
     pub originated: BTreeMap<Prefix, RouteAttributes>,
+    /// How late a timer (Hold, KeepAlive, ConnectRetry) has fired at worst since the start.
+    pub timer_lateness_max: Duration,
 }
 
 /// The running speaker. Dropping it ends every session; [`stop`](Self::stop) does so politely.
@@ -223,6 +230,8 @@ enum Inbound {
     Closed { conn: ConnId },
     /// A router was heard at the other end of the link of an unnumbered peer.
     Neighbor { peer: PeerName, at: SocketAddr },
+    /// What the next hops of routes cost.
+    NextHops(resolver::Distances),
 }
 
 /// Starts the speaker. Reports for journal and metrics go to `reports`; when that is full they are
@@ -236,7 +245,7 @@ pub fn start(
     links: Links,
     reports: mpsc::Sender<Report>,
 ) -> Result<BgpHandle, Error> {
-    let Settings { local, listen, md5, seed, restarted } = settings;
+    let Settings { local, listen, md5, seed, restarted, next_hops } = settings;
     let mut listeners = Vec::new();
     let mut listening = Vec::new();
     for addr in listen {
@@ -255,6 +264,11 @@ pub fn start(
         accepting.spawn(accept::all(Arc::clone(listener), links, clock, inbound.clone()));
     }
     let neighbors = Neighbors::new(inbound.clone());
+    let (wanted, lookups) = watch::channel(BTreeSet::new());
+    let resolver = next_hops.map(|changes| {
+        let follow = resolver::follow(links, changes, lookups, inbound.clone());
+        AbortOnDrop(tokio::spawn(follow).abort_handle())
+    });
     let speaker = Speaker::new(local, seed);
     let shell = Shell {
         speaker: if restarted { speaker.restarted(clock.now() + SETTLE_WITHIN) } else { speaker },
@@ -277,6 +291,10 @@ pub fn start(
         publish,
         publish_from: Timestamp::default(),
         unpublished: false,
+        wanted,
+        wanted_as_of: 0,
+        _resolver: resolver,
+        timer_lateness_max: Duration::ZERO,
     };
     let task = tokio::spawn(shell.run(orders, events, accepting));
     Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, clock, task })
@@ -294,6 +312,11 @@ struct Shell {
     publish: watch::Sender<Snapshot>,
     publish_from: Timestamp,
     unpublished: bool,
+    /// Next hops to be looked up, and the speaker's number for them.
+    wanted: watch::Sender<BTreeSet<IpAddr>>,
+    wanted_as_of: u64,
+    _resolver: Option<AbortOnDrop>,
+    timer_lateness_max: Duration,
 }
 
 impl Shell {
@@ -307,7 +330,8 @@ impl Shell {
         let mut more = false;
         loop {
             let publish_at = self.unpublished.then_some(self.publish_from);
-            let wake_at = self.speaker.next_deadline().into_iter().chain(publish_at).min();
+            let timer_at = self.speaker.next_deadline();
+            let wake_at = timer_at.into_iter().chain(publish_at).min();
             let wake_at = if more { Some(Timestamp::default()) } else { wake_at };
             tokio::select! {
                 Some(event) = events.recv() => self.on_inbounds(event, &mut events),
@@ -332,7 +356,10 @@ impl Shell {
                 () = self.clock.sleep_until(wake_at) => {}
             }
             // Every turn: a busy socket must not starve a HoldTimer.
-            self.speaker.on_time(self.clock.now(), &mut self.out);
+            let now = self.clock.now();
+            let late = timer_at.map_or(Duration::ZERO, |timer| now.since(timer));
+            self.timer_lateness_max = self.timer_lateness_max.max(late);
+            self.speaker.on_time(now, &mut self.out);
             self.perform();
             more = self.speaker.work();
             self.transmit();
@@ -389,7 +416,8 @@ impl Shell {
                 // A connection that the speaker does not want is closed by dropping it.
                 let Some(transport) = self.speaker.transport(remote) else { return };
                 let send_hold = transport.send_hold;
-                let next_hops = if transport.unnumbered { on_the_link(&stream) } else { next_hops };
+                let next_hops =
+                    if transport.unnumbered { dial::on_the_link(&stream) } else { next_hops };
                 if let Err(error) = socket::adopt(&stream, transport) {
                     // One that is not guarded as configured is none; a broken one says so itself.
                     warn!(%remote, %error, "socket options cannot be set; connection refused");
@@ -421,6 +449,7 @@ impl Shell {
                 self.conns.open.remove(&conn);
                 self.speaker.on_conn(now, ConnEvent::Closed { conn }, out);
             }
+            Inbound::NextHops(distances) => self.speaker.set_next_hops(&distances),
         }
     }
 
@@ -457,9 +486,15 @@ impl Shell {
             return;
         }
         self.publish_from = now + PUBLISH_INTERVAL;
+        if let Some((next_hops, as_of)) = self.speaker.next_hops(self.wanted_as_of) {
+            self.wanted_as_of = as_of;
+            self.wanted.send_replace(next_hops);
+        }
         let peers = self.speaker.peers();
         let originated = self.speaker.originated();
+        let timer_lateness_max = self.timer_lateness_max;
         self.publish.send_if_modified(|snapshot| {
+            snapshot.timer_lateness_max = timer_lateness_max;
             let changed = snapshot.peers != peers || snapshot.originated != *originated;
             if changed {
                 snapshot.peers = peers;
@@ -513,7 +548,7 @@ impl Conns {
         let (keys, links, inbound) = (Arc::clone(&self.keys), self.links, self.inbound.clone());
         let peer = Arc::clone(peer);
         let task = self.tasks.spawn(async move {
-            let event = match connect(to, from, &transport, &keys, links).await {
+            let event = match dial::connect(to, from, &transport, &keys, links).await {
                 Ok((stream, next_hops)) => {
                     Inbound::Connected { conn, stream, remote: to, next_hops }
                 }
@@ -597,39 +632,4 @@ impl Conns {
         self.open.clear();
         while self.tasks.join_next().await.is_some() {}
     }
-}
-
-async fn connect(
-    to: SocketAddr,
-    from: Option<IpAddr>,
-    transport: &Transport,
-    keys: &Keys,
-    links: Links,
-) -> io::Result<(TcpStream, NextHops)> {
-    let stream = socket::dial(to, from, transport, keys).await?;
-    if transport.unnumbered {
-        let next_hops = on_the_link(&stream);
-        return Ok((stream, next_hops));
-    }
-    let next_hops = next_hops(&stream, links).await?;
-    Ok((stream, next_hops))
-}
-
-/// The next hop where both ends know each other by link-local addresses only (RFC 8950).
-fn on_the_link(stream: &TcpStream) -> NextHops {
-    let v6 = match stream.local_addr() {
-        Ok(SocketAddr::V6(local)) => Some(*local.ip()),
-        Ok(SocketAddr::V4(_)) | Err(_) => None,
-    };
-    NextHops { v4: None, v6 }
-}
-
-/// Our addresses on the interface that carries the connection. When the kernel does not tell, the
-/// connection's own address has to do.
-async fn next_hops(stream: &TcpStream, links: Links) -> io::Result<NextHops> {
-    let local = stream.local_addr()?.ip();
-    Ok(links.next_hops(local).await.unwrap_or_else(|error| {
-        warn!(%local, %error, "next hops of the other address family are not known");
-        link_io::session_next_hops(local)
-    }))
 }

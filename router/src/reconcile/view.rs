@@ -95,6 +95,10 @@ impl Reconciler {
                 up: backends().filter(active).count(),
                 configured: backends().count(),
             },
+            timer_lateness_max_us: u64::try_from(
+                self.snapshot.borrow().timer_lateness_max.as_micros(),
+            )
+            .unwrap_or(u64::MAX),
             proof_packets: self.proofs.runs(),
             counters: self.counters()?,
         })
@@ -182,6 +186,7 @@ impl Reconciler {
             service: state.name.clone(),
             address: addr.addr,
             port: addr.port,
+            last_port: service.map(|it| it.last_port).filter(|&last| last != addr.port),
             protocol: protocol_name(addr.protocol).into(),
             mode: service.map_or("", |service| mode_name(service.mode)).into(),
             announced,

@@ -109,7 +109,7 @@ impl Restart {
         self.stale.clear();
         let Some(restart) = restart else { return Vec::new() };
         let time = Duration::from_secs(restart.restart_time_secs.into());
-        for family in restart.families.iter() {
+        for family in Family::UNICAST.into_iter().filter(|it| restart.families.contains(*it)) {
             let mut asked = self.long_lived.iter().filter(|long| long.family == family);
             let asked = asked.next().map_or(0, |long| long.stale_time_secs);
             let long = Duration::from_secs(asked.into()).min(keeping.long_lived_max);
