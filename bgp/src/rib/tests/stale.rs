@@ -80,7 +80,7 @@ fn routes_that_are_stale_for_long_are_the_last_choice_and_told_to_those_who_know
 fn routes_over_a_session_that_shuts_down_come_last_and_say_so_further_on() {
     let gone = |lab: &mut Lab, prefix: Prefix| {
         let (view, peer, from, limit) = (View::Advertised, Some(3), 0, 100);
-        let query = Query { view, peer, prefix: Some(prefix), from, limit };
+        let query = Query { view, family: None, peer, prefix: Some(prefix), from, limit };
         let route = lab.rib.page(&query).routes.remove(0);
         route.attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN)
     };

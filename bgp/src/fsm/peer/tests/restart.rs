@@ -99,7 +99,7 @@ impl Lab {
     /// Everything the peer has announced: where to, whether it is stale, for how long it is.
     fn routes(&mut self) -> Vec<(String, bool, bool)> {
         let (view, from, limit) = (View::Received, 0, 100);
-        let query = RoutesQuery { view, peer: None, prefix: None, from, limit };
+        let query = RoutesQuery { view, family: None, peer: None, prefix: None, from, limit };
         let routes = self.speaker.routes(&query).routes;
         let mut shown: Vec<_> = routes
             .into_iter()
