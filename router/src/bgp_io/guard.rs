@@ -13,6 +13,9 @@ use libc::sock_filter;
 use socket2::{SockFilter, SockRef};
 use tidegate_bgp::types::Prefix;
 use tokio::net::TcpListener;
+use tracing::warn;
+
+use super::Conns;
 
 /// A prefix, and the smallest TTL with which packets from there are taken. Of several that hold an
 /// address, the first counts.
@@ -36,11 +39,26 @@ const RETURN: u16 = 0x06;
 const TAKE: u32 = u32::MAX;
 const DROP: u32 = 0;
 
+impl Conns {
+    /// Makes the listeners refuse what comes from too far away.
+    pub(super) fn guard(&mut self, guards: Vec<Guard>) {
+        if guards == self.guards {
+            return;
+        }
+        for listener in &self.listeners {
+            if let Err(error) = attach(listener, &guards) {
+                warn!(%error, "ttl-security holds for connections once they are accepted only");
+            }
+        }
+        self.guards = guards;
+    }
+}
+
 /// Makes a listener keep to these guards, and to no others.
 ///
 /// # Errors
 /// `InvalidInput` for more guards than a filter has room for; whatever the kernel says.
-pub(super) fn attach(listener: &TcpListener, guards: &[Guard]) -> io::Result<()> {
+fn attach(listener: &TcpListener, guards: &[Guard]) -> io::Result<()> {
     let is_ipv6 = listener.local_addr()?.is_ipv6();
     let of_family = |(prefix, _): &&Guard| prefix.addr().is_ipv6() == is_ipv6;
     let mut filter: Vec<sock_filter> = guards.iter().filter(of_family).flat_map(rule).collect();

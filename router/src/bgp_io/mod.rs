@@ -570,19 +570,6 @@ impl Conns {
         }
     }
 
-    /// Makes the listeners refuse what comes from too far away.
-    fn guard(&mut self, guards: Vec<Guard>) {
-        if guards == self.guards {
-            return;
-        }
-        for listener in &self.listeners {
-            if let Err(error) = guard::attach(listener, &guards) {
-                warn!(%error, "ttl-security holds for connections once they are accepted only");
-            }
-        }
-        self.guards = guards;
-    }
-
     fn set_keys(&mut self, keys: Keys) {
         for listener in &self.listeners {
             if let Err(error) = socket::change_keys(listener, &self.keys, &keys) {
