@@ -239,7 +239,7 @@ fn after_the_restart_time_routes_live_on_as_the_last_resort_where_that_is_wanted
     let long = |family| LongLived { family, forwarding: true, stale_time_secs: 1000 };
     let mut config = config();
     config.offer.graceful_restart = Some(gracefully(true, false));
-    config.keeping = Keeping { long_lived_max: Duration::from_secs(600), ..config.keeping };
+    config.keeping = Keeping { long_lived_max: Duration::from_mins(10), ..config.keeping };
     let mut lab = Lab::with(config, 2);
     lab.capabilities.push(Capability::GracefulRestart(gracefully(true, false)));
     let long = vec![long(Family::Ipv4Unicast)];
@@ -248,7 +248,7 @@ fn after_the_restart_time_routes_live_on_as_the_last_resort_where_that_is_wanted
     lab.announce(conn, &["203.0.113.1"], &[]);
     lab.announce(conn, &["203.0.113.2"], &[Community::NO_LLGR]);
     lab.event(ConnEvent::Closed { conn });
-    lab.wait(Duration::from_secs(60));
+    lab.wait(Duration::from_mins(1));
     assert_eq!(lab.routes(), [route("203.0.113.1", true, true)]);
     assert_eq!(lab.status().stale, [Family::Ipv4Unicast]);
     lab.wait(Duration::from_secs(599));
