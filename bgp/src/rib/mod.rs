@@ -17,6 +17,7 @@ pub(crate) mod attrs;
 mod bitmap;
 mod decision;
 mod export;
+pub(crate) mod flows;
 mod hash;
 mod index;
 mod journal;
@@ -44,6 +45,7 @@ use crate::wire::{self, Attributes, NextHop};
 
 pub(crate) use attrs::path_asns;
 pub use decision::{DecisionRules, Filter};
+pub use flows::{FLOWS_MAX, FlowState, FlowView};
 pub use peer::{Counts, Policies, SessionTerms};
 pub use post::Rejected;
 pub use reach::NEXT_HOPS_MAX;
@@ -53,6 +55,7 @@ pub use view::{Page, PathState, Query, RouteView, View};
 
 use decision::Standing;
 use export::{Group, Sending};
+use flows::Flows;
 use hash::Hasher;
 use key::Key;
 use peer::RibPeer;
@@ -123,6 +126,7 @@ pub struct Rib {
     groups: Vec<Group>,
     tasks: VecDeque<Task>,
     originated: BTreeMap<Prefix, RouteAttributes>,
+    flows: Flows,
     /// No peer is told yet that it has been told everything.
     holds_ends: bool,
 }
@@ -145,6 +149,7 @@ impl Rib {
             groups: Vec::new(),
             tasks: VecDeque::new(),
             originated: BTreeMap::new(),
+            flows: Flows::default(),
             holds_ends: false,
         };
         rib.add_ourselves();

@@ -6,12 +6,14 @@
 mod accept;
 mod asker;
 mod conn;
+mod dial;
+mod resolver;
 mod socket;
 mod sockopt;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -31,7 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::link_io::{self, Links};
+use crate::link_io::{Changes, Links};
 pub(crate) use asker::Orders;
 pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
@@ -69,6 +71,9 @@ pub struct Settings {
     /// What was announced before this process is still forwarded: peers that kept the routes are
     /// to keep them until [`Order::Settled`].
     pub restarted: bool,
+    /// Says when the way to a next hop may have changed; `None`: next hops are not looked up, and
+    /// all count as near.
+    pub next_hops: Option<Changes>,
 }
 
 /// The speaker could not start, or not change its keys.
@@ -219,6 +224,8 @@ enum Inbound {
     Stalled { conn: ConnId },
     /// The connection ended by itself.
     Closed { conn: ConnId },
+    /// What the next hops of routes cost.
+    NextHops(resolver::Distances),
 }
 
 /// Starts the speaker. Reports for journal and metrics go to `reports`; when that is full they are
@@ -232,7 +239,7 @@ pub fn start(
     links: Links,
     reports: mpsc::Sender<Report>,
 ) -> Result<BgpHandle, Error> {
-    let Settings { local, listen, md5, seed, restarted } = settings;
+    let Settings { local, listen, md5, seed, restarted, next_hops } = settings;
     let mut listeners = Vec::new();
     let mut listening = Vec::new();
     for addr in listen {
@@ -250,6 +257,11 @@ pub fn start(
     for listener in &listeners {
         accepting.spawn(accept::all(Arc::clone(listener), links, clock, inbound.clone()));
     }
+    let (wanted, lookups) = watch::channel(BTreeSet::new());
+    let resolver = next_hops.map(|changes| {
+        let follow = resolver::follow(links, changes, lookups, inbound.clone());
+        AbortOnDrop(tokio::spawn(follow).abort_handle())
+    });
     let speaker = Speaker::new(local, seed);
     let shell = Shell {
         speaker: if restarted { speaker.restarted(clock.now() + SETTLE_WITHIN) } else { speaker },
@@ -270,6 +282,9 @@ pub fn start(
         publish,
         publish_from: Timestamp::default(),
         unpublished: false,
+        wanted,
+        wanted_as_of: 0,
+        _resolver: resolver,
         timer_lateness_max: Duration::ZERO,
     };
     let task = tokio::spawn(shell.run(orders, events, accepting));
@@ -287,6 +302,10 @@ struct Shell {
     publish: watch::Sender<Snapshot>,
     publish_from: Timestamp,
     unpublished: bool,
+    /// Next hops to be looked up, and the speaker's number for them.
+    wanted: watch::Sender<BTreeSet<IpAddr>>,
+    wanted_as_of: u64,
+    _resolver: Option<AbortOnDrop>,
     timer_lateness_max: Duration,
 }
 
@@ -409,6 +428,7 @@ impl Shell {
                 self.conns.open.remove(&conn);
                 self.speaker.on_conn(now, ConnEvent::Closed { conn }, out);
             }
+            Inbound::NextHops(distances) => self.speaker.set_next_hops(&distances),
         }
     }
 
@@ -445,6 +465,10 @@ impl Shell {
             return;
         }
         self.publish_from = now + PUBLISH_INTERVAL;
+        if let Some((next_hops, as_of)) = self.speaker.next_hops(self.wanted_as_of) {
+            self.wanted_as_of = as_of;
+            self.wanted.send_replace(next_hops);
+        }
         let peers = self.speaker.peers();
         let originated = self.speaker.originated();
         let timer_lateness_max = self.timer_lateness_max;
@@ -501,7 +525,7 @@ impl Conns {
         let (keys, links, inbound) = (Arc::clone(&self.keys), self.links, self.inbound.clone());
         let peer = Arc::clone(peer);
         let task = self.tasks.spawn(async move {
-            let event = match connect(to, from, &transport, &keys, links).await {
+            let event = match dial::connect(to, from, &transport, &keys, links).await {
                 Ok((stream, next_hops)) => {
                     Inbound::Connected { conn, stream, remote: to, next_hops }
                 }
@@ -572,26 +596,4 @@ impl Conns {
         self.open.clear();
         while self.tasks.join_next().await.is_some() {}
     }
-}
-
-async fn connect(
-    to: SocketAddr,
-    from: Option<IpAddr>,
-    transport: &Transport,
-    keys: &Keys,
-    links: Links,
-) -> io::Result<(TcpStream, NextHops)> {
-    let stream = socket::dial(to, from, transport, keys).await?;
-    let next_hops = next_hops(&stream, links).await?;
-    Ok((stream, next_hops))
-}
-
-/// Our addresses on the interface that carries the connection. When the kernel does not tell, the
-/// connection's own address has to do.
-async fn next_hops(stream: &TcpStream, links: Links) -> io::Result<NextHops> {
-    let local = stream.local_addr()?.ip();
-    Ok(links.next_hops(local).await.unwrap_or_else(|error| {
-        warn!(%local, %error, "next hops of the other address family are not known");
-        link_io::session_next_hops(local)
-    }))
 }
