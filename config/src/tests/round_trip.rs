@@ -575,11 +575,8 @@ fn render_service(out: &mut String, service: &Service) {
         }
     };
     text(out, "affinity", &affinity);
-    let udp = match service.udp {
-        UdpFlows::Hashed => "hash",
-        UdpFlows::Remembered => "flow",
-    };
-    text(out, "udp", &udp);
+    let remembers = service.udp == UdpFlows::Remembered;
+    text(out, "udp", &if remembers { "flow" } else { "hash" });
     key(out, "echo", service.echo);
     time(out, "drain", service.drain);
     key(out, "min-mtu", i64::from(service.min_mtu));

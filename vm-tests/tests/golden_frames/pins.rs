@@ -304,8 +304,8 @@ fn bpftool_reads_the_pinned_object_by_names() {
     assert!(program["btf_id"].is_u64(), "{shown}");
     assert_eq!(
         program["map_ids"].as_array().unwrap().len(),
-        11,
-        "ten it uses, and .rodata: {shown}"
+        12,
+        "eleven it uses, and .rodata: {shown}"
     );
 
     let dumped = run(&format!("bpftool -j map dump pinned {}/SERVICES_V4", dir.display()));

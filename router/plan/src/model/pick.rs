@@ -79,16 +79,13 @@ impl Model<'_> {
     fn owner_of_udp(&mut self, slot: Slot, packet: &Packet) -> u32 {
         let key = key(&packet.flow);
         let stays = |index: &u32| *index == slot.current || *index == slot.older();
-        match self.udp_flows.get(&key).copied().filter(stays) {
-            Some(remembered) => remembered,
-            None => {
-                let is_flows = matches!(packet.transport, Transport::Ports { .. });
-                if is_flows && slot.current != 0 {
-                    self.udp_flows.insert(key, slot.current);
-                }
-                slot.current
-            }
+        if let Some(remembered) = self.udp_flows.get(&key).copied().filter(stays) {
+            return remembered;
         }
+        if matches!(packet.transport, Transport::Ports { .. }) && slot.current != 0 {
+            self.udp_flows.insert(key, slot.current);
+        }
+        slot.current
     }
 
     /// The flow hash with the affinity of a service.
