@@ -445,5 +445,6 @@ mod multipath;
 mod net;
 mod origins;
 mod reach;
+mod refresh;
 mod roles;
 mod several;

@@ -17,10 +17,12 @@ use crate::wire::notification::Notification;
 
 mod order;
 mod range;
+mod refresh;
 mod routes;
 mod status;
 
 pub use order::*;
+pub use refresh::{Refreshed, Way};
 pub use routes::*;
 pub use status::*;
 

@@ -7,6 +7,7 @@ mod caller;
 mod change;
 mod peer;
 mod problem;
+mod refresh;
 mod routes;
 mod serve;
 
@@ -107,7 +108,9 @@ pub(crate) fn serve(
     asker: Asker,
     histories: Histories,
 ) -> Server {
-    let all = routes(views.clone()).merge(change::routes(asks)).merge(routes::router(asker));
+    let all =
+        routes(views.clone()).merge(change::routes(asks)).merge(routes::router(asker.clone()));
+    let all = all.merge(refresh::router(asker));
     let routes = all.merge(peer::routes(views, histories));
     let unix = Serving::start(listeners.unix, &routes);
     let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));

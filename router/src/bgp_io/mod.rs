@@ -7,6 +7,7 @@ mod accept;
 mod asker;
 mod conn;
 mod dial;
+mod error;
 mod resolver;
 mod socket;
 mod sockopt;
@@ -14,7 +15,6 @@ mod sockopt;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tidegate_bgp::fsm::History;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerName, PeerStatus, Report,
-    RouteAttributes, Routes, RoutesQuery, Speaker, Transport,
+    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerName, PeerStatus, Refreshed, Report,
+    RouteAttributes, Routes, RoutesQuery, Speaker, Transport, Way,
 };
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
@@ -37,6 +37,7 @@ use crate::link_io::{Changes, Links};
 pub(crate) use asker::Orders;
 pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
+pub use error::{Error, Stopped};
 pub use socket::Keys;
 
 /// Orders that wait for the speaker; when it is full, who orders waits.
@@ -75,41 +76,6 @@ pub struct Settings {
     /// all count as near.
     pub next_hops: Option<Changes>,
 }
-
-/// The speaker could not start, or not change its keys.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No listener.
-    #[error("cannot listen for BGP on {addr}{}", remedy(source))]
-    Listen {
-        /// Where.
-        addr: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-/// What an operator can do about it.
-fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            " (another BGP daemon listens there: stop it, or change `listen`)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need root or the capability CAP_NET_BIND_SERVICE)"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            " (no interface has this address: add it, or change `listen`)"
-        }
-        io::ErrorKind::Unsupported => " (the kernel was built without CONFIG_TCP_MD5SIG)",
-        _ => "",
-    }
-}
-
-/// The speaker's task is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the BGP speaker has stopped")]
-pub struct Stopped;
 
 /// The speaker as others see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -206,6 +172,7 @@ enum Input {
     Keys(Keys),
     History(String, oneshot::Sender<Option<History>>),
     Routes(RoutesQuery, oneshot::Sender<Routes>),
+    Refresh(String, Way, oneshot::Sender<Refreshed>),
     /// Others may still hold an [`Asker`]: they must not keep the task alive.
     Stop,
 }
@@ -336,6 +303,10 @@ impl Shell {
                         drop(reply.send(self.speaker.history(&name).cloned()));
                     }
                     Some(Input::Routes(query, reply)) => self.answer(&query, reply),
+                    Some(Input::Refresh(peer, way, reply)) => {
+                        let now = self.clock.now();
+                        drop(reply.send(self.speaker.refresh(now, &peer, way, &mut self.out)));
+                    }
                     Some(Input::Stop) | None => break,
                 },
                 () = self.clock.sleep_until(wake_at) => {}

@@ -4,6 +4,7 @@ mod change;
 mod client;
 mod commands;
 mod peer;
+mod refresh;
 mod routes;
 mod rpki;
 mod table;
@@ -54,6 +55,8 @@ enum Command {
     Backends(Read),
     /// Routes: received, available and advertised, and why those lost that did
     Routes(routes::RoutesArgs),
+    /// Ask a peer for its routes again, or tell it ours again, without closing the session
+    Refresh(refresh::RefreshArgs),
     /// RPKI caches, and how many VRPs are in force
     Rpki(Read),
     /// Routing policy
@@ -188,6 +191,7 @@ impl Cli {
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
             Command::Routes(args) => routes::routes(args).await,
+            Command::Refresh(args) => refresh::refresh(args).await,
             Command::Rpki(args) => rpki::rpki(args).await,
             Command::Policy(command) => routes::policy(&command),
             Command::Plan(args) => change::plan(args).await,
