@@ -182,7 +182,8 @@ fn a_route_follows_the_way_to_its_next_hop() {
         .unwrap();
     };
     fate("unusable", "next hop unreachable");
-    sink.no_route(&job.lab, PREFIX).unwrap();
+    // Until it was looked up, it may have been passed on.
+    job.until("no route at the other end", || sink.no_route(&job.lab, PREFIX)).unwrap();
     let route = ["ip", "route", "add", "10.99.0.0/24", "via", OTHER];
     job.lab.run("edge", &route).unwrap();
     fate("best", "best");
@@ -270,4 +271,29 @@ fn rules_of_gobgp_and_exabgp_are_shown_and_passed_on_to_neither() {
     .unwrap();
     let shown = job.tidegate(&["routes", "--family", "ipv4-flowspec"]).unwrap();
     assert!(shown.contains("rate-bytes:0:9600"), "{shown}");
+}
+
+#[test]
+fn ipv4_routes_of_frr_come_with_an_ipv6_next_hop() {
+    let mut job = Interop::new().unwrap();
+    let ([frr_ip, frr_v6], [_, edge_v6]) = (PEER, EDGE);
+    let config = format!(
+        "router bgp {PEER_AS}\n bgp router-id {frr_ip}\n no bgp ebgp-requires-policy\n \
+         no bgp network import-check\n neighbor {edge_v6} remote-as {EDGE_AS}\n \
+         neighbor {edge_v6} timers connect 1\n neighbor {edge_v6} capability extended-nexthop\n \
+         address-family ipv4 unicast\n  network {PREFIX}\n  neighbor {edge_v6} activate\n \
+         exit-address-family\n"
+    );
+    let frr = Frr::start(&job.lab, "peer", frr_v6, &config).unwrap();
+    let peers = [peer("frr", frr_v6, PEER_AS, "extended-next-hop = true"), ALL.to_owned()];
+    job.configure(&peers.concat()).unwrap();
+    let route = job.until("FRR's route", || {
+        let routes = routes(&job, &["available"])?;
+        ensure!(routes.len() == 1 && routes[0]["state"] == "best", "{routes:?}");
+        Ok(routes[0].clone())
+    });
+    assert_eq!(route.unwrap()["next_hop"], frr_v6);
+    let neighbor = frr.neighbor(&job.lab, edge_v6).unwrap();
+    let agreed = neighbor.pointer("/neighborCapabilities/extendedNexthop").unwrap();
+    assert_eq!(agreed, "advertisedAndReceived", "{neighbor}");
 }
