@@ -5,6 +5,7 @@
 
 use core::fmt::{self, Display};
 use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
@@ -12,8 +13,8 @@ use std::path::PathBuf;
 use tidegate_bgp::policy::{Chain, Policy};
 use tidegate_bgp::rib::{DecisionRules, Policies};
 use tidegate_bgp::speaker::{
-    Distance, NextHops, Offer, PathLimits, PeerConfig, PeerRange, PrefixLimits, RouteAttributes,
-    Transport,
+    Bfd, Distance, NextHops, Offer, PathLimits, PeerConfig, PeerRange, PrefixLimits,
+    RouteAttributes, Transport,
 };
 use tidegate_bgp::types::{Family, FamilySet};
 use tidegate_bgp::wire::Role;
@@ -22,7 +23,7 @@ mod export;
 
 use crate::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
-    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr,
+    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr, UdpFlows,
 };
 use crate::impact::{self, Impact};
 use crate::value::duration_text;
@@ -357,6 +358,7 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
         offer,
         policies: Policies { import, export, shuts_down, heeds_shutdown },
         keeping,
+        bfd,
     } = peer;
     let mut rows = Rows::default();
     rows.put("peer", "address", place);
@@ -382,6 +384,12 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
     rows.put("peer", "heed-graceful-shutdown", heeds_shutdown);
     of_transport(transport, &mut rows);
     of_limits(prefix_limits, &mut rows);
+    if let Some(Bfd { timing, multihop }) = bfd {
+        let interval = Duration::from_micros(timing.desired_min_tx_us.into());
+        rows.put("peer.bfd", "interval", duration_text(interval));
+        rows.put("peer.bfd", "multiplier", timing.detect_mult);
+        rows.put("peer.bfd", "multihop", multihop);
+    }
     rows
 }
 
@@ -463,6 +471,7 @@ fn of_service(service: &Service) -> Rows {
         last_port,
         mode,
         affinity,
+        udp,
         echo,
         drain,
         min_mtu,
@@ -503,6 +512,11 @@ fn of_service(service: &Service) -> Rows {
     rows.put("service", "protocol", protocol);
     rows.put("service", "mode", mode);
     rows.put("service", "affinity", affinity);
+    let udp = match udp {
+        UdpFlows::Hashed => "hash",
+        UdpFlows::Remembered => "flow",
+    };
+    rows.put("service", "udp", udp);
     rows.put("service", "echo", echo);
     rows.put("service", "drain", duration_text(*drain));
     rows.put("service", "min-mtu", min_mtu);

@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use crate::api::{self, Question};
+use crate::bfd_io::BfdHandle;
 use crate::bgp_io::{BgpHandle, Snapshot};
 use crate::bpf_io::Datapath;
 use crate::change::Ask;
@@ -83,6 +84,7 @@ pub(crate) struct Parts {
     pub(crate) questions: mpsc::Receiver<Question>,
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) rpki: RpkiHandle,
+    pub(crate) bfd: BfdHandle,
     pub(crate) api: api::Server,
 }
 

@@ -58,6 +58,7 @@ impl Reconciler {
         }
         self.order(speaker::Order::SetRules(self.config.desired.decision)).await;
         self.parts.rpki.set(&self.config.desired.rpki_caches);
+        self.parts.bfd.set(self.config.desired.peers.values());
         let peers: Vec<_> = self.config.desired.peers.values().cloned().collect();
         for peer in peers {
             self.order(speaker::Order::PutPeer(peer)).await;

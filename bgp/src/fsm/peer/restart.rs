@@ -137,9 +137,10 @@ impl Restart {
 }
 
 /// Whether a NOTIFICATION ends a session for good even where others begin a restart. What is sent
-/// so is wrapped in a Hard Reset (RFC 8538 §3): the operator, or a limit, wants the routes gone.
+/// so is wrapped in a Hard Reset (RFC 8538 §3): the operator, or a limit, wants the routes gone, or
+/// BFD has seen that packets do not arrive.
 pub(super) fn is_final(word: &Notification) -> bool {
-    matches!((word.code, word.subcode), (6, 1..=3 | 8 | 9))
+    matches!((word.code, word.subcode), (6, 1..=3 | 8..=10))
 }
 
 impl Peer {
