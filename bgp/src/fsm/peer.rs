@@ -12,6 +12,7 @@
 //! - The other side closes its own connection only for one on which an OPEN has come, that is,
 //!   for one that the first side has decided to keep.
 
+use crate::bmp::Ends;
 use crate::rib::PeerId;
 use crate::rng::Rng;
 use crate::speaker::{
@@ -30,6 +31,7 @@ use super::session::{Again, Effect, Event, Session};
 pub mod history;
 mod limits;
 mod orders;
+mod outside;
 mod routes;
 mod status;
 
@@ -51,6 +53,10 @@ struct Connection {
     next_hops: NextHops,
     /// From the peer's OPEN, once it is accepted.
     agreed: Option<(RouterId, Negotiated)>,
+    /// Both ends, once the shell has told.
+    ends: Option<Ends>,
+    /// Our OPEN and the peer's, whole messages.
+    opens: (Vec<u8>, Vec<u8>),
     /// The beginning of a message whose end has not come: less than one message long.
     unread: Vec<u8>,
 }
@@ -229,7 +235,18 @@ impl Peer {
             let (read, message) = match wire::next_message(rest, context.message_bytes_max()) {
                 Ok(Some((raw, len))) => {
                     let message = wire::decode(raw, context);
-                    self.history.received(turn.now, rest.get(..len).unwrap_or_default());
+                    let whole = rest.get(..len).unwrap_or_default();
+                    if turn.tapped
+                        && let Ok(message) = &message
+                    {
+                        self.tap_update(message, context, whole, turn);
+                    }
+                    self.history.received(turn.now, whole);
+                    if raw.kind() == wire::MessageType::Open
+                        && let Some(connection) = self.connection_mut(at)
+                    {
+                        connection.opens.1 = whole.to_vec();
+                    }
                     (len, message)
                 }
                 Ok(None) => {
@@ -375,6 +392,7 @@ impl Peer {
         if from != to {
             let event = attempt.session.last_event();
             self.history.step(Transition { at: turn.now, conn, from, to, event });
+            self.tap_state(from, to, turn);
         }
         if from == State::Established && to != State::Established {
             self.flaps += 1;
@@ -404,7 +422,11 @@ impl Peer {
             }
             Effect::SendOpen => {
                 let open = our_open(self.local(), &self.config, turn.restarting);
-                self.send_if(conn, wire::encode_open(&open), turn);
+                let open = wire::encode_open(&open);
+                if let Some(connection) = self.connection_mut(at) {
+                    connection.opens.0.clone_from(&open);
+                }
+                self.send_if(conn, open, turn);
             }
             Effect::SendKeepAlive => self.send_if(conn, wire::encode_keepalive(), turn),
             Effect::SendNotification(notification) => {
@@ -485,7 +507,8 @@ impl Peer {
 
 impl Connection {
     const fn new(id: ConnId, origin: Origin, next_hops: NextHops) -> Self {
-        Self { id, origin, next_hops, agreed: None, unread: Vec::new() }
+        let opens = (Vec::new(), Vec::new());
+        Self { id, origin, next_hops, agreed: None, ends: None, opens, unread: Vec::new() }
     }
 }
 

@@ -16,6 +16,7 @@
 pub(crate) mod attrs;
 mod bitmap;
 mod decision;
+mod dump;
 mod export;
 mod hash;
 mod index;
@@ -28,6 +29,7 @@ mod sets;
 mod table;
 mod update;
 mod view;
+mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -46,6 +48,7 @@ pub use post::Rejected;
 pub use sets::LOCAL_PREF_DEFAULT;
 pub use update::{ATTRIBUTE_BYTES_MAX, PREFIXES_MAX, TooMuch};
 pub use view::{Page, PathState, Query, RouteView, View};
+pub use watch::WatcherId;
 
 use decision::Standing;
 use export::{Group, Sending};

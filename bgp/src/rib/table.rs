@@ -13,13 +13,11 @@ use super::journal::{Journal, Position};
 use super::key::Key;
 use super::post::Post;
 use super::sets::{SetId, Sets};
+use super::watch::Marks;
 use crate::types::{PathId, Prefix};
 
 /// Paths per chunk: a peer with one prefix costs this many.
 pub(super) const CHUNK: u32 = 128;
-
-/// Destinations that are forgotten together.
-const TIDY_BATCH: usize = 64;
 
 /// No destination, no path.
 pub(super) const NONE: u32 = u32::MAX;
@@ -78,7 +76,7 @@ pub(super) struct Lane {
     /// First free place in them.
     free: u32,
     /// Destinations to which the present session has a path.
-    has: Bitmap,
+    pub(super) has: Bitmap,
     /// Paths of the present session.
     pub(super) paths: usize,
     /// Paths of it that policy and loop checks let through.
@@ -114,6 +112,10 @@ pub(super) struct Table<K> {
     free_chunks: Vec<u32>,
     pub(super) journal: Journal,
     pub(super) lanes: Vec<Lane>,
+    /// Those who follow from outside.
+    pub(super) watchers: Vec<Marks>,
+    /// Destinations that would be forgotten if a watcher knew that they are empty.
+    held: Bitmap,
     /// Scratch for the decision process.
     candidates: Vec<Candidate>,
 }
@@ -129,12 +131,15 @@ impl<K> Default for Table<K> {
             free_chunks: Vec::new(),
             journal: Journal::default(),
             lanes: Vec::new(),
+            watchers: Vec::new(),
+            held: Bitmap::default(),
             candidates: Vec::new(),
         }
     }
 }
 
 mod bulk;
+mod tidy;
 
 /// What makes a best path another one to those who are told of it.
 type Chosen = Option<(PeerId, u32, u32)>;
@@ -260,6 +265,7 @@ impl<K: Key> Table<K> {
             lane.paths += usize::from(old.is_none());
             lane.accepted += usize::from(matches!(post, Post::Accepted(_)));
         }
+        self.mark_from(peer, id);
         if old.is_some() || !self.stays_best(id, path, around) {
             self.decide(id, around);
         }
@@ -281,6 +287,8 @@ impl<K: Key> Table<K> {
         let before = self.chosen(id);
         self.unchain(id, previous, path, around.sets);
         self.give_back(peer, path);
+        self.mark_from(peer, id);
+        self.mark_gone(peer, path_id, id);
         self.decide(id, around);
         self.note_change(id, before);
         let is_last = !self.has_live(id, peer);
@@ -485,6 +493,7 @@ impl<K: Key> Table<K> {
 
     /// Enters a destination into the journal.
     pub(super) fn enter(&mut self, id: u32) {
+        self.mark_best(id);
         let last = self.entry_of(id);
         let at = self.journal.enter(id, last);
         if let Some(dest) = self.dest_mut(id) {
@@ -503,44 +512,6 @@ impl<K: Key> Table<K> {
     /// Whether a journal entry is the last one of its destination.
     pub(super) fn counts(&self, at: Position, id: u32) -> bool {
         self.dests.get(id as usize).is_some_and(|dest| dest.entry == low_half(at))
-    }
-
-    /// Lets go of journal entries that every peer has read, and of destinations that are then
-    /// without paths and remembered by nobody; `limit` at a time.
-    pub(super) fn tidy(&mut self, hasher: Hasher, limit: usize) {
-        let cursors = self.lanes.iter().filter_map(|lane| lane.cursor);
-        let slowest = cursors.min().unwrap_or(self.journal.tail());
-        for _ in 0..limit / TIDY_BATCH {
-            let mut empty = Vec::new();
-            while empty.len() < TIDY_BATCH
-                && let Some((at, id)) = self.journal.pop_read(slowest)
-            {
-                let dest = self.dests.get(id as usize).filter(|dest| dest.head == NONE);
-                if let Some(dest) = dest.filter(|_| self.counts(at, id)) {
-                    empty.push((id, dest.key.hash(hasher)));
-                }
-            }
-            if empty.is_empty() {
-                break;
-            }
-            self.warm(empty.iter().map(|(_, hash)| *hash));
-            for (id, hash) in empty {
-                self.forget(id, hash);
-            }
-        }
-        if self.journal.is_bloated(self.len()) {
-            let dests = &mut self.dests;
-            let old: Vec<u32> = dests.iter().map(|dest| dest.entry).collect();
-            self.journal.compact(
-                |at, id| old.get(id as usize) == Some(&low_half(at)),
-                |id, at| {
-                    if let Some(dest) = dests.get_mut(id as usize) {
-                        dest.entry = low_half(at);
-                    }
-                },
-                self.lanes.iter_mut().filter_map(|lane| lane.cursor.as_mut()),
-            );
-        }
     }
 
     /// From here on a peer is told everything, and what changes.
@@ -566,14 +537,6 @@ impl<K: Key> Table<K> {
         let places = chunks.iter().flat_map(|chunk| chunk * CHUNK..(chunk + 1) * CHUNK);
         let dests = places.filter_map(|place| self.paths.get(place as usize).map(|it| it.dest));
         dests.filter(|id| *id != NONE).collect()
-    }
-
-    /// A destination without paths that everybody has forgotten.
-    fn forget(&mut self, id: u32, hash: u64) {
-        if !self.lanes.iter().any(|lane| lane.told.contains(id)) {
-            self.index.remove(hash, id);
-            self.free_dests.push(id);
-        }
     }
 }
 

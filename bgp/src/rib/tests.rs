@@ -438,3 +438,4 @@ proptest! {
 }
 
 mod origins;
+mod watch;

@@ -158,7 +158,12 @@ impl Rib {
     }
 
     /// How the best path to a destination was told to a peer.
-    fn advertised(&mut self, family: Family, id: u32, peer: PeerId) -> Option<RouteView> {
+    pub(super) fn advertised(
+        &mut self,
+        family: Family,
+        id: u32,
+        peer: PeerId,
+    ) -> Option<RouteView> {
         let session = self.peers.get(usize::from(peer))?.session.as_ref()?;
         let outlet = &self.groups.get(session.group)?.outlet;
         let found: Option<_> = of_family!(self, family, table => {

@@ -15,13 +15,17 @@ use crate::time::Timestamp;
 use crate::types::Prefix;
 use crate::wire::notification::Notification;
 
+mod dump;
 mod order;
 mod range;
 mod routes;
+mod station;
 mod status;
 
+pub use dump::Dump;
 pub use order::*;
 pub use routes::*;
+pub use station::Lost;
 pub use status::*;
 
 /// Where numbers of connections come from.
@@ -45,6 +49,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) running: bool,
     /// Peers keep our routes of before for us, until we say that all are announced again.
     pub(crate) restarting: bool,
+    /// Somebody wants to have every UPDATE and every change of state.
+    pub(crate) tapped: bool,
     pub(crate) out: &'a mut Vec<Action>,
 }
 
@@ -64,6 +70,8 @@ pub struct Speaker {
     /// When the restart is over at the latest (Selection_Deferral_Timer, RFC 4724 §4.1).
     restarting: Option<Timestamp>,
     shut_down: bool,
+    stations: BTreeMap<crate::rib::WatcherId, station::Station>,
+    tapped: bool,
     stale_events_total: u64,
 }
 
@@ -82,6 +90,8 @@ impl Speaker {
             full: BTreeSet::new(),
             restarting: None,
             shut_down: false,
+            stations: BTreeMap::new(),
+            tapped: false,
             stale_events_total: 0,
         }
     }
@@ -226,6 +236,11 @@ impl Speaker {
         }
     }
 
+    /// Whether every UPDATE and every change of state is handed out as [`Action::Heard`].
+    pub const fn set_tapped(&mut self, tapped: bool) {
+        self.tapped = tapped;
+    }
+
     /// The routes.
     pub const fn rib(&mut self) -> &mut Rib {
         &mut self.rib
@@ -289,6 +304,7 @@ impl Speaker {
             rib: &mut self.rib,
             running: !self.shut_down,
             restarting: self.restarting.is_some(),
+            tapped: self.tapped,
             out,
         };
         (turn, &mut self.peers)
