@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod bgp_io;
+mod bmp_io;
 pub mod bpf_io;
 mod change;
 pub mod cli;

@@ -29,6 +29,8 @@ pub(super) struct Station {
     /// It knows that our Loc-RIB is monitored.
     introduced: bool,
     known: BTreeMap<PeerName, Known>,
+    /// It is to get figures with what it is told next.
+    figures: bool,
 }
 
 /// A session that a station knows to be up.
@@ -43,7 +45,10 @@ impl Speaker {
     /// A station listens from now on, and knows nothing yet.
     pub fn open_station(&mut self, id: WatcherId, views: Views) {
         self.rib.watch(id, views);
-        self.stations.insert(id, Station { views, introduced: false, known: BTreeMap::new() });
+        self.stations.insert(
+            id,
+            Station { views, introduced: false, known: BTreeMap::new(), figures: false },
+        );
     }
 
     /// It does not any more.
@@ -87,6 +92,9 @@ impl Speaker {
                     bmp::push_routes(&mut out, &about, batch.view, time, &batch.updates);
                 }
             }
+        }
+        if core::mem::take(&mut station.figures) {
+            self.tell_figures(&station, time, &mut out);
         }
         self.stations.insert(id, station);
         if self.rib.has_lost(id) { Err(Lost) } else { Ok(out) }
@@ -134,11 +142,15 @@ impl Speaker {
         }
     }
 
-    /// Figures of every peer that a station knows to be up.
-    pub fn station_figures(&self, id: WatcherId, time: WallTime) -> Vec<u8> {
-        let mut out = Vec::new();
-        let known = self.stations.get(&id).map(|station| &station.known);
-        for (name, known) in known.into_iter().flatten() {
+    /// With what a station is told next come figures of every peer that it knows to be up.
+    pub fn want_figures(&mut self, id: WatcherId) {
+        if let Some(station) = self.stations.get_mut(&id) {
+            station.figures = true;
+        }
+    }
+
+    fn tell_figures(&self, station: &Station, time: WallTime, out: &mut Vec<u8>) {
+        for (name, known) in &station.known {
             let counts = self.rib.counts(known.rib);
             let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
             let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
@@ -155,7 +167,6 @@ impl Speaker {
             stats.extend(families.map(|family| Stat::AdjRibInOf(family, of_family(family))));
             out.extend(bmp::stats(&known.about, time, &stats));
         }
-        out
     }
 
     const fn loc_rib(&self) -> About {

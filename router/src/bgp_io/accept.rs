@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{Inbound, next_hops};
+use super::Inbound;
+use super::dial::next_hops;
 use crate::clock::Clock;
 use crate::link_io::Links;
 

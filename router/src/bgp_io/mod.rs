@@ -6,6 +6,8 @@
 mod accept;
 mod asker;
 mod conn;
+mod dial;
+mod outside;
 mod socket;
 mod sockopt;
 
@@ -31,10 +33,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::link_io::{self, Links};
+use crate::link_io::Links;
 pub(crate) use asker::Orders;
 pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
+use outside::{Ask, Outsiders};
+pub(crate) use outside::{Outside, Tap};
 pub use socket::Keys;
 
 /// Orders that wait for the speaker; when it is full, who orders waits.
@@ -161,6 +165,11 @@ impl BgpHandle {
         Orders(self.inputs.downgrade())
     }
 
+    /// The way for those who follow from outside.
+    pub(crate) fn outside(&self) -> Outside {
+        Outside(self.inputs.downgrade())
+    }
+
     /// The way to what single peers have been through.
     pub fn histories(&self) -> Histories {
         Histories::new(self.inputs.downgrade(), self.clock)
@@ -199,6 +208,7 @@ enum Input {
     Keys(Keys),
     History(String, oneshot::Sender<Option<History>>),
     Routes(RoutesQuery, oneshot::Sender<Routes>),
+    Outside(Ask),
     /// Others may still hold an [`Asker`]: they must not keep the task alive.
     Stop,
 }
@@ -268,6 +278,7 @@ pub fn start(
         publish,
         publish_from: Timestamp::default(),
         unpublished: false,
+        outsiders: Outsiders::default(),
     };
     let task = tokio::spawn(shell.run(orders, events, accepting));
     Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, clock, task })
@@ -284,6 +295,7 @@ struct Shell {
     publish: watch::Sender<Snapshot>,
     publish_from: Timestamp,
     unpublished: bool,
+    outsiders: Outsiders,
 }
 
 impl Shell {
@@ -297,7 +309,8 @@ impl Shell {
         let mut more = false;
         loop {
             let publish_at = self.unpublished.then_some(self.publish_from);
-            let wake_at = self.speaker.next_deadline().into_iter().chain(publish_at).min();
+            let wake_at = self.speaker.next_deadline().into_iter().chain(publish_at);
+            let wake_at = wake_at.chain(self.outsiders.wake_at()).min();
             let wake_at = if more { Some(Timestamp::default()) } else { wake_at };
             tokio::select! {
                 Some(event) = events.recv() => self.on_inbounds(event, &mut events),
@@ -312,6 +325,7 @@ impl Shell {
                         drop(reply.send(self.speaker.history(&name).cloned()));
                     }
                     Some(Input::Routes(query, reply)) => self.answer(&query, reply),
+                    Some(Input::Outside(ask)) => self.on_ask(ask),
                     Some(Input::Stop) | None => break,
                 },
                 () = self.clock.sleep_until(wake_at) => {}
@@ -322,6 +336,7 @@ impl Shell {
             more = self.speaker.work();
             self.transmit();
             self.publish();
+            self.serve_stations();
             while self.conns.tasks.try_join_next().is_some() {}
         }
         drop(accepting);
@@ -380,11 +395,13 @@ impl Shell {
                     return;
                 }
                 if let Some(conn) = self.speaker.accept(now, remote, next_hops, out) {
+                    dial::ends(&stream).into_iter().for_each(|it| self.speaker.on_ends(conn, it));
                     self.conns.open(conn, remote, send_hold, stream);
                 }
             }
             Inbound::Connected { conn, stream, remote, next_hops } => {
                 if let Some(Conn::Dialling { send_hold, .. }) = self.conns.open.get(&conn) {
+                    dial::ends(&stream).into_iter().for_each(|it| self.speaker.on_ends(conn, it));
                     self.conns.open(conn, remote, *send_hold, stream);
                     self.speaker.on_conn(now, ConnEvent::Connected { conn, next_hops }, out);
                 }
@@ -414,6 +431,7 @@ impl Shell {
                     }
                     Action::Send { conn, bytes } => self.conns.send(conn, bytes),
                     Action::Close { conn } => drop(self.conns.open.remove(&conn)),
+                    Action::Heard(heard) => self.outsiders.on_heard(&heard),
                     Action::Report(report) => {
                         if self.reports.try_send(report).is_err() {
                             self.reports_dropped.fetch_add(1, Ordering::Relaxed);
@@ -491,7 +509,7 @@ impl Conns {
         let (keys, links, inbound) = (Arc::clone(&self.keys), self.links, self.inbound.clone());
         let peer = Arc::clone(peer);
         let task = self.tasks.spawn(async move {
-            let event = match connect(to, from, &transport, &keys, links).await {
+            let event = match dial::connect(to, from, &transport, &keys, links).await {
                 Ok((stream, next_hops)) => {
                     Inbound::Connected { conn, stream, remote: to, next_hops }
                 }
@@ -562,26 +580,4 @@ impl Conns {
         self.open.clear();
         while self.tasks.join_next().await.is_some() {}
     }
-}
-
-async fn connect(
-    to: SocketAddr,
-    from: Option<IpAddr>,
-    transport: &Transport,
-    keys: &Keys,
-    links: Links,
-) -> io::Result<(TcpStream, NextHops)> {
-    let stream = socket::dial(to, from, transport, keys).await?;
-    let next_hops = next_hops(&stream, links).await?;
-    Ok((stream, next_hops))
-}
-
-/// Our addresses on the interface that carries the connection. When the kernel does not tell, the
-/// connection's own address has to do.
-async fn next_hops(stream: &TcpStream, links: Links) -> io::Result<NextHops> {
-    let local = stream.local_addr()?.ip();
-    Ok(links.next_hops(local).await.unwrap_or_else(|error| {
-        warn!(%local, %error, "next hops of the other address family are not known");
-        link_io::session_next_hops(local)
-    }))
 }
