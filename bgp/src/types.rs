@@ -318,16 +318,19 @@ pub struct Community(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a community is AS:VALUE with two numbers up to 65535, or one of no-export, no-advertise, \
-     no-peer, graceful-shutdown, blackhole"
+     no-export-subconfed, no-peer, graceful-shutdown, blackhole, llgr-stale, no-llgr"
 )]
 pub struct BadCommunity;
 
 /// Communities with a registered name (IANA "BGP Well-known Communities").
-const NAMED_COMMUNITIES: [(&str, u32); 5] = [
+const NAMED_COMMUNITIES: [(&str, u32); 8] = [
     ("graceful-shutdown", 0xffff_0000),
+    ("llgr-stale", 0xffff_0006),
+    ("no-llgr", 0xffff_0007),
     ("blackhole", 0xffff_029a),
     ("no-export", 0xffff_ff01),
     ("no-advertise", 0xffff_ff02),
+    ("no-export-subconfed", 0xffff_ff03),
     ("no-peer", 0xffff_ff04),
 ];
 

@@ -10,11 +10,12 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 
 use tidegate_bgp::policy::{Chain, Policy};
-use tidegate_bgp::rib::Policies;
+use tidegate_bgp::rib::{DecisionRules, Policies};
 use tidegate_bgp::speaker::{
-    Distance, NextHops, Offer, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
+    Distance, NextHops, Offer, PathLimits, PeerConfig, PeerRange, PrefixLimits, RouteAttributes,
+    Transport,
 };
-use tidegate_bgp::types::Family;
+use tidegate_bgp::types::{Family, FamilySet};
 use tidegate_bgp::wire::Role;
 
 mod export;
@@ -35,6 +36,8 @@ pub enum Object {
     Api,
     /// `[datapath]`
     Datapath,
+    /// `[decision]`
+    Decision,
     /// A peer or a range of peers, by name.
     Peer(String),
     /// A routing policy, by name.
@@ -57,6 +60,7 @@ impl Display for Object {
             Self::Router => f.write_str("router"),
             Self::Api => f.write_str("api"),
             Self::Datapath => f.write_str("datapath"),
+            Self::Decision => f.write_str("decision"),
             Self::Peer(name) => write!(f, "peer {name}"),
             Self::Policy(name) => write!(f, "policy {name}"),
             Self::RpkiCache(name) => write!(f, "rpki-cache {name}"),
@@ -120,6 +124,8 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     let datapath = [before, after].map(|desired| of_datapath(&desired.datapath));
     let [datapath, datapath_after] = datapath;
     compare(&Object::Datapath, &datapath, &datapath_after, &mut changes);
+    let [decision, decision_after] = [before, after].map(|desired| of_decision(desired.decision));
+    compare(&Object::Decision, &decision, &decision_after, &mut changes);
     for name in union(&before.peers, &after.peers) {
         let rows = |desired: &Desired| {
             let peer = desired.peers.get(name)?;
@@ -298,6 +304,25 @@ fn of_datapath(datapath: &Datapath) -> Rows {
     rows
 }
 
+fn of_decision(rules: DecisionRules) -> Rows {
+    let DecisionRules {
+        always_compare_med,
+        med_missing_is_worst,
+        multipath_external,
+        multipath_internal,
+        multipath_relax,
+        link_bandwidth,
+    } = rules;
+    let mut rows = Rows::default();
+    rows.put("decision", "always-compare-med", always_compare_med);
+    rows.put("decision", "missing-med-is-worst", med_missing_is_worst);
+    rows.put("decision", "multipath-external", multipath_external);
+    rows.put("decision", "multipath-internal", multipath_internal);
+    rows.put("decision", "multipath-relax", multipath_relax);
+    rows.put("decision", "link-bandwidth", link_bandwidth);
+    rows
+}
+
 fn of_range(range: &PeerRange, password_file: Option<&PathBuf>) -> Rows {
     let PeerRange { prefix, limit, template } = range;
     let mut rows = of_peer(template, prefix, password_file);
@@ -318,6 +343,7 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
         next_hops: NextHops { v4, v6 },
         local_as,
         prefix_limits,
+        path_limits,
         shutdown,
         transport,
         offer,
@@ -338,6 +364,7 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
     rows.maybe("peer", "password-file", password_file.map(|file| file.display()));
     rows.maybe("peer", "shutdown", shutdown.as_ref());
     of_offer(offer, &mut rows);
+    of_add_path(offer, *path_limits, &mut rows);
     rows.maybe("peer", "import", import.as_deref().map(names));
     rows.maybe("peer", "export", export.as_deref().map(names));
     of_transport(transport, &mut rows);
@@ -357,6 +384,16 @@ fn of_offer(offer: &Offer, rows: &mut Rows) {
     });
     rows.maybe("peer", "role", role.as_ref());
     rows.put("peer", "role-required", offer.role_required);
+    rows.put("peer", "extended-next-hop", !offer.extended_next_hop.is_empty());
+}
+
+fn of_add_path(offer: &Offer, limits: PathLimits, rows: &mut Rows) {
+    let families = |set: FamilySet| list(&set.iter().collect::<Vec<_>>());
+    let PathLimits { send, receive } = limits;
+    rows.put("peer.add-path", "receive", families(offer.add_path_receive));
+    rows.put("peer.add-path", "send", families(offer.add_path_send));
+    rows.put("peer.add-path", "send-max", send);
+    rows.put("peer.add-path", "receive-max", receive);
 }
 
 fn of_transport(transport: &Transport, rows: &mut Rows) {

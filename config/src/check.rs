@@ -5,6 +5,7 @@
 
 mod across;
 mod datapath;
+mod decision;
 mod export;
 mod peer;
 mod policy;
@@ -36,6 +37,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let named = policy::check(file, our_as, found);
     let checked_datapath =
         file.datapath.as_ref().and_then(|table| datapath::check(&table.value, router, found));
+    let checked_decision = file.decision.as_ref().and_then(|table| decision::check(&table.value));
     let checked_peers: Vec<_> =
         peers.iter().map(|peer| peer::check(peer, router, &named, found)).collect();
     let checked_services: Vec<_> =
@@ -49,6 +51,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let mut desired = Desired {
         router: checked_router?,
         datapath: checked_datapath?,
+        decision: checked_decision?,
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         password_files: BTreeMap::new(),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidegate_bgp::policy::Policy;
+use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
@@ -19,6 +20,8 @@ pub struct Desired {
     pub router: Router,
     /// How packets are treated.
     pub datapath: Datapath,
+    /// How the best of several paths is chosen.
+    pub decision: DecisionRules,
     /// BGP peers by name.
     pub peers: BTreeMap<String, PeerConfig>,
     /// Ranges of peers by name; no peer has the name of a range.

@@ -2,6 +2,7 @@
 //!
 //! The doc comments are the text of `docs/reference/config.md` and of the JSON Schema.
 
+pub(crate) mod bgp;
 pub(crate) mod export;
 pub(crate) mod policy;
 
@@ -13,6 +14,7 @@ use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Pref
 use tidegate_bgp::wire::Role;
 use toml::de::{DeTable, DeValue};
 
+use bgp::{AddPathTable, DecisionTable};
 use export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
@@ -36,6 +38,8 @@ table! {
         "api" => api: ApiTable, Default("{}");
         /// How packets are treated, whatever service they are for.
         "datapath" => datapath: DatapathTable, Default("{}");
+        /// How the best of several paths to a prefix is chosen.
+        "decision" => decision: DecisionTable, Default("{}");
         /// BGP peers: routers that learn the VIPs from us.
         "peer" => peers: Tables<PeerTable>, Default("[]");
         /// Sets of prefixes that policies ask about.
@@ -191,8 +195,14 @@ table! {
         "tcp-user-timeout" => tcp_user_timeout: Span<1000, 3_600_000>, Optional;
         /// Wait between attempts to dial.
         "connect-retry" => connect_retry: Span<1000, 3_600_000>, Default("\"5s\"");
-        /// Address families that we offer.
+        /// Address families that we offer: `"ipv4-unicast"`, `"ipv6-unicast"`, and, to receive
+        /// rules that are shown and neither acted on nor passed on, `"ipv4-flowspec"`,
+        /// `"ipv6-flowspec"`.
         "families" => families: List<Family>, Default("[\"ipv4-unicast\", \"ipv6-unicast\"]");
+        /// Several paths to one prefix (ADD-PATH, RFC 7911). When absent: one each way.
+        "add-path" => add_path: AddPathTable, Optional;
+        /// Whether IPv4 prefixes may have an IPv6 next hop on this session (RFC 8950).
+        "extended-next-hop" => extended_next_hop: bool, Default("false");
         /// Next hop of IPv4 VIPs. When absent: our own address on the session's interface.
         "next-hop-v4" => next_hop_v4: Ipv4Addr, Optional;
         /// Next hop of IPv6 VIPs, never an IPv4-mapped address. When absent: our own address on
@@ -233,6 +243,7 @@ table! {
         "remote-as" => "write asn",
         "peer-as" => "write asn",
         "next-hop" => "write next-hop-v4 or next-hop-v6",
+        "addpath" => "write add-path",
         "ip" => "write address",
     }
 }

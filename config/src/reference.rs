@@ -5,6 +5,7 @@ use core::fmt::Write as _;
 use schemars::SchemaGenerator;
 
 use crate::impact::{self, Impact};
+use crate::raw::bgp::{AddPathTable, DecisionTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
@@ -31,6 +32,7 @@ pub fn reference() -> String {
     section::<RouterTable>(&mut out, "`[router]`");
     section::<ApiTable>(&mut out, "`[api]`");
     section::<DatapathTable>(&mut out, "`[datapath]`");
+    section::<DecisionTable>(&mut out, "`[decision]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
     section::<PrefixSetTable>(&mut out, "`[[prefix-set]]`");
     section::<AsPathSetTable>(&mut out, "`[[as-path-set]]`");
@@ -39,6 +41,7 @@ pub fn reference() -> String {
     section::<TermTable>(&mut out, "`[[policy.term]]`");
     section::<MatchTable>(&mut out, "`policy.term.match`");
     section::<SetTable>(&mut out, "`policy.term.set`");
+    section::<AddPathTable>(&mut out, "`peer.add-path`");
     section::<MaxPrefixesTable>(&mut out, "`peer.max-prefixes`");
     section::<RpkiCacheTable>(&mut out, "`[[rpki-cache]]`");
     section::<BmpStationTable>(&mut out, "`[[bmp-station]]`");

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::*;
+use crate::raw::bgp::{AddPathTable, DecisionTable};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, MaxPrefixesTable, PeerTable, RouterTable,
     ServiceTable,
@@ -102,7 +103,9 @@ fn the_sample_stays_acceptable_with_every_comment_opened() {
     let all = [
         names(RouterTable::KEYS),
         names(ApiTable::KEYS),
+        names(DecisionTable::KEYS),
         names(PeerTable::KEYS),
+        names(AddPathTable::KEYS),
         names(MaxPrefixesTable::KEYS),
         names(ServiceTable::KEYS),
         names(HealthTable::KEYS),

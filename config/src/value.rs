@@ -88,7 +88,8 @@ words!(AffinityKind: "5-tuple" => Self::FiveTuple, "client-address" => Self::Cli
 words!(BmpView: "pre-policy" => Self::PrePolicy, "post-policy" => Self::PostPolicy,
     "loc-rib" => Self::LocRib, "adj-rib-out" => Self::AdjRibOut);
 words!(AllDown: "fail-closed" => Self::FailClosed, "fail-open" => Self::FailOpen);
-words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6Unicast);
+words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6Unicast,
+    "ipv4-flowspec" => Self::Ipv4Flowspec, "ipv6-flowspec" => Self::Ipv6Flowspec);
 words!(Role: "provider" => Self::Provider, "customer" => Self::Customer, "peer" => Self::Peer,
     "rs" => Self::RouteServer, "rs-client" => Self::RouteServerClient);
 words!(ProbeKind: "tcp" => Self::Tcp, "http" => Self::Http;

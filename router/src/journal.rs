@@ -58,6 +58,11 @@ pub(crate) fn report(report: &Report) {
             "the peer announces nearly as many prefixes as it may; more end the session: raise \
              max-prefixes, or ask its operator"
         ),
+        Report::ManyPaths { peer, max } => warn!(
+            %peer, max,
+            "the peer has more paths to a prefix than it may, and those beyond are not taken: raise \
+             add-path.receive-max, or ask its operator"
+        ),
         Report::RangeFull { range, remote } => warn!(
             %range, %remote,
             "a peer of this range was refused, and so are more until one goes: raise range-limit"

@@ -148,12 +148,13 @@ impl<'a> Theirs<'a> {
     }
 }
 
-/// The peer's role (RFC 9234 §4.2); `None` when one side names none and neither insists.
+/// The peer's role (RFC 9234 §4.2): one that says nothing is taken for what it must be if we are
+/// what we say; `None` when we say nothing.
 fn agree_on_role(offer: &Offer, theirs: &[Role]) -> Result<Option<Role>, Notification> {
     let Some(ours) = offer.role else { return Ok(None) };
     match theirs {
         [] if offer.role_required => Err(Notification::ROLE_MISMATCH),
-        [] => Ok(None),
+        [] => Ok(Some(ours.counterpart())),
         roles if roles.iter().all(|role| *role == ours.counterpart()) => {
             Ok(Some(ours.counterpart()))
         }

@@ -99,7 +99,7 @@ impl Peer {
             range: None,
             attempts: vec![Attempt { session, connection: None }],
             rib: None,
-            warned: Warned::new(),
+            warned: Warned::default(),
             history: History::default(),
             messages_received: 0,
             messages_sent: 0,
@@ -397,7 +397,7 @@ impl Peer {
         if from == State::Established && to != State::Established {
             self.flaps += 1;
             self.leave_rib(turn);
-            self.warned.clear();
+            self.warned = Warned::default();
         }
         for effect in effects {
             self.perform(at, effect, turn);

@@ -81,12 +81,15 @@ pub(crate) struct Border<'a> {
     pub(crate) ends_med: bool,
     /// LOCAL_PREF where there is none.
     pub(crate) local_pref: Option<u32>,
+    /// ONLY_TO_CUSTOMER where there is none (RFC 9234 §5).
+    pub(crate) only_to_customer: Option<u32>,
 }
 
 /// A block with changes made.
 pub(crate) fn rewrite(block: &[u8], border: &Border<'_>, edits: &Edits) -> Vec<u8> {
     let mut out = Vec::with_capacity(block.len() + 16);
     let (mut med, mut local_pref) = (edits.med.flatten(), edits.local_pref);
+    let mut mark = border.only_to_customer;
     for attribute in attributes(block) {
         let value = attribute.value;
         match attribute.code {
@@ -108,8 +111,15 @@ pub(crate) fn rewrite(block: &[u8], border: &Border<'_>, edits: &Edits) -> Vec<u
             }
             code::LOCAL_PREF => local_pref = local_pref.or(words(value).next()),
             code::COMMUNITIES | code::LARGE_COMMUNITIES if edits.touches_communities() => {}
-            _ => push(&mut out, attribute.flags, attribute.code, value),
+            other => {
+                mark = mark.filter(|_| other != code::ONLY_TO_CUSTOMER);
+                push(&mut out, attribute.flags, other, value);
+            }
         }
+    }
+    if let Some(mark) = mark {
+        let flags = flag::OPTIONAL | flag::TRANSITIVE;
+        push(&mut out, flags, code::ONLY_TO_CUSTOMER, &mark.to_be_bytes());
     }
     if let Some(med) = med {
         push(&mut out, flag::OPTIONAL, code::MULTI_EXIT_DISC, &med.to_be_bytes());

@@ -63,10 +63,14 @@ pub struct DecisionRules {
     pub always_compare_med: bool,
     /// A path without MED is as bad as one with the highest, not as good as one with zero.
     pub med_missing_is_worst: bool,
-    /// Paths of equal standing used together, at most; 1: only the best.
-    pub multipath: u8,
+    /// Paths of equal standing used together if the best is external, at most; 1: only the best.
+    pub multipath_external: u8,
+    /// The same if the best is internal.
+    pub multipath_internal: u8,
     /// Paths of the same length count as equal even if they lead through different ASes.
     pub multipath_relax: bool,
+    /// Paths used together share the traffic by their Link Bandwidth.
+    pub link_bandwidth: bool,
 }
 
 impl Default for DecisionRules {
@@ -74,8 +78,10 @@ impl Default for DecisionRules {
         Self {
             always_compare_med: false,
             med_missing_is_worst: false,
-            multipath: 1,
+            multipath_external: 1,
+            multipath_internal: 1,
             multipath_relax: false,
+            link_bandwidth: false,
         }
     }
 }
@@ -210,13 +216,20 @@ impl DecisionRules {
         decided.map_or(Filter::PathId, |(filter, _)| filter)
     }
 
+    /// The paths that are used together, the best one first.
+    pub(super) fn used(self, best: &Candidate, all: &[Candidate]) -> Vec<u32> {
+        let external = best.standing.external;
+        let max = if external { self.multipath_external } else { self.multipath_internal };
+        let is_other = |one: &&Candidate| one.path != best.path;
+        let mut equal: Vec<&Candidate> =
+            all.iter().filter(|one| is_other(one) && self.is_equal_cost(one, best, all)).collect();
+        equal.sort_by(|one, other| one.tie_break(other));
+        let used = core::iter::once(best).chain(equal).take(max.max(1).into());
+        used.map(|one| one.path).collect()
+    }
+
     /// Whether a path is as good as the best one but for the tie-breaks.
-    pub(super) fn is_equal_cost(
-        self,
-        one: &Candidate,
-        best: &Candidate,
-        all: &[Candidate],
-    ) -> bool {
+    fn is_equal_cost(self, one: &Candidate, best: &Candidate, all: &[Candidate]) -> bool {
         one.is_usable()
             && one.before_med(best).is_eq()
             && !self.beaten_by_med(one, all)

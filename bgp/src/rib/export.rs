@@ -6,13 +6,17 @@
 //! for the next segment. A segment is what a stretch of either comes to for the whole group, apart
 //! by the peer who brought a route, so that it is told to everybody else.
 
+mod several;
+
 use core::ops::Range;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::PeerId;
+use super::decision::{DecisionRules, Standing};
 use super::journal::Position;
 use super::key::Key;
+use super::otc;
 use super::sets::{SetId, Sets};
 use super::table::Table;
 use crate::origin::Origins;
@@ -38,6 +42,8 @@ pub(super) struct Outlet {
     pub(super) context: Negotiated,
     pub(super) next_hops: NextHops,
     pub(super) local_as: Asn,
+    /// Paths to one destination, where several are told.
+    pub(super) paths_max: u8,
     pub(super) policy: Option<Arc<Chain>>,
 }
 
@@ -75,11 +81,17 @@ struct Segment {
     bytes: Arc<Vec<u8>>,
     parts: Vec<Part>,
     ids: Vec<u32>,
-    /// Destinations that the group is told nothing of: withdrawn from those who know them.
+    /// Destinations that the group is told nothing of: withdrawn from those who know them. Where
+    /// several paths are told: all that the segment is about, ascending.
     hidden: Vec<u32>,
+    /// Where several paths are told: which, by destination.
+    several: Vec<Told>,
     /// Why some of them are hidden: they could not be written down.
     unsendable: Option<EncodeError>,
 }
+
+use several::Told;
+pub(super) use several::path_id;
 
 /// What a peer is told next, and why it is not told more.
 pub(super) type Next = (Arc<Vec<u8>>, Option<EncodeError>);
@@ -106,7 +118,26 @@ pub(super) struct Sending<'a> {
     pub(super) family: Family,
     pub(super) sets: &'a Sets,
     pub(super) sources: &'a [Source],
+    pub(super) standings: &'a [Standing],
+    pub(super) rules: DecisionRules,
     pub(super) origins: &'a Origins,
+}
+
+impl Segment {
+    /// To be filled in.
+    fn holding(bytes: Vec<u8>) -> Self {
+        Self {
+            from: From::Vips,
+            to: 0,
+            made_at: 0,
+            bytes: Arc::new(bytes),
+            parts: Vec::new(),
+            ids: Vec::new(),
+            hidden: Vec::new(),
+            several: Vec::new(),
+            unsendable: None,
+        }
+    }
 }
 
 impl Group {
@@ -130,6 +161,10 @@ impl Group {
         if route.source != Source::Vip
             && route.attributes.communities().any(|community| kept_home(community.0))
         {
+            return Way::Hidden;
+        }
+        let role = self.outlet.context.remote_role;
+        if !otc::may_leave(role, route.attributes.only_to_customer) {
             return Way::Hidden;
         }
         match &self.outlet.policy {
@@ -188,6 +223,7 @@ impl Outlet {
             next_hop: next_hop.as_deref(),
             ends_med: external && source != Source::Vip,
             local_pref: (!external).then_some(super::LOCAL_PREF_DEFAULT),
+            only_to_customer: otc::mark_outward(self.context.remote_role, self.local_as),
         };
         Ok(rewrite(block, &border, edits))
     }
@@ -243,6 +279,9 @@ impl<K: Key> Table<K> {
             From::Journal(_) => lane.cursor = Some(segment.to),
             From::Sweep(_) => lane.sweep.start = u32::try_from(segment.to).unwrap_or(u32::MAX),
             From::Vips => lane.sweep = 0..0,
+        }
+        if group.outlet.context.add_path_send.contains(sending.family) {
+            return self.tell_several(peer, &segment, group, sending);
         }
         let mut gone: Vec<u32> =
             segment.hidden.iter().copied().filter(|id| lane.told.remove(*id)).collect();
@@ -311,8 +350,15 @@ impl<K: Key> Table<K> {
         if let Some(segment) = recent.iter().find(fits) {
             return Some(Arc::clone(segment));
         }
-        let (ids, to) = self.stretch(from, sweep.end);
-        let segment = Arc::new(self.make(from, to, &ids, group, sending));
+        let several = group.outlet.context.add_path_send.contains(sending.family);
+        let (ids, to) = self.stretch(from, sweep.end, several);
+        let segment = if several {
+            self.make_several(&ids, group, sending)
+        } else {
+            self.make(&ids, group, sending)
+        };
+        let made_at = self.journal.changes();
+        let segment = Arc::new(Segment { from, to, made_at, ..segment });
         let recent = group.recent.get_mut(usize::from(sending.family == Family::Ipv6Unicast))?;
         if recent.len() == SEGMENTS_KEPT {
             recent.pop_front();
@@ -322,13 +368,14 @@ impl<K: Key> Table<K> {
     }
 
     /// The destinations of a segment, and where the next one begins.
-    fn stretch(&mut self, from: From, sweep_end: u32) -> (Vec<u32>, u64) {
+    fn stretch(&mut self, from: From, sweep_end: u32, several: bool) -> (Vec<u32>, u64) {
         match from {
             From::Journal(at) => {
                 let entries: Vec<_> = self.journal.read(at, SEGMENT_DESTS).collect();
-                let to = entries.last().map_or(at, |(last, _)| last + 1);
-                let counting = entries.into_iter().filter(|(at, id)| self.counts(*at, *id));
-                (counting.map(|(_, id)| id).collect(), to)
+                let to = entries.last().map_or(at, |(last, ..)| last + 1);
+                let counts =
+                    |(at, id, best): &(_, u32, bool)| (*best || several) && self.counts(*at, *id);
+                (entries.into_iter().filter(counts).map(|(_, id, _)| id).collect(), to)
             }
             From::Vips => (self.dests_of(super::OURSELVES), sweep_end.into()),
             From::Sweep(start) => {
@@ -339,14 +386,7 @@ impl<K: Key> Table<K> {
         }
     }
 
-    fn make(
-        &self,
-        from: From,
-        to: u64,
-        ids: &[u32],
-        group: &mut Group,
-        sending: &Sending<'_>,
-    ) -> Segment {
+    fn make(&self, ids: &[u32], group: &mut Group, sending: &Sending<'_>) -> Segment {
         let (mut items, mut hidden) = self.sort_out(ids, group, sending);
         // Stable, and quick on what is in order already, as at the start of a session.
         items.sort_by_key(|item| (item.source, item.set, item.outcome));
@@ -383,8 +423,7 @@ impl<K: Key> Table<K> {
                 }
             }
         }
-        let (made_at, bytes) = (self.journal.changes(), Arc::new(bytes));
-        Segment { from, to, made_at, bytes, parts, ids: told, hidden, unsendable }
+        Segment { parts, ids: told, hidden, unsendable, ..Segment::holding(bytes) }
     }
 
     /// Routes that leave, and destinations without one.

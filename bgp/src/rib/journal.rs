@@ -4,11 +4,17 @@
 //! An entry is the number of a destination. A destination that changes again is entered again and
 //! its older entry counts no more, so a peer that reads slowly is told of the last state only,
 //! and the journal is never much longer than the table.
+//!
+//! Where several paths are told (RFC 7911), what changes beside the best path is entered as well,
+//! marked so that all others pass it over.
 
 use std::collections::VecDeque;
 
 /// Below this length it is not worth looking for entries that count no more.
 const COMPACT_MIN: usize = 1 << 16;
+
+/// In an entry: the best path is what it was, or somebody will read the entry of its change.
+const ASIDE: u32 = 1 << 31;
 
 /// A position between two entries.
 pub(super) type Position = u64;
@@ -46,39 +52,56 @@ impl Journal {
         self.changes
     }
 
-    /// Enters a destination; `last` is the place of its last entry. Gives the place of the entry
-    /// that counts now: the last one if nobody has read it yet.
-    pub(super) fn enter(&mut self, id: u32, last: Option<Position>) -> Position {
+    /// Enters a destination; `last` is the place of its last entry, `best` says whether its best
+    /// path is another one. Gives the place of the entry that counts now: the last one if nobody
+    /// has read it yet.
+    pub(super) fn enter(&mut self, id: u32, last: Option<Position>, best: bool) -> Position {
         self.changes += 1;
         if let Some(last) = last
-            && last >= self.read
-            && last >= self.base
+            && let Some(entry) = self.entry_mut(last)
         {
-            return last;
+            let aside = *entry & ASIDE != 0 && !best;
+            if best {
+                *entry &= !ASIDE;
+            }
+            if last >= self.read {
+                return last;
+            }
+            // That one counts no more: whoever has not read it is to learn of the best path here.
+            let at = self.tail();
+            self.entries.push_back(if aside { id | ASIDE } else { id });
+            return at;
         }
         let at = self.tail();
-        self.entries.push_back(id);
+        self.entries.push_back(if best { id } else { id | ASIDE });
         at
     }
 
-    /// Entries from `from` on, `limit` of them at most.
+    fn entry_mut(&mut self, at: Position) -> Option<&mut u32> {
+        let index = at.checked_sub(self.base).and_then(|index| usize::try_from(index).ok())?;
+        self.entries.get_mut(index)
+    }
+
+    /// Entries from `from` on, `limit` of them at most: place, destination, and whether its best
+    /// path may be another one.
     pub(super) fn read(
         &mut self,
         from: Position,
         limit: usize,
-    ) -> impl Iterator<Item = (Position, u32)> {
+    ) -> impl Iterator<Item = (Position, u32, bool)> {
         let skip = usize::try_from(from.saturating_sub(self.base)).unwrap_or(usize::MAX);
         let start = skip.min(self.entries.len());
         let end = start.saturating_add(limit).min(self.entries.len());
         self.read = self.read.max(self.base + end as u64);
         let first = self.base + start as u64;
-        (first..).zip(self.entries.range(start..end).copied())
+        let entries = (first..).zip(self.entries.range(start..end));
+        entries.map(|(at, entry)| (at, entry & !ASIDE, entry & ASIDE == 0))
     }
 
     /// Whether the entry at a place is of this destination.
     pub(super) fn holds(&self, at: Position, id: u32) -> bool {
         let index = at.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());
-        index.and_then(|index| self.entries.get(index)) == Some(&id)
+        index.and_then(|index| self.entries.get(index)).is_some_and(|entry| entry & !ASIDE == id)
     }
 
     /// Takes out the oldest entry if every reader has passed it; `slowest` is where the slowest
@@ -87,9 +110,9 @@ impl Journal {
         if self.base >= slowest {
             return None;
         }
-        let id = self.entries.pop_front()?;
+        let entry = self.entries.pop_front()?;
         self.base += 1;
-        Some((self.base - 1, id))
+        Some((self.base - 1, entry & !ASIDE))
     }
 
     /// Whether so many entries count no more that [`Self::compact`] is worth its time.
@@ -111,11 +134,11 @@ impl Journal {
         let mut kept = VecDeque::new();
         // For each old position, how many entries before it were kept.
         let mut before = Vec::with_capacity(self.entries.len() + 1);
-        for (at, id) in (old_base..).zip(self.entries.iter().copied()) {
+        for (at, entry) in (old_base..).zip(self.entries.iter().copied()) {
             before.push(kept.len() as u64);
-            if counts(at, id) {
-                moved(id, new_base + kept.len() as u64);
-                kept.push_back(id);
+            if counts(at, entry & !ASIDE) {
+                moved(entry & !ASIDE, new_base + kept.len() as u64);
+                kept.push_back(entry);
             }
         }
         before.push(kept.len() as u64);

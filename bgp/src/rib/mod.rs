@@ -23,15 +23,18 @@ mod index;
 mod journal;
 mod key;
 mod origins;
+mod otc;
 mod peer;
 mod post;
+mod reach;
 mod sets;
 mod table;
 mod update;
 mod view;
 mod watch;
 
-use std::collections::{BTreeMap, VecDeque};
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::origin::{Cover, Origins};
@@ -45,6 +48,7 @@ pub(crate) use attrs::path_asns;
 pub use decision::{DecisionRules, Filter};
 pub use peer::{Counts, Policies, SessionTerms};
 pub use post::Rejected;
+pub use reach::NEXT_HOPS_MAX;
 pub use sets::LOCAL_PREF_DEFAULT;
 pub use update::{ATTRIBUTE_BYTES_MAX, PREFIXES_MAX, TooMuch};
 pub use view::{Page, PathState, Query, RouteView, View};
@@ -153,20 +157,36 @@ impl Rib {
     /// How paths are compared from now on.
     pub fn set_rules(&mut self, rules: DecisionRules) {
         if self.rules != rules {
+            if self.rules.med_missing_is_worst != rules.med_missing_is_worst {
+                let med = if rules.med_missing_is_worst { u32::MAX } else { 0 };
+                self.sets.set_med_missing(med);
+            }
             self.rules = rules;
             self.decide_all();
         }
     }
 
-    /// What a next hop costs, `None`: it cannot be reached and paths with it do not count
-    /// (RFC 4271 §9.1.2.1). Next hops that are not named count as near.
-    pub fn set_next_hop(&mut self, next_hop: core::net::IpAddr, metric: Option<u32>) {
-        if self.sets.set_metric(next_hop, metric) {
+    /// What next hops cost, `None`: they cannot be reached and paths with them do not count
+    /// (RFC 4271 §9.1.2.1). Next hops that have never been named count as near.
+    pub fn set_next_hops(&mut self, metrics: &BTreeMap<IpAddr, Option<u32>>) {
+        if self.sets.set_metrics(metrics) {
             self.decide_all();
         }
     }
 
+    /// Next hops in use, of which it should be found out what they cost.
+    pub fn next_hops(&self) -> BTreeSet<IpAddr> {
+        self.sets.reach().all().collect()
+    }
+
+    /// Another number whenever [`Self::next_hops`] is something else.
+    pub const fn next_hops_changes(&self) -> u64 {
+        self.sets.reach().changes()
+    }
+
+    /// Begins from the start if it is being done already.
     fn decide_all(&mut self) {
+        self.tasks.retain(|task| !matches!(task, Task::Decide { .. }));
         for family in Family::UNICAST {
             self.tasks.push_back(Task::Decide { family, next: 0 });
         }
@@ -334,6 +354,8 @@ impl Rib {
                     family,
                     sets: &self.sets,
                     sources: &self.sources,
+                    standings: &self.standings,
+                    rules: self.rules,
                     origins: &self.origins,
                 };
                 let next: Option<_> =

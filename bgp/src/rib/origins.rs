@@ -65,7 +65,7 @@ impl Rib {
                     });
                 }
                 if tell && table.best_path(id).is_some() {
-                    table.enter(id);
+                    table.enter(id, true);
                 }
             }
             (end < table.dests_end()).then_some(Task::Revalidate { family, next: end, changed })

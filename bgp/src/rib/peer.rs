@@ -5,14 +5,15 @@ use std::collections::VecDeque;
 
 use super::decision::Standing;
 use super::export::{Group, Outlet};
+use super::otc::{self, Inward};
 use super::post::{Post, Rejected};
 use super::sets::{SetId, Sets};
 use super::{MaybeChain, OURSELVES, PeerId, Rib, Task, attrs, of_family};
 use crate::origin::Origins;
 use crate::policy::{Border, Edits, Route, Source, rewrite};
-use crate::speaker::{Local, NextHops};
+use crate::speaker::{Local, NextHops, PathLimits};
 use crate::types::{Asn, Family, Prefix, RouterId};
-use crate::wire::{self, AttributesRef, EncodeError, Negotiated, RefreshKind, code};
+use crate::wire::{self, AttributesRef, EncodeError, Negotiated, RefreshKind, Role, code};
 
 /// The policies of a peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct RibPeer {
     pub(super) prefixes_max: usize,
     /// The AS that we are in for this peer, which must not be in its paths either.
     local_as: u32,
+    /// What it is to us (RFC 9234), and its AS.
+    remote: (Option<Role>, u32),
     pub(super) vacant: bool,
 }
 
@@ -59,6 +62,10 @@ pub struct SessionTerms {
     pub next_hops: NextHops,
     /// The AS that we are in for this peer.
     pub local_as: Asn,
+    /// The peer's AS.
+    pub remote_as: Asn,
+    /// How many paths to one prefix it is told, and may tell, where that is agreed (RFC 7911).
+    pub paths: PathLimits,
 }
 
 impl RibSession {
@@ -88,6 +95,7 @@ pub(super) struct Judge<'a> {
     import: &'a MaybeChain,
     external: bool,
     local_as: u32,
+    remote: (Option<Role>, u32),
 }
 
 impl RibPeer {
@@ -97,8 +105,8 @@ impl RibPeer {
         local: Local,
         origins: &'a Origins,
     ) -> Judge<'a> {
-        let (import, external, local_as) = (&self.policies.import, self.external, self.local_as);
-        Judge { peer, local, origins, import, external, local_as }
+        let Self { external, local_as, remote, .. } = *self;
+        Judge { peer, local, origins, import: &self.policies.import, external, local_as, remote }
     }
 
     /// Whether what it announces may fare otherwise under other VRPs.
@@ -117,9 +125,10 @@ impl Judge<'_> {
     /// another one than it was given.
     pub(super) fn post(&self, prefix: Prefix, pre: SetId, sets: &mut Sets) -> Post {
         let block = sets.bytes(pre);
-        if let Some(why) = self.loops(block) {
-            return Post::Rejected(why);
-        }
+        let only_to_customer = match self.check(block) {
+            Ok(mark) => mark,
+            Err(why) => return Post::Rejected(why),
+        };
         let edits = match self.import {
             None if self.external => return Post::Rejected(Rejected::NoPolicy),
             None => Edits::default(),
@@ -132,32 +141,43 @@ impl Judge<'_> {
                 }
             }
         };
-        if edits.is_empty() {
+        if edits.is_empty() && only_to_customer.is_none() {
             return Post::Accepted(pre);
         }
-        let changed = rewrite(block, &Border::default(), &edits);
+        let border = Border { only_to_customer, ..Border::default() };
+        let changed = rewrite(block, &border, &edits);
         if changed == block {
             return Post::Accepted(pre);
         }
         Post::Accepted(sets.intern(&changed, self.peer))
     }
 
-    fn loops(&self, block: &[u8]) -> Option<Rejected> {
+    /// Loops and leaks, which no policy lets in; what the route is to be marked with (RFC 9234).
+    fn check(&self, block: &[u8]) -> Result<Option<u32>, Rejected> {
         let is_ours = |asn: u32| asn == self.local.asn.get() || asn == self.local_as;
+        let our_id = self.local.router_id.get();
+        let mut otc = None;
         for attribute in attrs::attributes(block) {
             match attribute.code {
                 code::AS_PATH if attrs::path_asns(attribute.value).any(is_ours) => {
-                    return Some(Rejected::AsLoop);
+                    return Err(Rejected::AsLoop);
                 }
-                code::ORIGINATOR_ID
-                    if attrs::words(attribute.value).next() == Some(self.local.router_id.get()) =>
-                {
-                    return Some(Rejected::OriginatorLoop);
+                code::ORIGINATOR_ID if attrs::words(attribute.value).any(|id| id == our_id) => {
+                    return Err(Rejected::OriginatorLoop);
                 }
+                code::CLUSTER_LIST if attrs::words(attribute.value).any(|id| id == our_id) => {
+                    return Err(Rejected::ClusterLoop);
+                }
+                code::ONLY_TO_CUSTOMER => otc = attrs::words(attribute.value).next(),
                 _ => {}
             }
         }
-        None
+        let (role, remote_as) = self.remote;
+        match otc::inward(role, remote_as, otc) {
+            Inward::Leak => Err(Rejected::RouteLeak),
+            Inward::Mark => Ok(Some(remote_as)),
+            Inward::Pass => Ok(None),
+        }
     }
 }
 
@@ -170,6 +190,8 @@ pub struct Counts {
     pub accepted: usize,
     /// Prefixes it has been told of and not told to forget.
     pub advertised: usize,
+    /// Paths of it that were not taken, because it had enough to their prefixes already.
+    pub refused: usize,
 }
 
 impl Rib {
@@ -255,18 +277,25 @@ impl Rib {
     /// A session is up: the peer is told everything, then End-of-RIB for each family.
     pub fn up(&mut self, id: PeerId, terms: SessionTerms) {
         self.down(id);
-        let SessionTerms { router_id, context, next_hops, local_as } = terms;
+        let SessionTerms { router_id, context, next_hops, local_as, remote_as, paths } = terms;
         let families: Vec<Family> =
             Family::UNICAST.into_iter().filter(|it| context.families.contains(*it)).collect();
         let finals = families.iter().map(|it| (*it, wire::encode_end_of_rib(*it))).collect();
-        let group = self.group_for(id, &context, next_hops, local_as);
+        let group = self.group_for(id, &context, (next_hops, local_as, paths.send));
         for family in &families {
-            of_family!(self, *family, table => table.attach(id));
+            let several = context.add_path_send.contains(*family);
+            of_family!(self, *family, table => {
+                table.attach(id, several);
+                if let Some(lane) = table.lane_mut(id) {
+                    lane.paths_max = paths.receive.into();
+                }
+            });
         }
         if let Some(standing) = self.standings.get_mut(usize::from(id)) {
             standing.router_id = router_id.get();
         }
         if let Some(peer) = self.peers.get_mut(usize::from(id)) {
+            peer.remote = (context.remote_role, remote_as.get());
             let (unsendable, silent) = (None, Vec::new());
             let session = RibSession { group, families, finals, unsendable, silent, context };
             peer.session = Some(session);
@@ -318,11 +347,14 @@ impl Rib {
     pub fn forget_family(&mut self, id: PeerId, family: Family) {
         let chunks = of_family!(self, family, table => {
             let told = table.lane_mut(id).map(|lane| {
-                (core::mem::take(&mut lane.told), lane.cursor, lane.attached_at, lane.sweep.clone())
+                let told = (core::mem::take(&mut lane.told), lane.told_paths.take());
+                (told, lane.cursor, lane.attached_at, lane.sweep.clone())
             });
             let chunks = table.end_session(id);
             if let (Some(lane), Some(told)) = (table.lane_mut(id), told) {
-                (lane.told, lane.cursor, lane.attached_at, lane.sweep) = told;
+                let (what, cursor, attached_at, sweep) = told;
+                (lane.told, lane.told_paths) = what;
+                (lane.cursor, lane.attached_at, lane.sweep) = (cursor, attached_at, sweep);
             }
             chunks
         });
@@ -353,8 +385,9 @@ impl Rib {
         let (old, context) = (session.group, session.context.clone());
         let families = session.families.clone();
         let Some(outlet) = self.groups.get(old).map(|group| &group.outlet) else { return };
-        let (next_hops, local_as) = (next_hops.unwrap_or(outlet.next_hops), outlet.local_as);
-        let group = self.group_for(id, &context, next_hops, local_as);
+        let next_hops = next_hops.unwrap_or(outlet.next_hops);
+        let (local_as, paths_max) = (outlet.local_as, outlet.paths_max);
+        let group = self.group_for(id, &context, (next_hops, local_as, paths_max));
         if group == old {
             return;
         }
@@ -374,8 +407,7 @@ impl Rib {
         &mut self,
         id: PeerId,
         context: &Negotiated,
-        next_hops: NextHops,
-        local_as: Asn,
+        (next_hops, local_as, paths_max): (NextHops, Asn, u8),
     ) -> usize {
         let peer = self.peers.get(usize::from(id));
         let policy = peer.and_then(|peer| peer.policies.export.clone());
@@ -388,7 +420,7 @@ impl Rib {
             enhanced_refresh: false,
             ..context.clone()
         };
-        let outlet = Outlet { context, next_hops, local_as, policy };
+        let outlet = Outlet { context, next_hops, local_as, paths_max, policy };
         if let Some(at) = self.groups.iter().position(|group| group.outlet == outlet) {
             return at;
         }
@@ -415,6 +447,7 @@ impl Rib {
             received: sum(|lane| lane.paths),
             accepted: sum(|lane| lane.accepted),
             advertised: sum(|lane| lane.told.len()),
+            refused: sum(|lane| lane.refused),
         }
     }
 

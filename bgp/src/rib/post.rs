@@ -22,10 +22,21 @@ pub enum Rejected {
     AsLoop,
     /// We are the ORIGINATOR_ID (RFC 4456 §8).
     OriginatorLoop,
+    /// Our BGP Identifier, which would be our CLUSTER_ID, is in the CLUSTER_LIST (RFC 4456 §8).
+    ClusterLoop,
+    /// ONLY_TO_CUSTOMER says that it should not have come from there (RFC 9234 §5).
+    RouteLeak,
 }
 
 impl Rejected {
-    const ALL: [Self; 4] = [Self::NoPolicy, Self::Policy, Self::AsLoop, Self::OriginatorLoop];
+    const ALL: [Self; 6] = [
+        Self::NoPolicy,
+        Self::Policy,
+        Self::AsLoop,
+        Self::OriginatorLoop,
+        Self::ClusterLoop,
+        Self::RouteLeak,
+    ];
 
     /// In words.
     pub const fn reason(self) -> &'static str {
@@ -34,6 +45,8 @@ impl Rejected {
             Self::Policy => "rejected by the import policy",
             Self::AsLoop => "our AS is in the path",
             Self::OriginatorLoop => "our router ID is the originator",
+            Self::ClusterLoop => "our router ID is in the cluster list",
+            Self::RouteLeak => "a route leak, by ONLY_TO_CUSTOMER (RFC 9234)",
         }
     }
 }

@@ -10,6 +10,7 @@ use super::PeerId;
 use super::attrs::{attributes, find, path_segments};
 use super::hash::Hasher;
 use super::index::Index;
+use super::reach::Reach;
 use crate::wire::code;
 
 /// LOCAL_PREF of a route that has none (RFC 4271 §9.1.1 leaves it to us; everybody uses 100).
@@ -62,6 +63,8 @@ struct AttrSet {
     refs: u32,
     /// Who brought it, and answers for its memory.
     owner: PeerId,
+    /// Its next hop is.
+    followed: bool,
 }
 
 /// All sets in use.
@@ -73,8 +76,9 @@ pub(super) struct Sets {
     hasher: Hasher,
     /// Bytes that each peer brought and that are still in use.
     owed: BTreeMap<PeerId, usize>,
-    /// Costs of next hops; one that is not named costs nothing.
-    metrics: BTreeMap<IpAddr, u32>,
+    reach: Reach,
+    /// MULTI_EXIT_DISC of a route without one.
+    med_missing: u32,
 }
 
 impl Sets {
@@ -85,7 +89,8 @@ impl Sets {
             index: Index::default(),
             hasher,
             owed: BTreeMap::new(),
-            metrics: BTreeMap::new(),
+            reach: Reach::default(),
+            med_missing: 0,
         }
     }
 
@@ -97,8 +102,10 @@ impl Sets {
             self.hold(SetId(id));
             return SetId(id);
         }
-        let rank = rank_of(bytes, &self.metrics);
-        let set = AttrSet { bytes: bytes.into(), rank, refs: 1, owner };
+        let metric = next_hop_of(bytes).and_then(|next_hop| self.reach.hold(next_hop));
+        let rank = rank_of(bytes, metric.unwrap_or(0), self.med_missing);
+        let followed = metric.is_some();
+        let set = AttrSet { bytes: bytes.into(), rank, refs: 1, owner, followed };
         let id = if let Some(id) = self.free.pop() {
             if let Some(place) = self.all.get_mut(id as usize) {
                 *place = set;
@@ -131,10 +138,12 @@ impl Sets {
         if let Some(owed) = self.owed.get_mut(&set.owner) {
             *owed -= len;
         }
-        self.index.remove(hash, id.0);
-        if let Some(set) = self.all.get_mut(id.0 as usize) {
-            set.bytes = Box::default();
+        let next_hop = if set.followed { next_hop_of(&set.bytes) } else { None };
+        set.bytes = Box::default();
+        if let Some(next_hop) = next_hop {
+            self.reach.release(next_hop);
         }
+        self.index.remove(hash, id.0);
         self.free.push(id.0);
     }
 
@@ -157,29 +166,36 @@ impl Sets {
         self.all.len() - self.free.len()
     }
 
-    /// What a next hop costs from now on, `None`: it cannot be reached. Paths have to be compared
+    /// MULTI_EXIT_DISC of routes without one, from now on.
+    pub(super) fn set_med_missing(&mut self, med: u32) {
+        self.med_missing = med;
+        for set in self.all.iter_mut().filter(|set| set.refs > 0) {
+            set.rank = rank_of(&set.bytes, set.rank.metric, med);
+        }
+    }
+
+    /// What next hops cost from now on, `None`: they cannot be reached. Paths have to be compared
     /// again if this says so.
-    pub(super) fn set_metric(&mut self, next_hop: IpAddr, metric: Option<u32>) -> bool {
-        let metric = metric.map_or(UNREACHABLE, |metric| metric.min(UNREACHABLE - 1));
-        let old = if metric == 0 {
-            self.metrics.remove(&next_hop)
-        } else {
-            self.metrics.insert(next_hop, metric)
-        };
-        if old.unwrap_or(0) == metric {
+    pub(super) fn set_metrics(&mut self, metrics: &BTreeMap<IpAddr, Option<u32>>) -> bool {
+        if !self.reach.set(metrics) {
             return false;
         }
-        for set in self.all.iter_mut().filter(|set| set.refs > 0) {
-            if next_hop_of(&set.bytes) == Some(next_hop) {
-                set.rank.metric = metric;
+        for set in self.all.iter_mut().filter(|set| set.refs > 0 && set.followed) {
+            if let Some(next_hop) = next_hop_of(&set.bytes) {
+                set.rank.metric = self.reach.metric(next_hop);
             }
         }
         true
     }
+
+    /// Next hops in use.
+    pub(super) const fn reach(&self) -> &Reach {
+        &self.reach
+    }
 }
 
-fn rank_of(bytes: &[u8], metrics: &BTreeMap<IpAddr, u32>) -> Rank {
-    let mut rank = Rank::default();
+fn rank_of(bytes: &[u8], metric: u32, med_missing: u32) -> Rank {
+    let mut rank = Rank { metric, med: med_missing, ..Rank::default() };
     let mut local_pref = LOCAL_PREF_DEFAULT;
     let (mut hops, mut origin) = (0_usize, 2_u8);
     for attribute in attributes(bytes) {
@@ -199,11 +215,6 @@ fn rank_of(bytes: &[u8], metrics: &BTreeMap<IpAddr, u32>) -> Rank {
     }
     let hops = u64::try_from(hops).unwrap_or(u64::MAX).min(0xff_ffff);
     rank.key = u64::from(u32::MAX - local_pref) << 32 | hops << 8 | u64::from(origin);
-    if !metrics.is_empty()
-        && let Some(next_hop) = next_hop_of(bytes)
-    {
-        rank.metric = metrics.get(&next_hop).copied().unwrap_or(0);
-    }
     rank
 }
 

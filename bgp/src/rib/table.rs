@@ -4,6 +4,8 @@
 //! octets. Paths lie in chunks that belong to one session of one peer, so what a session brought
 //! can be gone through, dropped or kept for a restart without any search.
 
+use std::collections::BTreeSet;
+
 use super::PeerId;
 use super::bitmap::Bitmap;
 use super::decision::{Candidate, DecisionRules, Standing};
@@ -13,7 +15,7 @@ use super::journal::{Journal, Position};
 use super::key::Key;
 use super::post::Post;
 use super::sets::{SetId, Sets};
-use super::watch::Marks;
+use super::watch::{Direction, Marks};
 use crate::types::{PathId, Prefix};
 
 /// Paths per chunk: a peer with one prefix costs this many.
@@ -85,6 +87,12 @@ pub(super) struct Lane {
     pub(super) stale: Vec<u32>,
     /// What the peer was told of and not told to forget.
     pub(super) told: Bitmap,
+    /// Where it is told several paths (RFC 7911): destination and identifier of each.
+    pub(super) told_paths: Option<BTreeSet<(u32, u32)>>,
+    /// Paths to one destination that it may have.
+    pub(super) paths_max: usize,
+    /// Paths beyond that, which were not taken.
+    pub(super) refused: usize,
     /// Where it reads in the journal; `None`: it is told nothing.
     pub(super) cursor: Option<Position>,
     /// The journal's count of changes when it began.
@@ -116,6 +124,8 @@ pub(super) struct Table<K> {
     pub(super) watchers: Vec<Marks>,
     /// Destinations that would be forgotten if a watcher knew that they are empty.
     held: Bitmap,
+    /// Somebody is told several paths, and hears of changes beside the best one.
+    several: bool,
     /// Scratch for the decision process.
     candidates: Vec<Candidate>,
 }
@@ -133,13 +143,14 @@ impl<K> Default for Table<K> {
             lanes: Vec::new(),
             watchers: Vec::new(),
             held: Bitmap::default(),
+            several: false,
             candidates: Vec::new(),
         }
     }
 }
 
 mod bulk;
-mod tidy;
+mod change;
 
 /// What makes a best path another one to those who are told of it.
 type Chosen = Option<(PeerId, u32, u32)>;
@@ -252,6 +263,9 @@ impl<K: Key> Table<K> {
         let Some(lane) = self.lanes.get_mut(usize::from(peer)) else { return };
         let is_first = lane.has.insert(id);
         let old = if is_first { None } else { self.path_from(id, peer, path_id) };
+        if old.is_none() && !is_first && self.is_full(id, peer) {
+            return self.refuse(peer, pre, post, around.sets);
+        }
         let before = self.chosen(id);
         let path = if let Some((_, path)) = old {
             self.release(path, around.sets);
@@ -288,7 +302,7 @@ impl<K: Key> Table<K> {
         self.unchain(id, previous, path, around.sets);
         self.give_back(peer, path);
         self.mark_from(peer, id);
-        self.mark_gone(peer, path_id, id);
+        self.mark_gone(peer, path_id, id, Direction::In);
         self.decide(id, around);
         self.note_change(id, before);
         let is_last = !self.has_live(id, peer);
@@ -303,6 +317,25 @@ impl<K: Key> Table<K> {
 
     fn has_live(&self, id: u32, peer: PeerId) -> bool {
         self.paths_of(id).any(|path| path.peer == peer && !path.stale)
+    }
+
+    /// Whether a peer has as many paths to a destination as it may.
+    fn is_full(&self, id: u32, peer: PeerId) -> bool {
+        let live = self.paths_of(id).filter(|path| path.peer == peer && !path.stale).count();
+        self.lane(peer).is_none_or(|lane| live >= lane.paths_max)
+    }
+
+    /// A path that is not taken.
+    fn refuse(&mut self, peer: PeerId, pre: SetId, post: Post, sets: &mut Sets) {
+        sets.release(pre);
+        if let Post::Accepted(post) = post
+            && post != pre
+        {
+            sets.release(post);
+        }
+        if let Some(lane) = self.lane_mut(peer) {
+            lane.refused += 1;
+        }
     }
 
     fn find_or_add(&mut self, key: K, hash: u64) -> u32 {
@@ -427,30 +460,45 @@ impl<K: Key> Table<K> {
         Some((self.owner(best)?.peer, path.post, path.id.0))
     }
 
-    fn candidate(&self, path: u32, around: &Around<'_>) -> Option<Candidate> {
+    fn candidate(&self, path: u32, sets: &Sets, standings: &[Standing]) -> Option<Candidate> {
         let record = self.paths.get(path as usize)?;
         let Post::Accepted(set) = Post::unpack(record.post) else { return None };
         let owner = self.owner(path)?;
         let lane = self.lane(owner.peer)?;
         Some(Candidate {
             path,
-            rank: around.sets.rank(set),
-            standing: *around.standings.get(usize::from(owner.peer))?,
+            rank: sets.rank(set),
+            standing: *standings.get(usize::from(owner.peer))?,
             path_id: record.id.0,
             stale: lane.session != owner.session,
         })
     }
 
     /// Every path to a destination that policy lets through.
-    pub(super) fn candidates(&self, id: u32, around: &Around<'_>) -> Vec<Candidate> {
-        self.paths_of(id).filter_map(|path| self.candidate(path.path, around)).collect()
+    pub(super) fn candidates(
+        &self,
+        id: u32,
+        sets: &Sets,
+        standings: &[Standing],
+    ) -> Vec<Candidate> {
+        let paths = self.paths_of(id);
+        paths.filter_map(|path| self.candidate(path.path, sets, standings)).collect()
+    }
+
+    /// Who brought a path, and its attributes.
+    pub(super) fn path(&self, path: u32) -> Option<(PeerId, SetId)> {
+        match Post::unpack(self.paths.get(path as usize)?.post) {
+            Post::Accepted(set) => Some((self.owner(path)?.peer, set)),
+            Post::Rejected(_) => None,
+        }
     }
 
     /// Looks only at the new path and the best one, as far as that suffices.
     fn stays_best(&mut self, id: u32, new: u32, around: &Around<'_>) -> bool {
-        let Some(new_one) = self.candidate(new, around) else { return true };
+        let judged = |path| self.candidate(path, around.sets, around.standings);
+        let Some(new_one) = judged(new) else { return true };
         let best = self.dests.get(id as usize).map_or(NONE, |dest| dest.best);
-        let keeps = match self.candidate(best, around) {
+        let keeps = match judged(best) {
             Some(best) => around.rules.keeps_best(&best, &new_one),
             None => self.paths.get(new as usize).filter(|path| path.next == NONE).map(|_| false),
         };
@@ -472,7 +520,7 @@ impl<K: Key> Table<K> {
         candidates.clear();
         let mut at = self.dests.get(id as usize).map_or(NONE, |dest| dest.head);
         while let Some(path) = self.paths.get(at as usize) {
-            candidates.extend(self.candidate(at, around));
+            candidates.extend(self.candidate(at, around.sets, around.standings));
             at = path.next;
         }
         let best = around.rules.best(&candidates).map_or(NONE, |best| best.path);
@@ -482,55 +530,6 @@ impl<K: Key> Table<K> {
         self.candidates = candidates;
     }
 
-    /// Enters a destination into the journal if its best path is another one now, or if it has
-    /// none any more: when everybody has read that, its number is free.
-    fn note_change(&mut self, id: u32, before: Chosen) {
-        let is_empty = self.dests.get(id as usize).is_none_or(|dest| dest.head == NONE);
-        if is_empty || self.chosen(id) != before {
-            self.enter(id);
-        }
-    }
-
-    /// Enters a destination into the journal.
-    pub(super) fn enter(&mut self, id: u32) {
-        self.mark_best(id);
-        let last = self.entry_of(id);
-        let at = self.journal.enter(id, last);
-        if let Some(dest) = self.dest_mut(id) {
-            dest.entry = low_half(at);
-        }
-    }
-
-    /// Where the journal holds a destination's last entry.
-    fn entry_of(&self, id: u32) -> Option<Position> {
-        let entry = self.dests.get(id as usize)?.entry;
-        let base = self.journal.base();
-        Some(base + u64::from(entry.wrapping_sub(low_half(base))))
-            .filter(|at| self.journal.holds(*at, id))
-    }
-
-    /// Whether a journal entry is the last one of its destination.
-    pub(super) fn counts(&self, at: Position, id: u32) -> bool {
-        self.dests.get(id as usize).is_some_and(|dest| dest.entry == low_half(at))
-    }
-
-    /// From here on a peer is told everything, and what changes.
-    pub(super) fn attach(&mut self, peer: PeerId) {
-        let (cursor, attached_at) = (self.journal.attach(), self.journal.changes());
-        let sweep = 0..self.dests_end();
-        if let Some(lane) = self.lane_mut(peer) {
-            (lane.cursor, lane.attached_at, lane.sweep) = (Some(cursor), attached_at, sweep);
-        }
-    }
-
-    /// A peer is told everything once more.
-    pub(super) fn sweep_again(&mut self, peer: PeerId) {
-        let (end, changes) = (self.dests_end(), self.journal.changes());
-        if let Some(lane) = self.lane_mut(peer).filter(|lane| lane.cursor.is_some()) {
-            (lane.sweep, lane.attached_at) = (0..end, changes);
-        }
-    }
-
     /// Destinations to which a peer has a path.
     pub(super) fn dests_of(&self, peer: PeerId) -> Vec<u32> {
         let chunks = self.lane(peer).map_or(&[][..], |lane| &lane.chunks);
@@ -538,9 +537,4 @@ impl<K: Key> Table<K> {
         let dests = places.filter_map(|place| self.paths.get(place as usize).map(|it| it.dest));
         dests.filter(|id| *id != NONE).collect()
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the other half is known from where it is")]
-const fn low_half(at: Position) -> u32 {
-    at as u32
 }

@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::policy::{Condition, Policy, PrefixSet, Term, Then};
 use crate::rng::Rng;
-use crate::speaker::NextHops;
+use crate::speaker::{NextHops, PathLimits};
 use crate::types::{Asn, Community, RouterId};
 use crate::wire::{
-    AsSegment, AttributesRef, Message, Negotiated, Nlri, Origin, decode, encode_announce,
-    encode_withdraw, next_message,
+    Announcer, AsSegment, AttributesRef, Message, Negotiated, Nlri, Origin, decode,
+    encode_announce, encode_withdraw, next_message, pack_withdrawals,
 };
 
 const PEERS: u8 = 4;
@@ -240,6 +240,8 @@ impl Lab {
                     context: context(*peer),
                     next_hops: OURS,
                     local_as: asn(OUR_AS),
+                    remote_as: asn(64_500),
+                    paths: PathLimits::default(),
                 };
                 self.rib.up(u16::from(*peer), terms);
                 self.up[usize::from(*peer)] = true;
@@ -437,5 +439,11 @@ proptest! {
     }
 }
 
+mod inside;
+mod multipath;
+mod net;
 mod origins;
+mod reach;
+mod roles;
+mod several;
 mod watch;

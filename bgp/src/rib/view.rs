@@ -4,13 +4,15 @@
 //! wherever it is and whatever the size of the table. Numbers are given in the order of arrival.
 
 use super::decision::Filter;
+use super::export::path_id;
 use super::key::Key;
 use super::post::{Post, Rejected};
+use super::sets::SetId;
 use super::table::{Around, PathView, Table};
 use super::{OURSELVES, PeerId, Rib, of_family};
-use crate::policy::Source;
-use crate::types::{Family, PathId, Prefix};
-use crate::wire::Attributes;
+use crate::policy::{Edits, Route, Source};
+use crate::types::{ExtendedCommunity, Family, PathId, Prefix};
+use crate::wire::{Attributes, AttributesRef};
 
 /// Destinations that are looked at for one page, at most: a page of a peer with few routes in a
 /// large table may be short, or empty, and still not be the last.
@@ -66,6 +68,9 @@ pub struct RouteView {
     pub attributes: Attributes,
     /// How it fared.
     pub state: PathState,
+    /// What it gets of the traffic beside others that are used, in ten-thousandths; `None`: it is
+    /// not used, or alone.
+    pub share: Option<u16>,
 }
 
 /// How a path fared.
@@ -73,7 +78,7 @@ pub struct RouteView {
 pub enum PathState {
     /// It is the one that is used and passed on.
     Best,
-    /// It is used beside the best; its share of the traffic among the paths used.
+    /// It is used beside the best.
     Multipath,
     /// Another one was preferred.
     Lost {
@@ -142,7 +147,9 @@ impl Rib {
 
     fn show(&mut self, family: Family, id: u32, query: &Query, page: &mut Page) {
         if query.view == View::Advertised {
-            page.routes.extend(query.peer.and_then(|peer| self.advertised(family, id, peer)));
+            if let Some(peer) = query.peer {
+                page.routes.extend(self.advertised(family, id, peer));
+            }
             return;
         }
         let around = Around {
@@ -157,63 +164,73 @@ impl Rib {
         page.routes.extend(routes.into_iter().filter(wanted));
     }
 
-    /// How the best path to a destination was told to a peer.
-    pub(super) fn advertised(
-        &mut self,
-        family: Family,
-        id: u32,
-        peer: PeerId,
-    ) -> Option<RouteView> {
-        let session = self.peers.get(usize::from(peer))?.session.as_ref()?;
-        let outlet = &self.groups.get(session.group)?.outlet;
-        let found: Option<_> = of_family!(self, family, table => {
-            let told = table.lane(peer).is_some_and(|lane| lane.told.contains(id));
-            if told { table.best(id).zip(table.prefix(id)) } else { None }
-        });
-        let ((source, set), prefix) = found?;
-        let kind = self.sources.get(usize::from(source)).copied().unwrap_or(Source::Internal);
-        let block = self.sets.bytes(set);
-        let edits = match &outlet.policy {
-            None => Some(crate::policy::Edits::default()),
-            Some(chain) => chain.judge(&crate::policy::Route {
+    /// How a destination was told to a peer.
+    pub(super) fn advertised(&mut self, family: Family, id: u32, peer: PeerId) -> Vec<RouteView> {
+        let session = self.peers.get(usize::from(peer)).and_then(|peer| peer.session.as_ref());
+        let outlet = session.and_then(|it| self.groups.get(it.group)).map(|group| &group.outlet);
+        let told: Option<_> = of_family!(self, family, table => told_of(table, id, peer));
+        let (Some(outlet), Some((prefix, paths))) = (outlet, told) else { return Vec::new() };
+        let sent = |(path_id, source, set): (PathId, PeerId, SetId)| {
+            let kind = self.sources.get(usize::from(source)).copied().unwrap_or(Source::Internal);
+            let block = self.sets.bytes(set);
+            let attributes = AttributesRef::new(block);
+            let edits = match &outlet.policy {
+                None => Some(Edits::default()),
+                Some(chain) => {
+                    let origins = &self.origins;
+                    chain.judge(&Route { prefix, attributes, source: kind, origins })
+                }
+            }?;
+            let sent = outlet.block(family, block, kind, &edits).ok()?;
+            Some(RouteView {
                 prefix,
-                attributes: crate::wire::AttributesRef::new(block),
-                source: kind,
-                origins: &self.origins,
-            }),
-        }?;
-        let sent = outlet.block(family, block, kind, &edits).ok()?;
-        let sent = Attributes::from_block(&sent);
-        Some(RouteView {
-            prefix,
-            from: learned(source),
-            path_id: PathId(0),
-            stale: false,
-            attributes: sent,
-            state: PathState::Best,
-        })
+                from: learned(source),
+                path_id,
+                stale: false,
+                attributes: Attributes::from_block(&sent),
+                state: PathState::Best,
+                share: None,
+            })
+        };
+        paths.into_iter().filter_map(sent).collect()
     }
+}
+
+/// Paths to a destination that a peer was told, by the identifiers that it knows them by.
+type ToldPaths = (Prefix, Vec<(PathId, PeerId, SetId)>);
+
+fn told_of<K: Key>(table: &Table<K>, id: u32, peer: PeerId) -> Option<ToldPaths> {
+    let lane = table.lane(peer).filter(|lane| lane.told.contains(id))?;
+    let paths = match &lane.told_paths {
+        None => table.best(id).map(|(source, set)| (PathId(0), source, set)).into_iter().collect(),
+        Some(told) => {
+            let told = table.paths_of(id).filter(|path| told.contains(&(id, path.path)));
+            let known = told.filter_map(|path| match path.post {
+                Post::Accepted(set) => Some((path_id(path.path), path.peer, set)),
+                Post::Rejected(_) => None,
+            });
+            known.collect()
+        }
+    };
+    Some((table.prefix(id)?, paths))
 }
 
 /// Every path to a destination with how it fared.
 fn states<K: Key>(table: &Table<K>, id: u32, view: View, around: &Around<'_>) -> Vec<RouteView> {
     let Some(prefix) = table.prefix(id) else { return Vec::new() };
-    let all = table.candidates(id, around);
+    let all = table.candidates(id, around.sets, around.standings);
     let best = table.best_path(id).and_then(|best| all.iter().find(|one| one.path == best));
+    let used = best.map_or(Vec::new(), |best| around.rules.used(best, &all));
+    let shares = shares(table, &used, around);
     let winner = table.best(id).map(|(peer, _)| learned(peer));
-    let mut used = 0;
-    let mut state = |path: &PathView| match path.post {
+    let state = |path: &PathView| match path.post {
         Post::Rejected(why) => PathState::Rejected(why),
         Post::Accepted(_) => match (all.iter().find(|one| one.path == path.path), best) {
             (Some(one), Some(best)) if one.path == best.path => PathState::Best,
+            (Some(one), Some(_)) if used.contains(&one.path) => PathState::Multipath,
             (Some(one), Some(best)) if one.is_usable() => {
-                let is_equal = around.rules.is_equal_cost(one, best, &all);
-                if is_equal && used + 1 < around.rules.multipath {
-                    used += 1;
-                    return PathState::Multipath;
-                }
-                let to = winner.flatten();
-                PathState::Lost { by: around.rules.why_lost(one, best, &all), to }
+                let by = around.rules.why_lost(one, best, &all);
+                PathState::Lost { by, to: winner.flatten() }
             }
             _ => PathState::Unusable,
         },
@@ -224,6 +241,7 @@ fn states<K: Key>(table: &Table<K>, id: u32, view: View, around: &Around<'_>) ->
             (_, Post::Accepted(post)) => post,
             (_, Post::Rejected(_)) => return None,
         };
+        let at = used.iter().position(|used| *used == path.path);
         Some(RouteView {
             prefix,
             from: learned(path.peer),
@@ -231,7 +249,35 @@ fn states<K: Key>(table: &Table<K>, id: u32, view: View, around: &Around<'_>) ->
             stale: path.stale,
             attributes: Attributes::from_block(around.sets.bytes(set)),
             state: state(&path),
+            share: at.and_then(|at| shares.get(at).copied()),
         })
     };
     table.paths_of(id).filter_map(shown).collect()
+}
+
+/// What each of the paths that are used together gets of the traffic, in ten-thousandths: by Link
+/// Bandwidth where the rules say so and every path has one (draft-ietf-idr-link-bandwidth §3),
+/// otherwise the same. Nothing for a path alone.
+fn shares<K: Key>(table: &Table<K>, used: &[u32], around: &Around<'_>) -> Vec<u16> {
+    if used.len() < 2 {
+        return Vec::new();
+    }
+    let bandwidth = |path: &u32| {
+        let (_, set) = table.path(*path)?;
+        let mut communities = AttributesRef::new(around.sets.bytes(set)).extended_communities();
+        let found = communities.find_map(ExtendedCommunity::link_bandwidth);
+        found.map(|(_, bandwidth)| f64::from(bandwidth)).filter(|it| it.is_finite() && *it > 0.0)
+    };
+    let wanted = around.rules.link_bandwidth;
+    let known: Option<Vec<f64>> =
+        used.iter().map(|path| if wanted { bandwidth(path) } else { None }).collect();
+    let each = known.unwrap_or_else(|| vec![1.0; used.len()]);
+    let all: f64 = each.iter().sum();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive parts of a sum, times 10,000"
+    )]
+    let share = |part: &f64| (part / all * 10_000.0).round() as u16;
+    each.iter().map(share).collect()
 }

@@ -44,11 +44,29 @@ pub(super) struct Marks {
     /// What was chosen.
     best: Bitmap,
     /// Paths that their destinations' bits do not tell of.
-    gone: Vec<(PeerId, PathId, u32)>,
+    gone: Vec<Vanished>,
     /// Views whose first telling has not ended.
     ends: Vec<(View, Option<PeerId>)>,
     /// Something was lost.
     is_lost: bool,
+}
+
+/// To or from a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    In,
+    Out,
+}
+
+use Direction::{In, Out};
+
+/// A path with an identifier that is gone, while others of its destination may be left.
+#[derive(Clone, Copy, Debug)]
+struct Vanished {
+    peer: PeerId,
+    path_id: PathId,
+    dest: u32,
+    direction: Direction,
 }
 
 /// UPDATEs of one view, of one peer or of Loc-RIB.
@@ -90,7 +108,7 @@ impl Marks {
         self.best.contains(id)
             || any(&self.from)
             || any(&self.to)
-            || self.gone.iter().any(|(_, _, of)| *of == id)
+            || self.gone.iter().any(|path| path.dest == id)
     }
 
     fn forget(&mut self, peer: PeerId) {
@@ -99,7 +117,7 @@ impl Marks {
                 *bits = Bitmap::default();
             }
         }
-        self.gone.retain(|(of, _, _)| *of != peer);
+        self.gone.retain(|path| path.peer != peer);
         self.ends.retain(|(_, of)| *of != Some(peer));
     }
 }
@@ -119,10 +137,16 @@ impl<K: Key> Table<K> {
 
     /// A path with an identifier is gone: others of the peer may be left.
     #[inline]
-    pub(super) fn mark_gone(&mut self, peer: PeerId, path_id: PathId, id: u32) {
+    pub(super) fn mark_gone(
+        &mut self,
+        peer: PeerId,
+        path_id: PathId,
+        dest: u32,
+        direction: Direction,
+    ) {
         for marks in self.watchers.iter_mut().filter(|_| path_id != PathId(0)) {
             if marks.gone.len() < GONE_MAX {
-                marks.gone.push((peer, path_id, id));
+                marks.gone.push(Vanished { peer, path_id, dest, direction });
             } else {
                 marks.is_lost = true;
             }
@@ -254,18 +278,22 @@ impl Rib {
         for peer in 0..peers {
             let known = is_up(peer);
             let session = self.peers.get(usize::from(peer)).and_then(|it| it.session.as_ref());
-            let context = session.filter(|_| known).map(|session| to_watcher(&session.context));
+            let contexts = session
+                .filter(|_| known)
+                .map(|it| [In, Out].map(|way| to_watcher(&it.context, way)));
             let Some((gone, from, told, to)) = of_family!(self, family, table => {
                 take(table, id, peer)
             }) else {
                 continue;
             };
-            let Some(context) = context else { continue };
+            let Some([context, outward]) = contexts else { continue };
+            let (gone, gone_out): (Vec<_>, Vec<_>) =
+                gone.into_iter().partition(|path| path.direction == In);
             if !gone.is_empty() || !from.is_empty() {
                 self.tell_from(id, family, peer, &context, (gone, from, told), batches);
             }
-            if !to.is_empty() {
-                let updates = self.updates_to(family, peer, &to);
+            if !to.is_empty() || !gone_out.is_empty() {
+                let updates = self.updates_to(family, peer, &outward, (&gone_out, &to));
                 batches.push(Batch { view: View::AdjRibOut, peer: Some(peer), updates });
             }
             if !batches.is_empty() {
@@ -313,7 +341,7 @@ impl Rib {
         family: Family,
         peer: PeerId,
         context: &Negotiated,
-        (gone, from, views): (Vec<(PathId, u32)>, Vec<u32>, Views),
+        (gone, from, views): (Vec<Vanished>, Vec<u32>, Views),
         batches: &mut Vec<Batch>,
     ) {
         let around = Around {
@@ -326,8 +354,8 @@ impl Rib {
         let with_ids = context.add_path_send.contains(family);
         of_family!(self, family, table => {
             let (mut pre, mut post) = (Routes::default(), Routes::default());
-            for (path_id, of) in gone {
-                let Some(prefix) = table.prefix(of) else { continue };
+            for Vanished { path_id, dest, .. } in gone {
+                let Some(prefix) = table.prefix(dest) else { continue };
                 pre.withdrawn.push((path_id, prefix));
                 post.withdrawn.push((path_id, prefix));
             }
@@ -374,24 +402,36 @@ impl Rib {
     }
 
     /// What a peer was told of these destinations.
-    fn updates_to(&mut self, family: Family, peer: PeerId, ids: &[u32]) -> Vec<u8> {
-        let mut blocks: Vec<(Vec<u8>, Prefix)> = Vec::new();
+    fn updates_to(
+        &mut self,
+        family: Family,
+        peer: PeerId,
+        context: &Negotiated,
+        (gone, ids): (&[Vanished], &[u32]),
+    ) -> Vec<u8> {
+        let mut told: Vec<(Vec<u8>, PathId, Prefix)> = Vec::new();
         let mut withdrawn = Vec::new();
-        for id in ids {
-            let prefix: Option<Prefix> = of_family!(self, family, table => table.prefix(*id));
-            let Some(prefix) = prefix else { continue };
-            match self.advertised(family, *id, peer) {
-                Some(route) => blocks.push((route.attributes.to_block(), route.prefix)),
-                None => withdrawn.push((PathId(0), prefix)),
-            }
+        let with_ids = context.add_path_send.contains(family);
+        for Vanished { path_id, dest, .. } in gone {
+            let prefix: Option<Prefix> = of_family!(self, family, table => table.prefix(*dest));
+            withdrawn.extend(prefix.map(|prefix| (*path_id, prefix)));
         }
-        blocks.sort();
+        for id in ids {
+            let routes = self.advertised(family, *id, peer);
+            if routes.is_empty() && !with_ids {
+                let prefix: Option<Prefix> = of_family!(self, family, table => table.prefix(*id));
+                withdrawn.extend(prefix.map(|prefix| (PathId(0), prefix)));
+            }
+            let each = routes.into_iter();
+            told.extend(each.map(|it| (it.attributes.to_block(), it.path_id, it.prefix)));
+        }
+        told.sort();
         let mut updates = Vec::new();
-        pack_withdrawals(family, &everything(), withdrawn, &mut updates);
-        for run in blocks.chunk_by(|(one, _), (other, _)| one == other) {
-            let Some((block, _)) = run.first() else { continue };
-            if let Ok(announcer) = Announcer::new(family, block, &everything()) {
-                announcer.pack(run.iter().map(|(_, it)| (PathId(0), *it)), &mut updates);
+        pack_withdrawals(family, context, withdrawn, &mut updates);
+        for run in told.chunk_by(|(one, ..), (other, ..)| one == other) {
+            let Some((block, ..)) = run.first() else { continue };
+            if let Ok(announcer) = Announcer::new(family, block, context) {
+                announcer.pack(run.iter().map(|(_, id, prefix)| (*id, *prefix)), &mut updates);
             }
         }
         updates
@@ -406,7 +446,7 @@ impl Rib {
 }
 
 /// What is taken of the marks of one peer at a time.
-type Taken = (Vec<(PathId, u32)>, Vec<u32>, Views, Vec<u32>);
+type Taken = (Vec<Vanished>, Vec<u32>, Views, Vec<u32>);
 
 fn take<K: Key>(table: &mut Table<K>, id: WatcherId, peer: PeerId) -> Option<Taken> {
     let marks = table.watchers.iter_mut().find(|marks| marks.id == id)?;
@@ -415,19 +455,19 @@ fn take<K: Key>(table: &mut Table<K>, id: WatcherId, peer: PeerId) -> Option<Tak
         bits.map(|bits| bits.take(ROUTES_PER_BATCH)).unwrap_or_default()
     };
     let (from, to) = (taken(&mut marks.from), taken(&mut marks.to));
-    let mut gone = Vec::new();
-    if !marks.gone.is_empty() {
-        let of_peer = marks.gone.iter().filter(|(of, _, _)| *of == peer);
-        gone.extend(of_peer.map(|(_, path_id, id)| (*path_id, *id)));
-        marks.gone.retain(|(of, _, _)| *of != peer);
-    }
+    let gone = marks.gone.iter().filter(|path| path.peer == peer).copied().collect();
+    marks.gone.retain(|path| path.peer != peer);
     Some((gone, from, marks.views, to))
 }
 
-/// How routes of a session are written for a watcher: as the peer wrote them, but with AS numbers
-/// of four octets.
-fn to_watcher(context: &Negotiated) -> Negotiated {
-    Negotiated { add_path_send: context.add_path_receive, ..everything() }
+/// How routes of a session are written for a watcher: as they are on the session, but with AS
+/// numbers of four octets.
+fn to_watcher(context: &Negotiated, direction: Direction) -> Negotiated {
+    let add_path_send = match direction {
+        In => context.add_path_receive,
+        Out => context.add_path_send,
+    };
+    Negotiated { add_path_send, ..everything() }
 }
 
 /// How routes are written that no session limits.

@@ -125,6 +125,7 @@ impl Speaker {
                 }
             }
             Order::Withdraw(prefix) => self.rib.withdraw_own(prefix),
+            Order::SetRules(rules) => self.rib.set_rules(rules),
             Order::Settled => self.settle(),
             Order::Vrps(vrps, changed) => self.rib.set_vrps(vrps, &changed),
             Order::Shutdown => {
@@ -239,6 +240,18 @@ impl Speaker {
     /// Whether every UPDATE and every change of state is handed out as [`Action::Heard`].
     pub const fn set_tapped(&mut self, tapped: bool) {
         self.tapped = tapped;
+    }
+
+    /// What the next hops of routes cost, `None`: they cannot be reached.
+    pub fn set_next_hops(&mut self, metrics: &BTreeMap<IpAddr, Option<u32>>) {
+        self.rib.set_next_hops(metrics);
+    }
+
+    /// Next hops of routes, to be looked up whenever they are others than `known` says: which, and
+    /// what to ask with next time.
+    pub fn next_hops(&self, known: u64) -> Option<(BTreeSet<IpAddr>, u64)> {
+        let changes = self.rib.next_hops_changes();
+        (changes != known).then(|| (self.rib.next_hops(), changes))
     }
 
     /// The routes.

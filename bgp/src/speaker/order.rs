@@ -54,6 +54,8 @@ pub struct PeerConfig {
     pub local_as: Option<Asn>,
     /// Bounds on what the peer may announce.
     pub prefix_limits: PrefixLimits,
+    /// Bounds on paths to one prefix, where several are told (RFC 7911).
+    pub path_limits: PathLimits,
     /// Kept down by the operator, with this text for the other side's (RFC 9003); `None`: up.
     pub shutdown: Option<Arc<str>>,
     /// How its connections are made.
@@ -79,6 +81,7 @@ impl PeerConfig {
             next_hops: NextHops::default(),
             local_as: None,
             prefix_limits: PrefixLimits::default(),
+            path_limits: PathLimits::default(),
             shutdown: None,
             transport: Transport::default(),
             policies: crate::rib::Policies::default(),
@@ -114,6 +117,21 @@ pub struct PrefixLimits {
     /// How long the peer is left alone after that; `None`: until its configuration changes or the
     /// speaker is started anew.
     pub restart: Option<Duration>,
+}
+
+/// Bounds on paths to one prefix, for families of which several are told (RFC 7911).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathLimits {
+    /// The peer is told the best so many.
+    pub send: u8,
+    /// Paths beyond so many are not taken from the peer.
+    pub receive: u8,
+}
+
+impl Default for PathLimits {
+    fn default() -> Self {
+        Self { send: 8, receive: 16 }
+    }
 }
 
 /// What the sockets of a peer's connections are told. The speaker hands it through.
@@ -232,6 +250,8 @@ pub enum Order {
     Advertise(Prefix, RouteAttributes),
     /// No longer originate it.
     Withdraw(Prefix),
+    /// Choose among paths by these rules from now on.
+    SetRules(crate::rib::DecisionRules),
     /// All that was announced before a restart is announced again: every peer may forget what it
     /// kept for us (RFC 4724 §4.1). Says nothing in a speaker that was not [restarted].
     ///
@@ -388,6 +408,14 @@ pub enum Report {
         prefixes: u32,
         /// More end the session.
         max: u32,
+    },
+    /// The peer has more paths to a prefix than it may; those beyond are not taken. Once per
+    /// session.
+    ManyPaths {
+        /// Who.
+        peer: PeerName,
+        /// How many there may be.
+        max: u8,
     },
     /// Somebody in a range was refused, because it has as many peers as it may.
     RangeFull {

@@ -9,7 +9,7 @@ use super::negotiated::Negotiated;
 use super::nlri;
 use super::notification::Notification;
 use super::reader::Reader;
-use crate::types::{Asn, Family, PathId, Prefix};
+use crate::types::{Asn, ExtendedCommunity, Family, PathId, Prefix};
 
 /// What an UPDATE has besides header, attributes and prefixes: its two lengths.
 const UPDATE_FIXED_BYTES: usize = 4;
@@ -279,11 +279,23 @@ fn for_session(block: &[u8], context: &Negotiated, with_next_hop: bool) -> Vec<u
                 }
             }
             code::AGGREGATOR if !context.four_octet_as => push_narrow_aggregator(&mut out, value),
+            // RFC 4360 §6
+            code::EXTENDED_COMMUNITIES if context.external => push_transitive(&mut out, value),
             known if category(known).is_some() => out.extend(whole),
             unknown => block::push_with_flags(&mut out, flags | flag::PARTIAL, unknown, value),
         }
     }
     out
+}
+
+/// EXTENDED_COMMUNITIES without those that stay in the AS; nothing if that leaves none.
+fn push_transitive(out: &mut Vec<u8>, value: &[u8]) {
+    let (all, _) = value.as_chunks::<8>();
+    let leaves = |octets: &&[u8; 8]| ExtendedCommunity(**octets).is_transitive();
+    let left: Vec<u8> = all.iter().filter(leaves).flatten().copied().collect();
+    if !left.is_empty() {
+        block::push(out, code::EXTENDED_COMMUNITIES, &left);
+    }
 }
 
 /// AGGREGATOR with two octets of AS, and AS4_AGGREGATOR if that is too few (RFC 6793 §4.2.2).

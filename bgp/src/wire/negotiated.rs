@@ -32,7 +32,7 @@ pub struct Negotiated {
     pub graceful_restart: Option<GracefulRestart>,
     /// What it said about keeping routes for long (RFC 9494), for the common families.
     pub long_lived: Vec<LongLived>,
-    /// The peer's role, where both sides named one that fits (RFC 9234).
+    /// The peer's role (RFC 9234): as it said, or by ours where it said nothing.
     pub remote_role: Option<Role>,
     /// The smaller of both Hold Times.
     pub hold_time: HoldTime,

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::raw::bgp::{AddPathTable, DecisionTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
@@ -24,6 +25,8 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<RouterTable>(),
         of::<ApiTable>(),
         of::<DatapathTable>(),
+        of::<DecisionTable>(),
+        of::<AddPathTable>(),
         of::<PeerTable>(),
         of::<MaxPrefixesTable>(),
         of::<ServiceTable>(),

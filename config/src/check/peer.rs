@@ -1,10 +1,11 @@
 //! One BGP peer, or a range of them.
 
+mod paths;
 mod session;
 
 use core::net::{IpAddr, SocketAddr};
 
-use tidegate_bgp::speaker::{NextHops, PeerConfig, PeerRange};
+use tidegate_bgp::speaker::{NextHops, Offer, PeerConfig, PeerRange};
 use tidegate_bgp::types::Family;
 
 use super::policy::{Named, chains};
@@ -46,6 +47,8 @@ pub(super) fn check(
     let families = families(raw, found);
     let next_hops = next_hops(raw, families.as_deref(), found);
     let prefix_limits = session::prefix_limits(raw, families.as_deref(), found);
+    let add_path = paths::add_path(raw, families.as_deref(), found);
+    let extended_next_hop = paths::extended_next_hop(raw, families.as_deref(), found);
     let transport = session::transport(raw, router, found);
     session::check_local_asn(raw, router, found);
     let place = raw.address.as_ref()?.value;
@@ -55,6 +58,7 @@ pub(super) fn check(
     };
     let name = raw.name.as_ref()?.value.0.as_str().into();
     let remote = SocketAddr::new(address, raw.port.as_ref()?.value.0);
+    let add_path = add_path?;
     let peer = PeerConfig {
         local_addr: raw.local_address.as_ref().map(|at| at.value),
         local_as: raw.local_asn.as_ref().map(|at| at.value),
@@ -67,7 +71,13 @@ pub(super) fn check(
         prefix_limits: prefix_limits?,
         shutdown: raw.shutdown.as_ref().map(|at| at.value.0.as_str().into()),
         transport: transport?,
-        offer: session::offer(raw, router, found)?,
+        path_limits: add_path.limits,
+        offer: Offer {
+            add_path_send: add_path.send,
+            add_path_receive: add_path.receive,
+            extended_next_hop: extended_next_hop?,
+            ..session::offer(raw, router, found)?
+        },
         ..PeerConfig::new(name, remote, raw.asn.as_ref()?.value)
     };
     let Place::Range(prefix) = place else { return Some(Checked::One(peer)) };

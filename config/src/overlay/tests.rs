@@ -143,6 +143,7 @@ proptest! {
         let mut other = other;
         other.router = one.router.clone();
         other.datapath = one.datapath.clone();
+        other.decision = one.decision;
         // The API changes peers and services.
         (other.rpki_caches, other.bmp_stations, other.mrt) =
             (one.rpki_caches.clone(), one.bmp_stations.clone(), one.mrt.clone());

@@ -8,10 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::*;
+use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::{
-    Distance, NextHops, Offer, PeerConfig, PeerRange, PrefixLimits, RouteAttributes, Transport,
+    Distance, NextHops, Offer, PathLimits, PeerConfig, PeerRange, PrefixLimits, RouteAttributes,
+    Transport,
 };
-use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Prefix, RouterId};
+use tidegate_bgp::types::{
+    Asn, Community, Family, FamilySet, HoldTime, LargeCommunity, Prefix, RouterId,
+};
 use tidegate_bgp::wire::{GracefulRestart, Role};
 
 use super::accepted;
@@ -162,6 +166,15 @@ fn offer(families: Vec<Family>) -> impl Strategy<Value = Offer> {
     })
 }
 
+fn add_path(
+    families: &[Family],
+) -> impl Strategy<Value = (FamilySet, FamilySet, PathLimits, bool)> + use<> {
+    let some = || proptest::sample::subsequence(families.to_vec(), 0..=families.len());
+    let set = |families: Vec<Family>| -> FamilySet { families.into_iter().collect() };
+    let limits = (1_u8.., 1_u8..).prop_map(|(send, receive)| PathLimits { send, receive });
+    (some().prop_map(set), some().prop_map(set), limits, any::<bool>())
+}
+
 fn limits(families: Vec<Family>) -> impl Strategy<Value = PrefixLimits> {
     let max = (any::<bool>(), any::<u32>(), any::<u32>()).prop_map(move |(one, first, second)| {
         let limits = families.iter().copied().zip([first, second]);
@@ -176,14 +189,24 @@ fn whole_peer() -> impl Strategy<Value = PeerConfig> {
     peer().prop_flat_map(|peer| {
         let limits = option::of(limits(peer.families.clone()));
         let text = option::of("[ -!#-\\[\\]-~]{1,99}");
-        let more = (transport(peer.hold_time), limits, text, offer(peer.families.clone()));
+        let offer = (offer(peer.families.clone()), add_path(&peer.families));
+        let more = (transport(peer.hold_time), limits, text, offer);
         (more, option::of((1_u32..64_512).prop_map(|asn| Asn::new(asn).unwrap()))).prop_map(
-            move |((transport, limits, shutdown, offer), local_as)| PeerConfig {
+            move |((transport, limits, shutdown, (offer, add_path)), local_as)| PeerConfig {
                 transport,
+                path_limits: add_path.2,
                 prefix_limits: limits.unwrap_or_default(),
                 shutdown: shutdown.map(Into::into),
                 local_as,
-                offer,
+                offer: Offer {
+                    add_path_send: add_path.0,
+                    add_path_receive: add_path.1,
+                    extended_next_hop: [Family::Ipv4Unicast]
+                        .into_iter()
+                        .filter(|_| add_path.3)
+                        .collect(),
+                    ..offer
+                },
                 ..peer.clone()
             },
         )
@@ -285,14 +308,29 @@ fn service() -> impl Strategy<Value = Service> {
         )
 }
 
+fn decision() -> impl Strategy<Value = DecisionRules> {
+    (any::<[bool; 4]>(), 1_u8..=64, 1_u8..=64).prop_map(|(rules, external, internal)| {
+        let [always_compare_med, med_missing_is_worst, multipath_relax, link_bandwidth] = rules;
+        DecisionRules {
+            always_compare_med,
+            med_missing_is_worst,
+            multipath_external: external,
+            multipath_internal: internal,
+            multipath_relax,
+            link_bandwidth,
+        }
+    })
+}
+
 pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of("/[a-z]{1,9}"), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
-    let beside = super::export::beside();
+    let beside = (decision(), super::export::beside());
     let parts = (router(), datapath(), peers, beside, services);
-    parts.prop_map(|(router, datapath, peers, beside, services)| {
+    parts.prop_map(|(router, datapath, peers, (decision, beside), services)| {
         let (rpki_caches, bmp_stations, mrt) = beside;
         let mut desired = Desired {
+            decision,
             datapath: Datapath {
                 vary_source_v4: datapath
                     .vary_source_v4
@@ -369,6 +407,7 @@ pub(crate) fn render(desired: &Desired) -> String {
     let mut out = String::new();
     render_router(&mut out, &desired.router);
     render_datapath(&mut out, &desired.datapath);
+    render_decision(&mut out, desired.decision);
     for (name, peer) in &desired.peers {
         render_peer(&mut out, peer, &peer.remote.ip());
         let file = desired.password_files.get(name).map(|file| file.display());
@@ -421,6 +460,16 @@ fn render_datapath(out: &mut String, datapath: &Datapath) {
     maybe(out, "vary-source-v6", datapath.vary_source_v6.as_ref());
 }
 
+fn render_decision(out: &mut String, rules: DecisionRules) {
+    out.push_str("[decision]\n");
+    key(out, "always-compare-med", rules.always_compare_med);
+    key(out, "missing-med-is-worst", rules.med_missing_is_worst);
+    key(out, "multipath-external", i64::from(rules.multipath_external));
+    key(out, "multipath-internal", i64::from(rules.multipath_internal));
+    key(out, "multipath-relax", rules.multipath_relax);
+    key(out, "link-bandwidth", rules.link_bandwidth);
+}
+
 fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
     out.push_str("[[peer]]\n");
     text(out, "name", &&peer.name);
@@ -446,6 +495,8 @@ fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
     }
     key(out, "role-required", peer.offer.role_required);
     render_transport(out, &peer.transport);
+    key(out, "extended-next-hop", !peer.offer.extended_next_hop.is_empty());
+    key(out, "add-path", add_path_table(peer));
     if peer.prefix_limits != PrefixLimits::default() {
         let mut table = toml::Table::new();
         for (family, max) in &peer.prefix_limits.max {
@@ -459,6 +510,19 @@ fn render_peer(out: &mut String, peer: &PeerConfig, place: &impl ToString) {
         }
         key(out, "max-prefixes", table);
     }
+}
+
+fn add_path_table(peer: &PeerConfig) -> toml::Table {
+    let names = |set: FamilySet| -> toml::Value {
+        set.iter().map(|family| family.to_string()).collect::<Vec<_>>().into()
+    };
+    let PathLimits { send, receive } = peer.path_limits;
+    let mut table = toml::Table::new();
+    table.insert("send".to_owned(), names(peer.offer.add_path_send));
+    table.insert("receive".to_owned(), names(peer.offer.add_path_receive));
+    table.insert("send-max".to_owned(), i64::from(send).into());
+    table.insert("receive-max".to_owned(), i64::from(receive).into());
+    table
 }
 
 fn render_transport(out: &mut String, transport: &Transport) {

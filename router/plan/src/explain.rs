@@ -131,6 +131,7 @@ pub fn explain(
         Desired {
             router: desired.router.clone(),
             datapath: desired.datapath.clone(),
+            decision: desired.decision,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             password_files: BTreeMap::new(),
@@ -202,6 +203,7 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<I
             Object::Router
             | Object::Api
             | Object::Datapath
+            | Object::Decision
             | Object::Peer(_)
             | Object::Policy(_)
             | Object::RpkiCache(_)

@@ -100,7 +100,7 @@ pub(super) fn routes_text(routes: &Routes) -> String {
     for route in &routes.routes {
         let mut row = vec![
             route.prefix.clone(),
-            route.peer.clone().unwrap_or_else(|| "(vip)".into()),
+            from(route),
             route.next_hop.map(|it| it.to_string()).unwrap_or_default(),
             number(route.local_pref),
             number(route.med),
@@ -119,10 +119,19 @@ pub(super) fn routes_text(routes: &Routes) -> String {
     text
 }
 
+/// Who brought it, and which of several paths it is.
+fn from(route: &Route) -> String {
+    let peer = route.peer.as_deref().unwrap_or("(vip)");
+    if route.path_id == 0 { peer.to_owned() } else { format!("{peer}#{}", route.path_id) }
+}
+
 fn state(route: &Route) -> String {
     let stale = if route.stale { " (stale)" } else { "" };
     match route.state.as_str() {
-        "best" | "multipath" => format!("{}{stale}", route.state),
+        "best" | "multipath" => {
+            let share = route.share.map(|share| format!(" {}%", (share + 50) / 100));
+            format!("{}{}{stale}", route.state, share.unwrap_or_default())
+        }
         _ => format!("{}{stale}", route.reason),
     }
 }

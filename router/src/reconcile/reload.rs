@@ -56,6 +56,7 @@ impl Reconciler {
         if self.parts.bgp.set_keys(self.config.keys.clone()).await.is_err() {
             warn!("the BGP speaker has stopped");
         }
+        self.order(speaker::Order::SetRules(self.config.desired.decision)).await;
         self.parts.rpki.set(&self.config.desired.rpki_caches);
         let peers: Vec<_> = self.config.desired.peers.values().cloned().collect();
         for peer in peers {

@@ -1,6 +1,6 @@
 //! Routes, as the API shows them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use tidegate_bgp::rib::{PathState, RouteView};
@@ -47,6 +47,10 @@ pub struct Route {
     /// Where packets go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<IpAddr>,
+    /// What it gets of the traffic beside others that are used, in ten-thousandths; absent: it is
+    /// not used, or alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u16>,
     /// AS path, nearest first; sets in braces.
     pub as_path: String,
     /// `igp`, `egp` or `incomplete`.
@@ -59,6 +63,18 @@ pub struct Route {
     pub local_pref: Option<u32>,
     /// Communities, large ones behind plain ones.
     pub communities: Vec<String>,
+    /// Extended communities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extended_communities: Vec<String>,
+    /// ONLY_TO_CUSTOMER (RFC 9234): the AS that marked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_to_customer: Option<u32>,
+    /// ORIGINATOR_ID (RFC 4456).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub originator_id: Option<Ipv4Addr>,
+    /// CLUSTER_LIST (RFC 4456), the latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cluster_list: Vec<Ipv4Addr>,
 }
 
 impl From<Found> for Routes {
@@ -74,7 +90,8 @@ impl From<Found> for Routes {
 impl From<NamedRoute> for Route {
     fn from(named: NamedRoute) -> Self {
         let NamedRoute { from, validity, route } = named;
-        let RouteView { prefix, attributes, state, stale, path_id, .. } = route;
+        let RouteView { prefix, attributes, state, stale, path_id, share, from: _ } = route;
+        let extended = attributes.extended_communities.iter().map(ToString::to_string);
         let plain = attributes.communities.iter().map(ToString::to_string);
         let large = attributes.large_communities.iter().map(ToString::to_string);
         Self {
@@ -85,6 +102,7 @@ impl From<NamedRoute> for Route {
             rpki: validity.map(|validity| validity.name().into()),
             stale,
             path_id: path_id.0,
+            share,
             next_hop: attributes.next_hop.map(NextHop::addr),
             as_path: path_text(&attributes.as_path),
             origin: match attributes.origin {
@@ -95,6 +113,10 @@ impl From<NamedRoute> for Route {
             med: attributes.med,
             local_pref: attributes.local_pref,
             communities: plain.chain(large).collect(),
+            extended_communities: extended.collect(),
+            only_to_customer: attributes.only_to_customer,
+            originator_id: attributes.originator_id,
+            cluster_list: attributes.cluster_list,
         }
     }
 }

@@ -179,7 +179,8 @@ fn what_both_offer_is_agreed_and_nothing_else() {
     let plain = agree(Offer { role_required: false, ..all_offered() }, &[]);
     assert_eq!(plain.message_bytes_max(), 4096);
     assert!(!(plain.enhanced_refresh || plain.route_refresh || plain.four_octet_as));
-    assert!(plain.extended_next_hop.is_empty() && plain.remote_role.is_none());
+    assert!(plain.extended_next_hop.is_empty());
+    assert_eq!(plain.remote_role, Some(Role::Customer), "what it must be if we are its provider");
 }
 
 #[test]
@@ -200,7 +201,7 @@ fn roles_must_fit_as_rfc_9234_4_2_says() {
             assert_eq!(agree(ours, false, &[theirs]), expected, "{ours:?}, {theirs:?}");
         }
     }
-    assert_eq!(agree(Peer, false, &[]), Ok(None));
+    assert_eq!(agree(Provider, false, &[]), Ok(Some(Customer)));
     assert_eq!(agree(Peer, true, &[]), Err(Notification::ROLE_MISMATCH));
     assert_eq!(agree(Peer, false, &[Peer, Peer]), Ok(Some(Peer)));
     assert_eq!(agree(Peer, false, &[Peer, Customer]), Err(Notification::ROLE_MISMATCH));

@@ -34,6 +34,7 @@ impl Peer {
     /// a session that goes beyond it is closed.
     pub(super) fn keep_limits(&mut self, turn: &mut Turn<'_>) {
         let Some(at) = self.established() else { return };
+        self.watch_paths(turn);
         for (family, max) in self.config.prefix_limits.max.clone() {
             let count = self.rib.map_or(0, |id| turn.rib.received(id, family));
             match judge(&self.config.prefix_limits, max, count) {
@@ -49,16 +50,31 @@ impl Peer {
         }
     }
 
+    /// Paths beyond what the peer may have to one prefix are not taken.
+    fn watch_paths(&mut self, turn: &mut Turn<'_>) {
+        if !self.warned.paths && self.counts(turn.rib).refused > 0 {
+            self.warned.paths = true;
+            let max = self.config.path_limits.receive;
+            self.report(turn, |peer| Report::ManyPaths { peer, max });
+        }
+    }
+
     fn warn(&mut self, family: Family, count: usize, max: u32, turn: &mut Turn<'_>) {
-        if self.warned.insert(family) {
+        if self.warned.families.insert(family) {
             let prefixes = u32::try_from(count).unwrap_or(u32::MAX);
             self.report(turn, |peer| Report::ManyPrefixes { peer, family, prefixes, max });
         }
     }
 }
 
-/// Families whose operator has been warned on this session.
-pub(super) type Warned = BTreeSet<Family>;
+/// What the operator has been told on this session.
+#[derive(Debug, Default)]
+pub(super) struct Warned {
+    /// Families with many prefixes.
+    families: BTreeSet<Family>,
+    /// That paths are not taken.
+    paths: bool,
+}
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,8 @@ impl Peer {
             context,
             next_hops: self.next_hops(at),
             local_as: self.local().asn,
+            remote_as: self.config.remote_as,
+            paths: self.config.path_limits,
         };
         let id = self.rib_id(turn.rib);
         turn.rib.up(id, terms);

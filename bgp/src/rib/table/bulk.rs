@@ -20,6 +20,8 @@ impl<K: Key> Table<K> {
         lane.has = Bitmap::default();
         (lane.paths, lane.accepted) = (0, 0);
         lane.told = Bitmap::default();
+        lane.told_paths = None;
+        lane.refused = 0;
         lane.cursor = None;
         lane.sweep = 0..0;
         chunks

@@ -54,6 +54,7 @@ fn desired(services: &[Service]) -> Desired {
             state_dir: "/var/lib/tidegate".into(),
             api: Api { socket: "/run/tidegate.sock".into(), listen: None },
         },
+        decision: tidegate_bgp::rib::DecisionRules::default(),
         datapath: Datapath {
             too_big_rate: 0,
             too_big_without_df: false,

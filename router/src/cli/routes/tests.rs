@@ -14,12 +14,17 @@ fn route(state: &str, reason: &str, peer: Option<&str>, path: &str) -> Route {
         rpki: None,
         stale: false,
         path_id: 0,
+        share: None,
         next_hop: "10.0.0.1".parse().ok(),
         as_path: path.into(),
         origin: "igp".into(),
         med: Some(5),
         local_pref: None,
         communities: Vec::new(),
+        extended_communities: Vec::new(),
+        only_to_customer: None,
+        originator_id: None,
+        cluster_list: Vec::new(),
     }
 }
 

@@ -1,13 +1,52 @@
-//! What is done when everybody has heard: entries and destinations are let go of.
+//! What changed, and who has still to be told: the journal of the table, and its readers.
 
-use super::{NONE, Table, low_half};
+use std::collections::BTreeSet;
+
+use super::{Chosen, NONE, Table};
+use crate::rib::PeerId;
 use crate::rib::hash::Hasher;
+use crate::rib::journal::Position;
 use crate::rib::key::Key;
 
 /// Destinations that are forgotten together.
 const TIDY_BATCH: usize = 64;
 
 impl<K: Key> Table<K> {
+    /// Enters a destination into the journal if its best path is another one now, or if it has
+    /// none any more: when everybody has read that, its number is free.
+    pub(super) fn note_change(&mut self, id: u32, before: Chosen) {
+        let is_empty = self.dests.get(id as usize).is_none_or(|dest| dest.head == NONE);
+        let best = is_empty || self.chosen(id) != before;
+        if best || self.several {
+            self.enter(id, best);
+        }
+    }
+
+    /// Enters a destination into the journal.
+    pub(in crate::rib) fn enter(&mut self, id: u32, best: bool) {
+        if best {
+            self.mark_best(id);
+        }
+        let last = self.entry_of(id);
+        let at = self.journal.enter(id, last, best);
+        if let Some(dest) = self.dest_mut(id) {
+            dest.entry = low_half(at);
+        }
+    }
+
+    /// Where the journal holds a destination's last entry.
+    fn entry_of(&self, id: u32) -> Option<Position> {
+        let entry = self.dests.get(id as usize)?.entry;
+        let base = self.journal.base();
+        Some(base + u64::from(entry.wrapping_sub(low_half(base))))
+            .filter(|at| self.journal.holds(*at, id))
+    }
+
+    /// Whether a journal entry is the last one of its destination.
+    pub(in crate::rib) fn counts(&self, at: Position, id: u32) -> bool {
+        self.dests.get(id as usize).is_some_and(|dest| dest.entry == low_half(at))
+    }
+
     /// Lets go of journal entries that every peer has read, and of destinations that are then
     /// without paths and remembered by nobody; `limit` at a time.
     pub(in crate::rib) fn tidy(&mut self, hasher: Hasher, limit: usize) {
@@ -46,6 +85,25 @@ impl<K: Key> Table<K> {
         }
     }
 
+    /// From here on a peer is told everything, and what changes; of `several` paths if wanted.
+    pub(in crate::rib) fn attach(&mut self, peer: PeerId, several: bool) {
+        let (cursor, attached_at) = (self.journal.attach(), self.journal.changes());
+        let sweep = 0..self.dests_end();
+        if let Some(lane) = self.lane_mut(peer) {
+            (lane.cursor, lane.attached_at, lane.sweep) = (Some(cursor), attached_at, sweep);
+            lane.told_paths = several.then(BTreeSet::new);
+        }
+        self.several = self.lanes.iter().any(|lane| lane.told_paths.is_some());
+    }
+
+    /// A peer is told everything once more.
+    pub(in crate::rib) fn sweep_again(&mut self, peer: PeerId) {
+        let (end, changes) = (self.dests_end(), self.journal.changes());
+        if let Some(lane) = self.lane_mut(peer).filter(|lane| lane.cursor.is_some()) {
+            (lane.sweep, lane.attached_at) = (0..end, changes);
+        }
+    }
+
     /// A destination without paths that everybody has forgotten.
     fn forget(&mut self, id: u32, hash: u64) {
         if self.lanes.iter().any(|lane| lane.told.contains(id)) {
@@ -71,4 +129,9 @@ impl<K: Key> Table<K> {
             }
         }
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the other half is known from where it is")]
+const fn low_half(at: Position) -> u32 {
+    at as u32
 }
