@@ -143,8 +143,9 @@ impl Feeder {
                     self.note(true, None);
                     let id = self.numbers.fetch_add(1, Ordering::Relaxed);
                     let ended = self.feed(id, stream).await;
-                    // Fails only when the speaker has stopped.
-                    drop(self.outside.close(id).await);
+                    if self.outside.close(id).await.is_err() {
+                        return;
+                    }
                     match ended {
                         Ok(()) => return,
                         Err(error) => error,

@@ -17,6 +17,7 @@ mod journal;
 pub mod link_io;
 mod lock;
 mod metrics;
+mod mrt_io;
 mod reconcile;
 mod rpki_io;
 mod store_io;
