@@ -410,11 +410,39 @@ impl ExtendedCommunity {
     }
 }
 
+impl ExtendedCommunity {
+    /// What a FlowSpec rule with it asks for (RFC 8955 §7), in words.
+    fn flow_action(self) -> Option<String> {
+        let Self([0x80, kind, high, low, a, b, c, d]) = self else { return None };
+        let asn = u16::from_be_bytes([high, low]);
+        let rate = f32::from_be_bytes([a, b, c, d]);
+        let number = u32::from_be_bytes([a, b, c, d]);
+        Some(match kind {
+            6 | 0x0c if rate == 0.0 => "discard".into(),
+            6 => format!("rate-bytes:{asn}:{rate}"),
+            0x0c => format!("rate-packets:{asn}:{rate}"),
+            7 => match d & 3 {
+                0 => "action:none".into(),
+                1 => "action:terminal".into(),
+                2 => "action:sample".into(),
+                _ => "action:sample,terminal".into(),
+            },
+            8 => format!("redirect:{asn}:{number}"),
+            9 => format!("mark:{}", d & 0x3f),
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for ExtendedCommunity {
-    /// `rt:65000:100`, `soo:192.0.2.1:7`, `bandwidth:65000:125000`; all others in hexadecimal.
+    /// `rt:65000:100`, `soo:192.0.2.1:7`, `bandwidth:65000:125000`, and what a FlowSpec rule asks
+    /// for (RFC 8955 §7): `discard`, `rate-bytes:65000:125000`; all others in hexadecimal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((asn, bandwidth)) = self.link_bandwidth() {
             return write!(f, "bandwidth:{asn}:{bandwidth}");
+        }
+        if let Some(action) = self.flow_action() {
+            return f.write_str(&action);
         }
         let value = u64::from_be_bytes(self.0);
         let name = match value >> 48 & 0xff {

@@ -55,7 +55,9 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
     let (checks, results) = health_io::start();
     let (report, reports) = mpsc::channel(REPORTS_MAX);
     let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
+    let (_, next_hop_changes) = link_io::start()?;
     let settings = bgp_io::Settings {
+        next_hops: Some(next_hop_changes),
         local: Local { asn: router.asn, router_id: router.router_id },
         listen: router.listen.clone(),
         md5: config.keys.clone(),

@@ -41,6 +41,10 @@ fn describe() {
         ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
         ("tidegate_bgp_peer_up", "1 while the session is Established."),
         ("tidegate_bgp_peer_state", "1 for the state the session is in."),
+        (
+            "tidegate_bgp_timer_lateness_max_seconds",
+            "How late a BGP timer has fired at worst since the start.",
+        ),
         ("tidegate_bgp_prefixes", "Prefixes of a peer: view is received or advertised."),
         ("tidegate_bmp_station_up", "1 while the BMP station is connected."),
         ("tidegate_rpki_cache_up", "1 while the RPKI cache answers."),
@@ -93,6 +97,8 @@ fn status(status: &Status) {
     counter!("tidegate_map_writes_total").absolute(status.map_writes);
     gauge!("tidegate_converged").set(flag(status.converged));
     gauge!("tidegate_uptime_seconds").set(exact(status.uptime_secs));
+    gauge!("tidegate_bgp_timer_lateness_max_seconds")
+        .set(exact(status.timer_lateness_max_us) / 1e6);
     for interface in &status.interfaces {
         let labels = [("interface", interface.name.clone()), ("mode", interface.mode.clone())];
         gauge!("tidegate_interface_attached", &labels).set(flag(interface.mode != "detached"));

@@ -46,7 +46,8 @@ fn speaker(
     };
     let (links, _changes) = link_io::start().unwrap();
     let (reports, receiver) = mpsc::channel(16);
-    let settings = Settings { local, listen, md5, seed: u64::from(number), restarted: false };
+    let settings =
+        Settings { local, listen, md5, seed: u64::from(number), restarted: false, next_hops: None };
     Ok((bgp_io::start(settings, Clock::start(), links, reports)?, receiver))
 }
 

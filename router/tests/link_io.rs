@@ -166,3 +166,38 @@ fn a_bgp_session_gets_the_next_hops_of_its_interface() {
         assert_eq!((found.v4, found.v6), ("127.0.0.1".parse().ok(), None));
     });
 }
+
+#[test]
+fn a_next_hop_is_as_far_as_its_route_says_and_moves_with_it() {
+    lab(async |_peer| {
+        let (links, changes) = link_io::start().unwrap();
+        let addrs = ["192.0.2.2", "2001:db8::2", "198.51.100.1", "2001:db8:1::1", "192.0.2.1"];
+        let addrs: BTreeSet<IpAddr> = addrs.map(ip).into();
+        let look = async || {
+            let found = links.distances(&addrs).await.unwrap();
+            ["192.0.2.2", "2001:db8::2", "198.51.100.1", "2001:db8:1::1", "192.0.2.1"]
+                .map(|addr| found[&ip(addr)])
+        };
+        let until = async |wanted: [Option<u32>; 5]| {
+            loop {
+                let found = look().await;
+                if found == wanted {
+                    return;
+                }
+                let changed = tokio::time::timeout(BOUND, changes.changed()).await;
+                assert!(changed.is_ok(), "nothing changed any more: {found:?}, not {wanted:?}");
+            }
+        };
+        // Our own address is no next hop.
+        until([Some(0), Some(0), None, None, None]).await;
+        run("ip route add 198.51.100.0/24 via 192.0.2.2 metric 7");
+        run("ip -6 route add 2001:db8:1::/48 via 2001:db8::2 metric 8");
+        until([Some(0), Some(0), Some(7), Some(8), None]).await;
+        run("ip route add 198.51.100.0/25 via 192.0.2.2 metric 9");
+        until([Some(0), Some(0), Some(9), Some(8), None]).await;
+        run("ip route add unreachable 198.51.100.0/26");
+        until([Some(0), Some(0), None, Some(8), None]).await;
+        run("ip link set tg0 down");
+        until([None, None, None, None, None]).await;
+    });
+}

@@ -312,3 +312,43 @@ fn exabgp_hears_every_route_and_the_end_of_them() {
     let unknown = job.tidegate(&["peers", "nobody"]).unwrap_err().to_string();
     assert!(unknown.contains("there is no peer nobody"), "{unknown}");
 }
+
+#[test]
+fn bird_has_a_session_for_each_family_and_its_operators_words_reach_ours() {
+    let mut job = Interop::new().unwrap();
+    let session = |name: &str, at: usize, family: &str| {
+        format!(
+            "protocol bgp {name} {{\n local {} as {PEER_AS};\n neighbor {} as {EDGE_AS};\n \
+             connect delay time 1;\n connect retry time 1;\n error wait time 1, 2;\n \
+             {family} {{ import all; export none; }};\n}}\n",
+            PEER[at], EDGE[at]
+        )
+    };
+    let config = format!(
+        "log stderr all;\nrouter id {};\nprotocol device {{}}\n{}{}",
+        PEER[0],
+        session("edge4", 0, "ipv4"),
+        session("edge6", 1, "ipv6")
+    );
+    let other = Bird::start(&job.lab, "peer", &config).unwrap();
+    let second = peer("families = [\"ipv6-unicast\"]").replace(PEER[0], PEER[1]);
+    let second = second.replace("\"other\"", "\"other-v6\"");
+    job.configure(&(peer("families = [\"ipv4-unicast\"]") + &second)).unwrap();
+    for (name, vip, strange) in [("edge4", VIPS[0], "ipv6"), ("edge6", VIPS[1], "ipv4")] {
+        job.until("BIRD's session", || other.established(&job.lab, name)).unwrap();
+        let route = job.until("BIRD's route", || other.route(&job.lab, vip)).unwrap();
+        assert!(route.contains(name), "{route}");
+        let shown = other.ask(&job.lab, &format!("show protocols all {name}")).unwrap();
+        let offered = shown.split("Neighbor capabilities").nth(1).unwrap();
+        let families = offered.lines().find(|line| line.contains("AF announced")).unwrap();
+        assert!(!families.contains(strange), "{shown}");
+    }
+    other.ask(&job.lab, "disable edge6 \"maintenance until six\"").unwrap();
+    job.until("BIRD's words", || {
+        let peers = job.peers()?;
+        let last_down = peers["peers"][1]["last_down"].as_str().unwrap_or_default();
+        ensure!(last_down.contains("maintenance until six"), "{peers}");
+        is(&peers, "/peers/0/state", "Established")
+    })
+    .unwrap();
+}

@@ -137,3 +137,34 @@ fn two_paths_of_gobgp_reach_bird_and_a_leak_of_birds_is_not_taken() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_route_follows_the_way_to_its_next_hop() {
+    let mut job = Interop::new().unwrap();
+    let bird_ip = PEER[0];
+    let far = "export filter { bgp_next_hop = 10.99.0.1; accept; };";
+    let _source = Bird::start(&job.lab, "b1", &bird(OTHER, OTHER_AS, "", far)).unwrap();
+    let sink = bird(bird_ip, PEER_AS, "", "export none;").replace(PREFIX, "198.18.8.0/24");
+    let sink = Bird::start(&job.lab, "peer", &sink).unwrap();
+    let peers =
+        [peer("far", OTHER, OTHER_AS, ""), peer("near", bird_ip, PEER_AS, ""), ALL.to_owned()];
+    job.configure(&peers.concat()).unwrap();
+    let fate = |wanted: &str, reason: &str| {
+        job.until(reason, || {
+            let routes = routes(&job, &["available"])?;
+            let is_there = routes.iter().any(|it| it["state"] == wanted && it["reason"] == reason);
+            ensure!(is_there, "{routes:?}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    fate("unusable", "next hop unreachable");
+    sink.no_route(&job.lab, PREFIX).unwrap();
+    let route = ["ip", "route", "add", "10.99.0.0/24", "via", OTHER];
+    job.lab.run("edge", &route).unwrap();
+    fate("best", "best");
+    job.until("the route at the other end", || sink.route(&job.lab, PREFIX)).unwrap();
+    job.lab.run("edge", &["ip", "route", "del", "10.99.0.0/24"]).unwrap();
+    fate("unusable", "next hop unreachable");
+    job.until("the route to go there", || sink.no_route(&job.lab, PREFIX)).unwrap();
+}

@@ -18,6 +18,7 @@ mod bitmap;
 mod decision;
 mod dump;
 mod export;
+pub(crate) mod flows;
 mod hash;
 mod index;
 mod journal;
@@ -46,6 +47,7 @@ use crate::wire::{self, Attributes, NextHop};
 
 pub(crate) use attrs::path_asns;
 pub use decision::{DecisionRules, Filter};
+pub use flows::{FLOWS_MAX, FlowState, FlowView};
 pub use peer::{Counts, Policies, SessionTerms};
 pub use post::Rejected;
 pub use reach::NEXT_HOPS_MAX;
@@ -56,6 +58,7 @@ pub use watch::WatcherId;
 
 use decision::Standing;
 use export::{Group, Sending};
+use flows::Flows;
 use hash::Hasher;
 use key::Key;
 use peer::RibPeer;
@@ -126,6 +129,7 @@ pub struct Rib {
     groups: Vec<Group>,
     tasks: VecDeque<Task>,
     originated: BTreeMap<Prefix, RouteAttributes>,
+    flows: Flows,
     /// No peer is told yet that it has been told everything.
     holds_ends: bool,
 }
@@ -148,6 +152,7 @@ impl Rib {
             groups: Vec::new(),
             tasks: VecDeque::new(),
             originated: BTreeMap::new(),
+            flows: Flows::default(),
             holds_ends: false,
         };
         rib.add_ourselves();

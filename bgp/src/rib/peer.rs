@@ -279,7 +279,7 @@ impl Rib {
         self.down(id);
         let SessionTerms { router_id, context, next_hops, local_as, remote_as, paths } = terms;
         let families: Vec<Family> =
-            Family::UNICAST.into_iter().filter(|it| context.families.contains(*it)).collect();
+            Family::ALL.into_iter().filter(|it| context.families.contains(*it)).collect();
         let finals = families.iter().map(|it| (*it, wire::encode_end_of_rib(*it))).collect();
         let group = self.group_for(id, &context, (next_hops, local_as, paths.send));
         for family in &families {
@@ -309,6 +309,7 @@ impl Rib {
         if peer.session.take().is_none() {
             return;
         }
+        self.forget_flows(id, None);
         for family in Family::UNICAST {
             let chunks = of_family!(self, family, table => table.end_session(id));
             if !chunks.is_empty() {
@@ -345,6 +346,7 @@ impl Rib {
 
     /// Every path of a family goes, the session stays (AFI/SAFI-disable, RFC 7606 §2).
     pub fn forget_family(&mut self, id: PeerId, family: Family) {
+        self.forget_flows(id, Some(family));
         let chunks = of_family!(self, family, table => {
             let told = table.lane_mut(id).map(|lane| {
                 let told = (core::mem::take(&mut lane.told), lane.told_paths.take());

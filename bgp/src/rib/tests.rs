@@ -439,6 +439,7 @@ proptest! {
     }
 }
 
+mod flows;
 mod inside;
 mod multipath;
 mod net;

@@ -56,6 +56,7 @@ impl Rib {
     /// [`TooMuch`] beyond a limit; the session is to be closed.
     pub fn update(&mut self, peer: PeerId, update: &Update<'_>) -> Result<(), TooMuch> {
         for nlri in update.withdrawn() {
+            self.withdraw_flows(peer, nlri);
             for (path_id, prefix) in nlri.prefixes() {
                 self.withdraw(peer, path_id, prefix);
             }
@@ -71,6 +72,11 @@ impl Rib {
 
     fn announce(&mut self, peer: PeerId, announced: &Announced<'_>) -> Result<(), TooMuch> {
         let pre = self.sets.intern(&announced.block, peer);
+        let flows = self.announce_flows(peer, announced.nlri, pre);
+        if let Err(too_much) = flows {
+            self.sets.release(pre);
+            return Err(too_much);
+        }
         let mut around = Around {
             sets: &mut self.sets,
             standings: &self.standings,

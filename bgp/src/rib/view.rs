@@ -5,6 +5,7 @@
 
 use super::decision::Filter;
 use super::export::path_id;
+use super::flows::FlowView;
 use super::key::Key;
 use super::post::{Post, Rejected};
 use super::sets::SetId;
@@ -34,6 +35,8 @@ pub enum View {
 pub struct Query {
     /// Which routes.
     pub view: View,
+    /// Of this family only; of a FlowSpec family, rules, which have one view.
+    pub family: Option<Family>,
     /// Of one peer; [`View::Advertised`] needs it.
     pub peer: Option<PeerId>,
     /// To this prefix only.
@@ -49,6 +52,8 @@ pub struct Query {
 pub struct Page {
     /// In no particular order.
     pub routes: Vec<RouteView>,
+    /// FlowSpec rules, if it was asked for those.
+    pub flows: Vec<FlowView>,
     /// Where the next page begins; `None`: this was the last one.
     pub next: Option<u64>,
 }
@@ -114,6 +119,10 @@ impl Rib {
     /// Answers a question about routes.
     pub fn page(&mut self, query: &Query) -> Page {
         let mut page = Page::default();
+        if let Some(family @ (Family::Ipv4Flowspec | Family::Ipv6Flowspec)) = query.family {
+            (page.flows, page.next) = self.flows_of(family, query.peer, (query.from, query.limit));
+            return page;
+        }
         if let Some(prefix) = query.prefix {
             let hasher = self.hasher;
             let ids = match prefix.family() {
@@ -127,7 +136,11 @@ impl Rib {
             }
             return page;
         }
-        let (half, start) = (query.from >> 32, query.from & u64::from(u32::MAX));
+        let from = match (query.family, query.from) {
+            (Some(Family::Ipv6Unicast), from) => from | 1 << 32,
+            (_, from) => from,
+        };
+        let (half, start) = (from >> 32, from & u64::from(u32::MAX));
         let family = if half == 0 { Family::Ipv4Unicast } else { Family::Ipv6Unicast };
         let start = u32::try_from(start).unwrap_or(u32::MAX);
         let end = of_family!(self, family, table => table.dests_end());
@@ -139,7 +152,7 @@ impl Rib {
         }
         page.next = match (id < end, family) {
             (true, _) => Some(half << 32 | u64::from(id)),
-            (false, Family::Ipv4Unicast) => Some(1 << 32),
+            (false, Family::Ipv4Unicast) if query.family.is_none() => Some(1 << 32),
             (false, _) => None,
         };
         page

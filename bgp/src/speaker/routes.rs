@@ -2,8 +2,8 @@
 
 use super::{PeerName, Speaker};
 use crate::origin::{Origins, Validity};
-use crate::rib::{Page, Query, RouteView, View};
-use crate::types::Prefix;
+use crate::rib::{FlowView, Page, Query, RouteView, View};
+use crate::types::{Family, Prefix};
 use crate::wire::AttributesRef;
 
 /// Which routes.
@@ -13,6 +13,8 @@ pub struct RoutesQuery {
     pub view: View,
     /// Of one peer only; [`View::Advertised`] needs it.
     pub peer: Option<PeerName>,
+    /// Of this family only; of a FlowSpec family, rules.
+    pub family: Option<Family>,
     /// To this prefix only.
     pub prefix: Option<Prefix>,
     /// From here on; zero at first, then what the last page said.
@@ -27,6 +29,8 @@ pub struct Routes {
     /// Each with the name of the peer who brought it, `None` for a VIP of ours, and of the peer who
     /// was preferred to it.
     pub routes: Vec<NamedRoute>,
+    /// FlowSpec rules, each with the name of the peer who brought it.
+    pub flows: Vec<(Option<PeerName>, FlowView)>,
     /// Where the next page begins; `None`: this was the last one.
     pub next: Option<u64>,
     /// Nobody has the name that was asked for.
@@ -61,8 +65,9 @@ impl Speaker {
                 Some(number) => number,
             },
         };
-        let RoutesQuery { view, prefix, from, limit, .. } = *query;
-        let Page { routes, next } = self.rib.page(&Query { view, peer, prefix, from, limit });
+        let RoutesQuery { view, prefix, family, from, limit, .. } = *query;
+        let query = Query { view, family, peer, prefix, from, limit };
+        let Page { routes, flows, next } = self.rib.page(&query);
         let name = |number| {
             let mut peers = self.peers.values();
             peers.find(|peer| peer.rib_number() == Some(number)).map(|it| it.config().name.clone())
@@ -73,6 +78,11 @@ impl Speaker {
             validity: validity(origins, &route),
             route,
         };
-        Routes { routes: routes.into_iter().map(named).collect(), next, unknown_peer: false }
+        Routes {
+            routes: routes.into_iter().map(named).collect(),
+            flows: flows.into_iter().map(|flow| (name(flow.from), flow)).collect(),
+            next,
+            unknown_peer: false,
+        }
     }
 }

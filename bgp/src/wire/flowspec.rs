@@ -4,7 +4,7 @@ use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::reader::Reader;
-use crate::types::Family;
+use crate::types::{Family, Prefix};
 
 /// Iterates over the rules of a field.
 #[derive(Clone, Debug)]
@@ -120,6 +120,16 @@ impl<'a> FlowSpec<'a> {
             }
         }
         last > 0
+    }
+
+    /// Where packets go to that it is about, if it names the first bits of that.
+    pub fn destination(self) -> Option<Prefix> {
+        let first = self.components().find(|it| it.kind == kind::DESTINATION)?;
+        match first.condition {
+            Condition::V4(addr, len) => Prefix::new(addr.into(), len),
+            Condition::V6 { pattern, offset: 0, len } => Prefix::new(pattern.into(), len),
+            _ => None,
+        }
     }
 
     fn components(self) -> impl Iterator<Item = Component<'a>> {

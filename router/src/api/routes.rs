@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tidegate_bgp::rib::View;
 use tidegate_bgp::speaker::RoutesQuery;
-use tidegate_bgp::types::Prefix;
+use tidegate_bgp::types::{Family, Prefix};
 
 use super::ANSWER_WITHIN;
 use super::problem::Problem;
@@ -26,6 +26,7 @@ const LIMIT_MAX: usize = 5_000;
 struct Asked {
     view: Option<String>,
     peer: Option<String>,
+    family: Option<String>,
     prefix: Option<String>,
     from: Option<u64>,
     limit: Option<usize>,
@@ -62,8 +63,16 @@ async fn page(asker: &Asker, asked: Asked) -> Result<Routes, Problem> {
             Some(prefix.ok_or_else(|| bad(format!("{text:?} is no prefix such as 192.0.2.0/24")))?)
         }
     };
+    let family = match &asked.family {
+        None => None,
+        Some(text) => {
+            let family = Family::ALL.into_iter().find(|family| family.name() == text);
+            Some(family.ok_or_else(|| bad(no_family(text)))?)
+        }
+    };
     let query = RoutesQuery {
         view,
+        family,
         peer: asked.peer.as_deref().map(Into::into),
         prefix,
         from: asked.from.unwrap_or(0),
@@ -79,6 +88,11 @@ async fn page(asker: &Asker, asked: Asked) -> Result<Routes, Problem> {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-peer", detail));
     }
     Ok(found.into())
+}
+
+fn no_family(text: &str) -> String {
+    let names = Family::ALL.map(Family::name).join(", ");
+    format!("family is one of {names}, not {text:?}")
 }
 
 /// A prefix, or an address as its own.

@@ -19,8 +19,8 @@ use super::Inbound;
 /// Bytes read at a time, at most.
 const READ_BYTES_MAX: usize = 64 << 10;
 
-/// Room for reading below which more is allocated: a full-sized message fits (RFC 4271 §4.1).
-const READ_BYTES_MIN: usize = 4096;
+/// Room for what a peer says after our last words, which nobody reads.
+const LAST_BYTES_MAX: usize = 4096;
 
 /// Bytes that may wait to be written, per connection. It is more than a peer that reads at all
 /// lets pile up, and bounds what one that does not read costs us.
@@ -155,16 +155,16 @@ pub(super) async fn run(
 /// Reads until the peer closes or the connection breaks. `inbound` is bounded and shared: when it
 /// is full this waits its turn, TCP closes its window, and the peer waits as well.
 async fn read_all(conn: ConnId, read: &mut ReadHalf<'_>, inbound: &mpsc::Sender<Inbound>) {
-    let mut unread = BytesMut::new();
-    loop {
-        if unread.capacity() < READ_BYTES_MIN {
-            unread.reserve(READ_BYTES_MAX);
-        }
-        match read.read_buf(&mut unread).await {
-            Ok(0) | Err(_) => return,
+    // A session that is silent holds no buffer.
+    while read.readable().await.is_ok() {
+        let mut bytes = BytesMut::with_capacity(READ_BYTES_MAX);
+        match read.try_read_buf(&mut bytes) {
+            Ok(0) => return,
             Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(_broken) => return,
         }
-        let bytes = unread.split().freeze();
+        let bytes = bytes.freeze();
         if inbound.send(Inbound::Bytes { conn, bytes }).await.is_err() {
             return;
         }
@@ -198,7 +198,7 @@ async fn part(
 ) -> io::Result<()> {
     queue.write_to(write).await?;
     write.shutdown().await?;
-    let mut unread = BytesMut::with_capacity(READ_BYTES_MIN);
+    let mut unread = BytesMut::with_capacity(LAST_BYTES_MAX);
     while read.read_buf(&mut unread).await? > 0 {
         unread.clear();
     }

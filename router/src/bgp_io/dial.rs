@@ -1,7 +1,7 @@
-//! A connection of ours comes about, and what its ends are.
+//! A connection of ours, and the addresses that we have on it.
 
-use core::net::{IpAddr, SocketAddr};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use tidegate_bgp::bmp::Ends;
 use tidegate_bgp::speaker::{NextHops, Transport};

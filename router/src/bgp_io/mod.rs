@@ -7,14 +7,15 @@ mod accept;
 mod asker;
 mod conn;
 mod dial;
+mod error;
 mod outside;
+mod resolver;
 mod socket;
 mod sockopt;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,10 +34,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::link_io::Links;
+use crate::link_io::{Changes, Links};
 pub(crate) use asker::Orders;
 pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
+pub use error::{Error, Stopped};
 use outside::{Ask, Outsiders};
 pub(crate) use outside::{Outside, Tap};
 pub use socket::Keys;
@@ -73,42 +75,10 @@ pub struct Settings {
     /// What was announced before this process is still forwarded: peers that kept the routes are
     /// to keep them until [`Order::Settled`].
     pub restarted: bool,
+    /// Says when the way to a next hop may have changed; `None`: next hops are not looked up, and
+    /// all count as near.
+    pub next_hops: Option<Changes>,
 }
-
-/// The speaker could not start, or not change its keys.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No listener.
-    #[error("cannot listen for BGP on {addr}{}", remedy(source))]
-    Listen {
-        /// Where.
-        addr: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-/// What an operator can do about it.
-fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            " (another BGP daemon listens there: stop it, or change `listen`)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need root or the capability CAP_NET_BIND_SERVICE)"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            " (no interface has this address: add it, or change `listen`)"
-        }
-        io::ErrorKind::Unsupported => " (the kernel was built without CONFIG_TCP_MD5SIG)",
-        _ => "",
-    }
-}
-
-/// The speaker's task is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the BGP speaker has stopped")]
-pub struct Stopped;
 
 /// The speaker as others see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,6 +87,8 @@ pub struct Snapshot {
     pub peers: Vec<PeerStatus>,
     /// What we originate.
     pub originated: BTreeMap<Prefix, RouteAttributes>,
+    /// How late a timer (Hold, KeepAlive, ConnectRetry) has fired at worst since the start.
+    pub timer_lateness_max: Duration,
 }
 
 /// The running speaker. Dropping it ends every session; [`stop`](Self::stop) does so politely.
@@ -227,6 +199,8 @@ enum Inbound {
     Stalled { conn: ConnId },
     /// The connection ended by itself.
     Closed { conn: ConnId },
+    /// What the next hops of routes cost.
+    NextHops(resolver::Distances),
 }
 
 /// Starts the speaker. Reports for journal and metrics go to `reports`; when that is full they are
@@ -240,7 +214,7 @@ pub fn start(
     links: Links,
     reports: mpsc::Sender<Report>,
 ) -> Result<BgpHandle, Error> {
-    let Settings { local, listen, md5, seed, restarted } = settings;
+    let Settings { local, listen, md5, seed, restarted, next_hops } = settings;
     let mut listeners = Vec::new();
     let mut listening = Vec::new();
     for addr in listen {
@@ -258,6 +232,11 @@ pub fn start(
     for listener in &listeners {
         accepting.spawn(accept::all(Arc::clone(listener), links, clock, inbound.clone()));
     }
+    let (wanted, lookups) = watch::channel(BTreeSet::new());
+    let resolver = next_hops.map(|changes| {
+        let follow = resolver::follow(links, changes, lookups, inbound.clone());
+        AbortOnDrop(tokio::spawn(follow).abort_handle())
+    });
     let speaker = Speaker::new(local, seed);
     let shell = Shell {
         speaker: if restarted { speaker.restarted(clock.now() + SETTLE_WITHIN) } else { speaker },
@@ -279,6 +258,10 @@ pub fn start(
         publish_from: Timestamp::default(),
         unpublished: false,
         outsiders: Outsiders::default(),
+        wanted,
+        wanted_as_of: 0,
+        _resolver: resolver,
+        timer_lateness_max: Duration::ZERO,
     };
     let task = tokio::spawn(shell.run(orders, events, accepting));
     Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, clock, task })
@@ -296,6 +279,11 @@ struct Shell {
     publish_from: Timestamp,
     unpublished: bool,
     outsiders: Outsiders,
+    /// Next hops to be looked up, and the speaker's number for them.
+    wanted: watch::Sender<BTreeSet<IpAddr>>,
+    wanted_as_of: u64,
+    _resolver: Option<AbortOnDrop>,
+    timer_lateness_max: Duration,
 }
 
 impl Shell {
@@ -309,8 +297,9 @@ impl Shell {
         let mut more = false;
         loop {
             let publish_at = self.unpublished.then_some(self.publish_from);
-            let wake_at = self.speaker.next_deadline().into_iter().chain(publish_at);
-            let wake_at = wake_at.chain(self.outsiders.wake_at()).min();
+            let timer_at = self.speaker.next_deadline();
+            let wake_at =
+                timer_at.into_iter().chain(publish_at).chain(self.outsiders.wake_at()).min();
             let wake_at = if more { Some(Timestamp::default()) } else { wake_at };
             tokio::select! {
                 Some(event) = events.recv() => self.on_inbounds(event, &mut events),
@@ -331,7 +320,10 @@ impl Shell {
                 () = self.clock.sleep_until(wake_at) => {}
             }
             // Every turn: a busy socket must not starve a HoldTimer.
-            self.speaker.on_time(self.clock.now(), &mut self.out);
+            let now = self.clock.now();
+            let late = timer_at.map_or(Duration::ZERO, |timer| now.since(timer));
+            self.timer_lateness_max = self.timer_lateness_max.max(late);
+            self.speaker.on_time(now, &mut self.out);
             self.perform();
             more = self.speaker.work();
             self.transmit();
@@ -418,6 +410,7 @@ impl Shell {
                 self.conns.open.remove(&conn);
                 self.speaker.on_conn(now, ConnEvent::Closed { conn }, out);
             }
+            Inbound::NextHops(distances) => self.speaker.set_next_hops(&distances),
         }
     }
 
@@ -455,9 +448,15 @@ impl Shell {
             return;
         }
         self.publish_from = now + PUBLISH_INTERVAL;
+        if let Some((next_hops, as_of)) = self.speaker.next_hops(self.wanted_as_of) {
+            self.wanted_as_of = as_of;
+            self.wanted.send_replace(next_hops);
+        }
         let peers = self.speaker.peers();
         let originated = self.speaker.originated();
+        let timer_lateness_max = self.timer_lateness_max;
         self.publish.send_if_modified(|snapshot| {
+            snapshot.timer_lateness_max = timer_lateness_max;
             let changed = snapshot.peers != peers || snapshot.originated != *originated;
             if changed {
                 snapshot.peers = peers;

@@ -34,6 +34,10 @@ pub(super) struct RoutesArgs {
     /// Of this peer only
     #[arg(short, long, value_name = "NAME", required_if_eq("view", "advertised"))]
     peer: Option<String>,
+    /// Of this family only: ipv4-unicast, ipv6-unicast, or, for the rules that peers ask us to obey,
+    /// ipv4-flowspec, ipv6-flowspec
+    #[arg(short, long, value_name = "FAMILY")]
+    family: Option<String>,
     /// To this prefix only
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
@@ -60,7 +64,9 @@ pub(super) async fn routes(args: RoutesArgs) -> Result<(), Failure> {
         all.routes.extend(answer.value.routes);
     }
     let text = serde_json::to_string(&all).map_err(Failure::new)?;
-    show(args.read.output, &Answer { text, value: all }, routes_text)
+    let is_flows = args.family.as_deref().is_some_and(|family| family.ends_with("flowspec"));
+    let shown = if is_flows { flows_text } else { routes_text };
+    show(args.read.output, &Answer { text, value: all }, shown)
 }
 
 fn path(args: &RoutesArgs, from: u64, limit: usize) -> String {
@@ -70,7 +76,8 @@ fn path(args: &RoutesArgs, from: u64, limit: usize) -> String {
         View::Advertised => "advertised",
     };
     let mut path = format!("/api/v1/routes?view={view}&from={from}&limit={limit}");
-    for (key, value) in [("peer", &args.peer), ("prefix", &args.prefix)] {
+    let filters = [("peer", &args.peer), ("family", &args.family), ("prefix", &args.prefix)];
+    for (key, value) in filters {
         if let Some(value) = value {
             path += &["&", key, "=", &escaped(value)].concat();
         }
@@ -111,6 +118,24 @@ pub(super) fn routes_text(routes: &Routes) -> String {
             row.insert(6, route.rpki.clone().unwrap_or_default());
         }
         table.row(row);
+    }
+    let mut text = table.render();
+    if let Some(next) = routes.next {
+        text += &["more: --from ", &next.to_string(), "\n"].concat();
+    }
+    text
+}
+
+/// FlowSpec rules, and what they ask for.
+pub(super) fn flows_text(routes: &Routes) -> String {
+    let mut table = Table::new(&["RULE", "FROM", "ASKS FOR", "STATE"], &[]);
+    for flow in &routes.routes {
+        table.row(vec![
+            flow.prefix.clone(),
+            from(flow),
+            flow.extended_communities.join(" "),
+            flow.reason.clone(),
+        ]);
     }
     let mut text = table.render();
     if let Some(next) = routes.next {

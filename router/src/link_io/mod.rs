@@ -15,7 +15,7 @@ use std::sync::Arc;
 use futures::{Stream, TryStreamExt as _};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage};
 use rtnetlink::sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
 use rtnetlink::{Handle, MulticastGroup};
 use tidegate_bgp::speaker::NextHops;
@@ -178,6 +178,46 @@ impl Links {
         Ok(hops.into_iter().map(|(addr, hop)| (addr, way(hop))).collect())
     }
 
+    /// How far away each of `addrs` is as a next hop: nothing on a link of ours, else the metric of
+    /// the route that leads there; `None`: there is no way. Asks the kernel to try neighbours anew
+    /// that did not answer.
+    ///
+    /// # Errors
+    /// [`Error`] when the kernel could not be asked; nothing is known then.
+    pub async fn distances(
+        &self,
+        addrs: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, Option<u32>>, Error> {
+        let mut distances = BTreeMap::new();
+        if addrs.is_empty() {
+            return Ok(distances);
+        }
+        let kernel = Kernel::open()?;
+        let mut hops = BTreeMap::new();
+        for addr in addrs {
+            hops.insert(*addr, kernel.hop(*addr).await?);
+        }
+        let tables = kernel.tables().await?;
+        for (addr, hop) in hops {
+            let distance = match hop {
+                Ok(hop) if tables.is_silent(hop.next) => {
+                    kernel.resolve(hop.next).await;
+                    None
+                }
+                Ok(hop) if tables.is_running(hop.next) => {
+                    if hop.on_link {
+                        Some(0)
+                    } else {
+                        kernel.metric(addr).await?
+                    }
+                }
+                Ok(_) | Err(_) => None,
+            };
+            distances.insert(addr, distance);
+        }
+        Ok(distances)
+    }
+
     /// The interface of this name.
     ///
     /// # Errors
@@ -237,15 +277,28 @@ impl Kernel {
         Ok(tables)
     }
 
+    /// The metric of the route that leads to an address; `None`: there is none any more.
+    async fn metric(&self, to: IpAddr) -> Result<Option<u32>, Error> {
+        let mut question = which_way(to);
+        question.header.flags |= RouteFlags::FibMatch; // The route, not what the packet gets.
+        let answer = self.handle.route().get(question).execute();
+        let mut metric = None;
+        let read = each("routes", answer, |route| {
+            let priority = route.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Priority(metric) => Some(*metric),
+                _ => None,
+            });
+            metric = Some(priority.unwrap_or(0));
+        });
+        match read.await {
+            Err(Error::Answer { source, .. }) if no_route(&source).is_some() => Ok(None),
+            read => read.map(|()| metric),
+        }
+    }
+
     /// Asks for the route to one address.
     async fn hop(&self, to: IpAddr) -> Result<Result<Hop, NoWay>, Error> {
-        let mut question = RouteMessage::default();
-        (question.header.address_family, question.header.destination_prefix_length) = match to {
-            IpAddr::V4(_) => (AddressFamily::Inet, 32),
-            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-        };
-        question.attributes.push(RouteAttribute::Destination(RouteAddress::from(to)));
-        let answer = self.handle.route().get(question).execute();
+        let answer = self.handle.route().get(which_way(to)).execute();
         let mut hop = Err(NoWay::NoRoute);
         match each("routes", answer, |route| hop = Hop::read(to, &route)).await {
             Ok(()) => Ok(hop),
@@ -278,6 +331,17 @@ impl Kernel {
             Err(_elapsed) => debug!(%addr, ifindex, "no answer when resolving a neighbour"),
         }
     }
+}
+
+/// The question for the route to an address.
+fn which_way(to: IpAddr) -> RouteMessage {
+    let mut question = RouteMessage::default();
+    (question.header.address_family, question.header.destination_prefix_length) = match to {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    question.attributes.push(RouteAttribute::Destination(RouteAddress::from(to)));
+    question
 }
 
 /// Feeds every message of an answer to `take`.

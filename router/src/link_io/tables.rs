@@ -119,7 +119,7 @@ pub(super) struct NextHop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hop {
     pub(super) next: NextHop,
-    on_link: bool,
+    pub(super) on_link: bool,
     source: Option<IpAddr>,
     mtu: Option<u32>,
 }
@@ -263,6 +263,17 @@ impl Tables {
             source_v4: hop.source.and_then(as_v4).or(ours.v4),
             source_v6: hop.source.and_then(as_v6).or(ours.v6),
         })
+    }
+
+    /// Whether packets pass the interface of a next hop.
+    pub(super) fn is_running(&self, next_hop: NextHop) -> bool {
+        self.running_link(next_hop.ifindex).is_ok()
+    }
+
+    /// Whether the neighbour was asked for and did not answer.
+    pub(super) fn is_silent(&self, next_hop: NextHop) -> bool {
+        let neighbour = self.neighbours.get(&next_hop);
+        neighbour.is_some_and(|it| it.state == NeighbourState::Failed)
     }
 
     /// Whether the kernel must be told to find out the next hop's MAC address, or to make sure of

@@ -104,6 +104,10 @@ impl Reconciler {
                 up: backends().filter(active).count(),
                 configured: backends().count(),
             },
+            timer_lateness_max_us: u64::try_from(
+                self.snapshot.borrow().timer_lateness_max.as_micros(),
+            )
+            .unwrap_or(u64::MAX),
             proof_packets: self.proofs.runs(),
             counters: self.counters()?,
         })

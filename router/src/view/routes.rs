@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
-use tidegate_bgp::rib::{PathState, RouteView};
-use tidegate_bgp::speaker::{NamedRoute, Routes as Found};
-use tidegate_bgp::types::Asn;
+use tidegate_bgp::rib::{FlowState, FlowView, PathState, RouteView};
+use tidegate_bgp::speaker::{NamedRoute, PeerName, Routes as Found};
+use tidegate_bgp::types::{Asn, PathId, Prefix};
 use tidegate_bgp::wire::{AsSegment, NextHop, Origin};
 
 use super::API_VERSION;
@@ -26,12 +26,13 @@ pub struct Routes {
 /// A path to a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// To where.
+    /// To where; of a FlowSpec family, the rule.
     pub prefix: String,
     /// Name of the peer who brought it; absent: it is a VIP of ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// `best`, `multipath`, `lost`, `unusable` or `rejected`.
+    /// `best`, `multipath`, `lost`, `unusable` or `rejected`; of a rule, `feasible` or
+    /// `infeasible`.
     pub state: String,
     /// Why, in words.
     pub reason: String,
@@ -79,10 +80,39 @@ pub struct Route {
 
 impl From<Found> for Routes {
     fn from(found: Found) -> Self {
+        let routes = found.routes.into_iter().map(Route::from);
+        let flows = found.flows.into_iter().map(|(from, flow)| Route::of_flow(from, flow));
         Self {
             api_version: API_VERSION.into(),
-            routes: found.routes.into_iter().map(Route::from).collect(),
+            routes: routes.chain(flows).collect(),
             next: found.next,
+        }
+    }
+}
+
+impl Route {
+    /// A FlowSpec rule: it stands in the place of the prefix, and is `feasible` or `infeasible`.
+    fn of_flow(from: Option<PeerName>, flow: FlowView) -> Self {
+        let FlowView { rule, from: id, attributes, state } = flow;
+        let feasible = state == FlowState::Feasible;
+        // Made up, so that there is one way from attributes to text.
+        let prefix = Prefix::host(Ipv4Addr::UNSPECIFIED.into());
+        let (path_id, stale, share) = (PathId(0), false, None);
+        let state_of = PathState::Unusable;
+        let route = RouteView {
+            prefix,
+            from: Some(id),
+            path_id,
+            stale,
+            attributes,
+            state: state_of,
+            share,
+        };
+        Self {
+            prefix: rule,
+            state: if feasible { "feasible" } else { "infeasible" }.into(),
+            reason: state.reason().into(),
+            ..Self::from(NamedRoute { from, validity: None, route })
         }
     }
 }

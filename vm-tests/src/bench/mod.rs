@@ -7,5 +7,6 @@
 
 pub mod around;
 pub mod edge;
+pub mod machine;
 pub mod perf;
 pub mod table;

@@ -46,7 +46,7 @@ impl Net {
         let context = Negotiated {
             external,
             four_octet_as: true,
-            families: Family::UNICAST.into_iter().collect(),
+            families: FamilySet::ALL,
             remote_role: kind.role,
             add_path_send: several(kind.told),
             add_path_receive: several(kind.tells),
@@ -91,12 +91,21 @@ impl Net {
     }
 
     fn receive(&mut self, peer: PeerId, message: &[u8]) {
+        self.try_hear(peer, message).unwrap();
+    }
+
+    /// An UPDATE that the peer sends, as it stands on the wire.
+    pub(super) fn hear(&mut self, peer: PeerId, message: &[u8]) {
+        self.receive(peer, message);
+    }
+
+    pub(super) fn try_hear(&mut self, peer: PeerId, message: &[u8]) -> Result<(), TooMuch> {
         let (raw, _) = next_message(message, 4096).unwrap().unwrap();
         let Message::Update(update) = decode(raw, &self.sides[&peer].context).unwrap() else {
             panic!("no UPDATE");
         };
         assert!(update.repaired.is_empty(), "{:?}", update.repaired);
-        self.rib.update(peer, &update).unwrap();
+        self.rib.update(peer, &update)
     }
 
     /// Everything that a peer has been told and not told to forget.
@@ -128,6 +137,7 @@ impl Net {
         while self.rib.work() {}
         let query = Query {
             view: View::Received,
+            family: None,
             peer: None,
             prefix: Some(parse(prefix)),
             from: 0,

@@ -168,6 +168,7 @@ fn a_change_beside_the_best_path_is_told_to_those_who_are_told_several() {
     }
     let told = Query {
         view: View::Advertised,
+        family: None,
         peer: Some(several),
         prefix: Some(parse(PREFIXES[0])),
         from: 0,

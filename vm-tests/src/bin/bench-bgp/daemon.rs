@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use super::table::SENDER_AS;
 use super::{DAEMON, OUR_AS, RECEIVER, RECEIVER_AS, sender_address};
+use tidegate_vm_tests::lab::frr::Frr;
 use tidegate_vm_tests::lab::{Lab, Process, program};
 
 /// Who is measured.
@@ -17,14 +19,20 @@ pub(crate) enum Kind {
     Tidegate,
     /// BIRD 2.
     Bird,
+    /// FRR's bgpd, without the rest of FRR.
+    Frr,
 }
 
 impl Kind {
+    /// In the order of columns; ratios are ours to the second's.
+    pub(crate) const ALL: [Self; 3] = [Self::Tidegate, Self::Bird, Self::Frr];
+
     /// In the table.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Tidegate => "tidegate",
             Self::Bird => "BIRD 2",
+            Self::Frr => "FRR",
         }
     }
 }
@@ -66,6 +74,10 @@ impl Daemon {
                 let file = file.display().to_string();
                 lab.start("dut", &name, &["bird", "-f", "-c", &file, "-s", &socket])?
             }
+            Kind::Frr => {
+                let address = Ipv4Addr::from_bits(DAEMON).to_string();
+                Frr::start(lab, "dut", &address, &frr_config(senders)?)?.process
+            }
         };
         Ok(Self { process })
     }
@@ -104,9 +116,27 @@ impl Daemon {
     }
 }
 
+/// How late a timer of the tidegate of this run has fired at worst, in milliseconds.
+///
+/// # Errors
+/// When it does not answer.
+pub(crate) fn timer_lateness_ms(lab: &Lab, run: usize) -> Result<f64> {
+    let socket = api_socket(lab, run).display().to_string();
+    let url = "http://tidegate/api/v1/status";
+    let status = lab.run("dut", &["curl", "-sf", "--unix-socket", &socket, url])?;
+    let status: serde_json::Value = serde_json::from_str(&status)?;
+    let micros = status.get("timer_lateness_max_us").and_then(serde_json::Value::as_f64);
+    Ok(micros.with_context(|| status.to_string())? / 1e3)
+}
+
+fn api_socket(lab: &Lab, run: usize) -> PathBuf {
+    lab.dir().join(format!("api-{run}.sock"))
+}
+
 fn tidegate_config(lab: &Lab, senders: u32, run: usize) -> Result<String> {
-    let pins = lab.bpffs().join(format!("run-{run}"));
-    let socket = lab.dir().join(format!("api-{run}.sock"));
+    // Each run takes over the packet path that the one before has left.
+    let pins = lab.bpffs().join("run");
+    let socket = api_socket(lab, run);
     let mut config = format!(
         "[router]\nasn = {OUR_AS}\nrouter-id = \"{}\"\ninterfaces = [\"eth0\"]\n\
          listen = [\"0.0.0.0:179\"]\npin-dir = \"{}\"\n[api]\nsocket = \"{}\"\n\
@@ -127,7 +157,8 @@ fn tidegate_config(lab: &Lab, senders: u32, run: usize) -> Result<String> {
     peer("watcher", RECEIVER + 1, RECEIVER_AS + 1, "")?;
     for sender in 0..senders {
         let name = format!("sender-{sender}");
-        peer(&name, sender_address(sender), SENDER_AS + sender, "export = [\"all\"]\n")?;
+        let export = if senders > 1 { "export = [\"all\"]\n" } else { "" };
+        peer(&name, sender_address(sender), SENDER_AS + sender, export)?;
     }
     Ok(config)
 }
@@ -146,7 +177,28 @@ fn bird_config(senders: u32) -> Result<String> {
     peer("receiver", RECEIVER, RECEIVER_AS, "all")?;
     peer("watcher", RECEIVER + 1, RECEIVER_AS + 1, "none")?;
     for sender in 0..senders {
-        peer(&format!("sender{sender}"), sender_address(sender), SENDER_AS + sender, "all")?;
+        let export = if senders > 1 { "all" } else { "none" };
+        peer(&format!("sender{sender}"), sender_address(sender), SENDER_AS + sender, export)?;
+    }
+    Ok(config)
+}
+
+fn frr_config(senders: u32) -> Result<String> {
+    let mut config = format!(
+        "router bgp {OUR_AS}\n bgp router-id {}\n no bgp ebgp-requires-policy\n",
+        Ipv4Addr::from_bits(DAEMON)
+    );
+    let mut peer = |addr: u32, asn: u32| {
+        let addr = Ipv4Addr::from_bits(addr);
+        write!(
+            config,
+            " neighbor {addr} remote-as {asn}\n neighbor {addr} passive\n \
+             neighbor {addr} advertisement-interval 0\n"
+        )
+    };
+    peer(RECEIVER, RECEIVER_AS)?;
+    for sender in 0..senders {
+        peer(sender_address(sender), SENDER_AS + sender)?;
     }
     Ok(config)
 }

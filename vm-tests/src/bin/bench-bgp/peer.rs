@@ -45,6 +45,21 @@ fn try_open(from: u32, asn: u32, to: SocketAddr, hold_secs: u16) -> Result<Sessi
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut session = Session { stream, buffer: Vec::new() };
     let asn = Asn::new(asn).context("AS 0")?;
+    session.stream.write_all(&hello(from, asn, hold_secs)?)?;
+    // Its OPEN, its KEEPALIVE.
+    for kind in [1, 4] {
+        let message = session.message()?;
+        ensure!(message.get(18) == Some(&kind), "not what was expected: {message:?}");
+    }
+    session.stream.set_read_timeout(Some(WITHIN))?;
+    Ok(session)
+}
+
+/// What a speaker at this address says first: OPEN and KEEPALIVE.
+///
+/// # Errors
+/// For a hold time of one or two seconds.
+pub(crate) fn hello(from: u32, asn: Asn, hold_secs: u16) -> Result<Vec<u8>> {
     let open = Open {
         my_as: u16::try_from(asn.get()).unwrap_or(Asn::TRANS),
         hold_time: HoldTime::from_secs(hold_secs)?,
@@ -55,15 +70,7 @@ fn try_open(from: u32, asn: u32, to: SocketAddr, hold_secs: u16) -> Result<Sessi
             Capability::FourOctetAs(asn),
         ],
     };
-    session.stream.write_all(&wire::encode_open(&open))?;
-    session.stream.write_all(&wire::encode_keepalive())?;
-    // Its OPEN, its KEEPALIVE.
-    for kind in [1, 4] {
-        let message = session.message()?;
-        ensure!(message.get(18) == Some(&kind), "not what was expected: {message:?}");
-    }
-    session.stream.set_read_timeout(Some(WITHIN))?;
-    Ok(session)
+    Ok([wire::encode_open(&open), wire::encode_keepalive()].concat())
 }
 
 impl Session {

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use nix::unistd::Uid;
+use tidegate_vm_tests::bench::machine::{kernel, where_and_when};
 use tidegate_vm_tests::bench::perf::{Pmu, stay_on};
 use tidegate_vm_tests::bench::table::markdown;
 
@@ -73,13 +74,9 @@ fn main() -> Result<ExitCode> {
 /// The table, with where and when it was measured.
 fn report(args: &Args, pmu: &Pmu, rows: &[Row]) -> String {
     let Args { rounds, packets, .. } = args;
-    let (machine, kernel) = (machine(), kernel());
-    let date = printed("date", &["+%Y-%m-%d"]);
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("unknown");
     let mut text = format!(
-        "Measured {date} on {machine}, Linux {kernel}, load average {load}: {rounds} rounds of\n\
-         {packets} packets each.{}\n\n",
+        "{}:\n{rounds} rounds of {packets} packets each.{}\n\n",
+        where_and_when(),
         if pmu.counts() { "" } else { " There is no PMU here: no cycles, no instructions." }
     );
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.cells(pmu.counts())).collect();
@@ -128,26 +125,4 @@ const PAGE_HEAD: &str = "# What a packet costs\n\n\
 fn write_page(path: &PathBuf, report: &str) -> Result<()> {
     std::fs::write(path, format!("{PAGE_HEAD}{report}"))
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn machine() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let value = |key: &str| {
-        let line = info.lines().find(|line| line.starts_with(key))?;
-        Some(line.split_once(": ")?.1.trim().to_owned())
-    };
-    let cpus = info.lines().filter(|line| line.starts_with("processor")).count();
-    let name = value("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let family = value("cpu family").map_or_else(String::new, |it| format!(" family {it}"));
-    format!("{name}{family}, {cpus} CPUs")
-}
-
-fn kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
-}
-
-fn printed(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output
-        .map_or_else(|_| String::new(), |it| String::from_utf8_lossy(&it.stdout).trim().to_owned())
 }
