@@ -445,6 +445,7 @@ fn of_backend(backend: Backend) -> Rows {
 fn of_service(service: &Service) -> Rows {
     let Service {
         vip: ServiceAddr { addr, port, protocol },
+        last_port,
         mode,
         affinity,
         echo,
@@ -481,7 +482,8 @@ fn of_service(service: &Service) -> Rows {
     rows.put("service", "vip", addr);
     match port {
         0 => rows.put("service", "port", "any"),
-        port => rows.put("service", "port", port),
+        port if port == last_port => rows.put("service", "port", port),
+        port => rows.put("service", "port", format_args!("{port}-{last_port}")),
     }
     rows.put("service", "protocol", protocol);
     rows.put("service", "mode", mode);

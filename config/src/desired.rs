@@ -182,6 +182,8 @@ pub struct Api {
 pub struct Service {
     /// Address, port and protocol.
     pub vip: ServiceAddr,
+    /// The last of its ports, the first of which is that of `vip`; mostly they are one.
+    pub last_port: u16,
     /// How packets reach a backend.
     pub mode: ForwardingMode,
     /// What keeps a client on one backend.
@@ -207,7 +209,8 @@ pub struct Service {
 pub struct ServiceAddr {
     /// The VIP.
     pub addr: IpAddr,
-    /// Port; 0: every port that no other service of the VIP and protocol has.
+    /// Port, the first one if there are several; 0: every port that no other service of the VIP and
+    /// protocol has.
     pub port: u16,
     /// Protocol.
     pub protocol: Protocol,

@@ -270,8 +270,9 @@ table! {
         "name" => name: Name, Required;
         /// The address that clients use.
         "vip" => vip: IpAddr, Required;
-        /// The port that clients use; backends listen on the same. `"any"`: every port of the VIP
-        /// and protocol that no other service has.
+        /// The port that clients use; backends listen on the same. A range such as `"8000-8100"`:
+        /// each of them, with one set of backends. `"any"`: every port of the VIP and protocol that
+        /// no other service has.
         "port" => port: ServicePort, Required;
         /// The protocol.
         "protocol" => protocol: Protocol, Default("\"tcp\"");

@@ -336,25 +336,47 @@ impl Value for MinHealthy {
 /// A port.
 pub(crate) type Port = Int<u16, 1, 65_535>;
 
-/// The port of a service; 0 stands for every port.
+/// The ports of a service, first and last; 0 stands for every port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ServicePort(pub(crate) u16);
+pub(crate) struct ServicePort {
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+}
 
 impl Value for ServicePort {
     fn kind() -> String {
-        format!("{}, or \"any\"", Port::kind())
+        format!("{}, a range such as \"8000-8100\", or \"any\"", Port::kind())
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         let port = Port::schema(generator);
-        json_schema!({ "anyOf": [port, { "const": "any" }] })
+        let range = json_schema!({ "type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$" });
+        json_schema!({ "anyOf": [port, range, { "const": "any" }] })
     }
 
     fn read(node: &Node<'_, '_>, found: &mut Found<'_>) -> Option<Self> {
-        if node.value.as_str() == Some("any") {
-            return Some(Self(0));
+        let Some(text) = node.value.as_str() else {
+            return Port::read(node, found).map(|port| Self { first: port.0, last: port.0 });
+        };
+        if text == "any" {
+            return Some(Self { first: 0, last: 0 });
         }
-        Port::read(node, found).map(|port| Self(port.0))
+        let Some((first, last)) = text.split_once('-') else {
+            let is_port = text.parse::<u16>().is_ok();
+            let remedy = if is_port { "remove the quotes" } else { "write a port or a range" };
+            node.wrong(found, &Self::kind(), remedy);
+            return None;
+        };
+        let port = |text: &str| text.trim().parse().ok().filter(|port: &u16| *port > 0);
+        match (port(first), port(last)) {
+            (Some(first), Some(last)) if first < last => Some(Self { first, last }),
+            _ => {
+                let sentence = format!("{} is no range of ports", quote(text));
+                let remedy = "write the lower and the higher port, of 1 to 65535: \"8000-8100\"";
+                node.bad(found, sentence, remedy);
+                None
+            }
+        }
     }
 }
 

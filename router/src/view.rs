@@ -178,6 +178,9 @@ pub struct Vip {
     pub address: IpAddr,
     /// Its port; 0: every port that no other service has.
     pub port: u16,
+    /// The last of its ports, if there are several; `port` is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_port: Option<u16>,
     /// `tcp` or `udp`.
     pub protocol: String,
     /// Forwarding mode: `ipip` or `l2`.
@@ -391,6 +394,7 @@ pub(crate) mod tests {
             service: service.into(),
             address: IpAddr::from([192, 0, 2, last]),
             port: 80,
+            last_port: None,
             protocol: "tcp".into(),
             mode: "ipip".into(),
             announced: withheld.is_none(),

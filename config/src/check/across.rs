@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, ring_size};
 
 use super::{label, peer, service, tables};
-use crate::desired::ServiceAddr;
+use crate::desired::Protocol;
 use crate::diagnostic::Found;
 use crate::raw::{AdvertiseSetting, File, PeerTable, RouterTable, ServiceTable};
 use crate::read::At;
@@ -80,19 +80,28 @@ fn peer_addresses(peers: &[At<PeerTable>], found: &mut Found<'_>) {
     }
 }
 
+/// A port of a VIP and protocol is one service's. (One of every port takes what others leave.)
 fn service_addresses(services: &[At<ServiceTable>], found: &mut Found<'_>) {
-    let mut first: BTreeMap<ServiceAddr, &At<ServiceTable>> = BTreeMap::new();
+    // By VIP, protocol and first port: the last port, and whose they are.
+    let mut taken: BTreeMap<(IpAddr, Protocol, u16), (u16, &At<ServiceTable>)> = BTreeMap::new();
     for at in services {
         let Some(addr) = service::service_addr(&at.value) else { continue };
-        if let Some(other) = first.get(&addr) {
-            let sentence =
-                format!("{} has the same vip, port and protocol", service_label(other, found));
+        let Some(port) = &at.value.port else { continue };
+        let begins = |port| (addr.addr, addr.protocol, port);
+        // Of those that begin before this one ends, the last: none of them overlap.
+        let before = taken.range(begins(0)..=begins(port.value.last)).next_back();
+        if let Some((_, (_, other))) = before.filter(|(_, (last, _))| *last >= port.value.first) {
+            let what = if other.value.port.as_ref().is_some_and(|at| at.value == port.value) {
+                "has the same vip, port and protocol"
+            } else {
+                "has some of these ports of the same vip and protocol"
+            };
+            let sentence = format!("{} {what}", service_label(other, found));
             let remedy = "merge their backends into one service, or change the port";
             // Of the three keys the port is the one that is most likely wrong.
-            let port = at.value.port.as_ref().map_or((&at.span, &at.key), |at| (&at.span, &at.key));
-            found.error(port.0, port.1, sentence, remedy);
+            found.error(&port.span, &port.key, sentence, remedy);
         } else {
-            first.insert(addr, at);
+            taken.insert(begins(port.value.first), (port.value.last, at));
         }
     }
 }
@@ -197,11 +206,15 @@ fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
         let vip = |at: &At<ServiceTable>| at.value.vip.as_ref().map(|vip| vip.value);
         let of_version = services.iter().filter(|at| vip(at).is_some_and(|v| v.is_ipv4() == is_v4));
         for at in of_version {
-            // One entry for the service, and one for its VIP.
-            entries += if vips.insert(vip(at)) { 2 } else { 1 };
+            // One entry for each port of the service, and one for its VIP.
+            let ports = at.value.port.as_ref().map_or(0, |at| at.value.last - at.value.first);
+            entries += 1 + u32::from(ports) + u32::from(vips.insert(vip(at)));
             if entries > SERVICES_MAX {
                 let sentence = format!("this is one {version} service too many");
-                let remedy = format!("{SERVICES_MAX} {version} services and VIPs fit, together");
+                let remedy = format!(
+                    "{SERVICES_MAX} {version} services and VIPs fit, together; a range counts once \
+                     for each of its ports"
+                );
                 found.error(&at.span, &at.key, sentence, remedy);
                 break;
             }

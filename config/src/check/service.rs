@@ -14,7 +14,7 @@ use crate::desired::{
 use crate::diagnostic::Found;
 use crate::raw::{AdvertiseSetting, AdvertiseTable, BackendTable, HealthTable, ServiceTable};
 use crate::read::{At, List, Tables};
-use crate::value::{AffinityKind, ProbeKind, duration_text};
+use crate::value::{AffinityKind, ProbeKind, ServicePort, duration_text};
 
 /// How long a check may take unless the file says so.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,6 +34,7 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
     let affinity = affinity(raw, found);
     let service = Service {
         vip: service_addr(raw)?,
+        last_port: raw.port.as_ref()?.value.last,
         mode: raw.mode.as_ref()?.value,
         affinity: affinity?,
         echo: raw.echo.as_ref()?.value,
@@ -55,7 +56,7 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
 pub(super) fn service_addr(raw: &ServiceTable) -> Option<ServiceAddr> {
     Some(ServiceAddr {
         addr: raw.vip.as_ref()?.value,
-        port: raw.port.as_ref()?.value.0,
+        port: raw.port.as_ref()?.value.first,
         protocol: raw.protocol.as_ref()?.value,
     })
 }
@@ -148,13 +149,13 @@ fn check_health(
             None
         }
         (Some(port), _) => Some(port.value.0),
-        (None, _) if service.port.as_ref().is_some_and(|port| port.value.0 == 0) => {
-            let sentence = "a service of every port is checked on one: it has to be named";
+        (None, _) if service.port.as_ref().is_some_and(|at| is_many(at.value)) => {
+            let sentence = "a service of many ports is checked on one: it has to be named";
             let key = format!("{}.port", at.key);
             found.error(&at.span, &key, sentence, "add port = …, where the backends answer TCP");
             None
         }
-        (None, _) => service.port.as_ref().map(|port| port.value.0),
+        (None, _) => service.port.as_ref().map(|port| port.value.first),
     };
     let probe = probe(raw, found);
     Some(HealthCheck {
@@ -166,6 +167,10 @@ fn check_health(
         rise: raw.rise.as_ref()?.value.0,
         fall: raw.fall.as_ref()?.value.0,
     })
+}
+
+const fn is_many(port: ServicePort) -> bool {
+    port.first == 0 || port.first != port.last
 }
 
 fn timeout(raw: &HealthTable, found: &mut Found<'_>) -> Option<Duration> {

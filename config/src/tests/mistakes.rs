@@ -157,6 +157,19 @@ const CASES: &[(&str, &str, &str)] = &[
         "",
         "[[service]]\nname = \"www\"\nvip = \"198.51.100.10\"\nport = 80\n[[service.backend]]\naddress = \"10.0.0.11\"\n",
     ),
+    ("a range of ports that ends before it starts", "port = 80", "port = \"8100-8000\""),
+    ("a range of ports with port 0", "port = 80", "port = \"0-80\""),
+    ("a word for a port", "port = 80", "port = \"http\""),
+    (
+        "a range of ports checked on none",
+        "port = 80",
+        "port = \"8000-8100\"\nhealth = { type = \"tcp\" }",
+    ),
+    (
+        "ports of two services overlap",
+        "[[service]]",
+        "[[service]]\nname = \"www\"\nvip = \"198.51.100.10\"\nport = \"79-90\"\n[[service.backend]]\naddress = \"10.0.0.11\"\n[[service]]",
+    ),
     ("drain too long", "port = 80", "port = 80\ndrain = \"25h\""),
     // Health.
     ("a check of unknown type", "port = 80", "port = 80\nhealth = { type = \"https\" }"),

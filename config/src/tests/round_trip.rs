@@ -270,7 +270,8 @@ fn service() -> impl Strategy<Value = Service> {
     ];
     let addr = (
         vip(),
-        any::<u16>(),
+        // A range of ports takes the room of as many services.
+        (any::<u16>(), prop_oneof![Just(0_u16), 0_u16..300]),
         prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)],
     );
     let all_down = prop_oneof![Just(AllDown::FailClosed), Just(AllDown::FailOpen)];
@@ -279,7 +280,7 @@ fn service() -> impl Strategy<Value = Service> {
     (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
         .prop_map(
             |(
-                (addr, port, protocol),
+                (addr, (port, more), protocol),
                 (l2, affinity, echo, (drain, min_mtu, when_all_down)),
                 health,
                 advertise,
@@ -294,6 +295,7 @@ fn service() -> impl Strategy<Value = Service> {
                 }
                 Service {
                     vip: ServiceAddr { addr, port, protocol },
+                    last_port: if port == 0 { 0 } else { port.saturating_add(more) },
                     mode: if l2 { ForwardingMode::L2 } else { ForwardingMode::Ipip },
                     affinity,
                     echo,
@@ -541,7 +543,8 @@ fn render_service(out: &mut String, service: &Service) {
     text(out, "vip", &service.vip.addr);
     match service.vip.port {
         0 => text(out, "port", &"any"),
-        port => key(out, "port", i64::from(port)),
+        port if port == service.last_port => key(out, "port", i64::from(port)),
+        port => text(out, "port", &format!("{port}-{}", service.last_port)),
     }
     let protocol = match service.vip.protocol {
         Protocol::Tcp => "tcp",

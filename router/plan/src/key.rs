@@ -3,8 +3,8 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
-use tidegate_abi::{Service, ServiceKeyV4, ServiceKeyV6, ip_proto};
-use tidegate_config::desired::{Protocol, ServiceAddr};
+use tidegate_abi::{Service as Entry, ServiceKeyV4, ServiceKeyV6, ip_proto};
+use tidegate_config::desired::{Protocol, Service, ServiceAddr};
 
 use crate::observed::Datapath;
 use crate::step::Step;
@@ -27,6 +27,13 @@ impl MapKey {
             Protocol::Sctp => ip_proto::SCTP,
         };
         Self::new(service.addr, service.port, proto)
+    }
+
+    /// The keys of all ports of a service, that of [`of_service`](Self::of_service) first.
+    pub(crate) fn of_ports(service: &Service) -> impl Iterator<Item = Self> {
+        let vip = service.vip;
+        (vip.port..=service.last_port)
+            .map(move |port| Self::of_service(ServiceAddr { port, ..vip }))
     }
 
     /// The key of a VIP's own entry.
@@ -70,7 +77,7 @@ impl MapKey {
         (Self::of_service(service) == self).then_some(service)
     }
 
-    pub(crate) const fn put(self, service: Service, fresh: bool) -> Step {
+    pub(crate) const fn put(self, service: Entry, fresh: bool) -> Step {
         match self {
             Self::V4(key) => Step::PutServiceV4 { key, service, fresh },
             Self::V6(key) => Step::PutServiceV6 { key, service, fresh },
@@ -86,7 +93,7 @@ impl MapKey {
 }
 
 /// Both service maps as one.
-pub fn entries(datapath: &Datapath) -> BTreeMap<MapKey, Service> {
+pub fn entries(datapath: &Datapath) -> BTreeMap<MapKey, Entry> {
     let v4 = datapath.services_v4.iter().map(|(&key, &service)| (MapKey::V4(key), service));
     let v6 = datapath.services_v6.iter().map(|(&key, &service)| (MapKey::V6(key), service));
     v4.chain(v6).collect()

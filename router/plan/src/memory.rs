@@ -70,8 +70,14 @@ impl Memory {
     /// Fills in what the planner needs of it, and forgets what is over. Call it when everything
     /// else of `observed` is there.
     pub fn on_look(&mut self, observed: &mut Observed, now: Timestamp) {
+        let slots = &observed.datapath.slots;
+        let mut looked: BTreeMap<Span, bool> = BTreeMap::new(); // Many ports, one ring.
+        let mut is_unsettled = |ring: Span| {
+            let look = || ring.slots(slots).any(|slot| !slot.is_settled());
+            *looked.entry(ring).or_insert_with(look)
+        };
         let unsettled: BTreeMap<ServiceAddr, Timestamp> = rings(&observed.datapath)
-            .filter(|(_, ring)| ring.slots(&observed.datapath.slots).any(|slot| !slot.is_settled()))
+            .filter(|&(_, ring)| is_unsettled(ring))
             .map(|(service, _)| (service, *self.unsettled_since.get(&service).unwrap_or(&now)))
             .collect();
         self.unsettled_since = unsettled;

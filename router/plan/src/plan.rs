@@ -64,9 +64,10 @@ pub fn plan_with(
         .collect();
     let named = slots::named(&observed.datapath.slots);
     let in_transition = observed.datapath.slots.iter().any(|slot| !slot.is_settled());
-    let free = |used: usize| SERVICES_MAX.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+    let free = |used: usize| (SERVICES_MAX as usize).saturating_sub(used);
     let mut shared = Shared {
         observed,
+        entries: &entries,
         now,
         hash_seed: desired.router.hash_seed,
         pool: Pool::new(desired, observed, &named, in_transition),
@@ -76,10 +77,10 @@ pub fn plan_with(
         room_v4: free(observed.datapath.services_v4.len()),
         room_v6: free(observed.datapath.services_v6.len()),
     };
-    let seen = look(&mut shared, &entries, &wanted);
+    let seen = look(&mut shared, &wanted);
 
     let mut rounds = Rounds::default();
-    let vip_entries = plan_vip_entries(&mut shared, &entries, &wanted, &mut rounds);
+    let vip_entries = plan_vip_entries(&mut shared, &wanted, &mut rounds);
     let mut works = Vec::with_capacity(wanted.len());
     for (addr, &(name, spec)) in &wanted {
         let seen = seen.get(&MapKey::of_service(*addr)).copied().unwrap_or_default();
@@ -89,7 +90,7 @@ pub fn plan_with(
             outcome.slots.sort_unstable_by_key(|&(index, _)| index);
             rounds.slots.push(Step::PutSlots { slots: core::mem::take(&mut outcome.slots) });
         }
-        rounds.services.extend(outcome.put.take());
+        rounds.services.append(&mut outcome.puts);
         rounds.wake_at.extend(outcome.drained_at);
         works.push((work, outcome));
     }
@@ -140,18 +141,18 @@ impl Rounds {
 }
 
 /// What the maps show of each service. Where two claim the same slots or the same traffic row,
-/// the first has them, and configured services come before leftovers.
+/// the first has them, and configured services come before leftovers. Of a service with many ports
+/// the first one speaks; where another one still has a ring of its own, that keeps its place.
 fn look(
     shared: &mut Shared<'_>,
-    entries: &BTreeMap<MapKey, Entry>,
     wanted: &BTreeMap<ServiceAddr, (&str, &Service)>,
 ) -> BTreeMap<MapKey, Seen> {
     let first: BTreeSet<MapKey> = wanted.keys().map(|&addr| MapKey::of_service(addr)).collect();
-    let leftovers = entries.keys().copied().filter(|key| !first.contains(key));
+    let leftovers = shared.entries.keys().copied().filter(|key| !first.contains(key));
     let order: Vec<MapKey> = first.iter().copied().chain(leftovers).collect();
     let mut seen = BTreeMap::new();
     for key in order {
-        let Some(&entry) = entries.get(&key) else { continue };
+        let Some(&entry) = shared.entries.get(&key) else { continue };
         let ring = Span::of(&entry).filter(|&ring| shared.spans.take(ring));
         let row = Some(entry.index).filter(|&row| shared.rows.take(row));
         seen.insert(key, Seen { entry: Some(entry), ring, row });
@@ -162,7 +163,6 @@ fn look(
 /// The VIPs' own entries; returns the VIPs whose entry was seen as it shall be.
 fn plan_vip_entries(
     shared: &mut Shared<'_>,
-    entries: &BTreeMap<MapKey, Entry>,
     wanted: &BTreeMap<ServiceAddr, (&str, &Service)>,
     rounds: &mut Rounds,
 ) -> BTreeSet<IpAddr> {
@@ -175,12 +175,12 @@ fn plan_vip_entries(
         let key = MapKey::of_vip(vip);
         let flags = if echo { service_flags::ECHO } else { 0 };
         let entry = Entry { flags, ..Entry::default() };
-        match entries.get(&key) {
+        match shared.entries.get(&key) {
             Some(seen) if *seen == entry => {
                 in_place.insert(vip);
             }
             Some(_) => rounds.services.push(key.put(entry, false)),
-            None if shared.take_room(key) => rounds.services.push(key.put(entry, false)),
+            None if shared.take_room(key, 1) => rounds.services.push(key.put(entry, false)),
             None => {}
         }
     }
@@ -198,8 +198,8 @@ fn plan_deletes(
     rounds: &mut Rounds,
 ) {
     let kept: BTreeSet<MapKey> = wanted
-        .keys()
-        .flat_map(|&addr| [MapKey::of_service(addr), MapKey::of_vip(addr.addr)])
+        .values()
+        .flat_map(|(_, spec)| MapKey::of_ports(spec).chain([MapKey::of_vip(spec.vip.addr)]))
         .collect();
     let has_services: BTreeSet<IpAddr> = entries
         .keys()

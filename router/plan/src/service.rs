@@ -21,6 +21,8 @@ use crate::view::{BackendState, BackendView, Programmed, Proof, VipState};
 /// What all services of one plan share.
 pub(crate) struct Shared<'a> {
     pub(crate) observed: &'a Observed,
+    /// Both service maps.
+    pub(crate) entries: &'a BTreeMap<MapKey, Entry>,
     pub(crate) now: Timestamp,
     pub(crate) hash_seed: u64,
     pub(crate) pool: Pool<'a>,
@@ -28,19 +30,19 @@ pub(crate) struct Shared<'a> {
     pub(crate) spans: Spans,
     pub(crate) rows: Rows,
     /// Keys that `SERVICES_V4` and `SERVICES_V6` can still take.
-    pub(crate) room_v4: u32,
-    pub(crate) room_v6: u32,
+    pub(crate) room_v4: usize,
+    pub(crate) room_v6: usize,
 }
 
 impl Shared<'_> {
-    /// Takes a place in the map for a new key, if there is one.
-    pub(crate) const fn take_room(&mut self, key: MapKey) -> bool {
+    /// Takes places in the map of this key for so many new ones, if there are as many.
+    pub(crate) const fn take_room(&mut self, key: MapKey, count: usize) -> bool {
         let room = match key {
             MapKey::V4(_) => &mut self.room_v4,
             MapKey::V6(_) => &mut self.room_v6,
         };
-        let fits = *room > 0;
-        *room = room.saturating_sub(1);
+        let fits = *room >= count;
+        *room = room.saturating_sub(count);
         fits
     }
 }
@@ -89,13 +91,13 @@ struct Backend {
 pub(crate) struct Outcome {
     /// Slots to write.
     pub(crate) slots: Vec<(u32, Slot)>,
-    /// The service's entry, if it is to be written.
-    pub(crate) put: Option<Step>,
+    /// The service's entries that are to be written, one for each port.
+    pub(crate) puts: Vec<Step>,
     /// When the drain time of its transitions is over.
     pub(crate) drained_at: Option<Timestamp>,
     /// The maps have no room for it, or not for its new ring.
     no_room: bool,
-    /// The maps hold its entry exactly as it shall be, and no other ring is being built.
+    /// The maps hold its entries exactly as they shall be, and no other ring is being built.
     is_programmed: bool,
 }
 
@@ -189,9 +191,10 @@ impl<'a> Work<'a> {
             ..Outcome::default()
         };
         let Some(ring) = ring_plan.ring else { return outcome };
-        let is_new_key = self.seen.entry.is_none();
+        let is_new = |key: &MapKey| !shared.entries.contains_key(key);
+        let new_keys = MapKey::of_ports(self.spec).filter(is_new).count();
         let row = self.seen.row.or_else(|| shared.rows.give());
-        let (Some(row), true) = (row, !is_new_key || shared.take_room(self.key)) else {
+        let (Some(row), true) = (row, shared.take_room(self.key, new_keys)) else {
             outcome.no_room = true;
             return outcome;
         };
@@ -201,10 +204,12 @@ impl<'a> Work<'a> {
             index: row,
             flags: affinity_flags(self.spec.affinity, self.spec.vip.addr),
         };
-        outcome.is_programmed = self.seen.entry == Some(entry) && !ring_plan.is_building;
-        if self.seen.entry != Some(entry) {
-            outcome.put = Some(self.key.put(entry, self.seen.row.is_none()));
-        }
+        // The first key's write clears a fresh row, before anything counts there.
+        let to_write = MapKey::of_ports(self.spec)
+            .filter(|key| shared.entries.get(key) != Some(&entry))
+            .map(|key| key.put(entry, key == self.key && self.seen.row.is_none()));
+        outcome.puts = to_write.collect();
+        outcome.is_programmed = outcome.puts.is_empty() && !ring_plan.is_building;
         outcome
     }
 

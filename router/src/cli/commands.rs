@@ -255,12 +255,14 @@ fn backends_text(answer: &Backends) -> String {
     table.render()
 }
 
-/// `192.0.2.10:80/tcp`, as services are named everywhere; `192.0.2.10:any/tcp` with every port.
+/// `192.0.2.10:80/tcp`, as services are named everywhere; `192.0.2.10:8000-8100/tcp` with some ports,
+/// `192.0.2.10:any/tcp` with every one.
 fn vip_name(vip: &Vip) -> String {
     let socket = std::net::SocketAddr::new(vip.address, vip.port).to_string();
-    let socket = match socket.strip_suffix(":0") {
-        Some(address) => format!("{address}:any"),
-        None => socket,
+    let socket = match (socket.strip_suffix(":0"), vip.last_port) {
+        (Some(address), _) => format!("{address}:any"),
+        (None, Some(last)) => format!("{socket}-{last}"),
+        (None, None) => socket,
     };
     format!("{socket}/{}", vip.protocol)
 }

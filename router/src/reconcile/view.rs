@@ -194,6 +194,7 @@ impl Reconciler {
             service: state.name.clone(),
             address: addr.addr,
             port: addr.port,
+            last_port: service.map(|it| it.last_port).filter(|&last| last != addr.port),
             protocol: protocol_name(addr.protocol).into(),
             mode: service.map_or("", |service| mode_name(service.mode)).into(),
             announced,

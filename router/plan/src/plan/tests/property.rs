@@ -27,6 +27,7 @@ fn any_service() -> impl Strategy<Value = Service> {
     (0..4_u8, backends, drain, advertise, any::<(bool, bool, bool, bool, bool)>()).prop_map(
         |(n, backends, drain, advertise, (l2, client, echo, checked, opens))| {
             let mut spec = service(vip(n), 1..=1);
+            spec.last_port += u16::from(!echo);
             spec.mode = if l2 { ForwardingMode::L2 } else { ForwardingMode::Ipip };
             spec.affinity = if client { Affinity::ClientAddress } else { Affinity::FiveTuple };
             spec.echo = echo;
@@ -202,9 +203,10 @@ fn assert_as_wanted(world: &World, desired: &Desired) {
     }
     assert!(observed.datapath.slots.iter().all(|slot| slot.is_settled()));
     let keys: BTreeSet<MapKey> = key::entries(&observed.datapath).into_keys().collect();
-    let wanted: BTreeSet<MapKey> = usable
-        .keys()
-        .flat_map(|&vip| [MapKey::of_service(vip), MapKey::of_vip(vip.addr)])
+    let wanted: BTreeSet<MapKey> = desired
+        .services
+        .values()
+        .flat_map(|spec| MapKey::of_ports(spec).chain([MapKey::of_vip(spec.vip.addr)]))
         .collect();
     assert_eq!(keys, wanted);
     let is_announced = |addr: IpAddr| {
