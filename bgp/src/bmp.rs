@@ -117,7 +117,9 @@ pub fn peer_up(about: &About, time: WallTime, ends: Ends, opens: [&[u8]; 2]) -> 
     message.extend(sixteen(ends.local.ip()));
     message.extend(ends.local.port().to_be_bytes());
     message.extend(ends.remote.port().to_be_bytes());
-    opens.into_iter().for_each(|open| message.extend_from_slice(open));
+    for open in opens {
+        message.extend_from_slice(open);
+    }
     finished(message)
 }
 

@@ -179,7 +179,10 @@ impl Feeder {
     async fn feed(&mut self, id: u32, stream: TcpStream) -> io::Result<()> {
         let (mut read, mut write) = stream.into_split();
         let gone = |_stopped| io::Error::other("the BGP speaker has stopped");
-        self.outside.open(id, self.station.views.iter().map(view).collect()).await.map_err(gone)?;
+        self.outside
+            .open(id, self.station.views.iter().copied().map(view).collect())
+            .await
+            .map_err(gone)?;
         let what = concat!("tidegate ", env!("CARGO_PKG_VERSION"));
         self.write(&mut write, &bmp::initiation(what, &self.node)).await?;
         let every = self.station.stats_interval.unwrap_or(Duration::from_hours(1));
@@ -242,7 +245,7 @@ async fn ended(read: &mut OwnedReadHalf) -> io::Error {
     }
 }
 
-const fn view(view: &BmpView) -> View {
+const fn view(view: BmpView) -> View {
     match view {
         BmpView::PrePolicy => View::PrePolicy,
         BmpView::PostPolicy => View::PostPolicy,

@@ -387,13 +387,17 @@ impl Shell {
                     return;
                 }
                 if let Some(conn) = self.speaker.accept(now, remote, next_hops, out) {
-                    dial::ends(&stream).into_iter().for_each(|it| self.speaker.on_ends(conn, it));
+                    if let Some(ends) = dial::ends(&stream) {
+                        self.speaker.on_ends(conn, ends);
+                    }
                     self.conns.open(conn, remote, send_hold, stream);
                 }
             }
             Inbound::Connected { conn, stream, remote, next_hops } => {
                 if let Some(Conn::Dialling { send_hold, .. }) = self.conns.open.get(&conn) {
-                    dial::ends(&stream).into_iter().for_each(|it| self.speaker.on_ends(conn, it));
+                    if let Some(ends) = dial::ends(&stream) {
+                        self.speaker.on_ends(conn, ends);
+                    }
                     self.conns.open(conn, remote, *send_hold, stream);
                     self.speaker.on_conn(now, ConnEvent::Connected { conn, next_hops }, out);
                 }

@@ -7,7 +7,7 @@ use crate::mrt::{self, Reading};
 use crate::rib::PeerId;
 use crate::speaker::{Action, ConnId, DownCause, Heard, HeardWhat, Malformed, State, Turn};
 use crate::types::Family;
-use crate::wire::{Message, Negotiated};
+use crate::wire::{Message, Negotiated, Nlri};
 
 use super::Peer;
 
@@ -70,7 +70,7 @@ impl Peer {
         turn: &mut Turn<'_>,
     ) {
         let Message::Update(update) = message else { return };
-        let withdrawn = update.withdrawn().map(|nlri| nlri.family());
+        let withdrawn = update.withdrawn().map(Nlri::family);
         let announced = update.announced().map(|announced| announced.nlri.family());
         let families: Vec<Family> = withdrawn.chain(announced).collect();
         let add_path = families.iter().any(|family| context.add_path_receive.contains(*family));
@@ -87,8 +87,7 @@ impl Peer {
 
     fn tap(&self, what: HeardWhat, turn: &mut Turn<'_>) {
         let remote = self.config.remote.ip().to_canonical();
-        let connections = self.attempts.iter().filter_map(|attempt| attempt.connection.as_ref());
-        let ends = connections.filter_map(|connection| connection.ends).next();
+        let ends = self.attempts.iter().find_map(|attempt| attempt.connection.as_ref()?.ends);
         let session = mrt::Session {
             remote_as: self.config.remote_as.get(),
             local_as: self.local().asn.get(),
