@@ -73,7 +73,7 @@ fn there(lab: &mut Lab) -> Known {
     for (view, seen) in [(View::Received, Seen::PrePolicy), (View::Available, Seen::PostPolicy)] {
         for number in 0..12 {
             let (peer, prefix) = (None, Some(prefix(number)));
-            let query = Query { view, peer, prefix, from: 0, limit: 100 };
+            let query = Query { view, peer, prefix, family: None, from: 0, limit: 100 };
             for route in lab.rib.page(&query).routes {
                 let attributes = route.attributes.to_block();
                 let attributes = AttributesRef::new(&attributes);
