@@ -14,6 +14,7 @@ use crate::read::{KeySpec, Need, Table};
 mod export;
 mod mistakes;
 pub(crate) mod round_trip;
+mod well_known;
 
 /// A small file without mistakes.
 pub(crate) const BASE: &str = r#"[router]

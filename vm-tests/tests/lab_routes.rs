@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tidegate_vm_tests::lab::bird::Bird;
+use tidegate_vm_tests::lab::exabgp::Exabgp;
 use tidegate_vm_tests::lab::frr::Frr;
 use tidegate_vm_tests::lab::gobgp::Gobgp;
 use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS};
@@ -86,6 +87,28 @@ fn two_paths_of_bird_reach_frr_under_identifiers_of_their_own_and_marked_for_cus
     let paths = shown["paths"].as_array().unwrap();
     assert_ne!(paths[0]["addpathRxId"], paths[1]["addpathRxId"], "{shown:#}");
     assert!(paths.iter().all(|path| path["otc"] == OTHER_AS), "{shown:#}");
+
+    // A soft reset of either direction, by order.
+    let asked = job.tidegate(&["refresh", "frr", "in"]).unwrap();
+    assert_eq!(asked, "frr is asked for its routes again: ipv4-unicast\n");
+    job.until("FRR to be asked", || {
+        let neighbor = sink.neighbor(&job.lab, edge)?;
+        let asked = neighbor.pointer("/messageStats/routeRefreshRecv").and_then(Value::as_u64);
+        ensure!(asked >= Some(1), "{neighbor}");
+        Ok(())
+    })
+    .unwrap();
+    let told = job.tidegate(&["refresh", "frr", "out"]).unwrap();
+    assert_eq!(told, "frr is told all routes again: ipv4-unicast\n");
+    job.until("FRR to hear both ends of that", || {
+        let neighbor = sink.neighbor(&job.lab, edge)?;
+        let heard = neighbor.pointer("/messageStats/routeRefreshRecv").and_then(Value::as_u64);
+        ensure!(heard >= Some(3), "{neighbor}");
+        Ok(())
+    })
+    .unwrap();
+    let unknown = job.tidegate(&["refresh", "nobody", "in"]).unwrap_err().to_string();
+    assert!(unknown.contains("there is no peer \"nobody\""), "{unknown}");
 }
 
 #[test]
@@ -159,7 +182,8 @@ fn a_route_follows_the_way_to_its_next_hop() {
         .unwrap();
     };
     fate("unusable", "next hop unreachable");
-    sink.no_route(&job.lab, PREFIX).unwrap();
+    // Until it was looked up, it may have been passed on.
+    job.until("no route at the other end", || sink.no_route(&job.lab, PREFIX)).unwrap();
     let route = ["ip", "route", "add", "10.99.0.0/24", "via", OTHER];
     job.lab.run("edge", &route).unwrap();
     fate("best", "best");
@@ -167,4 +191,109 @@ fn a_route_follows_the_way_to_its_next_hop() {
     job.lab.run("edge", &["ip", "route", "del", "10.99.0.0/24"]).unwrap();
     fate("unusable", "next hop unreachable");
     job.until("the route to go there", || sink.no_route(&job.lab, PREFIX)).unwrap();
+}
+
+/// What `tidegate routes` says of the rules of a family.
+fn rules(job: &Interop) -> Result<Vec<Value>> {
+    let question = ["routes", "--family", "ipv4-flowspec", "-o", "json"];
+    let answer: Value = serde_json::from_str(&job.tidegate(&question)?)?;
+    answer.get("routes").and_then(Value::as_array).cloned().with_context(|| answer.to_string())
+}
+
+#[test]
+fn rules_of_gobgp_and_exabgp_are_shown_and_passed_on_to_neither() {
+    let mut job = Interop::new().unwrap();
+    let (edge, exabgp_ip) = (EDGE[0], PEER[0]);
+    let family = |name| {
+        format!(
+            "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\"\n"
+        )
+    };
+    let config = format!(
+        "[global.config]\nas = {OTHER_AS}\nrouter-id = \"{OTHER}\"\n\
+         local-address-list = [\"{OTHER}\"]\n[[neighbors]]\n[neighbors.config]\n\
+         neighbor-address = \"{edge}\"\npeer-as = {EDGE_AS}\n\
+         [neighbors.timers.config]\nconnect-retry = 5\n{}{}",
+        family("ipv4-unicast"),
+        family("ipv4-flowspec"),
+    );
+    let gobgp = Gobgp::start(&job.lab, "b1", &config).unwrap();
+    let rule = "match destination 198.18.7.0/24 protocol tcp destination-port ==80 then discard";
+    let words: Vec<&str> = rule.split(' ').collect();
+    gobgp
+        .ask(&job.lab, &[&["global", "rib", "-a", "ipv4-flowspec", "add"][..], &words].concat())
+        .unwrap();
+    gobgp.ask(&job.lab, &["global", "rib", "add", PREFIX]).unwrap();
+    let config = format!(
+        "neighbor {edge} {{\n router-id {exabgp_ip};\n local-address {exabgp_ip};\n \
+         local-as {PEER_AS};\n peer-as {EDGE_AS};\n family {{ ipv4 unicast; ipv4 flow; }}\n \
+         flow {{ route r {{ match {{ destination 198.18.7.0/24; source 203.0.113.0/24; }} \
+         then {{ rate-limit 9600; }} }} }}\n}}\n"
+    );
+    let mut exabgp = Exabgp::start(&job.lab, "peer", &config).unwrap();
+    let families = "families = [\"ipv4-unicast\", \"ipv4-flowspec\"]";
+    let peers = [
+        peer("gobgp", OTHER, OTHER_AS, families),
+        peer("exabgp", exabgp_ip, PEER_AS, families),
+        ALL.to_owned(),
+    ];
+    job.configure(&peers.concat()).unwrap();
+    let both = job.until("a rule of each, and the route", || {
+        let rules = rules(&job)?;
+        ensure!(rules.len() == 2 && routes(&job, &["available"])?.len() == 1, "{rules:?}");
+        Ok(rules)
+    });
+    let both = both.unwrap();
+    let of = |name: &str| both.iter().find(|rule| rule["peer"] == name).unwrap();
+    let gobgps = of("gobgp");
+    assert_eq!(gobgps["prefix"], "dst 198.18.7.0/24 proto =6 dst-port =80");
+    assert_eq!(gobgps["extended_communities"][0], "discard");
+    // It has the route there, too.
+    assert_eq!(gobgps["reason"], "feasible");
+    let exabgps = of("exabgp");
+    assert_eq!(exabgps["prefix"], "dst 198.18.7.0/24 src 203.0.113.0/24");
+    assert_eq!(exabgps["extended_communities"][0], "rate-bytes:0:9600");
+    assert_eq!(exabgps["reason"], "the route to its destination is another peer's");
+    // Both have heard the end of what we have of these families, and no rule of the other.
+    job.until("ExaBGP to have heard everything", || exabgp.heard(&["(ipv4 flow)"])).unwrap();
+    let heard = exabgp.process.printed();
+    assert!(!heard.contains("destination-port"), "{heard}");
+    let table = gobgp.ask(&job.lab, &["global", "rib", "-a", "ipv4-flowspec"]).unwrap();
+    assert!(!table.contains("203.0.113.0/24"), "{table}");
+    gobgp
+        .ask(&job.lab, &[&["global", "rib", "-a", "ipv4-flowspec", "del"][..], &words].concat())
+        .unwrap();
+    job.until("the rule to go", || {
+        let rules = rules(&job)?;
+        ensure!(rules.len() == 1, "{rules:?}");
+        Ok(())
+    })
+    .unwrap();
+    let shown = job.tidegate(&["routes", "--family", "ipv4-flowspec"]).unwrap();
+    assert!(shown.contains("rate-bytes:0:9600"), "{shown}");
+}
+
+#[test]
+fn ipv4_routes_of_frr_come_with_an_ipv6_next_hop() {
+    let mut job = Interop::new().unwrap();
+    let ([frr_ip, frr_v6], [_, edge_v6]) = (PEER, EDGE);
+    let config = format!(
+        "router bgp {PEER_AS}\n bgp router-id {frr_ip}\n no bgp ebgp-requires-policy\n \
+         no bgp network import-check\n neighbor {edge_v6} remote-as {EDGE_AS}\n \
+         neighbor {edge_v6} timers connect 1\n neighbor {edge_v6} capability extended-nexthop\n \
+         address-family ipv4 unicast\n  network {PREFIX}\n  neighbor {edge_v6} activate\n \
+         exit-address-family\n"
+    );
+    let frr = Frr::start(&job.lab, "peer", frr_v6, &config).unwrap();
+    let peers = [peer("frr", frr_v6, PEER_AS, "extended-next-hop = true"), ALL.to_owned()];
+    job.configure(&peers.concat()).unwrap();
+    let route = job.until("FRR's route", || {
+        let routes = routes(&job, &["available"])?;
+        ensure!(routes.len() == 1 && routes[0]["state"] == "best", "{routes:?}");
+        Ok(routes[0].clone())
+    });
+    assert_eq!(route.unwrap()["next_hop"], frr_v6);
+    let neighbor = frr.neighbor(&job.lab, edge_v6).unwrap();
+    let agreed = neighbor.pointer("/neighborCapabilities/extendedNexthop").unwrap();
+    assert_eq!(agreed, "advertisedAndReceived", "{neighbor}");
 }

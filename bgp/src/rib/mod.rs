@@ -351,6 +351,9 @@ impl Rib {
     pub fn transmit(&mut self, peer: PeerId) -> Option<Arc<Vec<u8>>> {
         loop {
             let session = self.peers.get_mut(usize::from(peer))?.session.as_mut()?;
+            if let Some(first) = session.firsts.pop_front() {
+                return Some(Arc::new(first));
+            }
             let families = session.families.clone();
             let group = self.groups.get_mut(session.group)?;
             let mut found = None;
@@ -394,7 +397,8 @@ impl Rib {
     pub fn is_behind(&self, peer: PeerId) -> bool {
         let session = self.peers.get(usize::from(peer)).and_then(|peer| peer.session.as_ref());
         session.is_some_and(|session| {
-            (!session.finals.is_empty() && !self.holds_ends)
+            !session.firsts.is_empty()
+                || (!session.finals.is_empty() && !self.holds_ends)
                 || self.v4.is_behind(peer)
                 || self.v6.is_behind(peer)
         })

@@ -43,6 +43,8 @@ pub(super) struct RibPeer {
 pub(super) struct RibSession {
     pub(super) group: usize,
     pub(super) families: Vec<Family>,
+    /// Messages that come before anything else.
+    pub(super) firsts: VecDeque<Vec<u8>>,
     /// Messages that follow when a family has been told in full, oldest first.
     pub(super) finals: VecDeque<(Family, Vec<u8>)>,
     unsendable: Option<(Family, EncodeError)>,
@@ -297,7 +299,9 @@ impl Rib {
         if let Some(peer) = self.peers.get_mut(usize::from(id)) {
             peer.remote = (context.remote_role, remote_as.get());
             let (unsendable, silent) = (None, Vec::new());
-            let session = RibSession { group, families, finals, unsendable, silent, context };
+            let firsts = VecDeque::new();
+            let session =
+                RibSession { group, families, firsts, finals, unsendable, silent, context };
             peer.session = Some(session);
             peer.local_as = local_as.get();
         }
@@ -372,9 +376,11 @@ impl Rib {
         if !session.families.contains(&family) {
             return;
         }
-        if session.context.enhanced_refresh {
-            session.finals.retain(|(of, _)| *of != family);
-            let end = wire::encode_route_refresh(family, RefreshKind::End);
+        // Where the end of all is still to be said, that says it (RFC 7313 §4).
+        if session.context.enhanced_refresh && !session.finals.iter().any(|(of, _)| *of == family) {
+            let [begin, end] = [RefreshKind::Begin, RefreshKind::End]
+                .map(|kind| wire::encode_route_refresh(family, kind));
+            session.firsts.push_back(begin);
             session.finals.push_back((family, end));
         }
         of_family!(self, family, table => table.sweep_again(id));

@@ -445,6 +445,7 @@ mod multipath;
 mod net;
 mod origins;
 mod reach;
+mod refresh;
 mod roles;
 mod several;
 mod watch;

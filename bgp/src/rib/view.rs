@@ -73,6 +73,8 @@ pub struct RouteView {
     pub attributes: Attributes,
     /// How it fared.
     pub state: PathState,
+    /// The policy and the term that kept it out.
+    pub rejected_by: Option<(String, Option<String>)>,
     /// What it gets of the traffic beside others that are used, in ten-thousandths; `None`: it is
     /// not used, or alone.
     pub share: Option<u16>,
@@ -174,7 +176,26 @@ impl Rib {
         let routes: Vec<RouteView> =
             of_family!(self, family, table => states(table, id, query.view, &around));
         let wanted = |route: &RouteView| query.peer.is_none_or(|peer| route.from == learned(peer));
-        page.routes.extend(routes.into_iter().filter(wanted));
+        let named = |route: RouteView| {
+            let rejected_by = self.rejected_by(&route);
+            RouteView { rejected_by, ..route }
+        };
+        page.routes.extend(routes.into_iter().filter(wanted).map(named));
+    }
+
+    /// Which term of its peer's policies keeps a route out; no term: the default of the policy. No
+    /// policy decided: it ends the list (RFC 8212).
+    fn rejected_by(&self, route: &RouteView) -> Option<(String, Option<String>)> {
+        let by_policy = route.state == PathState::Rejected(Rejected::Policy);
+        let id = route.from.filter(|_| by_policy)?;
+        let chain = self.peers.get(usize::from(id))?.policies.import.as_ref()?;
+        let source = self.sources.get(usize::from(id)).copied()?;
+        let block = route.attributes.to_block();
+        let attributes = AttributesRef::new(&block);
+        let (prefix, origins) = (route.prefix, &self.origins);
+        let (_, trace) = chain.explain(&Route { prefix, attributes, source, origins });
+        let last = trace.last()?;
+        Some((last.policy.to_owned(), last.term.map(|term| term.name.clone())))
     }
 
     /// How a destination was told to a peer.
@@ -202,6 +223,7 @@ impl Rib {
                 stale: false,
                 attributes: Attributes::from_block(&sent),
                 state: PathState::Best,
+                rejected_by: None,
                 share: None,
             })
         };
@@ -262,6 +284,7 @@ fn states<K: Key>(table: &Table<K>, id: u32, view: View, around: &Around<'_>) ->
             stale: path.stale,
             attributes: Attributes::from_block(around.sets.bytes(set)),
             state: state(&path),
+            rejected_by: None,
             share: at.and_then(|at| shares.get(at).copied()),
         })
     };

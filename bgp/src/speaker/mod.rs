@@ -18,12 +18,14 @@ use crate::wire::notification::Notification;
 mod dump;
 mod order;
 mod range;
+mod refresh;
 mod routes;
 mod station;
 mod status;
 
 pub use dump::Dump;
 pub use order::*;
+pub use refresh::{Refreshed, Way};
 pub use routes::*;
 pub use station::Lost;
 pub use status::*;

@@ -38,6 +38,22 @@ const CASES: &[(&str, &str, &str)] = &[
         "asn = 65000",
         "asn = 65000\nfamilies = [\"ipv4-unicast\"]\nmax-prefixes = { ipv6 = 5 }",
     ),
+    (
+        "several paths of a rule",
+        "asn = 65000",
+        "asn = 65000\nadd-path = { receive = [\"ipv4-flowspec\"] }",
+    ),
+    (
+        "several paths of a family that is not carried",
+        "asn = 65000",
+        "asn = 65000\nfamilies = [\"ipv4-unicast\"]\nadd-path = { send = [\"ipv6-unicast\"] }",
+    ),
+    ("no path at all", "asn = 65000", "asn = 65000\nadd-path = { send-max = 0 }"),
+    (
+        "IPv6 next hops for IPv4 that is not carried",
+        "asn = 65000",
+        "asn = 65000\nfamilies = [\"ipv6-unicast\"]\nextended-next-hop = true",
+    ),
     // The shape of the file.
     ("not TOML", "asn = 65001", "asn = "),
     ("an open string", "\"192.0.2.1\"", "\"192.0.2.1"),

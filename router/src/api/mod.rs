@@ -8,6 +8,7 @@ mod change;
 mod dump;
 mod peer;
 mod problem;
+mod refresh;
 mod routes;
 mod serve;
 
@@ -110,7 +111,9 @@ pub(crate) fn serve(
     histories: Histories,
     dumper: Dumper,
 ) -> Server {
-    let all = routes(views.clone()).merge(change::routes(asks)).merge(routes::router(asker));
+    let all =
+        routes(views.clone()).merge(change::routes(asks)).merge(routes::router(asker.clone()));
+    let all = all.merge(refresh::router(asker));
     let routes = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
     let unix = Serving::start(listeners.unix, &routes);
     let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));

@@ -1,7 +1,7 @@
 //! What asks the speaker for routes and histories, for those who have no business with orders.
 
 use tidegate_bgp::fsm::History;
-use tidegate_bgp::speaker::{Order, Routes, RoutesQuery};
+use tidegate_bgp::speaker::{Order, Refreshed, Routes, RoutesQuery, Way};
 use tidegate_bgp::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,6 +20,16 @@ impl Asker {
     pub async fn ask(&self, query: RoutesQuery) -> Result<Routes, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Input::Routes(query, reply)).await.or(Err(Stopped))?;
+        answer.await.or(Err(Stopped))
+    }
+
+    /// A soft reset of one peer.
+    ///
+    /// # Errors
+    /// [`Stopped`]
+    pub async fn refresh(&self, peer: String, way: Way) -> Result<Refreshed, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Input::Refresh(peer, way, reply)).await.or(Err(Stopped))?;
         answer.await.or(Err(Stopped))
     }
 }

@@ -1,7 +1,7 @@
-//! What can go wrong with the speaker as a whole.
+//! What can keep the speaker from its work.
 
-use core::net::SocketAddr;
 use std::io;
+use std::net::SocketAddr;
 
 /// The speaker could not start, or not change its keys.
 #[derive(Debug, thiserror::Error)]

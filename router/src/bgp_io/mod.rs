@@ -23,8 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tidegate_bgp::fsm::History;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerName, PeerStatus, Report,
-    RouteAttributes, Routes, RoutesQuery, Speaker, Transport,
+    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerName, PeerStatus, Refreshed, Report,
+    RouteAttributes, Routes, RoutesQuery, Speaker, Transport, Way,
 };
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
@@ -181,6 +181,7 @@ enum Input {
     History(String, oneshot::Sender<Option<History>>),
     Routes(RoutesQuery, oneshot::Sender<Routes>),
     Outside(Ask),
+    Refresh(String, Way, oneshot::Sender<Refreshed>),
     /// Others may still hold an [`Asker`]: they must not keep the task alive.
     Stop,
 }
@@ -315,6 +316,10 @@ impl Shell {
                     }
                     Some(Input::Routes(query, reply)) => self.answer(&query, reply),
                     Some(Input::Outside(ask)) => self.on_ask(ask),
+                    Some(Input::Refresh(peer, way, reply)) => {
+                        let now = self.clock.now();
+                        drop(reply.send(self.speaker.refresh(now, &peer, way, &mut self.out)));
+                    }
                     Some(Input::Stop) | None => break,
                 },
                 () = self.clock.sleep_until(wake_at) => {}

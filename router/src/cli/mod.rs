@@ -5,6 +5,7 @@ mod change;
 mod client;
 mod commands;
 mod peer;
+mod refresh;
 mod routes;
 mod table;
 
@@ -54,6 +55,8 @@ enum Command {
     Backends(Read),
     /// Routes: received, available and advertised, and why those lost that did
     Routes(routes::RoutesArgs),
+    /// Ask a peer for its routes again, or tell it ours again, without closing the session
+    Refresh(refresh::RefreshArgs),
     /// RPKI caches, and how many VRPs are in force
     Rpki(Read),
     /// Write all routes into a file, for tools that read MRT
@@ -192,6 +195,7 @@ impl Cli {
             Command::Routes(args) => routes::routes(args).await,
             Command::Dump(args) => beside::dump(args).await,
             Command::Rpki(args) => beside::rpki(args).await,
+            Command::Refresh(args) => refresh::refresh(args).await,
             Command::Policy(command) => routes::policy(&command),
             Command::Plan(args) => change::plan(args).await,
             Command::Apply(args) => change::apply(args).await,

@@ -86,7 +86,7 @@ fn path(args: &RoutesArgs, from: u64, limit: usize) -> String {
 }
 
 /// Only what needs no escape stays as it is.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' | b'/' => {
             char::from(byte).to_string()

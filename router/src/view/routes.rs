@@ -23,6 +23,22 @@ pub struct Routes {
     pub next: Option<u64>,
 }
 
+/// Body of `/api/v1/refresh`: what a soft reset came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    /// [`API_VERSION`]
+    pub api_version: String,
+    /// Name of the peer.
+    pub peer: String,
+    /// `in` or `out`.
+    pub way: String,
+    /// `asked`: the peer is asked for its routes again (RFC 2918); `judged`: it cannot say them
+    /// again, and what it has said passes its policies again; `told`: it is told again.
+    pub done: String,
+    /// Of these families.
+    pub families: Vec<String>,
+}
+
 /// A path to a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -100,6 +116,7 @@ impl Route {
         let (path_id, stale, share) = (PathId(0), false, None);
         let state_of = PathState::Unusable;
         let route = RouteView {
+            rejected_by: None,
             prefix,
             from: Some(id),
             path_id,
@@ -120,7 +137,14 @@ impl Route {
 impl From<NamedRoute> for Route {
     fn from(named: NamedRoute) -> Self {
         let NamedRoute { from, validity, route } = named;
-        let RouteView { prefix, attributes, state, stale, path_id, share, from: _ } = route;
+        let RouteView { prefix, attributes, state, rejected_by, stale, path_id, share, from: _ } =
+            route;
+        let why = state.reason();
+        let reason = match rejected_by {
+            None => why.into(),
+            Some((policy, None)) => format!("{why}: default of {policy}"),
+            Some((policy, Some(term))) => format!("{why}: {term} of {policy}"),
+        };
         let extended = attributes.extended_communities.iter().map(ToString::to_string);
         let plain = attributes.communities.iter().map(ToString::to_string);
         let large = attributes.large_communities.iter().map(ToString::to_string);
@@ -128,7 +152,7 @@ impl From<NamedRoute> for Route {
             prefix: prefix.to_string(),
             peer: from.map(|name| name.to_string()),
             state: state_word(state).into(),
-            reason: state.reason().into(),
+            reason,
             rpki: validity.map(|validity| validity.name().into()),
             stale,
             path_id: path_id.0,

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use crate::rib::{Counts, PeerId, Rib, SessionTerms};
-use crate::speaker::{NextHops, Report, Turn};
+use crate::speaker::{NextHops, Refreshed, Report, Turn, Way};
 use crate::types::RouterId;
-use crate::wire::{EncodeError, Negotiated};
+use crate::wire::{self, EncodeError, Negotiated, RefreshKind};
 
 use super::Peer;
 
@@ -43,6 +43,33 @@ impl Peer {
     pub(crate) fn forget_routes(&mut self, rib: &mut Rib) {
         if let Some(id) = self.rib.take() {
             rib.remove_peer(id);
+        }
+    }
+
+    /// A soft reset in one direction.
+    pub(crate) fn refresh(&mut self, way: Way, turn: &mut Turn<'_>) -> Refreshed {
+        let (Some(id), Some(at)) = (self.rib, self.established()) else { return Refreshed::Down };
+        let Some((_, agreed)) = self.agreed(at) else { return Refreshed::Down };
+        let (can, families) = (agreed.route_refresh, agreed.families.iter().collect::<Vec<_>>());
+        match way {
+            Way::Out => {
+                for family in &families {
+                    turn.rib.refresh(id, *family);
+                }
+                Refreshed::Told(families)
+            }
+            Way::In if can => {
+                let conn = self.established_conn();
+                for family in &families {
+                    let request = wire::encode_route_refresh(*family, RefreshKind::Request);
+                    self.send_if(conn, request, turn);
+                }
+                Refreshed::Asked(families)
+            }
+            Way::In => {
+                turn.rib.judge_again(id);
+                Refreshed::Judged
+            }
         }
     }
 
@@ -84,7 +111,7 @@ impl Peer {
         if let Some(attempt) = self.attempts.get_mut(at) {
             attempt.session.update_sent(turn.now);
         }
-        self.messages_sent += crate::wire::count_messages(&bytes);
+        self.messages_sent += wire::count_messages(&bytes);
         self.history.sent(turn.now, &bytes);
         Some(bytes)
     }

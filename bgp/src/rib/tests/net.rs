@@ -66,13 +66,27 @@ impl Net {
     }
 
     /// The context at the peer's end.
-    fn mirror(&self, peer: PeerId) -> Negotiated {
+    pub(super) fn mirror(&self, peer: PeerId) -> Negotiated {
         let context = self.sides[&peer].context.clone();
         Negotiated {
             add_path_receive: context.add_path_send,
             add_path_send: context.add_path_receive,
             ..context
         }
+    }
+
+    /// A new session with a peer who knows of begin and end of a refresh.
+    pub(super) fn enhance(&mut self, peer: PeerId) {
+        let context = Negotiated { enhanced_refresh: true, ..self.sides[&peer].context.clone() };
+        let terms = SessionTerms {
+            router_id: RouterId::new([10, 0, 2, 200].into()).unwrap(),
+            context,
+            next_hops: OURS,
+            local_as: asn(OUR_AS),
+            remote_as: asn(64_502),
+            paths: PathLimits::default(),
+        };
+        self.rib.up(peer, terms);
     }
 
     pub(super) fn say(&mut self, peer: PeerId, id: u32, prefix: &str, attributes: &Attributes) {

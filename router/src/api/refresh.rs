@@ -1,0 +1,65 @@
+//! `/api/v1/refresh`: a soft reset of one peer.
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde::Deserialize;
+use tidegate_bgp::speaker::{Refreshed, Way};
+
+use super::ANSWER_WITHIN;
+use super::caller::Writer;
+use super::problem::Problem;
+use crate::bgp_io::Asker;
+use crate::view::API_VERSION;
+use crate::view::routes::Refresh;
+
+/// What a request must say.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    peer: String,
+    way: String,
+}
+
+pub(super) fn router(asker: Asker) -> Router {
+    Router::new().route("/api/v1/refresh", post(answer)).with_state(asker)
+}
+
+async fn answer(_: Writer, State(asker): State<Asker>, asked: Query<Asked>) -> Response {
+    match refresh(&asker, asked.0).await {
+        Ok(done) => Json(done).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn refresh(asker: &Asker, Asked { peer, way }: Asked) -> Result<Refresh, Problem> {
+    let direction = match way.as_str() {
+        "in" => Way::In,
+        "out" => Way::Out,
+        other => {
+            let detail = format!("way is in or out, not {other:?}");
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "bad-query", detail));
+        }
+    };
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asker.refresh(peer.clone(), direction)).await;
+    let refreshed = answer
+        .map_err(|elapsed| Problem::busy(&elapsed))?
+        .map_err(|stopped| Problem::busy(&stopped))?;
+    let (done, families) = match refreshed {
+        Refreshed::Asked(families) => ("asked", families),
+        Refreshed::Judged => ("judged", Vec::new()),
+        Refreshed::Told(families) => ("told", families),
+        Refreshed::Down => {
+            let detail = format!("the session with {peer:?} is not up: it begins with all routes");
+            return Err(Problem::new(StatusCode::CONFLICT, "not-established", detail));
+        }
+        Refreshed::UnknownPeer => {
+            let detail = format!("there is no peer {peer:?}; /api/v1/peers lists them");
+            return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-peer", detail));
+        }
+    };
+    let families = families.iter().map(ToString::to_string).collect();
+    Ok(Refresh { api_version: API_VERSION.into(), peer, way, done: done.into(), families })
+}
