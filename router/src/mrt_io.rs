@@ -1,4 +1,4 @@
-//! Files of routes and messages (MRT, RFC 6396): `updates.YYYYMMDD.HHMMSS.mrt` with every UPDATE and
+//! Files of routes and messages (MRT, RFC 6396): `updates.YYYYMMDD.HHMMSS.UUUUUU.mrt` with every UPDATE and
 //! change of state, one after the other, and `rib.….mrt` with all routes.
 //!
 //! A thread writes; what it is given waits in a bounded queue. When that is full, records of
@@ -189,15 +189,13 @@ impl Drop for Part {
     }
 }
 
-/// The name of a file that begins now. Of two in one second the later one has a number.
+/// The name of a file that begins now: by name they are in the order of time.
 fn path(mrt: &Mrt, kind: &str) -> PathBuf {
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
     let now: String = now.chars().filter(char::is_ascii_digit).collect();
     let (day, time) = now.split_at_checked(8).unwrap_or((&now, ""));
-    let name = |more: &str| mrt.directory.join(format!("{kind}.{day}.{time}{more}.mrt"));
-    let mut all =
-        std::iter::once(name("")).chain((2..100).map(|number| name(&format!("-{number}"))));
-    all.find(|path| !path.exists()).unwrap_or_else(|| name("-x"))
+    let (time, micros) = time.split_at_checked(6).unwrap_or((time, ""));
+    mrt.directory.join(format!("{kind}.{day}.{time}.{micros}.mrt"))
 }
 
 /// Removes the oldest files of a kind beyond those that are kept.
@@ -216,13 +214,12 @@ fn keep(mrt: &Mrt, kind: &str) {
     }
 }
 
-/// `rib.20261125.120000.mrt`, and nothing that somebody else may have put there.
+/// `rib.20261125.120000.000000.mrt`, and nothing that somebody else may have put there.
 fn is_ours(path: &Path, kind: &str) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let inner = name.strip_prefix(kind).and_then(|rest| rest.strip_suffix(".mrt"));
     inner.is_some_and(|inner| {
-        inner.len() >= 16
-            && inner.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | 'x'))
+        inner.len() >= 16 && inner.chars().all(|c| c.is_ascii_digit() || c == '.')
     })
 }
 
