@@ -22,7 +22,7 @@ mod export;
 
 use crate::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
-    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr,
+    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr, UdpFlows,
 };
 use crate::impact::{self, Impact};
 use crate::value::duration_text;
@@ -448,6 +448,7 @@ fn of_service(service: &Service) -> Rows {
         last_port,
         mode,
         affinity,
+        udp,
         echo,
         drain,
         min_mtu,
@@ -488,6 +489,11 @@ fn of_service(service: &Service) -> Rows {
     rows.put("service", "protocol", protocol);
     rows.put("service", "mode", mode);
     rows.put("service", "affinity", affinity);
+    let udp = match udp {
+        UdpFlows::Hashed => "hash",
+        UdpFlows::Remembered => "flow",
+    };
+    rows.put("service", "udp", udp);
     rows.put("service", "echo", echo);
     rows.put("service", "drain", duration_text(*drain));
     rows.put("service", "min-mtu", min_mtu);

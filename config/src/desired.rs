@@ -188,6 +188,8 @@ pub struct Service {
     pub mode: ForwardingMode,
     /// What keeps a client on one backend.
     pub affinity: Affinity,
+    /// What becomes of UDP flows when backends change.
+    pub udp: UdpFlows,
     /// Whether ICMP echo to the VIP is answered.
     pub echo: bool,
     /// How long flows of before a change of backends stay where they are.
@@ -255,6 +257,15 @@ pub enum Affinity {
     /// All flows together whose client addresses share so many first bits: 8 to 32 of an IPv4
     /// address, 16 to 64 of an IPv6 address.
     ClientPrefix(u8),
+}
+
+/// What becomes of UDP flows, which do not say when they are new, when backends change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UdpFlows {
+    /// They go by the hash, at once.
+    Hashed,
+    /// They are remembered, and stay for the drain time.
+    Remembered,
 }
 
 /// What a service does when the checks of all its backends fail.

@@ -150,6 +150,7 @@ pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
     ("service", "protocol", Impact::Soft),
     ("service", "mode", Impact::Soft),
     ("service", "affinity", Impact::Soft),
+    ("service", "udp", Impact::Soft),
     ("service", "client-prefix", Impact::Soft),
     ("service", "echo", Impact::Soft),
     ("service", "drain", Impact::Soft),

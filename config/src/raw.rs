@@ -18,7 +18,7 @@ use bgp::{AddPathTable, DecisionTable};
 use export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
-use crate::desired::{AllDown, AttachMode, ForwardingMode, Protocol};
+use crate::desired::{AllDown, AttachMode, ForwardingMode, Protocol, UdpFlows};
 use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
 use crate::read::{List, Node, Tables, Value, table};
@@ -288,6 +288,10 @@ table! {
         /// Bits that client addresses share, for affinity `"client-prefix"`: 8 to 32 with an IPv4
         /// VIP, 16 to 64 with an IPv6 VIP. When absent: 24 and 56.
         "client-prefix" => client_prefix: Int<u8, 8, 64>, Optional;
+        /// What becomes of UDP flows when backends change. `"hash"`: they go where the ring says, at
+        /// once and on every node alike; right for DNS and the like. `"flow"`: they are remembered,
+        /// as many as 65536 on a node, and those that a change would move stay for the `drain` time.
+        "udp" => udp: UdpFlows, Default("\"hash\"");
         /// Whether a ping to the VIP is answered. Services that share a VIP must agree.
         "echo" => echo: bool, Default("true");
         /// How long flows stay on their backend after a change of backends would move them.

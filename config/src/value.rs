@@ -10,7 +10,7 @@ use tidegate_bgp::types::{Asn, Family};
 use tidegate_bgp::wire::Role;
 use toml::de::DeValue;
 
-use crate::desired::{AllDown, AttachMode, BmpView, ForwardingMode, Protocol};
+use crate::desired::{AllDown, AttachMode, BmpView, ForwardingMode, Protocol, UdpFlows};
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
 
@@ -87,6 +87,7 @@ words!(AffinityKind: "5-tuple" => Self::FiveTuple, "client-address" => Self::Cli
     "client-prefix" => Self::ClientPrefix);
 words!(BmpView: "pre-policy" => Self::PrePolicy, "post-policy" => Self::PostPolicy,
     "loc-rib" => Self::LocRib, "adj-rib-out" => Self::AdjRibOut);
+words!(UdpFlows: "hash" => Self::Hashed, "flow" => Self::Remembered);
 words!(AllDown: "fail-closed" => Self::FailClosed, "fail-open" => Self::FailOpen);
 words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6Unicast,
     "ipv4-flowspec" => Self::Ipv4Flowspec, "ipv6-flowspec" => Self::Ipv6Flowspec);

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tidegate_bgp::fsm::History;
 use tidegate_bgp::rng::Rng;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerConfig, PeerStatus, Report,
-    RouteAttributes, Speaker, State,
+    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerConfig, PeerStatus, Refreshed, Report,
+    RouteAttributes, Speaker, State, Way,
 };
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
@@ -145,6 +145,13 @@ impl Sim {
     pub(crate) fn order(&mut self, name: Name, order: Order) {
         self.note(format_args!("{name}: order {order:?}"));
         self.input(name, |speaker, now, out| speaker.on_order(now, order, out));
+    }
+
+    pub(crate) fn refresh(&mut self, name: Name, peer: Name, way: Way) -> Refreshed {
+        self.note(format_args!("{name}: refresh {peer} {way:?}"));
+        let mut came = Refreshed::UnknownPeer;
+        self.input(name, |speaker, now, out| came = speaker.refresh(now, peer, way, out));
+        came
     }
 
     pub(crate) fn advertise(&mut self, name: Name, prefix: &str) {

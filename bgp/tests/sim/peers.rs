@@ -3,7 +3,9 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use tidegate_bgp::speaker::{DownCause, Order, PeerConfig, PeerRange, PrefixLimits, Report, State};
+use tidegate_bgp::speaker::{
+    DownCause, Order, PeerConfig, PeerRange, PrefixLimits, Refreshed, Report, State, Way,
+};
 use tidegate_bgp::types::{Asn, Family, Prefix};
 
 use super::net::{Name, Seed, Sim};
@@ -189,4 +191,28 @@ fn what_a_peer_has_been_through_is_remembered() {
     assert_eq!(kinds.first(), Some(&("OPEN", None)));
     assert_eq!(kinds.last(), Some(&("NOTIFICATION", Some((6, 2)))));
     assert!(history.sent.iter().any(|run| run.kind.name() == "KEEPALIVE" && run.messages > 9));
+}
+
+#[test]
+fn a_refresh_by_order_goes_to_the_peer_and_back_and_closes_nothing() {
+    let mut sim = two(8).link("a", "b").established();
+    sim.advertise("b", "192.0.2.1");
+    sim.run_until(secs(5), "route", |sim| sim.peer("a", "b").prefixes_received == 1);
+    let sent = |sim: &Sim, of: Name, to: Name, kind: &str| -> u64 {
+        let sent = sim.history(of, to).sent;
+        sent.iter().filter(|run| run.kind.name() == kind).map(|run| run.messages).sum()
+    };
+    let updates = sent(&sim, "b", "a", "UPDATE");
+    let both = Family::UNICAST.to_vec();
+    assert_eq!(sim.refresh("a", "b", Way::In), Refreshed::Asked(both.clone()));
+    assert_eq!(sent(&sim, "a", "b", "ROUTE-REFRESH"), 2);
+    // One request for each family, and its answer between two marks.
+    sim.run_until(secs(5), "the answer", |sim| sent(sim, "b", "a", "ROUTE-REFRESH") == 4);
+    assert_eq!(sent(&sim, "b", "a", "UPDATE"), updates + 1);
+    assert_eq!(sim.refresh("b", "a", Way::Out), Refreshed::Told(both));
+    sim.run_until(secs(5), "once more", |sim| sent(sim, "b", "a", "UPDATE") == updates + 2);
+    assert_eq!(sim.refresh("a", "nobody", Way::In), Refreshed::UnknownPeer);
+    assert_eq!((sim.peer("a", "b").flaps, sim.peer("a", "b").prefixes_received), (0, 1));
+    put(&mut sim, "a", "b", |config| config.shutdown = Some("bye".into()));
+    assert_eq!(sim.refresh("a", "b", Way::Out), Refreshed::Down);
 }

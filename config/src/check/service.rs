@@ -9,7 +9,7 @@ use tidegate_bgp::speaker::RouteAttributes;
 use super::{Role, check_address, distinct};
 use crate::desired::{
     Advertise, Affinity, Backend, ForwardingMode, HealthCheck, Probe, Protocol, Service,
-    ServiceAddr,
+    ServiceAddr, UdpFlows,
 };
 use crate::diagnostic::Found;
 use crate::raw::{AdvertiseSetting, AdvertiseTable, BackendTable, HealthTable, ServiceTable};
@@ -32,11 +32,13 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
     let health = raw.health.as_ref().map(|health| check_health(raw, health, found));
     let advertise = check_advertise(raw, found);
     let affinity = affinity(raw, found);
+    check_udp(raw, found);
     let service = Service {
         vip: service_addr(raw)?,
         last_port: raw.port.as_ref()?.value.last,
         mode: raw.mode.as_ref()?.value,
         affinity: affinity?,
+        udp: raw.udp.as_ref()?.value,
         echo: raw.echo.as_ref()?.value,
         drain: raw.drain.as_ref()?.value.0,
         min_mtu: raw.min_mtu.as_ref()?.value.0,
@@ -131,6 +133,16 @@ fn affinity(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Affinity> {
             Affinity::ClientPrefix(raw.client_prefix.as_ref().map_or(usual, |bits| bits.value.0))
         }
     })
+}
+
+fn check_udp(raw: &ServiceTable, found: &mut Found<'_>) {
+    if let (Some(udp), Some(protocol)) = (&raw.udp, &raw.protocol)
+        && udp.value == UdpFlows::Remembered
+        && protocol.value != Protocol::Udp
+    {
+        let sentence = "this has no effect: the service is not UDP";
+        found.warning(&udp.span, &udp.key, sentence, "remove this key: other flows stay anyway");
+    }
 }
 
 fn check_health(

@@ -186,6 +186,7 @@ const CASES: &[(&str, &str, &str)] = &[
         "[[service]]",
         "[[service]]\nname = \"www\"\nvip = \"198.51.100.10\"\nport = \"79-90\"\n[[service.backend]]\naddress = \"10.0.0.11\"\n[[service]]",
     ),
+    ("UDP flows of a TCP service", "port = 80", "port = 80\nudp = \"flow\""),
     ("drain too long", "port = 80", "port = 80\ndrain = \"25h\""),
     // Health.
     ("a check of unknown type", "port = 80", "port = 80\nhealth = { type = \"https\" }"),

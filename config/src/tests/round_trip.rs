@@ -21,7 +21,7 @@ use tidegate_bgp::wire::{GracefulRestart, Role};
 use super::accepted;
 use crate::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
-    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr,
+    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr, UdpFlows,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -298,6 +298,11 @@ fn service() -> impl Strategy<Value = Service> {
                     last_port: if port == 0 { 0 } else { port.saturating_add(more) },
                     mode: if l2 { ForwardingMode::L2 } else { ForwardingMode::Ipip },
                     affinity,
+                    udp: if echo && protocol == Protocol::Udp {
+                        UdpFlows::Remembered
+                    } else {
+                        UdpFlows::Hashed
+                    },
                     echo,
                     drain,
                     min_mtu,
@@ -570,6 +575,8 @@ fn render_service(out: &mut String, service: &Service) {
         }
     };
     text(out, "affinity", &affinity);
+    let remembers = service.udp == UdpFlows::Remembered;
+    text(out, "udp", &if remembers { "flow" } else { "hash" });
     key(out, "echo", service.echo);
     time(out, "drain", service.drain);
     key(out, "min-mtu", i64::from(service.min_mtu));

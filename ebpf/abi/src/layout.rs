@@ -262,6 +262,8 @@ pub mod service_flags {
     pub const UNCOUNTED_BITS: u32 = 8;
     /// Answer ICMP echo for this VIP (on the VIP's own entry).
     pub const ECHO: u32 = 1 << 1;
+    /// Remember the service's UDP flows, so that they stay while a slot is in transition.
+    pub const UDP_FLOWS: u32 = 1 << 2;
 }
 
 /// Values of [`Backend::kind`]: what is put around the packet.

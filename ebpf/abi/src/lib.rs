@@ -33,6 +33,8 @@ pub const RING_SIZE_MAX: u32 = 1 << 16;
 pub const RING_SLOTS_PER_BACKEND: u32 = 128;
 /// Flows remembered while ring slots are in transition.
 pub const FLOWS_MAX: u32 = 1 << 16;
+/// UDP flows that services with `udp = "flow"` remember: those that were seen last.
+pub const UDP_FLOWS_MAX: u32 = 1 << 16;
 /// Datagrams whose first part is remembered, for the sake of the others: the last that came.
 pub const FRAGMENTS_MAX: u32 = 1 << 14;
 /// Network devices the datapath can send to.
@@ -56,6 +58,8 @@ pub mod features {
     pub const VARY_V6: u64 = 1 << 5;
     /// Some services take every port: what no other service takes is looked up again without one.
     pub const ANY_PORT: u64 = 1 << 6;
+    /// Some services remember their UDP flows.
+    pub const UDP_FLOWS: u64 = 1 << 7;
     /// Any of those that take more than a copy of finished headers.
     pub const OUTER: u64 = GUE_CHECKSUM | VARY_V4 | VARY_V6;
     /// The program is a proof copy: the same object with the same maps, attached nowhere, that test
@@ -151,6 +155,8 @@ pub mod map_names {
     pub const BACKENDS: &str = "BACKENDS";
     /// [`FlowKey`](super::FlowKey) to backend index (`u32`), for slots in transition.
     pub const FLOWS: &str = "FLOWS";
+    /// [`FlowKey`](super::FlowKey) to backend index (`u32`), for services that remember UDP flows.
+    pub const UDP_FLOWS: &str = "UDP_FLOWS";
     /// [`DatagramKey`](super::DatagramKey) to [`Ports`](super::Ports): datagrams whose first part
     /// came lately.
     pub const FRAGMENTS: &str = "FRAGMENTS";

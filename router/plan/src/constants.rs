@@ -1,8 +1,8 @@
 //! What a configuration makes constant in the program: another value is another program.
 
-use tidegate_abi::{DatapathConfig, backend_flags, backend_kinds, features};
+use tidegate_abi::{DatapathConfig, backend_flags, backend_kinds, features, service_flags};
 use tidegate_bgp::types::Prefix;
-use tidegate_config::desired::{Desired, ForwardingMode};
+use tidegate_config::desired::{Desired, ForwardingMode, UdpFlows};
 
 use crate::key::{self, MapKey};
 use crate::observed::Datapath;
@@ -18,6 +18,7 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         (gue, features::GUE),
         (gue && datapath.gue_checksum, features::GUE_CHECKSUM),
         (services.values().any(|service| service.vip.port == 0), features::ANY_PORT),
+        (services.values().any(|it| it.udp == UdpFlows::Remembered), features::UDP_FLOWS),
         (datapath.vary_source_v4.is_some(), features::VARY_V4),
         (datapath.vary_source_v6.is_some(), features::VARY_V6),
     ];
@@ -34,8 +35,11 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
 /// sent by their entries.
 pub fn features_in_use(datapath: &Datapath) -> u64 {
     let any_port = |key: &MapKey| key.service().is_some_and(|service| service.port == 0);
-    let any_port = key::entries(datapath).keys().any(any_port);
-    datapath.backends.values().fold(all([(any_port, features::ANY_PORT)]), |features, backend| {
+    let entries = key::entries(datapath);
+    let any_port = entries.keys().any(any_port);
+    let udp_flows = entries.values().any(|entry| entry.flags & service_flags::UDP_FLOWS != 0);
+    let in_services = all([(any_port, features::ANY_PORT), (udp_flows, features::UDP_FLOWS)]);
+    datapath.backends.values().fold(in_services, |features, backend| {
         let gue = backend.kind & backend_kinds::GUE != 0;
         let checksum = backend.flags & backend_flags::CHECKSUM != 0;
         let varied = backend.flags & backend_flags::VARIED != 0;

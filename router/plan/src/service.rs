@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{Service as Entry, Slot, ring_size, service_flags};
 use tidegate_bgp::time::Timestamp;
-use tidegate_config::desired::{Affinity, AllDown, Service};
+use tidegate_config::desired::{Affinity, AllDown, Service, UdpFlows};
 
 use crate::entry::{self, Identity};
 use crate::key::MapKey;
@@ -202,7 +202,11 @@ impl<'a> Work<'a> {
             ring_offset: ring.offset,
             ring_size: ring.size,
             index: row,
-            flags: affinity_flags(self.spec.affinity, self.spec.vip.addr),
+            flags: affinity_flags(self.spec.affinity, self.spec.vip.addr)
+                | match self.spec.udp {
+                    UdpFlows::Hashed => 0,
+                    UdpFlows::Remembered => service_flags::UDP_FLOWS,
+                },
         };
         // The first key's write clears a fresh row, before anything counts there.
         let to_write = MapKey::of_ports(self.spec)

@@ -280,6 +280,16 @@ impl Datapath {
         loaded.map(|(name, count)| Some((name, count?))).collect()
     }
 
+    /// Instructions of each loaded program as the kernel keeps it: without what is never reached
+    /// under its constants.
+    pub fn loaded_instructions(&self) -> Option<BTreeMap<String, u32>> {
+        const SIZE: u32 = 8;
+        let loaded = self.ebpf.programs().filter_map(|(name, program)| {
+            Some((name.to_owned(), program.info().ok()?.size_translated()))
+        });
+        loaded.map(|(name, size)| Some((name, size? / SIZE))).collect()
+    }
+
     /// Runs one frame through the loaded program with the live maps, as if it had come in by the
     /// interface; nothing is sent. Counters move.
     ///

@@ -10,7 +10,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX, FlowKey,
     Limit, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
-    map_names, rare,
+    UDP_FLOWS_MAX, map_names, rare,
 };
 
 use super::error::Error;
@@ -34,12 +34,13 @@ const fn shape<K, V>(name: &'static str, kind: MapType, max_entries: u32) -> Sha
 }
 
 /// All maps of the packet path.
-pub(crate) const SHAPES: [Shape; 12] = [
+pub(crate) const SHAPES: [Shape; 13] = [
     shape::<ServiceKeyV4, Service>(map_names::SERVICES_V4, MapType::Hash, SERVICES_MAX),
     shape::<ServiceKeyV6, Service>(map_names::SERVICES_V6, MapType::Hash, SERVICES_MAX),
     shape::<u32, Slot>(map_names::RING_SLOTS, MapType::Array, RING_SLOTS_MAX),
     shape::<u32, Backend>(map_names::BACKENDS, MapType::Array, BACKENDS_MAX),
     shape::<FlowKey, u32>(map_names::FLOWS, MapType::Hash, FLOWS_MAX),
+    shape::<FlowKey, u32>(map_names::UDP_FLOWS, MapType::LruHash, UDP_FLOWS_MAX),
     shape::<DatagramKey, Ports>(map_names::FRAGMENTS, MapType::LruHash, FRAGMENTS_MAX),
     shape::<u32, Traffic>(map_names::SERVICE_TRAFFIC, MapType::PerCpuArray, SERVICES_MAX),
     shape::<u32, Traffic>(map_names::BACKEND_TRAFFIC, MapType::PerCpuArray, BACKENDS_MAX),

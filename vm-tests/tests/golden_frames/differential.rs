@@ -106,7 +106,7 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
             ring_offset: dice.of(&[0, 1, RING_SIZE_MIN, u32::MAX]),
             ring_size: dice.of(&[RING_SIZE_MIN, RING_SIZE_MIN, 2 * RING_SIZE_MIN, 1, 0]),
             index,
-            flags: u32::from(dice.byte() % 4),
+            flags: u32::from(dice.byte() % 8),
         };
         // Both VIPs, then each port in both protocols.
         let nth = index as usize / 2;
@@ -292,7 +292,7 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
     let wanted = [0, features::TOO_BIG, features::TOO_BIG | features::TOO_BIG_WITHOUT_DF];
     let constants = DatapathConfig {
         hash_seed: dice.roll(),
-        features: dice.of(&wanted),
+        features: dice.of(&wanted) | dice.of(&[0, features::UDP_FLOWS]),
         // No interval: as often as it is due, because the model knows no time.
         ..DatapathConfig::default()
     };
@@ -303,6 +303,7 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
         constants,
         maps: &maps,
         flows: BTreeMap::new(),
+        udp_flows: BTreeMap::new(),
         fragments: BTreeMap::new(),
         flows_max: FLOWS_MAX as usize,
         devices: devices.iter().copied().collect::<BTreeSet<u32>>(),

@@ -22,4 +22,6 @@ mod pins;
 mod proof;
 mod ring;
 mod too_big;
+mod udp_flows;
+mod unused;
 mod xdp;

@@ -33,6 +33,8 @@ pub struct Model<'a> {
     pub maps: &'a Datapath,
     /// The flow table.
     pub flows: BTreeMap<FlowKey, u32>,
+    /// UDP flows that services remember. The table forgets, the model does not.
+    pub udp_flows: BTreeMap<FlowKey, u32>,
     /// What the first parts of datagrams have said. The table forgets, the model does not.
     pub fragments: BTreeMap<DatagramKey, Flow>,
     /// Flows that the table holds at most.
@@ -153,8 +155,7 @@ impl Model<'_> {
             return Err(Counter::DropNoService);
         }
         let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
-        let quoted =
-            Packet { flow, transport: Transport::Ports { opens: false }, ..packet.clone() };
+        let quoted = Packet { flow, transport: Transport::Other, ..packet.clone() };
         let verdict = self.send(&quoted, service, frame, ingress_ifindex, outcome)?;
         outcome.events.push(Counter::IcmpErrorForwarded);
         Ok(verdict)

@@ -3,8 +3,8 @@
 use core::net::IpAddr;
 
 use tidegate_abi::{
-    Backend, Counter, FlowKey, Service, Slot, backend_flags, flow_hash_v4, flow_hash_v6, ip_proto,
-    service_flags, slot_of,
+    Backend, Counter, FlowKey, Service, Slot, backend_flags, features, flow_hash_v4, flow_hash_v6,
+    ip_proto, service_flags, slot_of,
 };
 
 use super::packet::sixteen;
@@ -34,7 +34,13 @@ impl Model<'_> {
             return Err(Counter::DropNoBackend);
         }
         let slot = slots::at(&self.maps.slots, row);
-        let backend = self.owner(slot, packet, events);
+        let remembers = self.constants.features & features::UDP_FLOWS != 0
+            && service.flags & service_flags::UDP_FLOWS != 0;
+        let backend = if remembers && packet.flow.proto == ip_proto::UDP {
+            self.owner_of_udp(slot, packet)
+        } else {
+            self.owner(slot, packet, events)
+        };
         if backend == 0 {
             return Err(Counter::DropNoBackend);
         }
@@ -67,6 +73,19 @@ impl Model<'_> {
             (false, Some(remembered)) => remembered,
             (false, None) => or_current(slot.older()),
         }
+    }
+
+    /// The backend that the flow had, while it is one of the slot's two.
+    fn owner_of_udp(&mut self, slot: Slot, packet: &Packet) -> u32 {
+        let key = key(&packet.flow);
+        let stays = |index: &u32| *index == slot.current || *index == slot.older();
+        if let Some(remembered) = self.udp_flows.get(&key).copied().filter(stays) {
+            return remembered;
+        }
+        if matches!(packet.transport, Transport::Ports { .. }) && slot.current != 0 {
+            self.udp_flows.insert(key, slot.current);
+        }
+        slot.current
     }
 
     /// The flow hash with the affinity of a service.

@@ -31,6 +31,7 @@ fn model(maps: &Datapath) -> Model<'_> {
         constants: DatapathConfig::default(),
         maps,
         flows: BTreeMap::new(),
+        udp_flows: BTreeMap::new(),
         fragments: BTreeMap::new(),
         flows_max: 2,
         devices: BTreeSet::new(),

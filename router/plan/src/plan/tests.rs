@@ -1,12 +1,12 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::ops::RangeInclusive;
 
-use tidegate_abi::{Backend, Service as Entry, Slot, backend_flags, ring_size};
+use tidegate_abi::{Backend, Service as Entry, Slot, backend_flags, features, ring_size};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::{Asn, RouterId};
 use tidegate_config::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend as Weight, Datapath, ForwardingMode,
-    HealthCheck, Probe, Protocol, Router,
+    HealthCheck, Probe, Protocol, Router, UdpFlows,
 };
 
 use super::*;
@@ -82,6 +82,7 @@ fn service(vip: ServiceAddr, backends: RangeInclusive<u8>) -> Service {
         last_port: vip.port,
         mode: ForwardingMode::Ipip,
         affinity: Affinity::FiveTuple,
+        udp: UdpFlows::Hashed,
         echo: true,
         drain: Duration::from_mins(1),
         min_mtu: 1_280,
@@ -702,11 +703,15 @@ fn a_changed_service_stays_on_the_air() {
     let name = desired.services.keys().next().unwrap().clone();
     let spec = desired.services.get_mut(&name).unwrap();
     spec.affinity = Affinity::ClientAddress;
+    spec.udp = UdpFlows::Remembered;
     spec.echo = false;
     spec.advertise.as_mut().unwrap().attributes.med = Some(5);
     let steps = world.settle(&desired);
     assert_eq!(steps, ["put vip 192.0.2.1", "put service 80", "advertise 192.0.2.1/32"]);
     assert_eq!(world.observed.advertised[&vip.prefix()].med, Some(5));
+    let wanted = crate::constants(&desired).features & features::UDP_FLOWS;
+    let in_use = crate::features_in_use(&world.observed.datapath);
+    assert_eq!((wanted, in_use), (features::UDP_FLOWS, features::UDP_FLOWS));
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(crate) fn forward<A: Address>(
         return Err(Counter::DropNoService); // It quotes what the VIP never sent.
     }
     let service = service::find(&flow).ok_or(Counter::DropNoService)?;
-    let transport = Transport::Ports { opens: false };
+    let transport = Transport::Other; // It is not the flow's own: nothing is learned from it.
     let quoted = Packet { flow, transport, ..*packet };
     let (verdict, backend) = deliver_to_any(ctx, &quoted, service)?;
     count::event(Counter::IcmpErrorForwarded);

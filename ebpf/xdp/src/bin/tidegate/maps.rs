@@ -6,7 +6,7 @@ use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX, FlowKey,
     Limit, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
-    rare,
+    UDP_FLOWS_MAX, rare,
 };
 
 #[btf_map]
@@ -26,6 +26,10 @@ pub(crate) static BACKENDS: Array<Backend, { BACKENDS_MAX as usize }> = Array::n
 /// Not an LRU: a flood of new flows must not push out one that lives.
 #[btf_map]
 pub(crate) static FLOWS: HashMap<FlowKey, u32, { FLOWS_MAX as usize }> = HashMap::new();
+/// An LRU: nothing says when a UDP flow is over. One that is pushed out goes by the hash.
+#[btf_map]
+pub(crate) static UDP_FLOWS: LruHashMap<FlowKey, u32, { UDP_FLOWS_MAX as usize }> =
+    LruHashMap::new();
 /// An LRU: a datagram is over in a moment, and whose parts are on their way does not matter later.
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<DatagramKey, Ports, { FRAGMENTS_MAX as usize }> =

@@ -3,10 +3,12 @@
 //! In a settled slot the hash alone says it: no table, nothing for an attacker to fill. Only a
 //! slot in transition asks whether the flow is older than the change.
 
-use tidegate_abi::{Backend, Counter, FlowKey, Service, Slot, ip_proto, slot_of};
+use tidegate_abi::{
+    Backend, Counter, FlowKey, Service, Slot, features, ip_proto, service_flags, slot_of,
+};
 
 use crate::address::Address;
-use crate::maps::{BACKENDS, FLOWS, RING_SLOTS};
+use crate::maps::{BACKENDS, FLOWS, RING_SLOTS, UDP_FLOWS};
 use crate::parse::{Packet, Transport};
 use crate::{config, count};
 
@@ -20,35 +22,64 @@ pub(crate) struct Picked {
     pub(crate) hash: u32,
 }
 
-/// The backend of a service that owns the packet's flow.
+/// The backend of a service that owns the packet's flow. Most services have none of the flags that
+/// matter here: what others need is apart, and costs them nothing.
 #[inline(always)]
-#[expect(clippy::cast_ptr_alignment, reason = "the kernel aligns values of arrays to 8 bytes")]
 pub(crate) fn backend<A: Address>(
     service: &Service,
     packet: &Packet<A>,
 ) -> Result<Picked, Counter> {
+    const RARE: u32 = service_flags::AFFINITY_CLIENT | service_flags::UDP_FLOWS;
     if service.ring_size == 0 {
         return Err(Counter::DropNoBackend);
     }
-    let hash = A::flow_hash(config::hash_seed(), &packet.flow, service.flags);
-    let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
-    let word = RING_SLOTS.get_ptr(row).ok_or(Counter::DropNoBackend)?;
-    // SAFETY: a value of the map, 8 bytes and aligned to them.
-    // Volatile, so that it is one load: the daemon stores slots while we read.
-    let slot = Slot::from_word(unsafe { word.cast::<u64>().read_volatile() });
-    let index = if slot.is_settled() {
-        slot.current
-    } else if packet.flow.proto != ip_proto::UDP {
-        let opens = packet.transport == (Transport::Ports { opens: true });
-        in_transition(&packet.flow.key(), slot.current, slot.older(), opens)
+    let (seed, flow) = (config::hash_seed(), &packet.flow);
+    let (hash, index) = if service.flags & RARE == 0 {
+        let hash = A::flow_hash(seed, flow, 0);
+        (hash, owner(slot(service, hash)?, packet))
     } else {
-        slot.current // TCP and SCTP flows show that they are new: without that, all take this one.
+        let hash = A::flow_hash(seed, flow, service.flags);
+        let slot = slot(service, hash)?;
+        let remembers = config::has(features::UDP_FLOWS)
+            && service.flags & service_flags::UDP_FLOWS != 0
+            && flow.proto == ip_proto::UDP;
+        let is_flows = matches!(packet.transport, Transport::Ports { .. });
+        let index = if remembers {
+            of_udp_flow(&flow.key(), slot.current, slot.older(), is_flows)
+        } else {
+            owner(slot, packet)
+        };
+        (hash, index)
     };
     if index == 0 {
         return Err(Counter::DropNoBackend);
     }
     let backend = BACKENDS.get(index).ok_or(Counter::DropUnresolved)?;
     Ok(Picked { index, backend, hash })
+}
+
+/// The slot of a hash.
+#[inline(always)]
+#[expect(clippy::cast_ptr_alignment, reason = "the kernel aligns values of arrays to 8 bytes")]
+fn slot(service: &Service, hash: u32) -> Result<Slot, Counter> {
+    let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
+    let word = RING_SLOTS.get_ptr(row).ok_or(Counter::DropNoBackend)?;
+    // SAFETY: a value of the map, 8 bytes and aligned to them.
+    // Volatile, so that it is one load: the daemon stores slots while we read.
+    Ok(Slot::from_word(unsafe { word.cast::<u64>().read_volatile() }))
+}
+
+/// The index of the backend that a slot, and in transition the flow table, name.
+#[inline(always)]
+fn owner<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
+    if slot.is_settled() {
+        slot.current
+    } else if packet.flow.proto != ip_proto::UDP {
+        let opens = packet.transport == (Transport::Ports { opens: true });
+        in_transition(&packet.flow.key(), slot.current, slot.older(), opens)
+    } else {
+        slot.current // TCP and SCTP flows show that they are new: without that, all take this one.
+    }
 }
 
 /// New flows take the slot's current backend and are remembered; the others keep the one they
@@ -73,4 +104,23 @@ fn in_transition(key: &FlowKey, current: u32, older: u32, opens: bool) -> u32 {
         return remembered;
     }
     if older == 0 { current } else { older }
+}
+
+/// A UDP flow stays where it was, as long as that is one of the slot's two: the older one may be
+/// dead otherwise. In a settled slot both are one, so a flow that is remembered elsewhere follows
+/// when the drain time is over. `learns`: the packet is the flow's own and not one that quotes it.
+#[inline(never)]
+fn of_udp_flow(key: &FlowKey, current: u32, older: u32, learns: bool) -> u32 {
+    // SAFETY: a word is read whole; if another flow takes the entry's place meanwhile, what it holds
+    // counts only if it is one of the slot's two.
+    if let Some(&remembered) = unsafe { UDP_FLOWS.get(key) }
+        && remembered != 0
+        && (remembered == current || remembered == older)
+    {
+        return remembered;
+    }
+    if learns && current != 0 && !config::is_proof() {
+        let _by_the_hash_then = UDP_FLOWS.insert(key, current, 0);
+    }
+    current
 }

@@ -1,0 +1,42 @@
+//! What the configuration does not use is not in the program that is loaded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate::bpf_io::Datapath;
+use tidegate_abi::{DatapathConfig, features};
+
+/// Instructions of each loaded program, after the verifier has removed what is never reached.
+fn instructions(features: u64) -> BTreeMap<String, u32> {
+    let config = DatapathConfig { features, ..DatapathConfig::default() };
+    Datapath::load(&config).unwrap().loaded_instructions().unwrap()
+}
+
+#[test]
+fn a_feature_that_is_not_used_is_not_in_the_program() {
+    const CHECKSUMS: [&str; 3] =
+        ["tidegate_checksum_redirect", "tidegate_checksum_tx", "tidegate_outer"];
+    let bare = instructions(0);
+    println!("bare: {bare:?}");
+    let always = ["tidegate", "tidegate_errors", "tidegate_fragments"];
+    assert_eq!(bare.keys().collect::<Vec<_>>(), always);
+    // The programs that each one brings.
+    let cases: [(&str, u64, &[&str]); 6] = [
+        ("too-big", features::TOO_BIG, &["tidegate_too_big"]),
+        ("gue", features::GUE, &[]),
+        ("gue-checksum", features::GUE | features::GUE_CHECKSUM, &CHECKSUMS),
+        ("vary-source", features::VARY_V4 | features::VARY_V6, &["tidegate_outer"]),
+        ("any port", features::ANY_PORT, &[]),
+        ("udp flows", features::UDP_FLOWS, &[]),
+    ];
+    for (name, features, brought) in cases {
+        let with = instructions(features);
+        println!("{name}: {with:?}");
+        for (program, &without) in &bare {
+            assert!(with[program] >= without, "{name}: {program}");
+        }
+        assert!(with["tidegate"] > bare["tidegate"], "{name} is there though nobody wants it");
+        let more: BTreeSet<&str> =
+            with.keys().filter(|it| !bare.contains_key(*it)).map(String::as_str).collect();
+        assert_eq!(more, brought.iter().copied().collect(), "{name}");
+    }
+}
