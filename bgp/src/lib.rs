@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bfd;
 pub mod bmp;
 pub mod fsm;
 pub mod mrt;

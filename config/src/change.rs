@@ -5,6 +5,7 @@
 
 use core::fmt::{self, Display};
 use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
@@ -12,8 +13,8 @@ use std::path::PathBuf;
 use tidegate_bgp::policy::{Chain, Policy};
 use tidegate_bgp::rib::{DecisionRules, Policies};
 use tidegate_bgp::speaker::{
-    Distance, NextHops, Offer, PathLimits, PeerConfig, PeerRange, PrefixLimits, RouteAttributes,
-    Transport,
+    Bfd, Distance, NextHops, Offer, PathLimits, PeerConfig, PeerRange, PrefixLimits,
+    RouteAttributes, Transport,
 };
 use tidegate_bgp::types::{Family, FamilySet};
 use tidegate_bgp::wire::Role;
@@ -348,6 +349,7 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
         transport,
         offer,
         policies: Policies { import, export },
+        bfd,
     } = peer;
     let mut rows = Rows::default();
     rows.put("peer", "address", place);
@@ -369,6 +371,12 @@ fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathB
     rows.maybe("peer", "export", export.as_deref().map(names));
     of_transport(transport, &mut rows);
     of_limits(prefix_limits, &mut rows);
+    if let Some(Bfd { timing, multihop }) = bfd {
+        let interval = Duration::from_micros(timing.desired_min_tx_us.into());
+        rows.put("peer.bfd", "interval", duration_text(interval));
+        rows.put("peer.bfd", "multiplier", timing.detect_mult);
+        rows.put("peer.bfd", "multihop", multihop);
+    }
     rows
 }
 

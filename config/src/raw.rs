@@ -14,7 +14,7 @@ use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Pref
 use tidegate_bgp::wire::Role;
 use toml::de::{DeTable, DeValue};
 
-use bgp::{AddPathTable, DecisionTable};
+use bgp::{AddPathTable, BfdTable, DecisionTable};
 use export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
@@ -228,6 +228,9 @@ table! {
         "export" => export: List<Name>, Optional;
         /// How many prefixes the peer may announce. When absent: as many as fit.
         "max-prefixes" => max_prefixes: MaxPrefixesTable, Optional;
+        /// Watch by BFD whether packets reach the peer; `{}` for what is usual. When absent: its
+        /// silence is noticed after the hold-time.
+        "bfd" => bfd: BfdTable, Optional;
         /// Keeps the session down, and tells the peer's operator this text (RFC 9003).
         "shutdown" => shutdown: ShutdownText, Optional;
     }

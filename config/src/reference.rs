@@ -5,7 +5,7 @@ use core::fmt::Write as _;
 use schemars::SchemaGenerator;
 
 use crate::impact::{self, Impact};
-use crate::raw::bgp::{AddPathTable, DecisionTable};
+use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
@@ -42,6 +42,7 @@ pub fn reference() -> String {
     section::<MatchTable>(&mut out, "`policy.term.match`");
     section::<SetTable>(&mut out, "`policy.term.set`");
     section::<AddPathTable>(&mut out, "`peer.add-path`");
+    section::<BfdTable>(&mut out, "`peer.bfd`");
     section::<MaxPrefixesTable>(&mut out, "`peer.max-prefixes`");
     section::<RpkiCacheTable>(&mut out, "`[[rpki-cache]]`");
     section::<BmpStationTable>(&mut out, "`[[bmp-station]]`");

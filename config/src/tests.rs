@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::*;
-use crate::raw::bgp::{AddPathTable, DecisionTable};
+use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, MaxPrefixesTable, PeerTable, RouterTable,
     ServiceTable,
@@ -107,6 +107,7 @@ fn the_sample_stays_acceptable_with_every_comment_opened() {
         names(DecisionTable::KEYS),
         names(PeerTable::KEYS),
         names(AddPathTable::KEYS),
+        names(BfdTable::KEYS),
         names(MaxPrefixesTable::KEYS),
         names(ServiceTable::KEYS),
         names(HealthTable::KEYS),

@@ -18,7 +18,7 @@ use crate::config_file::ConfigFile;
 use crate::control::{self, Control};
 use crate::lock::Lock;
 use crate::reconcile::{self, Order, Parts, Reconciler};
-use crate::{api, bgp_io, bmp_io, change, health_io, journal, link_io, mrt_io, rpki_io};
+use crate::{api, bfd_io, bgp_io, bmp_io, change, health_io, journal, link_io, mrt_io, rpki_io};
 
 /// Session events on their way to the journal. When full, the speaker drops and counts them.
 const REPORTS_MAX: usize = 256;
@@ -66,6 +66,7 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
     };
     let bgp = bgp_io::start(settings, clock, links, report)?;
     let rpki = rpki_io::start(bgp.orders());
+    let bfd = bfd_io::start(bgp.orders(), clock, random_seed());
     let listeners = api::listen(&router.api).await?;
     let mut datapath = reconcile::load(&config.desired)?;
     if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
@@ -91,6 +92,7 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
         rpki,
         bmp,
         mrt,
+        bfd,
         asks: asked,
         api,
     };

@@ -2,6 +2,7 @@
 //! calls, and decides nothing.
 
 pub mod api;
+mod bfd_io;
 pub mod bgp_io;
 mod bmp_io;
 pub mod bpf_io;

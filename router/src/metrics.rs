@@ -39,6 +39,8 @@ fn describe() {
         ("tidegate_converged", "1 while the maps hold what is wanted."),
         ("tidegate_uptime_seconds", "Time since the daemon started."),
         ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
+        ("tidegate_bfd_session_up", "1 while BFD hears the peer and is heard by it."),
+        ("tidegate_bfd_detect_seconds", "Silence after which BFD gives the peer up."),
         ("tidegate_bgp_peer_up", "1 while the session is Established."),
         ("tidegate_bgp_peer_state", "1 for the state the session is in."),
         (
@@ -163,6 +165,12 @@ fn peer(peer: &Peer) {
         counter!("tidegate_bgp_malformed_total", &labels).absolute(malformed);
     }
     counter!("tidegate_bgp_peer_flaps_total", &label).absolute(peer.flaps);
+    if let Some(state) = &peer.bfd {
+        gauge!("tidegate_bfd_session_up", &label).set(flag(state == "Up"));
+    }
+    if let Some(detect_us) = peer.bfd_detect_us {
+        gauge!("tidegate_bfd_detect_seconds", &label).set(exact(detect_us) / 1e6);
+    }
 }
 
 fn vip(vip: &Vip) {

@@ -162,6 +162,12 @@ pub struct Peer {
     /// Families given up for a session because their prefixes could not be read.
     #[serde(default)]
     pub malformed_families: u64,
+    /// BFD's name of its state, where BFD watches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<String>,
+    /// After so much silence BFD gives the peer up, in microseconds, once it has heard of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd_detect_us: Option<u64>,
     /// Times the session left Established.
     pub flaps: u64,
     /// Why the last session or attempt ended, in words.
@@ -368,6 +374,8 @@ pub(crate) mod tests {
 
     fn peer(name: &str, last: u8, state: &str, last_down: Option<&str>) -> Peer {
         Peer {
+            bfd: None,
+            bfd_detect_us: None,
             name: name.into(),
             remote: SocketAddr::from(([10, 0, 0, last], 179)),
             asn: 65_000,

@@ -121,6 +121,12 @@ impl Speaker {
                 peer.stop(&Notification::PEER_DE_CONFIGURED, &mut turn);
                 peer.forget_routes(turn.rib);
             }
+            Order::PathDown(name) => {
+                let (mut turn, peers) = self.turn(now, out);
+                if let Some(peer) = peers.get_mut(&name) {
+                    peer.path_down(&mut turn);
+                }
+            }
             Order::Advertise(prefix, route) => {
                 if self.originated().get(&prefix) != Some(&route) {
                     self.rib.originate(prefix, &route);

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::bfd::Timing;
 use crate::mrt;
 use crate::origin::{Cover, Vrps};
 use crate::types::{Asn, Community, Family, FamilySet, HoldTime, LargeCommunity, Prefix, RouterId};
@@ -64,6 +65,18 @@ pub struct PeerConfig {
     pub offer: Offer,
     /// What is let in and out.
     pub policies: crate::rib::Policies,
+    /// Whether and how BFD watches the way to it.
+    pub bfd: Option<Bfd>,
+}
+
+/// How BFD watches the way to a peer (RFC 5882). The speaker hands it through, and hears of it by
+/// [`Order::PathDown`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bfd {
+    /// How often packets come and go.
+    pub timing: Timing,
+    /// The peer may be several hops away (RFC 5883 in the place of RFC 5881).
+    pub multihop: bool,
 }
 
 impl PeerConfig {
@@ -85,6 +98,7 @@ impl PeerConfig {
             shutdown: None,
             transport: Transport::default(),
             policies: crate::rib::Policies::default(),
+            bfd: None,
             offer: Offer::default(),
         }
     }
@@ -246,6 +260,9 @@ pub enum Order {
     /// Close the session with Cease/3 (Peer De-configured) and forget the peer, or the range and
     /// all peers that it has made.
     RemovePeer(PeerName),
+    /// No packet reaches the peer any more, says BFD: its session is closed with Cease/10 (RFC 9384)
+    /// and tried again. Nothing for a peer whose session is not Established.
+    PathDown(PeerName),
     /// Originate a prefix, or change its attributes.
     Advertise(Prefix, RouteAttributes),
     /// No longer originate it.

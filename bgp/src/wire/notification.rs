@@ -72,6 +72,8 @@ impl Notification {
     pub const CONNECTION_COLLISION_RESOLUTION: Self = Self::new(6, 7);
     /// 6/8
     pub const OUT_OF_RESOURCES: Self = Self::new(6, 8);
+    /// BFD says that no packet reaches the peer (RFC 9384).
+    pub const BFD_DOWN: Self = Self::new(6, 10);
 
     /// 8/0 (RFC 9687)
     pub const SEND_HOLD_TIMER_EXPIRED: Self = Self::new(8, 0);

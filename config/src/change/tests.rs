@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::raw::bgp::{AddPathTable, DecisionTable};
+use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
@@ -27,6 +27,7 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<DatapathTable>(),
         of::<DecisionTable>(),
         of::<AddPathTable>(),
+        of::<BfdTable>(),
         of::<PeerTable>(),
         of::<MaxPrefixesTable>(),
         of::<ServiceTable>(),

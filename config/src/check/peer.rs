@@ -1,5 +1,6 @@
 //! One BGP peer, or a range of them.
 
+mod bfd;
 mod paths;
 mod session;
 
@@ -59,7 +60,10 @@ pub(super) fn check(
     let name = raw.name.as_ref()?.value.0.as_str().into();
     let remote = SocketAddr::new(address, raw.port.as_ref()?.value.0);
     let add_path = add_path?;
+    let transport = transport?;
+    let bfd = bfd::check(raw, &transport, found);
     let peer = PeerConfig {
+        bfd: bfd?,
         local_addr: raw.local_address.as_ref().map(|at| at.value),
         local_as: raw.local_asn.as_ref().map(|at| at.value),
         passive: raw.passive.as_ref()?.value,
@@ -70,7 +74,7 @@ pub(super) fn check(
         policies: policies?,
         prefix_limits: prefix_limits?,
         shutdown: raw.shutdown.as_ref().map(|at| at.value.0.as_str().into()),
-        transport: transport?,
+        transport,
         path_limits: add_path.limits,
         offer: Offer {
             add_path_send: add_path.send,

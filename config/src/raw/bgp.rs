@@ -1,10 +1,10 @@
-//! What was typed of the decision process, and of sessions that tell several paths.
+//! What was typed of the decision process, of sessions that tell several paths, and of BFD.
 
 use tidegate_bgp::types::Family;
 
-use crate::read::Need::Default;
+use crate::read::Need::{Default, Optional};
 use crate::read::{List, table};
-use crate::value::Int;
+use crate::value::{Int, Span};
 
 table! {
     /// How the best of several paths to a prefix is chosen (RFC 4271 §9.1.2), and which are used
@@ -43,5 +43,24 @@ table! {
         "send-max" => send_max: Int<u8, 1, 255>, Default("8");
         /// How many paths to a prefix are taken from the peer; those beyond are not.
         "receive-max" => receive_max: Int<u8, 1, 255>, Default("16");
+    }
+}
+
+table! {
+    /// Whether packets still reach the peer, known within a fraction of a second (BFD, RFC 5880): its
+    /// session is closed when they do not. The peer has to do the same.
+    pub(crate) struct BfdTable as "peer.bfd" {
+        /// How often packets come and go, unless the peer wants them less often.
+        "interval" => interval: Span<10, 60_000>, Default("\"300ms\"");
+        /// So many intervals without a packet are too many.
+        "multiplier" => multiplier: Int<u8, 2, 255>, Default("3");
+        /// Whether the peer may be several hops away (RFC 5883). When absent: as the session is; a
+        /// peer on a link of ours, by multihop or ttl-security, is not.
+        "multihop" => multihop: bool, Optional;
+    }
+    hints {
+        "detect-multiplier" => "write multiplier",
+        "min-rx" => "write interval",
+        "min-tx" => "write interval",
     }
 }

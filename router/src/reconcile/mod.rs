@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use crate::api::{self, Question};
+use crate::bfd_io::BfdHandle;
 use crate::bgp_io::{BgpHandle, Snapshot};
 use crate::bmp_io::BmpHandle;
 use crate::bpf_io::Datapath;
@@ -87,6 +88,7 @@ pub(crate) struct Parts {
     pub(crate) rpki: RpkiHandle,
     pub(crate) bmp: BmpHandle,
     pub(crate) mrt: MrtHandle,
+    pub(crate) bfd: BfdHandle,
     pub(crate) api: api::Server,
 }
 

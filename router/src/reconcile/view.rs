@@ -155,7 +155,11 @@ impl Reconciler {
 
     fn peer(&self, peer: &PeerStatus) -> Peer {
         let age = self.clock.now() - peer.since;
+        let bfd = self.parts.bfd.snapshot().borrow().get(&peer.name).copied();
+        let detect = bfd.and_then(|bfd| bfd.detection_time);
         Peer {
+            bfd: bfd.map(|bfd| bfd.state.name().into()),
+            bfd_detect_us: detect.and_then(|time| u64::try_from(time.as_micros()).ok()),
             name: peer.name.to_string(),
             remote: peer.remote,
             asn: peer.remote_as.get(),

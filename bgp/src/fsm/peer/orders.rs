@@ -3,7 +3,7 @@
 use crate::speaker::{PeerConfig, Turn};
 use crate::wire::notification::Notification;
 
-use super::super::session::Event;
+use super::super::session::{Again, Event};
 use super::Peer;
 use crate::speaker::State;
 
@@ -25,6 +25,15 @@ impl Peer {
         self.drop_losers();
     }
 
+    /// No packet reaches it any more.
+    pub(crate) fn path_down(&mut self, turn: &mut Turn<'_>) {
+        let established = |attempt: &super::Attempt| attempt.session.state() == State::Established;
+        if let Some(at) = self.attempts.iter().position(established) {
+            self.feed(at, Event::AutomaticStop(Notification::BFD_DOWN, Again::Soon), turn);
+            self.drop_losers();
+        }
+    }
+
     /// Takes the new configuration; resets the session only if it depends on what changed.
     pub(crate) fn reconfigure(&mut self, config: PeerConfig, turn: &mut Turn<'_>) {
         let softly = PeerConfig {
@@ -34,6 +43,7 @@ impl Peer {
             prefix_limits: self.config.prefix_limits.clone(),
             shutdown: self.config.shutdown.clone(),
             policies: self.config.policies.clone(),
+            bfd: self.config.bfd,
             ..config.clone()
         };
         let needs_reset = softly != self.config;

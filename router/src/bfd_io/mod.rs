@@ -1,0 +1,234 @@
+//! BFD on the wire (RFC 5881, RFC 5883): one task owns every session and what is read from the
+//! sockets; it tells the speaker when packets no longer reach a peer.
+//!
+//! Without a peer that is watched there is neither socket nor timer.
+
+mod socket;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use tidegate_bgp::bfd::{News, Packet, Session, State};
+use tidegate_bgp::rng::Rng;
+use tidegate_bgp::speaker::{Bfd, Order, PeerConfig, PeerName};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::bgp_io::Orders;
+use crate::clock::Clock;
+use socket::{Heard, Listeners, Voice};
+
+/// Payloads that wait for the task; when it is full they wait in their socket.
+const HEARD_MAX: usize = 64;
+
+/// A session, as others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BfdStatus {
+    /// Ours.
+    pub(crate) state: State,
+    /// After so much silence it is down; `None`: nothing has been heard.
+    pub(crate) detection_time: Option<std::time::Duration>,
+}
+
+/// Sessions by the name of their peer.
+pub(crate) type Snapshot = BTreeMap<PeerName, BfdStatus>;
+
+/// Who is watched, from where, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Watched {
+    addr: IpAddr,
+    local: Option<IpAddr>,
+    bfd: Bfd,
+}
+
+type Wanted = BTreeMap<PeerName, Watched>;
+
+/// Watches peers as long as it lives.
+#[derive(Debug)]
+pub(crate) struct BfdHandle {
+    wanted: watch::Sender<Wanted>,
+    snapshot: watch::Receiver<Snapshot>,
+}
+
+impl BfdHandle {
+    /// Watches these of the peers that want it from now on. One that is the same as before is not
+    /// touched.
+    pub(crate) fn set<'a>(&self, peers: impl Iterator<Item = &'a PeerConfig>) {
+        let watched = peers.filter(|peer| peer.shutdown.is_none()).filter_map(|peer| {
+            let (addr, local) = (peer.remote.ip(), peer.local_addr);
+            Some((peer.name.clone(), Watched { addr, local, bfd: peer.bfd? }))
+        });
+        let new: Wanted = watched.collect();
+        self.wanted.send_if_modified(|wanted| {
+            let changed = *wanted != new;
+            *wanted = new;
+            changed
+        });
+    }
+
+    /// How things stand.
+    pub(crate) fn snapshot(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.clone()
+    }
+}
+
+/// Starts with no session. What is lost goes to the speaker. Needs a Tokio runtime.
+pub(crate) fn start(orders: Orders, clock: Clock, seed: u64) -> BfdHandle {
+    let (wanted, wants) = watch::channel(Wanted::new());
+    let (publish, snapshot) = watch::channel(Snapshot::new());
+    let (inbox, heard) = mpsc::channel(HEARD_MAX);
+    let hub = Hub {
+        sessions: BTreeMap::new(),
+        listeners: Listeners::new(inbox),
+        rng: Rng::new(seed),
+        clock,
+        orders,
+        publish,
+    };
+    tokio::spawn(hub.run(wants, heard));
+    BfdHandle { wanted, snapshot }
+}
+
+/// A session and the socket it speaks with.
+struct Watching {
+    watched: Watched,
+    session: Session,
+    voice: Voice,
+}
+
+struct Hub {
+    sessions: BTreeMap<PeerName, Watching>,
+    listeners: Listeners,
+    rng: Rng,
+    clock: Clock,
+    orders: Orders,
+    publish: watch::Sender<Snapshot>,
+}
+
+impl Hub {
+    async fn run(mut self, mut wants: watch::Receiver<Wanted>, mut inbox: mpsc::Receiver<Heard>) {
+        loop {
+            let deadlines = self.sessions.values().filter_map(|it| it.session.next_deadline());
+            let next = deadlines.min();
+            let news = tokio::select! {
+                changed = wants.changed() => {
+                    if changed.is_err() {
+                        return; // Nobody is left who wants anything.
+                    }
+                    let wanted = wants.borrow_and_update().clone();
+                    self.want(wanted);
+                    Vec::new()
+                }
+                Some(heard) = inbox.recv() => self.on_heard(&heard).into_iter().collect(),
+                () = self.clock.sleep_until(next) => self.on_time(),
+            };
+            for (name, news) in news {
+                if !self.tell(name, news).await {
+                    return;
+                }
+            }
+            self.show();
+        }
+    }
+
+    /// Sessions end and begin; the others go on.
+    fn want(&mut self, wanted: Wanted) {
+        self.sessions.retain(|name, it| {
+            wanted.get(name).is_some_and(|new| {
+                let timing = Bfd { timing: it.watched.bfd.timing, ..new.bfd };
+                Watched { bfd: timing, ..new.clone() } == it.watched
+            })
+        });
+        if let Err(error) =
+            self.listeners.need(wanted.values().map(|it| (it.addr, it.bfd.multihop)))
+        {
+            warn!("cannot listen for BFD: {error}; no other daemon may use its ports");
+        }
+        for (name, watched) in wanted {
+            if let Some(known) = self.sessions.get_mut(&name) {
+                known.session.set_timing(watched.bfd.timing);
+                known.watched = watched;
+            } else {
+                self.begin(name, watched);
+            }
+        }
+    }
+
+    fn begin(&mut self, name: PeerName, watched: Watched) {
+        let voice = Voice::new(watched.addr, watched.local, watched.bfd.multihop);
+        let discriminator = self.discriminator();
+        let rng = self.rng.split();
+        let session = Session::new(self.clock.now(), watched.bfd.timing, discriminator, rng);
+        self.sessions.insert(name, Watching { watched, session, voice });
+    }
+
+    /// One that is not zero, not easily guessed, and of no other session (RFC 5880 §6.3).
+    fn discriminator(&mut self) -> u32 {
+        loop {
+            let [.., a, b, c, d] = self.rng.next_u64().to_be_bytes();
+            let number = u32::from_be_bytes([a, b, c, d]);
+            let taken = self.sessions.values().any(|it| it.session.discriminator() == number);
+            if number != 0 && !taken {
+                return number;
+            }
+        }
+    }
+
+    /// A payload from somewhere. What is no packet of a session of ours is nobody's: RFC 5880
+    /// §6.8.6 wants it dropped, and it costs no memory and no line in the log.
+    fn on_heard(&mut self, heard: &Heard) -> Option<(PeerName, News)> {
+        let packet = Packet::decode(heard.payload()).ok()?;
+        let of_session = |it: &Watching| {
+            let asked = packet.your_discriminator;
+            it.watched.addr == heard.from
+                && it.watched.bfd.multihop == heard.multihop
+                && (asked == 0 || asked == it.session.discriminator())
+        };
+        let (name, it) = self.sessions.iter_mut().find(|(_, it)| of_session(it))?;
+        let (answer, news) = it.session.received(self.clock.now(), &packet);
+        if let Some(answer) = answer {
+            it.voice.say(&answer);
+        }
+        Some((name.clone(), news?))
+    }
+
+    fn on_time(&mut self) -> Vec<(PeerName, News)> {
+        let now = self.clock.now();
+        let mut all = Vec::new();
+        for (name, it) in &mut self.sessions {
+            let (packet, news) = it.session.on_time(now);
+            if let Some(packet) = packet {
+                it.voice.say(&packet);
+            }
+            all.extend(news.map(|news| (name.clone(), news)));
+        }
+        all
+    }
+
+    /// `false`: the speaker has stopped.
+    async fn tell(&self, peer: PeerName, news: News) -> bool {
+        match news {
+            News::Up => info!(peer = &*peer, "BFD session up"),
+            News::AdminDown => info!(peer = &*peer, "BFD session taken down by the peer"),
+            News::Down(why) => {
+                warn!(peer = &*peer, "BFD session down: {}", why.name());
+                return self.orders.give(Order::PathDown(peer)).await.is_ok();
+            }
+        }
+        true
+    }
+
+    fn show(&self) {
+        let status = |it: &Watching| BfdStatus {
+            state: it.session.state(),
+            detection_time: it.session.detection_time(),
+        };
+        let now: Snapshot =
+            self.sessions.iter().map(|(name, it)| (name.clone(), status(it))).collect();
+        self.publish.send_if_modified(|shown| {
+            let changed = *shown != now;
+            *shown = now;
+            changed
+        });
+    }
+}

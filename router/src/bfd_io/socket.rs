@@ -1,0 +1,199 @@
+//! Sockets of BFD: who listens, and with what TTL.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd as _;
+
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tidegate_bgp::bfd::{PACKET_BYTES, Packet};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Of RFC 5881 §4 and RFC 5883 §5.
+const PORT: u16 = 3784;
+const MULTIHOP_PORT: u16 = 4784;
+
+/// Packets to a neighbour come with this TTL, which nobody farther away can forge (RFC 5881 §5).
+const TTL: u8 = 255;
+
+/// Source ports (RFC 5881 §4).
+const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+
+/// More than a packet with any authentication there is.
+const PAYLOAD_MAX: usize = 64;
+
+/// A payload that came in, from a host that may be who it says it is.
+pub(super) struct Heard {
+    pub(super) from: IpAddr,
+    pub(super) multihop: bool,
+    bytes: [u8; PAYLOAD_MAX],
+    len: usize,
+}
+
+impl Heard {
+    pub(super) fn payload(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// At most one for each address family and port.
+pub(super) struct Listeners {
+    all: Vec<Listener>,
+    inbox: mpsc::Sender<Heard>,
+}
+
+/// Reads as long as it lives. What comes while the inbox is full waits in the socket, and is lost
+/// when that is full too: BFD sends again.
+struct Listener {
+    v4: bool,
+    multihop: bool,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Listeners {
+    /// None yet. What they hear goes to `inbox`.
+    pub(super) const fn new(inbox: mpsc::Sender<Heard>) -> Self {
+        Self { all: Vec::new(), inbox }
+    }
+
+    /// Listens for these hosts, and for nobody else.
+    ///
+    /// # Errors
+    /// When a port cannot be had; then nothing is heard of those who need it.
+    pub(super) fn need(&mut self, hosts: impl Iterator<Item = (IpAddr, bool)>) -> io::Result<()> {
+        let mut kinds: Vec<_> = hosts.map(|(addr, multihop)| (addr.is_ipv4(), multihop)).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        self.all.retain(|it| kinds.contains(&(it.v4, it.multihop)));
+        for (v4, multihop) in kinds {
+            if !self.all.iter().any(|it| (it.v4, it.multihop) == (v4, multihop)) {
+                let hear = hear(listen(v4, multihop)?, multihop, self.inbox.clone());
+                self.all.push(Listener { v4, multihop, task: tokio::spawn(hear) });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn hear(socket: UdpSocket, multihop: bool, inbox: mpsc::Sender<Heard>) {
+    while socket.readable().await.is_ok() {
+        // An error is one of a datagram, or there was nothing: the next one may be good.
+        if let Ok(Some(heard)) = socket.try_io(Interest::READABLE, || read(&socket, multihop))
+            && inbox.send(heard).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// `None`: it comes from too far away, or from no address.
+fn read(socket: &UdpSocket, multihop: bool) -> io::Result<Option<Heard>> {
+    let mut bytes = [0; PAYLOAD_MAX];
+    let mut control = nix::cmsg_space!(i32, i32);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+    let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut control), flags)?;
+    let ttl = message.cmsgs()?.find_map(|part| match part {
+        ControlMessageOwned::Ipv4Ttl(ttl) | ControlMessageOwned::Ipv6HopLimit(ttl) => Some(ttl),
+        _ => None,
+    });
+    let (len, from) = (message.bytes, message.address.as_ref().and_then(address));
+    let from = from.filter(|_| multihop || ttl == Some(i32::from(TTL)));
+    Ok(from.map(|from| Heard { from, multihop, bytes, len }))
+}
+
+fn address(storage: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = storage.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+    v4.or_else(|| storage.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
+}
+
+fn udp(v4: bool) -> io::Result<Socket> {
+    let domain = if v4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    if !v4 {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+const fn any(v4: bool) -> IpAddr {
+    if v4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) }
+}
+
+const fn port(multihop: bool) -> u16 {
+    if multihop { MULTIHOP_PORT } else { PORT }
+}
+
+fn listen(v4: bool, multihop: bool) -> io::Result<UdpSocket> {
+    let socket = udp(v4)?;
+    if v4 {
+        setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)?;
+    } else {
+        setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
+    }
+    socket.bind(&SocketAddr::new(any(v4), port(multihop)).into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// What one session speaks with. Its socket is made when there is something to say, and made anew
+/// after an error: an address may come back.
+pub(super) struct Voice {
+    to: SocketAddr,
+    local: Option<IpAddr>,
+    socket: Option<Socket>,
+    /// The last source port that was tried.
+    port: u16,
+}
+
+impl Voice {
+    pub(super) fn new(to: IpAddr, local: Option<IpAddr>, multihop: bool) -> Self {
+        let to = SocketAddr::new(to, port(multihop));
+        Self { to, local, socket: None, port: *SOURCE_PORTS.end() }
+    }
+
+    /// Sends a packet, or doesn't: whether the way is there is what BFD is to find out.
+    pub(super) fn say(&mut self, packet: &Packet) {
+        if self.socket.is_none() {
+            self.socket = self.open().ok();
+        }
+        let bytes: [u8; PACKET_BYTES] = packet.encode();
+        if self.socket.as_ref().is_some_and(|socket| socket.send(&bytes).is_err()) {
+            self.socket = None;
+        }
+    }
+
+    fn open(&mut self) -> io::Result<Socket> {
+        let v4 = self.to.is_ipv4();
+        let socket = udp(v4)?;
+        if v4 {
+            socket.set_ttl_v4(TTL.into())?;
+        } else {
+            socket.set_unicast_hops_v6(TTL.into())?;
+        }
+        let local = self.local.unwrap_or(any(v4));
+        for _ in SOURCE_PORTS {
+            self.port =
+                if self.port < *SOURCE_PORTS.end() { self.port + 1 } else { *SOURCE_PORTS.start() };
+            match socket.bind(&SocketAddr::new(local, self.port).into()) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    socket.connect(&self.to.into())?;
+                    return Ok(socket);
+                }
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+}
