@@ -6,8 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bfd;
+pub mod bmp;
 pub mod fsm;
-
+pub mod mrt;
 pub mod origin;
 pub mod policy;
 pub mod rib;

@@ -84,7 +84,8 @@ fn key_of(line: &str) -> Option<(&str, &str)> {
 fn the_sample_stays_acceptable_with_every_comment_opened() {
     let mut tables: Vec<Vec<&str>> = vec![vec![]];
     for line in SAMPLE.lines() {
-        let table = line.strip_prefix("# ").filter(|line| line.starts_with("[["));
+        let table =
+            line.strip_prefix("# ").filter(|line| line.starts_with("[[") || *line == "[mrt]");
         let line = table.unwrap_or(line);
         if line.starts_with('[') {
             tables.push(vec![]);

@@ -18,7 +18,7 @@ use crate::config_file::ConfigFile;
 use crate::control::{self, Control};
 use crate::lock::Lock;
 use crate::reconcile::{self, Order, Parts, Reconciler};
-use crate::{api, bfd_io, bgp_io, change, health_io, journal, link_io, rpki_io};
+use crate::{api, bfd_io, bgp_io, bmp_io, change, health_io, journal, link_io, mrt_io, rpki_io};
 
 /// Session events on their way to the journal. When full, the speaker drops and counts them.
 const REPORTS_MAX: usize = 256;
@@ -77,7 +77,9 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
     }
     let (views, questions) = api::view_channel();
     let (asks, asked) = mpsc::channel(change::ASKS_MAX);
-    let api = api::serve(listeners, &router.api, views, asks, bgp.asker(), bgp.histories());
+    let (bmp, mrt) = (bmp_io::start(bgp.outside()), mrt_io::start(bgp.outside()));
+    let (asker, histories, dumper) = (bgp.asker(), bgp.histories(), mrt.dumper());
+    let api = api::serve(listeners, &router.api, views, asks, asker, histories, dumper);
     let parts = Parts {
         datapath,
         links,
@@ -88,6 +90,8 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
         reports,
         questions,
         rpki,
+        bmp,
+        mrt,
         bfd,
         asks: asked,
         api,

@@ -4,6 +4,7 @@
 pub mod api;
 mod bfd_io;
 pub mod bgp_io;
+mod bmp_io;
 pub mod bpf_io;
 mod change;
 pub mod cli;
@@ -17,6 +18,7 @@ mod journal;
 pub mod link_io;
 mod lock;
 mod metrics;
+mod mrt_io;
 mod reconcile;
 mod rpki_io;
 mod store_io;

@@ -48,6 +48,7 @@ fn describe() {
             "How late a BGP timer has fired at worst since the start.",
         ),
         ("tidegate_bgp_prefixes", "Prefixes of a peer: view is received or advertised."),
+        ("tidegate_bmp_station_up", "1 while the BMP station is connected."),
         ("tidegate_rpki_cache_up", "1 while the RPKI cache answers."),
         ("tidegate_rpki_cache_in_use", "1 for the RPKI cache whose VRPs are in force."),
         ("tidegate_rpki_vrps", "VRPs in force by family."),
@@ -70,6 +71,9 @@ fn describe() {
             "Malformed attributes of a peer by what was done (RFC 7606): treatment is discard, \
              withdraw or disable-family.",
         ),
+        ("tidegate_bmp_sent_bytes_total", "Bytes sent to the BMP station."),
+        ("tidegate_bmp_lost_total", "Connections to the BMP station that have ended."),
+        ("tidegate_mrt_records_total", "Records of updates by outcome: written or dropped."),
         ("tidegate_vip_packets_total", "Packets forwarded for the service."),
         ("tidegate_vip_bytes_total", "Bytes forwarded for the service."),
         ("tidegate_backend_packets_total", "Packets forwarded to the backend."),
@@ -102,6 +106,17 @@ fn status(status: &Status) {
         gauge!("tidegate_interface_attached", &labels).set(flag(interface.mode != "detached"));
     }
     counter!("tidegate_proof_packets_total").absolute(status.proof_packets);
+    for station in &status.stations {
+        let label = [("station", station.name.clone())];
+        gauge!("tidegate_bmp_station_up", &label).set(flag(station.up));
+        counter!("tidegate_bmp_sent_bytes_total", &label).absolute(station.sent_bytes);
+        counter!("tidegate_bmp_lost_total", &label).absolute(station.lost);
+    }
+    if let Some(files) = &status.mrt {
+        for (outcome, records) in [("written", files.records), ("dropped", files.dropped)] {
+            counter!("tidegate_mrt_records_total", "outcome" => outcome).absolute(records);
+        }
+    }
     for row in &status.counters {
         counter!("tidegate_datapath_packets_total", "verdict" => row.name.clone())
             .absolute(row.packets);

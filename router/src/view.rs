@@ -1,6 +1,7 @@
 //! What the daemon shows of itself: the bodies of the API's answers, and what the command line
 //! makes its tables from. No inner type is serialised; the reconcile task fills these by hand.
 
+pub mod export;
 pub mod history;
 pub mod routes;
 pub mod rpki;
@@ -55,6 +56,12 @@ pub struct Status {
     /// What works and should still be looked at, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// BMP stations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stations: Vec<export::Station>,
+    /// Files of messages, if any are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mrt: Option<export::Files>,
     /// RPKI caches that answer.
     #[serde(default)]
     pub rpki_caches: Tally,
@@ -344,6 +351,8 @@ pub(crate) mod tests {
             converged: true,
             problem: None,
             warnings: Vec::new(),
+            stations: Vec::new(),
+            mrt: None,
             rpki_caches: Tally::default(),
             started_at: SINCE.into(),
             uptime_secs: 97_260,

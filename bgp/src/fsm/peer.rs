@@ -29,37 +29,19 @@ use super::collision::{Keep, is_collision, resolve_collision};
 use super::open::{negotiate, our_open};
 use super::session::{Again, Effect, Event, STABLE_AFTER, Session};
 
+mod connection;
 pub mod history;
 mod limits;
 mod orders;
+mod outside;
 mod restart;
 mod routes;
 mod status;
 
+use connection::{Connection, Origin};
 use history::{History, Transition};
 use limits::Warned;
 use restart::{Restart, is_final};
-
-/// Who began a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    Dialled,
-    Accepted,
-}
-
-/// A TCP connection, or the attempt to get one.
-#[derive(Debug)]
-struct Connection {
-    id: ConnId,
-    origin: Origin,
-    next_hops: NextHops,
-    /// From the peer's OPEN, once it is accepted.
-    agreed: Option<(RouterId, Negotiated)>,
-    /// Its session has been Established.
-    is_up: bool,
-    /// The beginning of a message whose end has not come: less than one message long.
-    unread: Vec<u8>,
-}
 
 /// A session and its connection. A session without one is in `Idle` or `Active`.
 #[derive(Debug)]
@@ -257,7 +239,18 @@ impl Peer {
             let (read, message) = match wire::next_message(rest, context.message_bytes_max()) {
                 Ok(Some((raw, len))) => {
                     let message = wire::decode(raw, context);
-                    self.history.received(turn.now, rest.get(..len).unwrap_or_default());
+                    let whole = rest.get(..len).unwrap_or_default();
+                    if turn.tapped
+                        && let Ok(message) = &message
+                    {
+                        self.tap_update(message, context, whole, turn);
+                    }
+                    self.history.received(turn.now, whole);
+                    if raw.kind() == wire::MessageType::Open
+                        && let Some(connection) = self.connection_mut(at)
+                    {
+                        connection.opens.1 = whole.to_vec();
+                    }
                     (len, message)
                 }
                 Ok(None) => {
@@ -436,6 +429,7 @@ impl Peer {
         if from != to {
             let event = attempt.session.last_event();
             self.history.step(Transition { at: turn.now, conn, from, to, event });
+            self.tap_state(from, to, turn);
         }
         if from == State::Established && to != State::Established {
             self.flaps += 1;
@@ -470,7 +464,11 @@ impl Peer {
             }
             Effect::SendOpen => {
                 let open = our_open(self.local(), &self.config, turn.restarting);
-                self.send_if(conn, wire::encode_open(&open), turn);
+                let open = wire::encode_open(&open);
+                if let Some(connection) = self.connection_mut(at) {
+                    connection.opens.0.clone_from(&open);
+                }
+                self.send_if(conn, open, turn);
             }
             Effect::SendKeepAlive => self.send_if(conn, wire::encode_keepalive(), turn),
             Effect::SendNotification(word) => {
@@ -555,12 +553,6 @@ impl Peer {
     fn established(&self) -> Option<usize> {
         let is_established = |attempt: &Attempt| attempt.session.state() == State::Established;
         self.attempts.iter().position(is_established)
-    }
-}
-
-impl Connection {
-    const fn new(id: ConnId, origin: Origin, next_hops: NextHops) -> Self {
-        Self { id, origin, next_hops, agreed: None, is_up: false, unread: Vec::new() }
     }
 }
 

@@ -39,6 +39,23 @@ impl Bitmap {
         new
     }
 
+    /// Takes out the lowest numbers, `limit` of them at most.
+    pub(super) fn take(&mut self, limit: usize) -> Vec<u32> {
+        let mut taken = Vec::new();
+        for (at, word) in self.words.iter_mut().enumerate() {
+            while *word != 0 && taken.len() < limit {
+                let id = at * 64 + word.trailing_zeros() as usize;
+                taken.push(u32::try_from(id).unwrap_or(u32::MAX));
+                *word &= *word - 1;
+            }
+            if taken.len() == limit {
+                break;
+            }
+        }
+        self.len -= taken.len();
+        taken
+    }
+
     /// `false`: it was not there.
     pub(super) fn remove(&mut self, id: u32) -> bool {
         let (at, bit) = place(id);

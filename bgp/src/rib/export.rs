@@ -311,6 +311,12 @@ impl<K: Key> Table<K> {
                 }
             }
         }
+        if !self.watchers.is_empty() {
+            self.mark_to(peer, &gone);
+            for part in segment.parts.iter().filter(|part| part.source != peer) {
+                self.mark_to(peer, segment.ids.get(part.ids.clone()).unwrap_or_default());
+            }
+        }
         if gone.is_empty() && !is_source {
             return Some((Arc::clone(&segment.bytes), segment.unsendable));
         }

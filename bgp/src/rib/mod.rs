@@ -16,6 +16,7 @@
 pub(crate) mod attrs;
 mod bitmap;
 mod decision;
+mod dump;
 mod export;
 pub(crate) mod flows;
 mod hash;
@@ -31,6 +32,7 @@ mod sets;
 mod table;
 mod update;
 mod view;
+mod watch;
 
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,6 +54,7 @@ pub use reach::NEXT_HOPS_MAX;
 pub use sets::LOCAL_PREF_DEFAULT;
 pub use update::{ATTRIBUTE_BYTES_MAX, PREFIXES_MAX, TooMuch};
 pub use view::{Page, PathState, Query, RouteView, View};
+pub use watch::WatcherId;
 
 use decision::Standing;
 use export::{Group, Sending};

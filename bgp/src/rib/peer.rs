@@ -56,7 +56,7 @@ pub(super) struct RibSession {
     unsendable: Option<(Family, EncodeError)>,
     /// Families without a next hop, once that has been said.
     silent: Vec<Family>,
-    context: Negotiated,
+    pub(super) context: Negotiated,
 }
 
 /// What both sides agreed on, as far as it decides how routes look.

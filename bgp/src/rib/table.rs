@@ -15,13 +15,11 @@ use super::journal::{Journal, Position};
 use super::key::Key;
 use super::post::Post;
 use super::sets::{SetId, Sets};
+use super::watch::{Direction, Marks};
 use crate::types::{PathId, Prefix};
 
 /// Paths per chunk: a peer with one prefix costs this many.
 pub(super) const CHUNK: u32 = 128;
-
-/// Destinations that are forgotten together.
-const TIDY_BATCH: usize = 64;
 
 /// No destination, no path.
 pub(super) const NONE: u32 = u32::MAX;
@@ -80,7 +78,7 @@ pub(super) struct Lane {
     /// First free place in them.
     free: u32,
     /// Destinations to which the present session has a path.
-    has: Bitmap,
+    pub(super) has: Bitmap,
     /// Paths of the present session.
     pub(super) paths: usize,
     /// Paths of it that policy and loop checks let through.
@@ -122,6 +120,10 @@ pub(super) struct Table<K> {
     free_chunks: Vec<u32>,
     pub(super) journal: Journal,
     pub(super) lanes: Vec<Lane>,
+    /// Those who follow from outside.
+    pub(super) watchers: Vec<Marks>,
+    /// Destinations that would be forgotten if a watcher knew that they are empty.
+    held: Bitmap,
     /// Somebody is told several paths, and hears of changes beside the best one.
     several: bool,
     /// Scratch for the decision process.
@@ -139,6 +141,8 @@ impl<K> Default for Table<K> {
             free_chunks: Vec::new(),
             journal: Journal::default(),
             lanes: Vec::new(),
+            watchers: Vec::new(),
+            held: Bitmap::default(),
             several: false,
             candidates: Vec::new(),
         }
@@ -278,6 +282,7 @@ impl<K: Key> Table<K> {
             lane.paths += usize::from(old.is_none());
             lane.accepted += usize::from(matches!(post, Post::Accepted(_)));
         }
+        self.mark_from(peer, id);
         if old.is_some() || !self.stays_best(id, path, around) {
             self.decide(id, around);
         }
@@ -304,6 +309,8 @@ impl<K: Key> Table<K> {
         let before = self.chosen(id);
         self.unchain(id, previous, path, around.sets);
         self.give_back(peer, path);
+        self.mark_from(peer, id);
+        self.mark_gone(peer, path_id, id, Direction::In);
         self.decide(id, around);
         self.note_change(id, before);
         let is_last = !self.has_live(id, peer);

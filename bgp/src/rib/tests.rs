@@ -454,3 +454,4 @@ mod reach;
 mod refresh;
 mod roles;
 mod several;
+mod watch;

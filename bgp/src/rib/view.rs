@@ -199,7 +199,7 @@ impl Rib {
     }
 
     /// How a destination was told to a peer.
-    fn advertised(&mut self, family: Family, id: u32, peer: PeerId) -> Vec<RouteView> {
+    pub(super) fn advertised(&mut self, family: Family, id: u32, peer: PeerId) -> Vec<RouteView> {
         let session = self.peers.get(usize::from(peer)).and_then(|peer| peer.session.as_ref());
         let outlet = session.and_then(|it| self.groups.get(it.group)).map(|group| &group.outlet);
         let told: Option<_> = of_family!(self, family, table => told_of(table, id, peer));

@@ -15,15 +15,19 @@ use crate::time::Timestamp;
 use crate::types::Prefix;
 use crate::wire::notification::Notification;
 
+mod dump;
 mod order;
 mod range;
 mod refresh;
 mod routes;
+mod station;
 mod status;
 
+pub use dump::Dump;
 pub use order::*;
 pub use refresh::{Refreshed, Way};
 pub use routes::*;
+pub use station::Lost;
 pub use status::*;
 
 /// Where numbers of connections come from.
@@ -47,6 +51,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) running: bool,
     /// Peers keep our routes of before for us, until we say that all are announced again.
     pub(crate) restarting: bool,
+    /// Somebody wants to have every UPDATE and every change of state.
+    pub(crate) tapped: bool,
     pub(crate) out: &'a mut Vec<Action>,
 }
 
@@ -66,6 +72,8 @@ pub struct Speaker {
     /// When the restart is over at the latest (Selection_Deferral_Timer, RFC 4724 §4.1).
     restarting: Option<Timestamp>,
     shut_down: bool,
+    stations: BTreeMap<crate::rib::WatcherId, station::Station>,
+    tapped: bool,
     stale_events_total: u64,
 }
 
@@ -84,6 +92,8 @@ impl Speaker {
             full: BTreeSet::new(),
             restarting: None,
             shut_down: false,
+            stations: BTreeMap::new(),
+            tapped: false,
             stale_events_total: 0,
         }
     }
@@ -259,6 +269,11 @@ impl Speaker {
         }
     }
 
+    /// Whether every UPDATE and every change of state is handed out as [`Action::Heard`].
+    pub const fn set_tapped(&mut self, tapped: bool) {
+        self.tapped = tapped;
+    }
+
     /// What the next hops of routes cost, `None`: they cannot be reached.
     pub fn set_next_hops(&mut self, metrics: &BTreeMap<IpAddr, Option<u32>>) {
         self.rib.set_next_hops(metrics);
@@ -334,6 +349,7 @@ impl Speaker {
             rib: &mut self.rib,
             running: !self.shut_down,
             restarting: self.restarting.is_some(),
+            tapped: self.tapped,
             out,
         };
         (turn, &mut self.peers)

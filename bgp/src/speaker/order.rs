@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bfd::Timing;
+use crate::mrt;
 use crate::origin::{Cover, Vrps};
 use crate::types::{Asn, Community, Family, FamilySet, HoldTime, LargeCommunity, Prefix, RouterId};
 use crate::wire::notification::Notification;
@@ -375,6 +376,48 @@ pub enum Action {
     },
     /// Something an operator wants to read in the journal.
     Report(Report),
+    /// Something that is written down, if that is [wanted](super::Speaker::set_tapped).
+    Heard(Heard),
+}
+
+/// What came from a peer, or became of its session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Between whom.
+    pub session: mrt::Session,
+    /// What.
+    pub what: HeardWhat,
+}
+
+/// See [`Heard`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeardWhat {
+    /// This UPDATE came, a whole message.
+    Update {
+        /// How to read it.
+        reading: mrt::Reading,
+        /// As it came.
+        bytes: Vec<u8>,
+    },
+    /// The session went from one state to another.
+    State {
+        /// From here.
+        from: super::State,
+        /// To there.
+        to: super::State,
+    },
+}
+
+impl Heard {
+    /// As an MRT record.
+    pub fn record(&self, time: crate::bmp::WallTime) -> Vec<u8> {
+        match &self.what {
+            HeardWhat::Update { reading, bytes } => {
+                mrt::message(time, &self.session, *reading, bytes)
+            }
+            HeardWhat::State { from, to } => mrt::state_change(time, &self.session, *from, *to),
+        }
+    }
 }
 
 /// Events for journal and metrics.

@@ -243,7 +243,7 @@ impl Shell {
                         "{conn:?} was closed before"
                     );
                 }
-                Action::Report(_) => {}
+                Action::Report(_) | Action::Heard(_) => {}
             }
         }
         let next = self.speaker.next_deadline();

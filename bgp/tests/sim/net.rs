@@ -421,6 +421,7 @@ impl Sim {
                     assert_ne!(tcp, Tcp::Closed, "{name} closes {conn:?} again");
                     self.close(pipe, end);
                 }
+                Action::Heard(_) => {}
                 Action::Report(report) => {
                     self.note(format_args!("{name}: {report:?}"));
                     let now = self.now;

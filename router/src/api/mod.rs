@@ -5,6 +5,7 @@
 
 mod caller;
 mod change;
+mod dump;
 mod peer;
 mod problem;
 mod refresh;
@@ -31,6 +32,7 @@ use tokio::task::AbortHandle;
 use crate::bgp_io::{Asker, Histories};
 use crate::change::Asks;
 use crate::metrics;
+use crate::mrt_io::Dumper;
 use crate::view::View;
 use caller::Caller;
 use problem::Problem;
@@ -107,11 +109,12 @@ pub(crate) fn serve(
     asks: Asks,
     asker: Asker,
     histories: Histories,
+    dumper: Dumper,
 ) -> Server {
     let all =
         routes(views.clone()).merge(change::routes(asks)).merge(routes::router(asker.clone()));
     let all = all.merge(refresh::router(asker));
-    let routes = all.merge(peer::routes(views, histories));
+    let routes = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
     let unix = Serving::start(listeners.unix, &routes);
     let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
     Server { routes, config: config.clone(), unix, tcp }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use tidegate_bgp::bmp::Ends;
 use tidegate_bgp::speaker::{NextHops, Transport};
 use tokio::net::TcpStream;
 use tracing::warn;
@@ -43,4 +44,9 @@ pub(super) async fn next_hops(stream: &TcpStream, links: Links) -> io::Result<Ne
         warn!(%local, %error, "next hops of the other address family are not known");
         link_io::session_next_hops(local)
     }))
+}
+
+/// Both ends of a connection; `None`: it is broken already.
+pub(super) fn ends(stream: &TcpStream) -> Option<Ends> {
+    Some(Ends { local: stream.local_addr().ok()?, remote: stream.peer_addr().ok()? })
 }

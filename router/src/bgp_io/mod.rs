@@ -9,7 +9,9 @@ mod conn;
 mod dial;
 mod error;
 mod guard;
+mod input;
 mod neighbor;
+mod outside;
 mod resolver;
 mod socket;
 mod sockopt;
@@ -22,10 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tidegate_bgp::fsm::History;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerName, PeerStatus, Refreshed, Report,
-    RouteAttributes, Routes, RoutesQuery, Speaker, Transport, Way,
+    Action, ConnEvent, ConnId, Local, Order, PeerName, PeerStatus, Report, RouteAttributes, Routes,
+    RoutesQuery, Speaker, Transport,
 };
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
@@ -41,7 +42,10 @@ pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
 pub use error::{Error, Stopped};
 use guard::Guard;
+use input::{Inbound, Input};
 use neighbor::Neighbors;
+use outside::Outsiders;
+pub(crate) use outside::{Outside, Tap};
 pub use socket::Keys;
 
 /// Orders that wait for the speaker; when it is full, who orders waits.
@@ -138,6 +142,11 @@ impl BgpHandle {
         Orders(self.inputs.downgrade())
     }
 
+    /// The way for those who follow from outside.
+    pub(crate) fn outside(&self) -> Outside {
+        Outside(self.inputs.downgrade())
+    }
+
     /// The way to what single peers have been through.
     pub fn histories(&self) -> Histories {
         Histories::new(self.inputs.downgrade(), self.clock)
@@ -167,38 +176,6 @@ impl BgpHandle {
         drop(inputs.send(Input::Stop).await);
         drop(task.await);
     }
-}
-
-/// From the handle to the speaker's task.
-#[derive(Debug)]
-enum Input {
-    Order(Box<Order>),
-    Keys(Keys),
-    History(String, oneshot::Sender<Option<History>>),
-    Routes(RoutesQuery, oneshot::Sender<Routes>),
-    Refresh(String, Way, oneshot::Sender<Refreshed>),
-    /// Others may still hold an [`Asker`]: they must not keep the task alive.
-    Stop,
-}
-
-/// From the connections to the speaker's task.
-enum Inbound {
-    /// Somebody connected.
-    Accepted { stream: TcpStream, remote: SocketAddr, next_hops: NextHops },
-    /// A dialled connection is up.
-    Connected { conn: ConnId, stream: TcpStream, remote: SocketAddr, next_hops: NextHops },
-    /// It is not.
-    ConnectFailed { conn: ConnId },
-    /// The peer sent this.
-    Bytes { conn: ConnId, bytes: Bytes },
-    /// The peer takes nothing of what is sent to it.
-    Stalled { conn: ConnId },
-    /// The connection ended by itself.
-    Closed { conn: ConnId },
-    /// A router was heard at the other end of the link of an unnumbered peer.
-    Neighbor { peer: PeerName, at: SocketAddr },
-    /// What the next hops of routes cost.
-    NextHops(resolver::Distances),
 }
 
 /// Starts the speaker. Reports for journal and metrics go to `reports`; when that is full they are
@@ -258,6 +235,7 @@ pub fn start(
         publish,
         publish_from: Timestamp::default(),
         unpublished: false,
+        outsiders: Outsiders::default(),
         wanted,
         wanted_as_of: 0,
         _resolver: resolver,
@@ -279,6 +257,7 @@ struct Shell {
     publish: watch::Sender<Snapshot>,
     publish_from: Timestamp,
     unpublished: bool,
+    outsiders: Outsiders,
     /// Next hops to be looked up, and the speaker's number for them.
     wanted: watch::Sender<BTreeSet<IpAddr>>,
     wanted_as_of: u64,
@@ -298,7 +277,8 @@ impl Shell {
         loop {
             let publish_at = self.unpublished.then_some(self.publish_from);
             let timer_at = self.speaker.next_deadline();
-            let wake_at = timer_at.into_iter().chain(publish_at).min();
+            let wake_at =
+                timer_at.into_iter().chain(publish_at).chain(self.outsiders.wake_at()).min();
             let wake_at = if more { Some(Timestamp::default()) } else { wake_at };
             tokio::select! {
                 Some(event) = events.recv() => self.on_inbounds(event, &mut events),
@@ -318,6 +298,7 @@ impl Shell {
                         drop(reply.send(self.speaker.history(&name).cloned()));
                     }
                     Some(Input::Routes(query, reply)) => self.answer(&query, reply),
+                    Some(Input::Outside(ask)) => self.on_ask(ask),
                     Some(Input::Refresh(peer, way, reply)) => {
                         let now = self.clock.now();
                         drop(reply.send(self.speaker.refresh(now, &peer, way, &mut self.out)));
@@ -335,6 +316,7 @@ impl Shell {
             more = self.speaker.work();
             self.transmit();
             self.publish();
+            self.serve_stations();
             while self.conns.tasks.try_join_next().is_some() {}
         }
         drop(accepting);
@@ -395,11 +377,17 @@ impl Shell {
                     return;
                 }
                 if let Some(conn) = self.speaker.accept(now, remote, next_hops, out) {
+                    if let Some(ends) = dial::ends(&stream) {
+                        self.speaker.on_ends(conn, ends);
+                    }
                     self.conns.open(conn, remote, send_hold, stream);
                 }
             }
             Inbound::Connected { conn, stream, remote, next_hops } => {
                 if let Some(Conn::Dialling { send_hold, .. }) = self.conns.open.get(&conn) {
+                    if let Some(ends) = dial::ends(&stream) {
+                        self.speaker.on_ends(conn, ends);
+                    }
                     self.conns.open(conn, remote, *send_hold, stream);
                     self.speaker.on_conn(now, ConnEvent::Connected { conn, next_hops }, out);
                 }
@@ -434,6 +422,7 @@ impl Shell {
                     }
                     Action::Send { conn, bytes } => self.conns.send(conn, bytes),
                     Action::Close { conn } => drop(self.conns.open.remove(&conn)),
+                    Action::Heard(heard) => self.outsiders.on_heard(&heard),
                     Action::Report(report) => {
                         if self.reports.try_send(report).is_err() {
                             self.reports_dropped.fetch_add(1, Ordering::Relaxed);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::lock::Lock;
 use crate::view::change::Standing;
+use crate::view::export::Station;
 use crate::view::{Backend, Backends, Peers, Status, Tally, Vip, Vips};
 
 use super::change::{covers_words, folded};
@@ -96,6 +97,11 @@ fn status_text(status: &Status) -> String {
         let Tally { up, configured } = status.rpki_caches;
         lines.push(format!("  rpki       {up} of {configured} caches answer"));
     }
+    lines.extend(status.stations.iter().map(station_line));
+    if let Some(files) = status.mrt.filter(|files| files.dropped > 0) {
+        let (records, dropped) = (files.records, files.dropped);
+        lines.push(format!("  mrt        {records} records written, {dropped} LOST"));
+    }
     for interface in &status.interfaces {
         let note = interface.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
         lines.push(format!("  interface  {} {}{note}", interface.name, interface.mode));
@@ -118,6 +124,18 @@ fn status_text(status: &Status) -> String {
         table.row(vec![count(row.packets), row.name.clone(), row.help.trim().to_owned()]);
     }
     format!("{}\n\n{}", lines.join("\n"), table.render())
+}
+
+/// A BMP station, in a line.
+fn station_line(station: &Station) -> String {
+    let (name, since) = (&station.name, span(station.since_secs));
+    match &station.problem {
+        _ if station.up => {
+            format!("  bmp        {name} up for {since}, {} bytes sent", count(station.sent_bytes))
+        }
+        Some(problem) => format!("  bmp        {name} DOWN for {since}: {problem}"),
+        None => format!("  bmp        {name} connecting"),
+    }
 }
 
 /// What is special about the configuration in force, if anything is.

@@ -1,12 +1,12 @@
 //! The command line: one binary, daemon and client by verb.
 
+mod beside;
 mod change;
 mod client;
 mod commands;
 mod peer;
 mod refresh;
 mod routes;
-mod rpki;
 mod table;
 
 use std::path::PathBuf;
@@ -59,6 +59,8 @@ enum Command {
     Refresh(refresh::RefreshArgs),
     /// RPKI caches, and how many VRPs are in force
     Rpki(Read),
+    /// Write all routes into a file, for tools that read MRT
+    Dump(Read),
     /// Routing policy
     #[command(subcommand)]
     Policy(routes::PolicyCommand),
@@ -191,8 +193,9 @@ impl Cli {
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
             Command::Routes(args) => routes::routes(args).await,
+            Command::Dump(args) => beside::dump(args).await,
+            Command::Rpki(args) => beside::rpki(args).await,
             Command::Refresh(args) => refresh::refresh(args).await,
-            Command::Rpki(args) => rpki::rpki(args).await,
             Command::Policy(command) => routes::policy(&command),
             Command::Plan(args) => change::plan(args).await,
             Command::Apply(args) => change::apply(args).await,

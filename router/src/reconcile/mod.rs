@@ -32,6 +32,7 @@ use tracing::{debug, error, info, warn};
 use crate::api::{self, Question};
 use crate::bfd_io::BfdHandle;
 use crate::bgp_io::{BgpHandle, Snapshot};
+use crate::bmp_io::BmpHandle;
 use crate::bpf_io::Datapath;
 use crate::change::Ask;
 use crate::clock::Clock;
@@ -40,6 +41,7 @@ use crate::control::Control;
 use crate::health_io::{CheckResult, Checks};
 use crate::journal;
 use crate::link_io::{Changes, Links};
+use crate::mrt_io::MrtHandle;
 use crate::rpki_io::{self, RpkiHandle};
 
 use change::{GUARD_LOOK, Unconfirmed};
@@ -84,6 +86,8 @@ pub(crate) struct Parts {
     pub(crate) questions: mpsc::Receiver<Question>,
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) rpki: RpkiHandle,
+    pub(crate) bmp: BmpHandle,
+    pub(crate) mrt: MrtHandle,
     pub(crate) bfd: BfdHandle,
     pub(crate) api: api::Server,
 }
@@ -434,6 +438,7 @@ impl Reconciler {
         if tokio::time::timeout(WITHDRAW_WITHIN, gone).await.is_err() {
             warn!("the speaker did not withdraw in time; the sessions end anyway");
         }
+        self.parts.bmp.stop().await;
         self.parts.bgp.stop().await;
     }
 }

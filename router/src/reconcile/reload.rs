@@ -58,6 +58,8 @@ impl Reconciler {
         }
         self.order(speaker::Order::SetRules(self.config.desired.decision)).await;
         self.parts.rpki.set(&self.config.desired.rpki_caches);
+        self.parts.bmp.set(&self.config.desired.bmp_stations);
+        self.parts.mrt.set(self.config.desired.mrt.as_ref()).await;
         self.parts.bfd.set(self.config.desired.peers.values());
         let peers: Vec<_> = self.config.desired.peers.values().cloned().collect();
         for peer in peers {

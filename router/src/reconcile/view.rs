@@ -10,9 +10,12 @@ use tidegate_bgp::types::HoldTime;
 use tidegate_config::desired::{ForwardingMode, Protocol, ServiceAddr};
 use tidegate_plan::{BackendState, BackendView, VipState};
 
+use crate::bmp_io::StationStatus;
 use crate::bpf_io;
 use crate::journal::{self, down_cause};
+use crate::mrt_io::MrtStatus;
 use crate::view::change::Standing;
+use crate::view::export::{Files, Station};
 use crate::view::{
     self, API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip,
 };
@@ -80,6 +83,12 @@ impl Reconciler {
             converged: self.problem.is_none() && self.last.steps.is_empty(),
             problem: self.problem.clone(),
             warnings: self.origins.warnings(),
+            stations: self.parts.bmp.status().into_iter().map(station).collect(),
+            mrt: self
+                .parts
+                .mrt
+                .status()
+                .map(|MrtStatus { records, dropped }| Files { records, dropped }),
             rpki_caches: self.rpki_caches(),
             started_at: rfc3339(started),
             uptime_secs: uptime.as_secs(),
@@ -236,6 +245,13 @@ impl Reconciler {
             bytes,
         })
     }
+}
+
+fn station(status: StationStatus) -> Station {
+    let StationStatus { name, remote, up, since, sent_bytes, lost, problem } = status;
+    let since_secs = since.elapsed().unwrap_or_default().as_secs();
+    let since = rfc3339(since);
+    Station { name, remote, up, since, since_secs, sent_bytes, lost, problem }
 }
 
 fn age<T>(seen: Option<&Since<T>>) -> (String, u64) {

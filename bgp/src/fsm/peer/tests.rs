@@ -402,6 +402,7 @@ fn one_prefix_too_many_ends_the_session_with_cease_1() {
         rib: &mut rib,
         running: true,
         restarting: false,
+        tapped: false,
         out: &mut out,
     };
     let mut peer = Peer::new(turn.now, local, config(), Rng::new(1));

@@ -14,6 +14,7 @@ use crate::rib::PeerId;
 use crate::rib::key::Key;
 use crate::rib::sets::SetId;
 use crate::rib::table::Table;
+use crate::rib::watch::Direction;
 use crate::types::{PathId, Prefix};
 use crate::wire::{AttributesRef, pack_withdrawals};
 
@@ -149,6 +150,12 @@ impl<K: Key> Table<K> {
                 lane.told.insert(*dest);
             } else {
                 lane.told.remove(*dest);
+            }
+        }
+        if !self.watchers.is_empty() {
+            self.mark_to(peer, &segment.hidden);
+            for (dest, path) in &gone {
+                self.mark_gone(peer, path_id(*path), *dest, Direction::Out);
             }
         }
         let is_source = segment.parts.iter().any(|part| part.source == peer);

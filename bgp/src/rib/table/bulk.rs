@@ -43,6 +43,9 @@ impl<K: Key> Table<K> {
             if let Some(record) = self.path_mut(path) {
                 *record = FREE;
             }
+            if let Some(owner) = self.owner(path) {
+                self.mark_from(owner.peer, id);
+            }
             self.decide(id, around);
             self.note_change(id, before);
         }
@@ -127,6 +130,9 @@ impl<K: Key> Table<K> {
         self.release(path, around.sets);
         self.set(path, record.pre, post);
         self.count_accepted(path, post);
+        if let Some(owner) = self.owner(path) {
+            self.mark_from(owner.peer, record.dest);
+        }
         self.decide(record.dest, around);
         self.note_change(record.dest, before);
     }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{Chosen, NONE, TIDY_BATCH, Table};
+use super::{Chosen, NONE, Table};
 use crate::rib::PeerId;
 use crate::rib::hash::Hasher;
 use crate::rib::journal::Position;
 use crate::rib::key::Key;
+
+/// Destinations that are forgotten together.
+const TIDY_BATCH: usize = 64;
 
 impl<K: Key> Table<K> {
     /// Enters a destination into the journal if its best path is another one now, or if it has
@@ -21,6 +24,9 @@ impl<K: Key> Table<K> {
 
     /// Enters a destination into the journal.
     pub(in crate::rib) fn enter(&mut self, id: u32, best: bool) {
+        if best {
+            self.mark_best(id);
+        }
         let last = self.entry_of(id);
         let at = self.journal.enter(id, last, best);
         if let Some(dest) = self.dest_mut(id) {
@@ -100,9 +106,27 @@ impl<K: Key> Table<K> {
 
     /// A destination without paths that everybody has forgotten.
     fn forget(&mut self, id: u32, hash: u64) {
-        if !self.lanes.iter().any(|lane| lane.told.contains(id)) {
-            self.index.remove(hash, id);
-            self.free_dests.push(id);
+        if self.lanes.iter().any(|lane| lane.told.contains(id)) {
+            return;
+        }
+        if self.is_watched(id) {
+            self.held.insert(id);
+            return;
+        }
+        self.held.remove(id);
+        self.index.remove(hash, id);
+        self.free_dests.push(id);
+    }
+
+    /// Forgets what only watchers had to hear of, as far as they have. What is in use again, or
+    /// waits in the journal, comes by itself.
+    pub(in crate::rib) fn release_held(&mut self, hasher: Hasher) {
+        for id in self.held.take(usize::MAX) {
+            let empty = self.dests.get(id as usize).filter(|dest| dest.head == NONE);
+            let Some(hash) = empty.map(|dest| dest.key.hash(hasher)) else { continue };
+            if self.entry_of(id).is_none() {
+                self.forget(id, hash);
+            }
         }
     }
 }

@@ -1,14 +1,23 @@
-//! `tidegate rpki`.
+//! `tidegate rpki` and `tidegate dump`.
 
-use super::client::{Answer, get};
+use super::client::{Answer, get, post};
 use super::commands::show;
 use super::table::{Table, span};
 use super::{Failure, Read};
+use crate::view::export::Dump;
 use crate::view::rpki::Rpki;
 
 pub(super) async fn rpki(args: Read) -> Result<(), Failure> {
     let answer: Answer<Rpki> = get(&args.socket, "/api/v1/rpki").await?;
     show(args.output, &answer, rpki_text)
+}
+
+/// Has all routes written into a file.
+pub(super) async fn dump(args: Read) -> Result<(), Failure> {
+    let answer: Answer<Dump> = post(&args.socket, "/api/v1/dump", None::<&()>).await?;
+    show(args.output, &answer, |dump| {
+        format!("{} prefixes in {} ({} bytes)\n", dump.prefixes, dump.file, dump.bytes)
+    })
 }
 
 fn rpki_text(rpki: &Rpki) -> String {

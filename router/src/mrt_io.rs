@@ -1,0 +1,322 @@
+//! Files of routes and messages (MRT, RFC 6396): `updates.YYYYMMDD.HHMMSS.UUUUUU.mrt` with every UPDATE and
+//! change of state, one after the other, and `rib.….mrt` with all routes.
+//!
+//! A thread writes; what it is given waits in a bounded queue. When that is full, records of
+//! updates are dropped and counted, since a session must not wait for a disk; a dump waits. A file
+//! of routes has its name when it is whole.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use tidegate_config::desired::Mrt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::bgp_io::{Outside, Tap};
+
+/// Records of updates that wait for the disk. When it is full, they are dropped and counted.
+const RECORDS_MAX: usize = 4096;
+
+/// Figures of the files, as others see them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MrtStatus {
+    /// Records written since the start.
+    pub(crate) records: u64,
+    /// Records dropped since the start.
+    pub(crate) dropped: u64,
+}
+
+/// A dump that has been written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dumped {
+    pub(crate) file: PathBuf,
+    pub(crate) destinations: u64,
+    pub(crate) bytes: u64,
+}
+
+/// A dump could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DumpError {
+    /// There is no place for it.
+    #[error("no directory for dumps is configured: add [mrt] with a directory")]
+    Unconfigured,
+    /// The disk.
+    #[error("cannot write into {}: {cause}", directory.display())]
+    Write {
+        /// Where.
+        directory: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The speaker.
+    #[error(transparent)]
+    Stopped(#[from] crate::bgp_io::Stopped),
+}
+
+/// Writes files as long as it lives.
+#[derive(Debug)]
+pub(crate) struct MrtHandle {
+    outside: Outside,
+    wanted: watch::Sender<Option<Mrt>>,
+    running: Option<Running>,
+    records: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Writes all routes into a file on order.
+#[derive(Clone, Debug)]
+pub(crate) struct Dumper {
+    outside: Outside,
+    mrt: watch::Receiver<Option<Mrt>>,
+}
+
+impl Dumper {
+    /// Now; the work is done by who waits for it.
+    pub(crate) async fn dump(&self) -> Result<Dumped, DumpError> {
+        let mrt = self.mrt.borrow().clone();
+        dump(&self.outside, &mrt.ok_or(DumpError::Unconfigured)?).await
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    mrt: Mrt,
+    timer: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(timer) = &self.timer {
+            timer.abort();
+        }
+    }
+}
+
+/// Starts without files.
+pub(crate) fn start(outside: Outside) -> MrtHandle {
+    let (wanted, _) = watch::channel(None);
+    MrtHandle { outside, wanted, running: None, records: Arc::default(), dropped: Arc::default() }
+}
+
+impl MrtHandle {
+    /// Writes these files from now on. The same as before are gone on with.
+    pub(crate) async fn set(&mut self, mrt: Option<&Mrt>) {
+        if self.running.as_ref().map(|running| &running.mrt) == mrt {
+            return;
+        }
+        self.running = None;
+        self.wanted.send_replace(mrt.cloned());
+        let tap = mrt.filter(|mrt| mrt.updates).map(|mrt| {
+            let (records, inbox) = mpsc::channel(RECORDS_MAX);
+            let (mrt, written) = (mrt.clone(), Arc::clone(&self.records));
+            // Ends when the speaker has another tap, or none.
+            thread::spawn(move || write_updates(&mrt, inbox, &written));
+            Tap { records, dropped: Arc::clone(&self.dropped) }
+        });
+        if self.outside.tap(tap).await.is_err() {
+            return; // The speaker has stopped.
+        }
+        self.running = mrt.map(|mrt| Running {
+            mrt: mrt.clone(),
+            timer: mrt
+                .dump_interval
+                .map(|every| tokio::spawn(dump_every(self.outside.clone(), mrt.clone(), every))),
+        });
+    }
+
+    pub(crate) fn status(&self) -> Option<MrtStatus> {
+        self.running.as_ref().map(|_| MrtStatus {
+            records: self.records.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+        })
+    }
+
+    /// What writes all routes into a file on order.
+    pub(crate) fn dumper(&self) -> Dumper {
+        Dumper { outside: self.outside.clone(), mrt: self.wanted.subscribe() }
+    }
+}
+
+async fn dump_every(outside: Outside, mrt: Mrt, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        match dump(&outside, &mrt).await {
+            Ok(Dumped { file, destinations, .. }) => {
+                info!(file = %file.display(), destinations, "routes written");
+            }
+            Err(DumpError::Stopped(_)) => return,
+            Err(error) => warn!("routes not written: {error}"),
+        }
+    }
+}
+
+async fn dump(outside: &Outside, mrt: &Mrt) -> Result<Dumped, DumpError> {
+    let failed = |cause| DumpError::Write { directory: mrt.directory.clone(), cause };
+    let (part, whole) = (mrt.directory.join(".rib.part"), path(mrt, "rib"));
+    fs::create_dir_all(&mrt.directory).map_err(failed)?;
+    // Two dumps at a time would write into one file: the second one is refused.
+    let mut file = File::create_new(&part).map_err(failed)?;
+    let parts = Part(part);
+    let (mut destinations, mut bytes, mut from) = (0, 0, Some(0));
+    while let Some(next) = from {
+        let dump = outside.dump(next).await?;
+        destinations += u64::from(dump.destinations);
+        bytes += dump.records.len() as u64;
+        from = dump.next;
+        let write = move || file.write_all(&dump.records).map(|()| file);
+        let written = tokio::task::spawn_blocking(write).await.map_err(io::Error::from);
+        file = written.flatten().map_err(failed)?;
+    }
+    let synced = tokio::task::spawn_blocking(move || file.sync_all()).await;
+    synced.map_err(io::Error::from).flatten().map_err(failed)?;
+    fs::rename(&parts.0, &whole).map_err(failed)?;
+    keep(mrt, "rib");
+    Ok(Dumped { file: whole, destinations, bytes })
+}
+
+/// A file that is not whole yet; it goes unless it has been renamed by then.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
+}
+
+/// The name of a file that begins now: by name they are in the order of time.
+fn path(mrt: &Mrt, kind: &str) -> PathBuf {
+    let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let now: String = now.chars().filter(char::is_ascii_digit).collect();
+    let (day, time) = now.split_at_checked(8).unwrap_or((&now, ""));
+    let (time, micros) = time.split_at_checked(6).unwrap_or((time, ""));
+    mrt.directory.join(format!("{kind}.{day}.{time}.{micros}.mrt"))
+}
+
+/// Removes the oldest files of a kind beyond those that are kept.
+fn keep(mrt: &Mrt, kind: &str) {
+    let mut files: Vec<PathBuf> = match fs::read_dir(&mrt.directory) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(_gone) => return,
+    };
+    files.retain(|path| is_ours(path, kind));
+    files.sort();
+    let extra = files.len().saturating_sub(mrt.keep as usize);
+    for file in files.iter().take(extra) {
+        if let Err(error) = fs::remove_file(file) {
+            warn!(file = %file.display(), %error, "an old file cannot be removed");
+        }
+    }
+}
+
+/// `rib.20261125.120000.000000.mrt`, and nothing that somebody else may have put there.
+fn is_ours(path: &Path, kind: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let inner = name.strip_prefix(kind).and_then(|rest| rest.strip_suffix(".mrt"));
+    inner.is_some_and(|inner| {
+        inner.len() >= 16 && inner.chars().all(|c| c.is_ascii_digit() || c == '.')
+    })
+}
+
+/// Writes records until nobody sends any.
+fn write_updates(mrt: &Mrt, mut inbox: mpsc::Receiver<Vec<u8>>, written: &AtomicU64) {
+    let mut writer: Option<(BufWriter<File>, Instant)> = None;
+    let mut failed = false;
+    while let Some(record) = inbox.blocking_recv() {
+        let is_over = |(_, began): &(_, Instant)| began.elapsed() >= mrt.rotate;
+        if writer.as_ref().is_none_or(is_over) {
+            writer = None; // Dropped, and so written, before the next one begins.
+        }
+        let done = match &mut writer {
+            Some((file, _)) => file.write_all(&record),
+            None => begin(mrt).and_then(|mut file| {
+                file.write_all(&record)?;
+                writer = Some((file, Instant::now()));
+                Ok(())
+            }),
+        };
+        // What waits is written together; what does not wait is to be seen.
+        let done = match &mut writer {
+            Some((file, _)) if done.is_ok() && inbox.is_empty() => file.flush(),
+            _ => done,
+        };
+        match done {
+            Ok(()) => {
+                written.fetch_add(1, Ordering::Relaxed);
+                failed = false;
+            }
+            Err(error) => {
+                writer = None;
+                if !failed {
+                    let directory = mrt.directory.display();
+                    warn!(%directory, %error, "updates cannot be written down; they are lost");
+                }
+                failed = true;
+            }
+        }
+    }
+}
+
+fn begin(mrt: &Mrt) -> io::Result<BufWriter<File>> {
+    fs::create_dir_all(&mrt.directory)?;
+    let file = File::create_new(path(mrt, "updates"))?;
+    keep(mrt, "updates");
+    Ok(BufWriter::new(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mrt(directory: PathBuf, rotate: Duration) -> Mrt {
+        Mrt { directory, updates: true, rotate, dump_interval: None, keep: 2 }
+    }
+
+    fn directory(name: &str) -> PathBuf {
+        let directory =
+            std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
+        drop(fs::remove_dir_all(&directory));
+        directory
+    }
+
+    #[test]
+    fn files_follow_each_other_and_old_ones_go() {
+        let mrt = mrt(directory("mrt-rotate"), Duration::ZERO);
+        let (records, inbox) = mpsc::channel(8);
+        for record in [b"one", b"two", b"six"] {
+            records.try_send(record.to_vec()).unwrap();
+        }
+        drop(records);
+        fs::create_dir_all(&mrt.directory).unwrap();
+        fs::write(mrt.directory.join("updates.of-somebody.mrt"), "keep me").unwrap();
+        let written = AtomicU64::new(0);
+        write_updates(&mrt, inbox, &written);
+        assert_eq!(written.load(Ordering::Relaxed), 3);
+        let mut left: Vec<String> = fs::read_dir(&mrt.directory)
+            .unwrap()
+            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["keep me", "six", "two"]);
+        fs::remove_dir_all(&mrt.directory).unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_fails_loses_records_and_ends_nothing() {
+        let file = directory("mrt-file");
+        fs::write(&file, "in the way").unwrap();
+        let mrt = mrt(file.join("below"), Duration::from_mins(1));
+        let (records, inbox) = mpsc::channel(8);
+        records.try_send(vec![1]).unwrap();
+        drop(records);
+        let written = AtomicU64::new(0);
+        write_updates(&mrt, inbox, &written);
+        assert_eq!(written.load(Ordering::Relaxed), 0);
+        fs::remove_file(file).unwrap();
+    }
+}
