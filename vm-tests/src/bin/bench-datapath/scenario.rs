@@ -234,9 +234,10 @@ impl Bench {
 
     /// Size and load time of the program.
     pub(crate) fn program(&self) -> Program {
-        let verified = self.edge.datapath.verified_instructions();
-        let verified = verified.and_then(|all| all.into_values().max());
-        Program { verified, load_time: self.load_time }
+        let mut verified = self.edge.datapath.verified_instructions().unwrap_or_default();
+        let fast_path = verified.remove("tidegate");
+        let rare = verified.into_values().max();
+        Program { fast_path, rare, load_time: self.load_time }
     }
 }
 
@@ -334,9 +335,11 @@ impl Row {
     }
 }
 
-/// What the verifier says of the program.
+/// What the verifier says of the programs.
 pub(crate) struct Program {
-    verified: Option<u32>,
+    fast_path: Option<u32>,
+    /// The largest of those that are called for rare packets.
+    rare: Option<u32>,
     load_time: Duration,
 }
 
@@ -345,18 +348,20 @@ impl Program {
     const LOAD_MAX: Duration = Duration::from_millis(100);
 
     pub(crate) fn report(&self) -> String {
+        let shown = |it: Option<u32>| it.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
         format!(
-            "\nInstructions verified, of the largest program: {} (must be below {}).\n\
-             Loaded, maps included, in {} ms (must be below {} ms).\n",
-            self.verified.map_or_else(|| "unknown".to_owned(), |it| it.to_string()),
+            "\nInstructions verified, of the fast path: {} (must be below {}); of the largest rare\n\
+             program: {}. Loaded, maps included, in {} ms (must be below {} ms).\n",
+            shown(self.fast_path),
             Self::VERIFIED_MAX,
+            shown(self.rare),
             self.load_time.as_millis(),
             Self::LOAD_MAX.as_millis(),
         )
     }
 
     pub(crate) fn failures(&self) -> Vec<String> {
-        let verified = self.verified.filter(|&it| it >= Self::VERIFIED_MAX);
+        let verified = self.fast_path.filter(|&it| it >= Self::VERIFIED_MAX);
         let slow = Some(self.load_time).filter(|&it| it >= Self::LOAD_MAX);
         let verified = verified.map(|it| format!("{it} instructions verified: too many"));
         verified.into_iter().chain(slow.map(|it| format!("loading takes {it:?}"))).collect()
