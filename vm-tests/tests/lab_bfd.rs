@@ -1,8 +1,6 @@
 //! BFD with BIRD: sessions come up at the agreed pace, and a way that is cut without a word closes
 //! the BGP session long before its hold time.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use tidegate_vm_tests::lab::bird::Bird;
 use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS, VIPS};
@@ -77,7 +75,6 @@ fn a_peer_that_does_without_bfd_loses_nothing() {
     let other = Bird::start(&job.lab, "peer", &bird("").replace(" bfd on;\n", "")).unwrap();
     job.configure(&peer("bfd = {}")).unwrap();
     job.wait_until_established().unwrap();
-    std::thread::sleep(Duration::from_secs(3)); // Longer than any detection time of this session.
     job.until("BIRD's route", || other.route(&job.lab, VIPS[0])).unwrap();
     let peer = job.peer().unwrap();
     assert_eq!((&peer["bfd"], &peer["flaps"]), (&"Down".into(), &0.into()), "{peer}");

@@ -14,22 +14,9 @@ use bgpkit_parser::models::BgpMessage;
 use bgpkit_parser::parser::bmp::messages::{BmpMessage, BmpMessageBody, PerPeerFlags};
 use bgpkit_parser::parser::bmp::parse_bmp_msg;
 use tidegate_vm_tests::lab::bird::Bird;
-use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS, VIPS};
+use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS, VIPS, bird};
 
 const STATION: u16 = 11_019;
-
-fn bird() -> String {
-    let ([peer, _], [edge, _]) = (PEER, EDGE);
-    format!(
-        "log stderr all;\nrouter id {peer};\nprotocol device {{}}\n\
-         protocol static {{ ipv4; route 198.18.0.0/24 blackhole; route 198.18.1.0/24 blackhole; }}\n\
-         protocol static {{ ipv6; route 2001:db8:18::/48 blackhole; }}\n\
-         protocol bgp edge {{\n local {peer} as {PEER_AS};\n neighbor {edge} as {EDGE_AS};\n \
-         connect delay time 1;\n connect retry time 1;\n error wait time 1, 2;\n \
-         ipv4 {{ import all; export all; }};\n \
-         ipv6 {{ import all; export all; next hop address 2001:db8:f::1; }};\n}}\n"
-    )
-}
 
 /// A policy that takes one of the IPv4 prefixes, a station, and files.
 fn keys(job: &Interop, more: &str) -> String {

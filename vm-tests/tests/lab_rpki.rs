@@ -3,25 +3,11 @@
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tidegate_vm_tests::lab::bird::Bird;
-use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS, VIPS};
+use tidegate_vm_tests::lab::interop::{EDGE_AS, Interop, PEER, PEER_AS, VIPS, bird};
 use tidegate_vm_tests::lab::stayrtr::{Stayrtr, Vrp};
 
 const NEAR: u16 = 8282;
 const FAR: u16 = 8283;
-
-/// Two prefixes of each family.
-fn bird() -> String {
-    let ([peer, _], [edge, _]) = (PEER, EDGE);
-    format!(
-        "log stderr all;\nrouter id {peer};\nprotocol device {{}}\n\
-         protocol static {{ ipv4; route 198.18.0.0/24 blackhole; route 198.18.1.0/24 blackhole; }}\n\
-         protocol static {{ ipv6; route 2001:db8:18::/48 blackhole; }}\n\
-         protocol bgp edge {{\n local {peer} as {PEER_AS};\n neighbor {edge} as {EDGE_AS};\n \
-         connect delay time 1;\n connect retry time 1;\n error wait time 1, 2;\n \
-         ipv4 {{ import all; export all; }};\n \
-         ipv6 {{ import all; export all; next hop address 2001:db8:f::1; }};\n}}\n"
-    )
-}
 
 /// Two caches, the near one preferred, and a policy that keeps invalid routes out.
 fn keys() -> String {

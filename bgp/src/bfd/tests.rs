@@ -118,6 +118,16 @@ fn a_way_that_is_cut_is_known_within_the_detection_time() {
 }
 
 #[test]
+fn a_peer_that_does_without_bfd_is_no_failure() {
+    let mut way = Way::new([FAST, FAST], 8);
+    way.lost = [1000, 1000];
+    way.run(Duration::from_mins(1));
+    assert_eq!(way.states(), [State::Down; 2]);
+    assert!(way.news.is_empty(), "{:?}", way.news);
+    assert!(way.sent_total < 2 * 90, "slow while nobody answers: {}", way.sent_total);
+}
+
+#[test]
 fn one_that_starts_anew_is_taken_for_what_it_is() {
     let mut way = Way::new([FAST, FAST], 3);
     way.run(Duration::from_secs(5));

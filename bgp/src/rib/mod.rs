@@ -96,15 +96,27 @@ macro_rules! of_family {
 }
 use of_family;
 
+/// What a table asks of the rest of the RIB; the tables are left free to be borrowed.
+macro_rules! around {
+    ($rib:expr) => {
+        $crate::rib::table::Around {
+            sets: &mut $rib.sets,
+            standings: &$rib.standings,
+            rules: $rib.rules,
+            hasher: $rib.hasher,
+        }
+    };
+}
+use around;
+
 /// Work on the paths of a session that is left to be done.
 #[derive(Debug)]
 enum Task {
     /// They go.
     Drop { family: Family, chunks: Vec<u32> },
-    /// They are judged by the present policy.
-    Judge { family: Family, peer: PeerId, chunks: Vec<u32> },
-    /// They are kept, but have outlived the peer's restart time.
-    Age { family: Family, peer: PeerId, chunks: Vec<u32> },
+    /// They are judged by the present policy; `aged`: they have outlived the peer's restart time,
+    /// and are marked so before.
+    Judge { family: Family, peer: PeerId, chunks: Vec<u32>, aged: bool },
     /// Every destination is decided again, from this one on.
     Decide { family: Family, next: u32 },
     /// Destinations below changed VRPs are judged and told again, from this one on.
@@ -204,12 +216,7 @@ impl Rib {
         self.originated.insert(prefix, route.clone());
         let block = self.own_block(prefix, route);
         let set = self.sets.intern(&block, OURSELVES);
-        let mut around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
+        let mut around = around!(self);
         let post = Post::Accepted(set);
         announce_in(&mut self.v4, prefix, (set, post), &mut around);
         announce_in(&mut self.v6, prefix, (set, post), &mut around);
@@ -254,12 +261,7 @@ impl Rib {
     }
 
     fn withdraw(&mut self, peer: PeerId, path_id: PathId, prefix: Prefix) {
-        let mut around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
+        let mut around = around!(self);
         if let Some(key) = key::V4::of(prefix) {
             self.v4.withdraw(peer, (path_id, key), &mut around);
         }
@@ -275,8 +277,9 @@ impl Rib {
         let Some(task) = self.tasks.pop_front() else { return false };
         let left = match task {
             Task::Drop { family, chunks } => self.drop_some(family, chunks),
-            Task::Judge { family, peer, chunks } => self.judge_some(family, peer, chunks),
-            Task::Age { family, peer, chunks } => self.age_some(family, peer, chunks),
+            Task::Judge { family, peer, chunks, aged } => {
+                self.judge_some((family, peer), chunks, aged)
+            }
             Task::Decide { family, next } => self.decide_some(family, next),
             Task::Revalidate { family, next, changed } => {
                 self.revalidate_some(family, next, changed)
@@ -300,12 +303,7 @@ impl Rib {
     }
 
     fn drop_some(&mut self, family: Family, mut chunks: Vec<u32>) -> Option<Task> {
-        let mut around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
+        let mut around = around!(self);
         let slice = chunks.split_off(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
         for chunk in slice.into_iter().rev() {
             of_family!(self, family, table => table.drop_chunk(chunk, &mut around));
@@ -313,57 +311,33 @@ impl Rib {
         (!chunks.is_empty()).then_some(Task::Drop { family, chunks })
     }
 
-    fn judge_some(&mut self, family: Family, peer: PeerId, mut chunks: Vec<u32>) -> Option<Task> {
-        let mut around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
+    fn judge_some(
+        &mut self,
+        (family, peer): (Family, PeerId),
+        mut chunks: Vec<u32>,
+        aged: bool,
+    ) -> Option<Task> {
+        let mut around = around!(self);
         let judge = self
             .peers
             .get(usize::from(peer))
             .map(|it| it.judge(peer, self.local, &self.origins))?;
         let slice = chunks.split_off(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
         for chunk in slice {
+            let judged = |prefix, set, sets: &mut Sets| judge.post(prefix, set, sets);
             of_family!(self, family, table => {
-                table.judge_chunk(chunk, &mut around, |prefix, set, sets| {
-                    judge.post(prefix, set, sets)
-                });
+                if aged {
+                    table.age_chunk((chunk, peer), &mut around, judged);
+                } else {
+                    table.judge_chunk(chunk, &mut around, judged);
+                }
             });
         }
-        (!chunks.is_empty()).then_some(Task::Judge { family, peer, chunks })
-    }
-
-    fn age_some(&mut self, family: Family, peer: PeerId, mut chunks: Vec<u32>) -> Option<Task> {
-        let mut around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
-        let judge = self
-            .peers
-            .get(usize::from(peer))
-            .map(|it| it.judge(peer, self.local, &self.origins))?;
-        let slice = chunks.split_off(chunks.len().saturating_sub(CHUNKS_PER_SLICE));
-        for chunk in slice {
-            of_family!(self, family, table => {
-                table.age_chunk((chunk, peer), &mut around, |prefix, set, sets| {
-                    judge.post(prefix, set, sets)
-                });
-            });
-        }
-        (!chunks.is_empty()).then_some(Task::Age { family, peer, chunks })
+        (!chunks.is_empty()).then_some(Task::Judge { family, peer, chunks, aged })
     }
 
     fn decide_some(&mut self, family: Family, next: u32) -> Option<Task> {
-        let around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
+        let around = around!(self);
         of_family!(self, family, table => {
             let limit = u32::try_from(CHUNKS_PER_SLICE).unwrap_or(1) * table::CHUNK;
             let end = table.dests_end().min(next.saturating_add(limit));

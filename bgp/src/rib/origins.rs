@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use super::peer::RibPeer;
-use super::table::Around;
-use super::{CHUNKS_PER_SLICE, PeerId, Rib, Task, of_family, table};
+use super::{CHUNKS_PER_SLICE, PeerId, Rib, Task, around, of_family, table};
 use crate::origin::{Cover, Origins, Vrps};
 use crate::types::Family;
 
@@ -41,12 +40,7 @@ impl Rib {
         changed: Arc<Cover>,
     ) -> Option<Task> {
         let tell = self.export_looks_at_rpki();
-        let mut around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
+        let mut around = around!(self);
         let judge_of = |peer: PeerId| {
             let of = self.peers.get(usize::from(peer))?;
             of.import_looks_at_rpki().then(|| of.judge(peer, self.local, &self.origins))

@@ -295,7 +295,7 @@ impl Rib {
                 table.lane(id).map_or(Vec::new(), |lane| lane.stale.clone())
             }));
             if !chunks.is_empty() {
-                self.tasks.push_back(Task::Judge { family, peer: id, chunks });
+                self.tasks.push_back(Task::Judge { family, peer: id, chunks, aged: false });
             }
         }
     }
@@ -380,7 +380,7 @@ impl Rib {
             table.lane(id).map(|lane| lane.stale.clone()).unwrap_or_default()
         });
         if !chunks.is_empty() {
-            self.tasks.push_back(Task::Age { family, peer: id, chunks });
+            self.tasks.push_back(Task::Judge { family, peer: id, chunks, aged: true });
         }
     }
 

@@ -1,5 +1,6 @@
 //! An UPDATE on its way into the table.
 
+use super::around;
 use super::key::Key;
 use super::peer::Judge;
 use super::post::Post;
@@ -77,12 +78,7 @@ impl Rib {
             self.sets.release(pre);
             return Err(too_much);
         }
-        let mut around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
+        let mut around = around!(self);
         let nlri = announced.nlri;
         let from = self.peers.get(usize::from(peer));
         if let Some(judge) = from.map(|it| it.judge(peer, self.local, &self.origins)) {

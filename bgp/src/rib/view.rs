@@ -10,7 +10,7 @@ use super::key::Key;
 use super::post::{Post, Rejected};
 use super::sets::SetId;
 use super::table::{Around, PathView, Table};
-use super::{OURSELVES, PeerId, Rib, of_family};
+use super::{OURSELVES, PeerId, Rib, around, of_family};
 use crate::policy::{Edits, Route, Source};
 use crate::types::{ExtendedCommunity, Family, PathId, Prefix};
 use crate::wire::{Attributes, AttributesRef};
@@ -167,12 +167,7 @@ impl Rib {
             }
             return;
         }
-        let around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
+        let around = around!(self);
         let routes: Vec<RouteView> =
             of_family!(self, family, table => states(table, id, query.view, &around));
         let wanted = |route: &RouteView| query.peer.is_none_or(|peer| route.from == learned(peer));

@@ -14,7 +14,7 @@ use super::key::Key;
 use super::post::Post;
 use super::sets::{SetId, next_hop_of};
 use super::table::{Around, Table};
-use super::{PeerId, Rib, of_family};
+use super::{PeerId, Rib, around, of_family};
 use crate::bmp::{View, Views};
 use crate::policy::{Border, Edits, rewrite};
 use crate::types::{Family, FamilySet, PathId, Prefix, RouterId};
@@ -305,12 +305,7 @@ impl Rib {
             marks.map(|marks| marks.best.take(ROUTES_PER_BATCH)).unwrap_or_default()
         });
         if !best.is_empty() {
-            let around = Around {
-                sets: &mut self.sets,
-                standings: &self.standings,
-                rules: self.rules,
-                hasher: self.hasher,
-            };
+            let around = around!(self);
             let router_id = self.local.router_id;
             let updates: Vec<u8> = of_family!(self, family, table => {
                 let mut routes = Routes::default();
@@ -344,12 +339,7 @@ impl Rib {
         (gone, from, views): (Vec<Vanished>, Vec<u32>, Views),
         batches: &mut Vec<Batch>,
     ) {
-        let around = Around {
-            sets: &mut self.sets,
-            standings: &self.standings,
-            rules: self.rules,
-            hasher: self.hasher,
-        };
+        let around = around!(self);
         let router_id = self.local.router_id;
         let with_ids = context.add_path_send.contains(family);
         of_family!(self, family, table => {

@@ -7,10 +7,12 @@ mod socket;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tidegate_bgp::bfd::{News, Packet, Session, State};
 use tidegate_bgp::rng::Rng;
 use tidegate_bgp::speaker::{Bfd, Order, PeerConfig, PeerName};
+use tidegate_bgp::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -21,13 +23,16 @@ use socket::{Heard, Listeners, Voice};
 /// Payloads that wait for the task; when it is full they wait in their socket.
 const HEARD_MAX: usize = 64;
 
+/// Between attempts to get a port that somebody else has.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
+
 /// A session, as others see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BfdStatus {
     /// Ours.
     pub(crate) state: State,
     /// After so much silence it is down; `None`: nothing has been heard.
-    pub(crate) detection_time: Option<std::time::Duration>,
+    pub(crate) detection_time: Option<Duration>,
 }
 
 /// Sessions by the name of their peer.
@@ -84,6 +89,7 @@ pub(crate) fn start(orders: Orders, clock: Clock, seed: u64) -> BfdHandle {
         clock,
         orders,
         publish,
+        deaf_until: None,
     };
     tokio::spawn(hub.run(wants, heard));
     BfdHandle { wanted, snapshot }
@@ -94,6 +100,22 @@ struct Watching {
     watched: Watched,
     session: Session,
     voice: Voice,
+    /// The last packet could not leave, which has been said.
+    mute: bool,
+}
+
+impl Watching {
+    /// Sends a packet, or says once why it cannot leave: the peer will find the session down.
+    fn say(&mut self, name: &PeerName, packet: &Packet) {
+        let said = self.voice.say(packet);
+        if let Err(error) = &said
+            && !self.mute
+        {
+            let to = self.watched.addr;
+            warn!(peer = &**name, "BFD packets to {to} cannot be sent: {error}; trying again");
+        }
+        self.mute = said.is_err();
+    }
 }
 
 struct Hub {
@@ -103,13 +125,15 @@ struct Hub {
     clock: Clock,
     orders: Orders,
     publish: watch::Sender<Snapshot>,
+    /// A port that is needed cannot be had; when it is tried again.
+    deaf_until: Option<Timestamp>,
 }
 
 impl Hub {
     async fn run(mut self, mut wants: watch::Receiver<Wanted>, mut inbox: mpsc::Receiver<Heard>) {
         loop {
             let deadlines = self.sessions.values().filter_map(|it| it.session.next_deadline());
-            let next = deadlines.min();
+            let next = deadlines.chain(self.deaf_until).min();
             let news = tokio::select! {
                 changed = wants.changed() => {
                     if changed.is_err() {
@@ -134,22 +158,37 @@ impl Hub {
     /// Sessions end and begin; the others go on.
     fn want(&mut self, wanted: Wanted) {
         self.sessions.retain(|name, it| {
-            wanted.get(name).is_some_and(|new| {
-                let timing = Bfd { timing: it.watched.bfd.timing, ..new.bfd };
-                Watched { bfd: timing, ..new.clone() } == it.watched
-            })
+            // Another pace does not need another session.
+            let same = |new: &Watched| {
+                let of = |it: &Watched| (it.addr, it.local, it.bfd.multihop);
+                of(new) == of(&it.watched)
+            };
+            wanted.get(name).is_some_and(same)
         });
-        if let Err(error) =
-            self.listeners.need(wanted.values().map(|it| (it.addr, it.bfd.multihop)))
-        {
-            warn!("cannot listen for BFD: {error}; no other daemon may use its ports");
-        }
         for (name, watched) in wanted {
             if let Some(known) = self.sessions.get_mut(&name) {
                 known.session.set_timing(watched.bfd.timing);
                 known.watched = watched;
             } else {
                 self.begin(name, watched);
+            }
+        }
+        self.listen();
+    }
+
+    /// Listens for whom there is a session; what cannot be had is tried again, and told of once.
+    fn listen(&mut self) {
+        let hosts = self.sessions.values().map(|it| (it.watched.addr, it.watched.bfd.multihop));
+        match self.listeners.need(hosts) {
+            Ok(()) => self.deaf_until = None,
+            Err((port, error)) => {
+                if self.deaf_until.is_none() {
+                    warn!(
+                        "cannot listen for BFD on UDP port {port}: {error}; stop what else listens \
+                         there, such as FRR's bfdd or BIRD; trying again"
+                    );
+                }
+                self.deaf_until = Some(self.clock.now() + LISTEN_RETRY);
             }
         }
     }
@@ -159,7 +198,7 @@ impl Hub {
         let discriminator = self.discriminator();
         let rng = self.rng.split();
         let session = Session::new(self.clock.now(), watched.bfd.timing, discriminator, rng);
-        self.sessions.insert(name, Watching { watched, session, voice });
+        self.sessions.insert(name, Watching { watched, session, voice, mute: false });
     }
 
     /// One that is not zero, not easily guessed, and of no other session (RFC 5880 §6.3).
@@ -187,18 +226,21 @@ impl Hub {
         let (name, it) = self.sessions.iter_mut().find(|(_, it)| of_session(it))?;
         let (answer, news) = it.session.received(self.clock.now(), &packet);
         if let Some(answer) = answer {
-            it.voice.say(&answer);
+            it.say(name, &answer);
         }
         Some((name.clone(), news?))
     }
 
     fn on_time(&mut self) -> Vec<(PeerName, News)> {
         let now = self.clock.now();
+        if self.deaf_until.is_some_and(|until| until <= now) {
+            self.listen();
+        }
         let mut all = Vec::new();
         for (name, it) in &mut self.sessions {
             let (packet, news) = it.session.on_time(now);
             if let Some(packet) = packet {
-                it.voice.say(&packet);
+                it.say(name, &packet);
             }
             all.extend(news.map(|news| (name.clone(), news)));
         }
@@ -209,9 +251,11 @@ impl Hub {
     async fn tell(&self, peer: PeerName, news: News) -> bool {
         match news {
             News::Up => info!(peer = &*peer, "BFD session up"),
-            News::AdminDown => info!(peer = &*peer, "BFD session taken down by the peer"),
+            News::AdminDown => {
+                info!(peer = &*peer, "BFD session taken down by the peer's operator; BGP goes on");
+            }
             News::Down(why) => {
-                warn!(peer = &*peer, "BFD session down: {}", why.name());
+                warn!(peer = &*peer, "BFD session down: {}; closing the BGP session", why.name());
                 return self.orders.give(Order::PathDown(peer)).await.is_ok();
             }
         }

@@ -70,19 +70,30 @@ impl Listeners {
     /// Listens for these hosts, and for nobody else.
     ///
     /// # Errors
-    /// When a port cannot be had; then nothing is heard of those who need it.
-    pub(super) fn need(&mut self, hosts: impl Iterator<Item = (IpAddr, bool)>) -> io::Result<()> {
+    /// With the port that cannot be had: nothing is heard of those who need it until this is
+    /// called again and succeeds. The others are heard.
+    pub(super) fn need(
+        &mut self,
+        hosts: impl Iterator<Item = (IpAddr, bool)>,
+    ) -> Result<(), (u16, io::Error)> {
         let mut kinds: Vec<_> = hosts.map(|(addr, multihop)| (addr.is_ipv4(), multihop)).collect();
         kinds.sort_unstable();
         kinds.dedup();
         self.all.retain(|it| kinds.contains(&(it.v4, it.multihop)));
+        let mut missing = Ok(());
         for (v4, multihop) in kinds {
-            if !self.all.iter().any(|it| (it.v4, it.multihop) == (v4, multihop)) {
-                let hear = hear(listen(v4, multihop)?, multihop, self.inbox.clone());
-                self.all.push(Listener { v4, multihop, task: tokio::spawn(hear) });
+            if self.all.iter().any(|it| (it.v4, it.multihop) == (v4, multihop)) {
+                continue;
+            }
+            match listen(v4, multihop) {
+                Err(error) => missing = Err((port(multihop), error)),
+                Ok(socket) => {
+                    let task = tokio::spawn(hear(socket, multihop, self.inbox.clone()));
+                    self.all.push(Listener { v4, multihop, task });
+                }
             }
         }
-        Ok(())
+        missing
     }
 }
 
@@ -162,15 +173,19 @@ impl Voice {
         Self { to, local, socket: None, port: *SOURCE_PORTS.end() }
     }
 
-    /// Sends a packet, or doesn't: whether the way is there is what BFD is to find out.
-    pub(super) fn say(&mut self, packet: &Packet) {
-        if self.socket.is_none() {
-            self.socket = self.open().ok();
-        }
+    /// Sends a packet.
+    ///
+    /// # Errors
+    /// When it cannot leave; the next one may.
+    pub(super) fn say(&mut self, packet: &Packet) -> io::Result<()> {
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => self.open()?,
+        };
         let bytes: [u8; PACKET_BYTES] = packet.encode();
-        if self.socket.as_ref().is_some_and(|socket| socket.send(&bytes).is_err()) {
-            self.socket = None;
-        }
+        socket.send(&bytes)?;
+        self.socket = Some(socket);
+        Ok(())
     }
 
     fn open(&mut self) -> io::Result<Socket> {

@@ -35,6 +35,11 @@ fn text(detail: &PeerDetail) -> String {
         let families = peer.stale_families.join(", ");
         lines.push(format!("  kept       {families}: routes of before its restart"));
     }
+    if let Some(state) = &peer.bfd {
+        let detect =
+            peer.bfd_detect_us.map(|us| format!(", down after {} ms of silence", us / 1000));
+        lines.push(format!("  BFD        {state}{}", detect.unwrap_or_default()));
+    }
     lines.extend(peer.last_down.iter().map(|cause| format!("  last down  {cause}")));
     let mut steps = Table::new(&["AT", "FROM", "TO", "EVENT"], &[]);
     for step in &detail.transitions {

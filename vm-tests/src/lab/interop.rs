@@ -28,6 +28,20 @@ pub const VIPS: [&str; 2] = ["192.0.2.10/32", "2001:db8:10::10/128"];
 /// Something is expected to happen within this time, however loaded the machine is.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// BIRD with a session to tidegate that carries both families: two routes of IPv4 and one of IPv6.
+pub fn bird() -> String {
+    let ([peer, peer6], [edge, _]) = (PEER, EDGE);
+    format!(
+        "log stderr all;\nrouter id {peer};\nprotocol device {{}}\n\
+         protocol static {{ ipv4; route 198.18.0.0/24 blackhole; route 198.18.1.0/24 blackhole; }}\n\
+         protocol static {{ ipv6; route 2001:db8:18::/48 blackhole; }}\n\
+         protocol bgp edge {{\n local {peer} as {PEER_AS};\n neighbor {edge} as {EDGE_AS};\n \
+         connect delay time 1;\n connect retry time 1;\n error wait time 1, 2;\n \
+         ipv4 {{ import all; export all; }};\n \
+         ipv6 {{ import all; export all; next hop address {peer6}; }};\n}}\n"
+    )
+}
+
 /// The lab. What runs in it goes before the lab does.
 pub struct Interop {
     /// tidegate, while it runs.

@@ -37,19 +37,24 @@ impl<K: Key> Table<K> {
             if id == NONE {
                 continue;
             }
-            let before = self.chosen(id);
-            let previous = self.previous_of(id, path);
-            self.unchain(id, previous, path, around.sets);
-            if let Some(record) = self.path_mut(path) {
-                *record = FREE;
-            }
-            if let Some(owner) = self.owner(path) {
-                self.mark_from(owner.peer, id);
-            }
-            self.decide(id, around);
-            self.note_change(id, before);
+            self.remove(id, path, around);
         }
         self.free_chunks.push(chunk);
+    }
+
+    /// Takes out a path whose place is not used again before its chunk is.
+    fn remove(&mut self, id: u32, path: u32, around: &mut Around<'_>) {
+        let before = self.chosen(id);
+        let previous = self.previous_of(id, path);
+        self.unchain(id, previous, path, around.sets);
+        if let Some(record) = self.path_mut(path) {
+            *record = FREE;
+        }
+        if let Some(owner) = self.owner(path) {
+            self.mark_from(owner.peer, id);
+        }
+        self.decide(id, around);
+        self.note_change(id, before);
     }
 
     fn previous_of(&self, id: u32, path: u32) -> u32 {
@@ -94,24 +99,17 @@ impl<K: Key> Table<K> {
         let first = chunk * CHUNK;
         for path in first..first + CHUNK {
             let Some(record) = self.paths.get(path as usize).copied() else { continue };
-            let Some(prefix) = self.prefix(record.dest) else { continue };
-            let before = self.chosen(record.dest);
+            if record.dest == NONE {
+                continue;
+            }
             let block = around.sets.bytes(record.pre);
             if AttributesRef::new(block).communities().any(|it| it == Community::NO_LLGR) {
-                let previous = self.previous_of(record.dest, path);
-                self.unchain(record.dest, previous, path, around.sets);
-                if let Some(place) = self.path_mut(path) {
-                    *place = FREE;
-                }
+                self.remove(record.dest, path, around);
             } else {
                 let marked = rewrite(block, &Border::default(), &mark);
                 let pre = around.sets.intern(&marked, peer);
-                let post = judge(prefix, pre, around.sets);
-                self.release(path, around.sets);
-                self.set(path, pre, post);
+                self.replace(path, pre, around, &mut judge);
             }
-            self.decide(record.dest, around);
-            self.note_change(record.dest, before);
         }
     }
 
@@ -123,18 +121,32 @@ impl<K: Key> Table<K> {
         judge: impl FnOnce(Prefix, SetId, &mut Sets) -> Post,
     ) {
         let Some(record) = self.paths.get(path as usize).copied() else { return };
-        let Some(prefix) = self.prefix(record.dest) else { return };
-        let post = judge(prefix, record.pre, around.sets);
-        let before = self.chosen(record.dest);
-        around.sets.hold(record.pre);
+        if record.dest != NONE {
+            around.sets.hold(record.pre);
+            self.replace(path, record.pre, around, judge);
+        }
+    }
+
+    /// Judges one path with these attributes, which are the table's from now on.
+    fn replace(
+        &mut self,
+        path: u32,
+        pre: SetId,
+        around: &mut Around<'_>,
+        judge: impl FnOnce(Prefix, SetId, &mut Sets) -> Post,
+    ) {
+        let Some(id) = self.paths.get(path as usize).map(|record| record.dest) else { return };
+        let Some(prefix) = self.prefix(id) else { return };
+        let post = judge(prefix, pre, around.sets);
+        let before = self.chosen(id);
         self.release(path, around.sets);
-        self.set(path, record.pre, post);
+        self.set(path, pre, post);
         self.count_accepted(path, post);
         if let Some(owner) = self.owner(path) {
-            self.mark_from(owner.peer, record.dest);
+            self.mark_from(owner.peer, id);
         }
-        self.decide(record.dest, around);
-        self.note_change(record.dest, before);
+        self.decide(id, around);
+        self.note_change(id, before);
     }
 
     fn count_accepted(&mut self, path: u32, post: Post) {

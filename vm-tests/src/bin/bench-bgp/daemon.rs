@@ -122,8 +122,8 @@ impl Daemon {
 /// When it does not answer.
 pub(crate) fn timer_lateness_ms(lab: &Lab, run: usize) -> Result<f64> {
     let socket = api_socket(lab, run).display().to_string();
-    let url = "http://tidegate/api/v1/status";
-    let status = lab.run("dut", &["curl", "-sf", "--unix-socket", &socket, url])?;
+    let program = program("tidegate")?.display().to_string();
+    let status = lab.run("dut", &[&program, "status", "-o", "json", "--socket", &socket])?;
     let status: serde_json::Value = serde_json::from_str(&status)?;
     let micros = status.get("timer_lateness_max_us").and_then(serde_json::Value::as_f64);
     Ok(micros.with_context(|| status.to_string())? / 1e3)
