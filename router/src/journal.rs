@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use sd_notify::NotifyState;
-use tidegate_bgp::speaker::{DownCause, Report};
+use tidegate_bgp::speaker::{DownCause, Expiry, Report};
 use tracing::{debug, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -71,13 +71,19 @@ pub(crate) fn report(report: &Report) {
             let within = humantime::format_duration(*until);
             info!(%peer, %within, "the peer restarts; its routes are kept meanwhile");
         }
-        Report::Expired { peer, family, ages: true } => warn!(
-            %peer, %family,
-            "the peer has not come back in time; its routes are used where there are no others"
-        ),
-        Report::Expired { peer, family, ages: false } => warn!(
-            %peer, %family, "the peer has not come back with its routes in time; they are gone"
-        ),
+        Report::Expired { peer, family, expiry } => {
+            let what = match expiry {
+                Expiry::Ages => {
+                    "the peer has not come back in time; its routes are used where there are no others"
+                }
+                Expiry::Gone => "the peer has not come back with its routes in time; they are gone",
+                Expiry::NotRepeated => {
+                    "the peer began a refresh and has not ended it in time; what it has not said \
+                     again is gone: `tidegate refresh NAME in` asks for it"
+                }
+            };
+            warn!(%peer, %family, "{what}");
+        }
         Report::Repaired { peer, repair } => {
             warn!(%peer, "malformed UPDATE: {repair}");
         }

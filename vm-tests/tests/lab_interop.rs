@@ -95,29 +95,35 @@ fn frr_with_a_password_a_ttl_guard_roles_both_families_and_communities() {
         is(&path, "/nexthops/0/ip", next_hop).unwrap();
     }
     job.until("its prefixes here", || is(&job.peer()?, "/prefixes_received", "4")).unwrap();
-    // A soft clear asks us for everything once more.
+    // A soft clear asks us for everything once more, and everything comes.
+    let updates = |neighbor: &Value| {
+        neighbor.pointer("/messageStats/updatesRecv").and_then(Value::as_u64).unwrap_or_default()
+    };
+    let before = updates(&other.neighbor(lab, edge).unwrap());
     other.ask(lab, &format!("clear bgp {edge} soft in")).unwrap_err(); // It answers nothing.
-    let pointer = "/messageStats/routeRefreshSent";
-    job.until("its refresh", || {
+    job.until("its refresh, and our answer", || {
         let neighbor = other.neighbor(lab, edge)?;
-        ensure!(neighbor.pointer(pointer).and_then(Value::as_u64) >= Some(1), "{neighbor}");
+        let asked = neighbor.pointer("/messageStats/routeRefreshSent").and_then(Value::as_u64);
+        ensure!(asked >= Some(1) && updates(&neighbor) >= before + 2, "{before}: {neighbor}");
         is(&neighbor, "/bgpState", "Established")
     })
     .unwrap();
 }
 
 #[test]
-fn frr_refuses_a_role_that_does_not_fit_its_own() {
+fn a_session_with_frr_never_comes_up_between_roles_that_do_not_fit() {
     let mut job = Interop::new().unwrap();
     let [edge, _] = EDGE;
     let config = frr(&format!(" neighbor {edge} local-role provider"));
-    let _other = Frr::start(&job.lab, "peer", PEER[0], &config).unwrap();
+    let other = Frr::start(&job.lab, "peer", PEER[0], &config).unwrap();
     job.configure(&peer("role = \"peer\"")).unwrap();
     job.until("the refusal", || {
         let peer = job.peer()?;
         let last_down = peer["last_down"].as_str().unwrap_or_default();
         ensure!(last_down.contains("Role Mismatch (2/11)"), "{peer}");
-        Ok(())
+        let neighbor = other.neighbor(&job.lab, edge)?;
+        ensure!(neighbor["messageStats"]["opensSent"].as_u64() >= Some(2), "{neighbor}");
+        is(&neighbor, "/connectionsEstablished", "0")
     })
     .unwrap();
 }

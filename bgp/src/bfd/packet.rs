@@ -49,6 +49,9 @@ impl Diagnostic {
     /// The other side has said that the session is down.
     pub const NEIGHBOR_SIGNALED_DOWN: Self = Self(3);
 
+    /// An operator keeps it down.
+    pub const ADMINISTRATIVELY_DOWN: Self = Self(7);
+
     /// For people, in the words of the RFC.
     pub const fn name(self) -> &'static str {
         match self.0 {

@@ -35,7 +35,10 @@ pub enum News {
 /// A session with one neighbour.
 #[derive(Debug)]
 pub struct Session {
+    /// As the other side knows it.
     timing: Timing,
+    /// As it is to be from the end of the Poll Sequence on.
+    wanted: Timing,
     rng: Rng,
     state: State,
     diagnostic: Diagnostic,
@@ -59,6 +62,7 @@ impl Session {
     pub fn new(now: Timestamp, timing: Timing, discriminator: u32, rng: Rng) -> Self {
         Self {
             timing,
+            wanted: timing,
             rng,
             state: State::Down,
             diagnostic: Diagnostic::default(),
@@ -97,7 +101,9 @@ impl Session {
 
     /// After so much silence it is down (§6.8.4); `None`: nothing has been heard yet.
     pub fn detection_time(&self) -> Option<Duration> {
-        let interval = self.timing.required_min_rx_us.max(self.remote_min_tx_us);
+        // §6.8.3: until the other side has heard that we can take more, it sends as before.
+        let required = self.timing.required_min_rx_us.max(self.wanted.required_min_rx_us);
+        let interval = required.max(self.remote_min_tx_us);
         (self.remote_mult > 0).then(|| micros(interval) * u32::from(self.remote_mult))
     }
 
@@ -111,10 +117,23 @@ impl Session {
 
     /// Other timing from now on; the other side is told by a Poll Sequence.
     pub fn set_timing(&mut self, timing: Timing) {
-        if self.timing != timing {
-            self.timing = timing;
-            self.polling = self.state == State::Up;
+        if self.wanted == timing {
+            return;
         }
+        self.wanted = timing;
+        if self.state == State::Up {
+            self.polling = true;
+        } else {
+            self.timing = timing;
+        }
+    }
+
+    /// Keeps the session down from now on: the other side is told so, and does not take our silence
+    /// for a failure (§6.8.16). To be sent until the Detection Time is over.
+    pub fn shut_down(&mut self, now: Timestamp) {
+        self.fall(Diagnostic::ADMINISTRATIVELY_DOWN);
+        self.state = State::AdminDown;
+        self.next_tx = now;
     }
 
     /// A packet of the other side's, for this session. An answer that is due at once comes back.
@@ -125,8 +144,9 @@ impl Session {
         self.remote_min_rx_us = packet.required_min_rx_us;
         self.remote_min_tx_us = packet.desired_min_tx_us;
         self.remote_mult = packet.detect_mult;
-        if packet.fin {
+        if packet.fin && self.polling {
             self.polling = false;
+            self.timing = self.wanted;
         }
         self.heard = Some(now);
         let news = self.step(packet.state);
@@ -150,7 +170,7 @@ impl Session {
                 self.state = State::Up;
                 self.diagnostic = Diagnostic::default();
                 // Our interval gets shorter, which the other side is to be told.
-                self.polling = self.timing.desired_min_tx_us < SLOW_TX_US;
+                self.polling = self.wanted.desired_min_tx_us < SLOW_TX_US;
                 Some(News::Up)
             }
             (State::Up, State::Down) => {
@@ -172,6 +192,7 @@ impl Session {
         self.state = State::Down;
         self.diagnostic = why;
         self.polling = false;
+        self.timing = self.wanted;
         why
     }
 
@@ -179,7 +200,7 @@ impl Session {
     pub fn on_time(&mut self, now: Timestamp) -> (Option<Packet>, Option<News>) {
         let mut news = None;
         if self.silent_at().is_some_and(|at| at <= now) {
-            if self.state != State::Down {
+            if matches!(self.state, State::Init | State::Up) {
                 let was_up = self.state == State::Up;
                 let why = self.fall(Diagnostic::TIME_EXPIRED);
                 news = was_up.then_some(News::Down(why));
@@ -208,34 +229,39 @@ impl Session {
         Some(self.heard? + self.detection_time()?)
     }
 
-    const fn desired_min_tx_us(&self) -> u32 {
-        let wanted = self.timing.desired_min_tx_us;
+    /// The interval that we send at, as far as it is ours to say.
+    fn desired_min_tx_us(&self) -> u32 {
         match self.state {
-            State::Up => wanted,
-            _ if wanted > SLOW_TX_US => wanted,
-            _ => SLOW_TX_US,
+            // §6.8.3: until the other side has heard that we send less often, we do not.
+            State::Up => self.timing.desired_min_tx_us.min(self.wanted.desired_min_tx_us),
+            State::AdminDown => self.wanted.desired_min_tx_us,
+            State::Down | State::Init => self.wanted.desired_min_tx_us.max(SLOW_TX_US),
         }
     }
 
     /// §6.8.7: 75 to 100 %; with a multiplier of one at most 90 %, so that not one packet is late.
     fn jittered(&mut self, interval: Duration) -> Duration {
         let jittered = self.rng.jittered(interval);
-        if self.timing.detect_mult == 1 { jittered.min(interval * 9 / 10) } else { jittered }
+        if self.wanted.detect_mult == 1 { jittered.min(interval * 9 / 10) } else { jittered }
     }
 
     /// What we say of ourselves now.
     pub fn packet(&self) -> Packet {
+        let said = match self.state {
+            State::Up => self.wanted.desired_min_tx_us,
+            _ => self.desired_min_tx_us(),
+        };
         Packet {
             diagnostic: self.diagnostic,
             state: self.state,
             poll: self.polling,
             fin: false,
             demand: false,
-            detect_mult: self.timing.detect_mult,
+            detect_mult: self.wanted.detect_mult,
             my_discriminator: self.discriminator,
             your_discriminator: self.remote_discriminator,
-            desired_min_tx_us: self.desired_min_tx_us(),
-            required_min_rx_us: self.timing.required_min_rx_us,
+            desired_min_tx_us: said,
+            required_min_rx_us: self.wanted.required_min_rx_us,
         }
     }
 }

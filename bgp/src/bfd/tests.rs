@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::packet::micros;
 use super::*;
 use crate::rng::Rng;
 use crate::time::Timestamp;
@@ -162,6 +163,42 @@ fn a_poll_is_answered_at_once_and_its_answer_ends_it() {
     let (answer, _) = way.ends[0].received(way.now, &poll);
     let answer = answer.unwrap();
     assert!(answer.fin && !answer.poll);
+}
+
+/// However the pace changes, and whatever packet is lost meanwhile, nobody takes it for a failure.
+#[test]
+fn a_pace_that_changes_ends_no_session() {
+    for (before, after) in [(FAST, SLOW), (SLOW, FAST)] {
+        for lost in [0, 300] {
+            let mut way = Way::new([before, FAST], 11);
+            way.run(Duration::from_secs(5));
+            assert_eq!(way.states(), [State::Up; 2]);
+            way.news.clear();
+            way.ends[0].set_timing(after);
+            way.lost = [lost, 0]; // Three in ten of what is said of it; never a whole detection time.
+            way.run(Duration::from_millis(400));
+            way.lost = [0; 2];
+            way.run(Duration::from_secs(10));
+            assert!(way.news.is_empty(), "{before:?} to {after:?}: {:?}", way.news);
+            let interval = micros(after.desired_min_tx_us.max(FAST.required_min_rx_us));
+            assert_eq!(way.ends[0].tx_interval(), Some(interval));
+        }
+    }
+}
+
+#[test]
+fn one_who_goes_away_on_purpose_says_so() {
+    let mut way = Way::new([FAST, FAST], 12);
+    way.run(Duration::from_secs(5));
+    way.news.clear();
+    way.lost = [500, 0];
+    way.ends[0].shut_down(way.now);
+    way.run(Duration::from_millis(150));
+    assert_eq!(way.ends[0].state(), State::AdminDown);
+    assert_eq!(
+        way.news.iter().map(|(end, _, news)| (*end, *news)).collect::<Vec<_>>(),
+        [(1, News::AdminDown)]
+    );
 }
 
 #[test]

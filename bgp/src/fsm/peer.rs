@@ -337,7 +337,7 @@ impl Peer {
                 }
             }
             RefreshKind::Begin if marks && reads => self.begin_refresh(family, turn),
-            RefreshKind::End if marks && reads => self.heard_end_of_rib(family, turn.rib),
+            RefreshKind::End if marks && reads => self.heard_end_of_refresh(family, turn.rib),
             RefreshKind::Begin | RefreshKind::End | RefreshKind::Unknown(_) => {}
         }
     }

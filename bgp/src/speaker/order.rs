@@ -285,6 +285,18 @@ pub struct RouteAttributes {
     pub large_communities: Vec<LargeCommunity>,
 }
 
+/// The time of routes that were kept is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// The peer is not back; they are used on as a last resort (RFC 9494).
+    Ages,
+    /// The peer is not back, or has not said all again; they are gone.
+    Gone,
+    /// The peer began to say everything again and did not end (RFC 7313 §4); what it has not said
+    /// again is gone.
+    NotRepeated,
+}
+
 /// What the owner of the speaker wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -492,8 +504,8 @@ pub enum Report {
         peer: PeerName,
         /// Its routes of this family are concerned.
         family: Family,
-        /// They are used on as a last resort (RFC 9494), and have not gone.
-        ages: bool,
+        /// What becomes of them.
+        expiry: Expiry,
     },
     /// A malformed UPDATE was repaired (RFC 7606).
     Repaired {

@@ -122,7 +122,7 @@ fn check_unnumbered(at: &At<PeerTable>, found: &mut Found<'_>) {
             &file.span,
             &file.key,
             sentence,
-            "write its link-local address, or remove this key",
+            "write an address of the peer that is not link-local, or remove this key",
         );
     }
 }

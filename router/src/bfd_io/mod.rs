@@ -7,6 +7,7 @@ mod socket;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_bgp::bfd::{News, Packet, Session, State};
@@ -43,7 +44,25 @@ pub(crate) type Snapshot = BTreeMap<PeerName, BfdStatus>;
 struct Watched {
     addr: IpAddr,
     local: Option<IpAddr>,
+    interface: Option<Arc<str>>,
+    /// What comes with less is from somebody farther away than the peer.
+    min_ttl: u8,
     bfd: Bfd,
+}
+
+impl Watched {
+    fn of(peer: &PeerConfig) -> Option<Self> {
+        let bfd = peer.bfd?;
+        let min_ttl = if bfd.multihop { peer.transport.distance.min_ttl() } else { u8::MAX };
+        let interface = peer.transport.interface.clone();
+        Some(Self { addr: peer.remote.ip(), local: peer.local_addr, interface, min_ttl, bfd })
+    }
+
+    /// Another pace, or another bound on who is heard, does not need another session.
+    fn is_same_session(&self, other: &Self) -> bool {
+        let of = |it: &Self| (it.addr, it.local, it.interface.clone(), it.bfd.multihop);
+        of(self) == of(other)
+    }
 }
 
 type Wanted = BTreeMap<PeerName, Watched>;
@@ -59,11 +78,9 @@ impl BfdHandle {
     /// Watches these of the peers that want it from now on. One that is the same as before is not
     /// touched.
     pub(crate) fn set<'a>(&self, peers: impl Iterator<Item = &'a PeerConfig>) {
-        let watched = peers.filter(|peer| peer.shutdown.is_none()).filter_map(|peer| {
-            let (addr, local) = (peer.remote.ip(), peer.local_addr);
-            Some((peer.name.clone(), Watched { addr, local, bfd: peer.bfd? }))
-        });
-        let new: Wanted = watched.collect();
+        let up = peers.filter(|peer| peer.shutdown.is_none());
+        let new: Wanted =
+            up.filter_map(|peer| Some((peer.name.clone(), Watched::of(peer)?))).collect();
         self.wanted.send_if_modified(|wanted| {
             let changed = *wanted != new;
             *wanted = new;
@@ -84,6 +101,8 @@ pub(crate) fn start(orders: Orders, clock: Clock, seed: u64) -> BfdHandle {
     let (inbox, heard) = mpsc::channel(HEARD_MAX);
     let hub = Hub {
         sessions: BTreeMap::new(),
+        leaving: Vec::new(),
+        changed: false,
         listeners: Listeners::new(inbox),
         rng: Rng::new(seed),
         clock,
@@ -105,6 +124,11 @@ struct Watching {
 }
 
 impl Watching {
+    fn status(&self) -> BfdStatus {
+        let (state, detection_time) = (self.session.state(), self.session.detection_time());
+        BfdStatus { state, detection_time }
+    }
+
     /// Sends a packet, or says once why it cannot leave: the peer will find the session down.
     fn say(&mut self, name: &PeerName, packet: &Packet) {
         let said = self.voice.say(packet);
@@ -120,11 +144,15 @@ impl Watching {
 
 struct Hub {
     sessions: BTreeMap<PeerName, Watching>,
+    /// Sessions that are over, and until when their peers are told so.
+    leaving: Vec<(Timestamp, Watching)>,
     listeners: Listeners,
     rng: Rng,
     clock: Clock,
     orders: Orders,
     publish: watch::Sender<Snapshot>,
+    /// Something is to be shown.
+    changed: bool,
     /// A port that is needed cannot be had; when it is tried again.
     deaf_until: Option<Timestamp>,
 }
@@ -132,12 +160,14 @@ struct Hub {
 impl Hub {
     async fn run(mut self, mut wants: watch::Receiver<Wanted>, mut inbox: mpsc::Receiver<Heard>) {
         loop {
-            let deadlines = self.sessions.values().filter_map(|it| it.session.next_deadline());
-            let next = deadlines.chain(self.deaf_until).min();
+            let sessions = self.sessions.values().chain(self.leaving.iter().map(|(_, it)| it));
+            let deadlines = sessions.filter_map(|it| it.session.next_deadline());
+            let gone = self.leaving.iter().map(|(until, _)| *until);
+            let next = deadlines.chain(gone).chain(self.deaf_until).min();
             let news = tokio::select! {
                 changed = wants.changed() => {
                     if changed.is_err() {
-                        return; // Nobody is left who wants anything.
+                        return self.want(Wanted::new()); // Nobody is left who wants anything.
                     }
                     let wanted = wants.borrow_and_update().clone();
                     self.want(wanted);
@@ -151,20 +181,24 @@ impl Hub {
                     return;
                 }
             }
-            self.show();
+            if core::mem::take(&mut self.changed) {
+                self.show();
+            }
         }
     }
 
     /// Sessions end and begin; the others go on.
     fn want(&mut self, wanted: Wanted) {
-        self.sessions.retain(|name, it| {
-            // Another pace does not need another session.
-            let same = |new: &Watched| {
-                let of = |it: &Watched| (it.addr, it.local, it.bfd.multihop);
-                of(new) == of(&it.watched)
-            };
-            wanted.get(name).is_some_and(same)
-        });
+        let now = self.clock.now();
+        let goes = |name: &PeerName, it: &mut Watching| {
+            !wanted.get(name).is_some_and(|new| new.is_same_session(&it.watched))
+        };
+        for (name, mut it) in self.sessions.extract_if(.., goes) {
+            // The peer is not to take our silence for a failure (RFC 5880 §6.8.16).
+            it.session.shut_down(now);
+            it.say(&name, &it.session.packet());
+            self.leaving.push((now + it.session.detection_time().unwrap_or_default(), it));
+        }
         for (name, watched) in wanted {
             if let Some(known) = self.sessions.get_mut(&name) {
                 known.session.set_timing(watched.bfd.timing);
@@ -174,18 +208,21 @@ impl Hub {
             }
         }
         self.listen();
+        self.changed = true;
     }
 
     /// Listens for whom there is a session; what cannot be had is tried again, and told of once.
     fn listen(&mut self) {
-        let hosts = self.sessions.values().map(|it| (it.watched.addr, it.watched.bfd.multihop));
-        match self.listeners.need(hosts) {
+        let hosts = self.sessions.values().map(|it| &it.watched);
+        let hosts = hosts.map(|it| ((it.addr, it.bfd.multihop), it.min_ttl));
+        match self.listeners.need(hosts.collect()) {
             Ok(()) => self.deaf_until = None,
             Err((port, error)) => {
                 if self.deaf_until.is_none() {
                     warn!(
-                        "cannot listen for BFD on UDP port {port}: {error}; stop what else listens \
-                         there, such as FRR's bfdd or BIRD; trying again"
+                        "cannot listen for BFD on UDP port {port}: {error}; peers with bfd are not \
+                         watched: stop what else listens there, such as FRR's bfdd or BIRD (`ss \
+                         -ulnp` names it); trying again"
                     );
                 }
                 self.deaf_until = Some(self.clock.now() + LISTEN_RETRY);
@@ -194,7 +231,8 @@ impl Hub {
     }
 
     fn begin(&mut self, name: PeerName, watched: Watched) {
-        let voice = Voice::new(watched.addr, watched.local, watched.bfd.multihop);
+        let (addr, local) = (watched.addr, watched.local);
+        let voice = Voice::new(addr, local, watched.interface.clone(), watched.bfd.multihop);
         let discriminator = self.discriminator();
         let rng = self.rng.split();
         let session = Session::new(self.clock.now(), watched.bfd.timing, discriminator, rng);
@@ -224,7 +262,9 @@ impl Hub {
                 && (asked == 0 || asked == it.session.discriminator())
         };
         let (name, it) = self.sessions.iter_mut().find(|(_, it)| of_session(it))?;
+        let before = it.status();
         let (answer, news) = it.session.received(self.clock.now(), &packet);
+        self.changed |= it.status() != before;
         if let Some(answer) = answer {
             it.say(name, &answer);
         }
@@ -238,12 +278,20 @@ impl Hub {
         }
         let mut all = Vec::new();
         for (name, it) in &mut self.sessions {
+            let before = it.status();
             let (packet, news) = it.session.on_time(now);
             if let Some(packet) = packet {
                 it.say(name, &packet);
             }
+            self.changed |= it.status() != before;
             all.extend(news.map(|news| (name.clone(), news)));
         }
+        self.leaving.retain_mut(|(until, it)| {
+            if let (Some(packet), _) = it.session.on_time(now) {
+                drop(it.voice.say(&packet)); // It is nobody's any more.
+            }
+            *until > now
+        });
         all
     }
 
@@ -263,16 +311,8 @@ impl Hub {
     }
 
     fn show(&self) {
-        let status = |it: &Watching| BfdStatus {
-            state: it.session.state(),
-            detection_time: it.session.detection_time(),
-        };
         let now: Snapshot =
-            self.sessions.iter().map(|(name, it)| (name.clone(), status(it))).collect();
-        self.publish.send_if_modified(|shown| {
-            let changed = *shown != now;
-            *shown = now;
-            changed
-        });
+            self.sessions.iter().map(|(name, it)| (name.clone(), it.status())).collect();
+        self.publish.send_replace(now);
     }
 }

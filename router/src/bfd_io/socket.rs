@@ -1,8 +1,10 @@
 //! Sockets of BFD: who listens, and with what TTL.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
 
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
@@ -11,14 +13,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_bgp::bfd::{PACKET_BYTES, Packet};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// Of RFC 5881 §4 and RFC 5883 §5.
 const PORT: u16 = 3784;
 const MULTIHOP_PORT: u16 = 4784;
 
-/// Packets to a neighbour come with this TTL, which nobody farther away can forge (RFC 5881 §5).
+/// What packets leave with. A neighbour's come with it too, which nobody farther away can forge
+/// (RFC 5881 §5).
 const TTL: u8 = 255;
 
 /// Source ports (RFC 5881 §4).
@@ -41,9 +44,13 @@ impl Heard {
     }
 }
 
+/// Who is listened to: address and whether several hops are allowed, and the least TTL.
+pub(super) type Hosts = BTreeMap<(IpAddr, bool), u8>;
+
 /// At most one for each address family and port.
 pub(super) struct Listeners {
     all: Vec<Listener>,
+    hosts: watch::Sender<Hosts>,
     inbox: mpsc::Sender<Heard>,
 }
 
@@ -63,22 +70,19 @@ impl Drop for Listener {
 
 impl Listeners {
     /// None yet. What they hear goes to `inbox`.
-    pub(super) const fn new(inbox: mpsc::Sender<Heard>) -> Self {
-        Self { all: Vec::new(), inbox }
+    pub(super) fn new(inbox: mpsc::Sender<Heard>) -> Self {
+        Self { all: Vec::new(), hosts: watch::Sender::new(Hosts::new()), inbox }
     }
 
-    /// Listens for these hosts, and for nobody else.
+    /// Listens for these hosts. What comes from others is dropped where it is read.
     ///
     /// # Errors
     /// With the port that cannot be had: nothing is heard of those who need it until this is
     /// called again and succeeds. The others are heard.
-    pub(super) fn need(
-        &mut self,
-        hosts: impl Iterator<Item = (IpAddr, bool)>,
-    ) -> Result<(), (u16, io::Error)> {
-        let mut kinds: Vec<_> = hosts.map(|(addr, multihop)| (addr.is_ipv4(), multihop)).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
+    pub(super) fn need(&mut self, hosts: Hosts) -> Result<(), (u16, io::Error)> {
+        let kinds: BTreeSet<(bool, bool)> =
+            hosts.keys().map(|(addr, multihop)| (addr.is_ipv4(), *multihop)).collect();
+        self.hosts.send_replace(hosts);
         self.all.retain(|it| kinds.contains(&(it.v4, it.multihop)));
         let mut missing = Ok(());
         for (v4, multihop) in kinds {
@@ -88,8 +92,8 @@ impl Listeners {
             match listen(v4, multihop) {
                 Err(error) => missing = Err((port(multihop), error)),
                 Ok(socket) => {
-                    let task = tokio::spawn(hear(socket, multihop, self.inbox.clone()));
-                    self.all.push(Listener { v4, multihop, task });
+                    let hear = hear(socket, multihop, self.hosts.subscribe(), self.inbox.clone());
+                    self.all.push(Listener { v4, multihop, task: tokio::spawn(hear) });
                 }
             }
         }
@@ -97,19 +101,26 @@ impl Listeners {
     }
 }
 
-async fn hear(socket: UdpSocket, multihop: bool, inbox: mpsc::Sender<Heard>) {
+async fn hear(
+    socket: UdpSocket,
+    multihop: bool,
+    hosts: watch::Receiver<Hosts>,
+    inbox: mpsc::Sender<Heard>,
+) {
     while socket.readable().await.is_ok() {
         // An error is one of a datagram, or there was nothing: the next one may be good.
-        if let Ok(Some(heard)) = socket.try_io(Interest::READABLE, || read(&socket, multihop))
-            && inbox.send(heard).await.is_err()
-        {
+        let Ok((heard, ttl)) = socket.try_io(Interest::READABLE, || read(&socket, multihop)) else {
+            continue;
+        };
+        let least = hosts.borrow().get(&(heard.from, multihop)).copied();
+        if least.is_some_and(|least| i32::from(least) <= ttl) && inbox.send(heard).await.is_err() {
             return;
         }
     }
 }
 
-/// `None`: it comes from too far away, or from no address.
-fn read(socket: &UdpSocket, multihop: bool) -> io::Result<Option<Heard>> {
+/// A datagram, and its TTL.
+fn read(socket: &UdpSocket, multihop: bool) -> io::Result<(Heard, i32)> {
     let mut bytes = [0; PAYLOAD_MAX];
     let mut control = nix::cmsg_space!(i32, i32);
     let mut slices = [IoSliceMut::new(&mut bytes)];
@@ -120,8 +131,8 @@ fn read(socket: &UdpSocket, multihop: bool) -> io::Result<Option<Heard>> {
         _ => None,
     });
     let (len, from) = (message.bytes, message.address.as_ref().and_then(address));
-    let from = from.filter(|_| multihop || ttl == Some(i32::from(TTL)));
-    Ok(from.map(|from| Heard { from, multihop, bytes, len }))
+    let from = from.ok_or(io::ErrorKind::InvalidData)?;
+    Ok((Heard { from, multihop, bytes, len }, ttl.unwrap_or(-1)))
 }
 
 fn address(storage: &SockaddrStorage) -> Option<IpAddr> {
@@ -162,15 +173,22 @@ fn listen(v4: bool, multihop: bool) -> io::Result<UdpSocket> {
 pub(super) struct Voice {
     to: SocketAddr,
     local: Option<IpAddr>,
+    /// By which it leaves; `None`: by the routing table.
+    interface: Option<Arc<str>>,
     socket: Option<Socket>,
     /// The last source port that was tried.
     port: u16,
 }
 
 impl Voice {
-    pub(super) fn new(to: IpAddr, local: Option<IpAddr>, multihop: bool) -> Self {
+    pub(super) fn new(
+        to: IpAddr,
+        local: Option<IpAddr>,
+        interface: Option<Arc<str>>,
+        multihop: bool,
+    ) -> Self {
         let to = SocketAddr::new(to, port(multihop));
-        Self { to, local, socket: None, port: *SOURCE_PORTS.end() }
+        Self { to, local, interface, socket: None, port: *SOURCE_PORTS.end() }
     }
 
     /// Sends a packet.
@@ -183,9 +201,22 @@ impl Voice {
             None => self.open()?,
         };
         let bytes: [u8; PACKET_BYTES] = packet.encode();
-        socket.send(&bytes)?;
-        self.socket = Some(socket);
-        Ok(())
+        let mut said = socket.send(&bytes);
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
+        // An ICMP error about an earlier packet: nobody listens there yet, and that is no matter.
+        if said.as_ref().is_err_and(|error| error.kind() == ConnectionRefused) {
+            said = socket.send(&bytes);
+        }
+        // The source port stays (RFC 5881 §4) as long as it is the way that is missing, and not
+        // the address or the interface.
+        let is_way = |error: &io::Error| {
+            let ways = [ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable];
+            ways.contains(&error.kind())
+        };
+        if said.as_ref().map_or_else(is_way, |_| true) {
+            self.socket = Some(socket);
+        }
+        said.map(drop)
     }
 
     fn open(&mut self) -> io::Result<Socket> {
@@ -195,6 +226,9 @@ impl Voice {
             socket.set_ttl_v4(TTL.into())?;
         } else {
             socket.set_unicast_hops_v6(TTL.into())?;
+        }
+        if let Some(interface) = &self.interface {
+            socket.bind_device(Some(interface.as_bytes()))?;
         }
         let local = self.local.unwrap_or(any(v4));
         for _ in SOURCE_PORTS {

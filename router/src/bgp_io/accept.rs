@@ -29,6 +29,7 @@ pub(super) async fn all(
     inbound: mpsc::Sender<Inbound>,
 ) {
     let mut known: Option<(IpAddr, Timestamp, NextHops)> = None;
+    let mut last = String::new();
     loop {
         let accepted = async {
             let (stream, remote) = listener.accept().await?;
@@ -47,12 +48,21 @@ pub(super) async fn all(
         };
         match accepted.await {
             Ok(event) => {
+                last.clear();
                 if inbound.send(event).await.is_err() {
                     return;
                 }
             }
             Err(error) => {
-                warn!(%error, "cannot accept a connection");
+                let error = error.to_string();
+                if error != last {
+                    warn!(
+                        %error,
+                        "cannot accept BGP connections; trying again: if there are too many open \
+                         files, raise LimitNOFILE in the unit"
+                    );
+                    last = error;
+                }
                 // Most likely no descriptor is left, which does not change within microseconds.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

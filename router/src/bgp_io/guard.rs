@@ -47,7 +47,12 @@ impl Conns {
         }
         for listener in &self.listeners {
             if let Err(error) = attach(listener, &guards) {
-                warn!(%error, "ttl-security holds for connections once they are accepted only");
+                warn!(
+                    %error,
+                    "strangers can open connections to the BGP port of peers with ttl-security; they \
+                     are closed at once, and cost a little: filter TCP port 179 by TTL elsewhere if \
+                     that matters"
+                );
             }
         }
         self.guards = guards;

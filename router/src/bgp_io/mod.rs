@@ -541,7 +541,8 @@ impl Conns {
     fn keep_socket(&self, remote: SocketAddr, stream: &TcpStream) -> Option<OwnedFd> {
         socket::has_key(&self.keys, remote.ip()).then_some(())?;
         let cloned = stream.as_fd().try_clone_to_owned();
-        let cannot = |error| warn!(%remote, %error, "its key can only change with its connection");
+        let cannot =
+            |error| warn!(%remote, %error, "a new password will take a reset of this session");
         cloned.map_err(cannot).ok()
     }
 

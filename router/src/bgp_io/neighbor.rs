@@ -20,7 +20,7 @@ use tidegate_bgp::speaker::PeerName;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Inbound;
 use super::conn::AbortOnDrop;
@@ -90,7 +90,12 @@ async fn search(peer: PeerName, interface: Arc<str>, inbound: mpsc::Sender<Inbou
     let mut last = String::new();
     loop {
         let ended = match Link::open(&interface) {
-            Ok(link) => link.search(&peer, &inbound).await,
+            Ok(link) => {
+                if !core::mem::take(&mut last).is_empty() {
+                    info!(%peer, %interface, "the interface is there: looking for the peer again");
+                }
+                link.search(&peer, &inbound).await
+            }
             Err(error) => error,
         };
         let error = ended.to_string();

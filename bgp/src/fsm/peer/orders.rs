@@ -43,8 +43,7 @@ impl Peer {
 
     /// No packet reaches it any more.
     pub(crate) fn path_down(&mut self, turn: &mut Turn<'_>) {
-        let established = |attempt: &super::Attempt| attempt.session.state() == State::Established;
-        if let Some(at) = self.attempts.iter().position(established) {
+        if let Some(at) = self.established() {
             self.feed(at, Event::AutomaticStop(Notification::BFD_DOWN, Again::Soon), turn);
             self.drop_losers();
         }

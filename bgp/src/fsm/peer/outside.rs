@@ -1,6 +1,6 @@
 //! What those outside get to know of a peer: BMP stations, and files of messages.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::bmp::{About, Ends};
 use crate::mrt::{self, Reading};
@@ -29,6 +29,11 @@ impl Peer {
         }
     }
 
+    /// Where others are told that it is; an unnumbered peer that was not heard is nowhere.
+    fn seen_at(&self) -> SocketAddr {
+        self.remote().unwrap_or(self.config.remote)
+    }
+
     pub(crate) fn monitored(&self) -> Option<Monitored<'_>> {
         let connection = self.attempts.get(self.established()?)?.connection.as_ref()?;
         let (router_id, _) = connection.agreed.as_ref()?;
@@ -37,14 +42,14 @@ impl Peer {
                 IpAddr::V4(_) => IpAddr::from([0; 4]),
                 IpAddr::V6(_) => IpAddr::from([0; 16]),
             };
-            let remote = self.config.remote;
+            let remote = self.seen_at();
             Ends { local: (addr(remote.ip()), 0).into(), remote }
         };
         Some(Monitored {
             conn: connection.id,
             rib: self.rib?,
             about: About {
-                addr: Some(self.config.remote.ip().to_canonical()),
+                addr: Some(self.seen_at().ip().to_canonical()),
                 asn: self.config.remote_as.get(),
                 router_id: *router_id,
             },
@@ -86,7 +91,7 @@ impl Peer {
     }
 
     fn tap(&self, what: HeardWhat, turn: &mut Turn<'_>) {
-        let remote = self.config.remote.ip().to_canonical();
+        let remote = self.seen_at().ip().to_canonical();
         let ends = self.attempts.iter().find_map(|attempt| attempt.connection.as_ref()?.ends);
         let session = mrt::Session {
             remote_as: self.config.remote_as.get(),

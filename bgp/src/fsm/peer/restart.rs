@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use crate::rib::Rib;
-use crate::speaker::{DownCause, Keeping, Report, Turn};
+use crate::speaker::{DownCause, Expiry, Keeping, Report, Turn};
 use crate::time::Timestamp;
 use crate::types::Family;
 use crate::wire::notification::Notification;
@@ -37,7 +37,13 @@ enum Phase {
     LongLived,
     /// There is a session; until the End-of-RIB.
     Refill,
+    /// The peer says everything again on a session that stands; until it says that it has.
+    Refresh,
 }
+
+/// A refresh takes no longer (RFC 7313 §4 wants a bound): the default of `stale-time`, which is
+/// about peers that are away.
+const REFRESH_MAX: Duration = Duration::from_mins(6);
 
 /// What is kept for one peer, and what it may ask for.
 #[derive(Debug, Default)]
@@ -81,7 +87,8 @@ impl Restart {
         let has_kept = |family: Family, phase: Phase| {
             let long = self.long_lived.iter().any(|it| it.family == family && it.forwarding);
             let short = self.said.is_some_and(|it| it.forwarding.contains(family));
-            agreed.families.contains(family) && (short || (long && phase == Phase::LongLived))
+            let kept = if phase == Phase::LongLived { long } else { short };
+            agreed.families.contains(family) && kept
         };
         let all = self.stale.iter();
         let gone = all.filter(|(family, stale)| !has_kept(**family, stale.phase));
@@ -101,8 +108,10 @@ impl Restart {
     fn lost(&mut self, now: Timestamp, cause: &DownCause, keeping: Keeping) -> Vec<Family> {
         let begins = match cause {
             DownCause::ConnectionLost => true,
-            DownCause::Sent(word) | DownCause::Received(word) => {
-                self.spares_notifications() && !is_final(word)
+            DownCause::Sent(word) => self.spares_notifications() && !is_final(word),
+            // Who sends it has chosen: what is final comes as a Hard Reset (RFC 8538 §4).
+            DownCause::Received(word) => {
+                self.spares_notifications() && (word.code, word.subcode) != HARD_RESET
             }
         };
         let restart = self.said.filter(|_| begins && !keeping.stale_max.is_zero());
@@ -120,15 +129,22 @@ impl Restart {
         self.families()
     }
 
-    /// Gives the families whose present phase is over, and whether their routes live on.
-    fn expire(&mut self, now: Timestamp) -> Vec<(Family, bool)> {
+    /// Gives the families whose present phase is over, and what that means for their routes.
+    fn expire(&mut self, now: Timestamp) -> Vec<(Family, Expiry)> {
         let mut over = Vec::new();
         self.stale.retain(|family, stale| {
             if stale.until > now {
                 return true;
             }
             let ages = stale.phase == Phase::Restart && !stale.long.is_zero();
-            over.push((*family, ages));
+            over.push((
+                *family,
+                match stale.phase {
+                    Phase::Refresh => Expiry::NotRepeated,
+                    _ if ages => Expiry::Ages,
+                    _ => Expiry::Gone,
+                },
+            ));
             (stale.phase, stale.until) = (Phase::LongLived, now + stale.long);
             ages
         });
@@ -136,7 +152,10 @@ impl Restart {
     }
 }
 
-/// Whether a NOTIFICATION ends a session for good even where others begin a restart. What is sent
+/// Cease/9 (RFC 8538 §3).
+const HARD_RESET: (u8, u8) = (6, 9);
+
+/// Whether a NOTIFICATION of ours ends a session for good even where others begin a restart. What is sent
 /// so is wrapped in a Hard Reset (RFC 8538 §3): the operator, or a limit, wants the routes gone, or
 /// BFD has seen that packets do not arrive.
 pub(super) fn is_final(word: &Notification) -> bool {
@@ -166,9 +185,19 @@ impl Peer {
         self.report(turn, |peer| Report::Kept { peer, until });
     }
 
-    /// The peer has said everything of a family.
+    /// The peer has said everything of a family, on a new session.
     pub(super) fn heard_end_of_rib(&mut self, family: Family, rib: &mut Rib) {
-        if self.restart.stale.remove(&family).is_some() {
+        self.heard_all(family, Phase::Refill, rib);
+    }
+
+    /// It has done so again (RFC 7313 §4).
+    pub(super) fn heard_end_of_refresh(&mut self, family: Family, rib: &mut Rib) {
+        self.heard_all(family, Phase::Refresh, rib);
+    }
+
+    fn heard_all(&mut self, family: Family, phase: Phase, rib: &mut Rib) {
+        if self.restart.stale.get(&family).is_some_and(|stale| stale.phase == phase) {
+            self.restart.stale.remove(&family);
             self.drop_kept(family, rib);
         }
     }
@@ -178,22 +207,22 @@ impl Peer {
         if !self.rib.is_some_and(|id| turn.rib.begin_refresh(id, family)) {
             return;
         }
-        let until = turn.now + self.config.keeping.stale_max;
-        let (phase, long) = (Phase::Refill, Duration::ZERO);
+        let until = turn.now + REFRESH_MAX;
+        let (phase, long) = (Phase::Refresh, Duration::ZERO);
         self.restart.stale.insert(family, Stale { phase, until, end_by: until, long });
     }
 
     /// Lets go of what is kept, or counts it as stale for long, when its time is over.
     pub(super) fn expire_kept(&mut self, turn: &mut Turn<'_>) {
-        for (family, ages) in self.restart.expire(turn.now) {
-            if ages {
+        for (family, expiry) in self.restart.expire(turn.now) {
+            if expiry == Expiry::Ages {
                 if let Some(id) = self.rib {
                     turn.rib.age_stale(id, family);
                 }
             } else {
                 self.drop_kept(family, turn.rib);
             }
-            self.report(turn, |peer| Report::Expired { peer, family, ages });
+            self.report(turn, |peer| Report::Expired { peer, family, expiry });
         }
     }
 

@@ -15,9 +15,9 @@ pub(super) fn check(
     found: &mut Found<'_>,
 ) -> Option<Option<Bfd>> {
     let Some(table) = &raw.bfd else { return Some(None) };
-    if matches!(raw.address.as_ref()?.value, Place::Range(_)) {
+    if !matches!(raw.address.as_ref()?.value, Place::Address(_)) {
         let sentence = "BFD needs to know the peer's address";
-        let remedy = "give the peer a [[peer]] of its own, or remove this key";
+        let remedy = "give the peer a [[peer]] with its address, or remove this key";
         found.error(&table.span, &table.key, sentence, remedy);
         return None;
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rib::View;
-use crate::speaker::{Keeping, RoutesQuery};
+use crate::speaker::{Expiry, Keeping, RoutesQuery};
 use crate::types::Community;
 use crate::wire::{GracefulRestart, LongLived};
 
@@ -144,7 +144,7 @@ fn routes_outlive_a_session_only_where_both_sides_have_agreed_to_that() {
         ("reset by the operator", without_n, End::Hears(6, 4), false),
         ("reset by the operator, N", with_n, End::Hears(6, 4), true),
         ("a hard reset, N", with_n, End::Hears(6, 9), false),
-        ("shut down, N", with_n, End::Hears(6, 2), false),
+        ("shut down, which the peer did not call final, N", with_n, End::Hears(6, 2), true),
     ];
     for (name, restart, end, kept) in cases {
         let mut lab = helping(restart);
@@ -193,8 +193,9 @@ fn a_peer_that_does_not_come_back_in_time_loses_its_routes() {
     assert_eq!(lab.routes().len(), 1);
     lab.wait(Duration::from_secs(1));
     assert_eq!(lab.routes(), []);
-    let gone =
-        |action: &Action| matches!(action, Action::Report(Report::Expired { ages: false, .. }));
+    let gone = |action: &Action| {
+        matches!(action, Action::Report(Report::Expired { expiry: Expiry::Gone, .. }))
+    };
     assert!(lab.out.iter().any(gone));
 }
 
