@@ -29,6 +29,16 @@ const CLIENTS_V4: u32 = u32::from_be_bytes([198, 18, 0, 0]);
 const CLIENTS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0);
 const CLIENT_PORT: u16 = 40_000;
 
+/// Who sends a test packet, and where to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client {
+    /// Its number among those that nobody is.
+    pub number: u16,
+    /// The port that it asks: that of the service or, of a service of every port, one that no
+    /// other service of the VIP has.
+    pub port: u16,
+}
+
 /// What the packet path did with a test packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
@@ -88,13 +98,14 @@ impl fmt::Display for Flaw {
 
 /// The clients whose packets are run for a service: one for each backend that its ring names, in
 /// no order, each with that backend's index. One client with index 0 if there is no ring.
-pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(u16, u32)> {
+pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(Client, u32)> {
+    let port = asked_port(service, datapath);
     let entry = match MapKey::of_service(service) {
         MapKey::V4(key) => datapath.services_v4.get(&key),
         MapKey::V6(key) => datapath.services_v6.get(&key),
     };
     let Some((entry, ring)) = entry.and_then(|entry| Some((entry, Span::of(entry)?))) else {
-        return vec![(0, 0)];
+        return vec![(Client { number: 0, port }, 0)];
     };
     let mut missing = vec![false; 1];
     let mut left = 0_usize;
@@ -112,7 +123,8 @@ pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(u16
         }
     }
     let mut found = Vec::with_capacity(left);
-    for client in 0..=u16::MAX {
+    for number in 0..=u16::MAX {
+        let client = Client { number, port };
         let hash = flow_hash(seed, service, client, entry);
         let row = ring.offset.saturating_add(slot_of(hash, ring.size));
         let index = slots::at(&datapath.slots, row).current;
@@ -129,20 +141,28 @@ pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(u16
 }
 
 /// As the packet path computes it.
-fn flow_hash(seed: u64, service: ServiceAddr, client: u16, entry: &Entry) -> u32 {
+fn flow_hash(seed: u64, service: ServiceAddr, client: Client, entry: &Entry) -> u32 {
     let flow = Flow {
-        src: client_addr(service.addr, client),
+        src: client_addr(service.addr, client.number),
         dst: service.addr,
         src_port: CLIENT_PORT,
-        dst_port: asked_port(service),
+        dst_port: client.port,
         proto: proto(service.protocol),
     };
     model::flow_hash(seed, &flow, entry.flags)
 }
 
-/// A service of every port is asked on this one.
-const fn asked_port(service: ServiceAddr) -> u16 {
-    if service.port == 0 { 9 } else { service.port }
+/// See [`Client::port`].
+fn asked_port(service: ServiceAddr, datapath: &Datapath) -> u16 {
+    if service.port != 0 {
+        return service.port;
+    }
+    let is_free = |port: &u16| match MapKey::of_service(ServiceAddr { port: *port, ..service }) {
+        MapKey::V4(key) => !datapath.services_v4.contains_key(&key),
+        MapKey::V6(key) => !datapath.services_v6.contains_key(&key),
+    };
+    // Nobody can be asked where every port is another service's.
+    (9..=u16::MAX).chain(1..9).find(is_free).unwrap_or(9)
 }
 
 const fn proto(protocol: Protocol) -> u8 {
@@ -165,8 +185,8 @@ fn client_addr(vip: IpAddr, client: u16) -> IpAddr {
 
 /// The frame in which a client's first packet would come in: a TCP SYN, a UDP datagram or an SCTP INIT, padded
 /// to an IP packet of `packet_len` bytes.
-pub fn frame(service: ServiceAddr, client: u16, packet_len: u16) -> Vec<u8> {
-    let src = client_addr(service.addr, client);
+pub fn frame(service: ServiceAddr, client: Client, packet_len: u16) -> Vec<u8> {
+    let src = client_addr(service.addr, client.number);
     let (ip_header_len, ether_type) = match service.addr {
         IpAddr::V4(_) => (20, [0x08, 0x00]),
         IpAddr::V6(_) => (40, [0x86, 0xdd]),
@@ -190,7 +210,7 @@ pub fn frame(service: ServiceAddr, client: u16, packet_len: u16) -> Vec<u8> {
     }
     let transport = frame.len();
     frame.extend(CLIENT_PORT.to_be_bytes());
-    frame.extend(asked_port(service).to_be_bytes());
+    frame.extend(client.port.to_be_bytes());
     match service.protocol {
         Protocol::Tcp => {
             frame.extend([0; 8]); // Sequence numbers.
@@ -289,7 +309,7 @@ pub(crate) fn expected(
 fn outcome(
     seed: u64,
     service: ServiceAddr,
-    client: u16,
+    client: Client,
     datapath: &Datapath,
     entries: &BTreeMap<MapKey, Entry>,
 ) -> Finding {

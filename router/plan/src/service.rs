@@ -41,9 +41,13 @@ impl Shared<'_> {
             MapKey::V4(_) => &mut self.room_v4,
             MapKey::V6(_) => &mut self.room_v6,
         };
-        let fits = *room >= count;
-        *room = room.saturating_sub(count);
-        fits
+        match room.checked_sub(count) {
+            Some(left) => {
+                *room = left;
+                true
+            }
+            None => false, // What does not fit takes nothing from others.
+        }
     }
 }
 

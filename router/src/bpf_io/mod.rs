@@ -84,7 +84,8 @@ pub struct Datapath {
     ebpf: Ebpf,
     program_id: u32,
     /// Programs that are tail-called; they are forgotten with it, unless it is pinned.
-    _rare: ProgramArray<MapData>,
+    rare: ProgramArray<MapData>,
+    features: u64,
     maps: Maps,
     links: Vec<Link>,
     /// Only with pins: it finds the maps by them.
@@ -133,7 +134,8 @@ impl Datapath {
         Ok(Self {
             ebpf,
             program_id,
-            _rare: rare,
+            rare,
+            features: config.features,
             maps,
             links: Vec::new(),
             proof_copy,
@@ -167,6 +169,8 @@ impl Datapath {
         if let Some(dir) = &self.pin_dir {
             link::remove_others(dir, &self.links)?;
         }
+        // Until here the program of before may have run, with what it needs.
+        rare::clear_others(&mut self.rare, self.features)?;
         Ok(&self.links)
     }
 

@@ -7,8 +7,17 @@ use tidegate_abi::{map_names, rare};
 use super::error::Error;
 use super::{maps, program_mut};
 
-/// Loads those that these features need into their rows, and empties the rows of the others. In a
-/// pinned map the program that still runs goes on with the new ones.
+/// Empties the rows that these features do not need: when no program runs any more that does.
+pub(crate) fn clear_others(rows: &mut ProgramArray<MapData>, features: u64) -> Result<(), Error> {
+    for row in (0..rare::COUNT).filter(|row| !rare::is_needed(*row, features)) {
+        let cleared = maps::absent_is_fine(rows.clear_index(&row));
+        cleared.map_err(|error| Error::kernel("write the map RARE", error))?;
+    }
+    Ok(())
+}
+
+/// Loads those that these features need into their rows. In a pinned map the program that still
+/// runs goes on with the new ones, and with those that it alone needs.
 ///
 /// The map keeps the programs while it is pinned, or while the value that is returned lives.
 pub(crate) fn load(ebpf: &mut Ebpf, features: u64) -> Result<ProgramArray<MapData>, Error> {
@@ -16,7 +25,6 @@ pub(crate) fn load(ebpf: &mut Ebpf, features: u64) -> Result<ProgramArray<MapDat
     let failed = |error| Error::kernel("write the map RARE", error);
     for (row, &name) in (0..).zip(&rare::NAMES) {
         if !rare::is_needed(row, features) {
-            maps::absent_is_fine(rows.clear_index(&row)).map_err(failed)?;
             continue;
         }
         let program = program_mut(ebpf, name)?;

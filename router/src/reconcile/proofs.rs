@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tidegate_config::desired::{Desired, ServiceAddr};
 use tidegate_plan::observed;
-use tidegate_plan::proof::{self, Finding};
+use tidegate_plan::proof::{self, Client, Finding};
 
 use crate::bpf_io::Datapath;
 
@@ -44,7 +44,7 @@ struct Tried {
 }
 
 struct Packet {
-    client: u16,
+    client: Client,
     ingress: u32,
     /// Index of the backend it must go to.
     index: u32,
@@ -106,7 +106,7 @@ fn share(services: usize) -> usize {
 }
 
 impl Tried {
-    fn new(packet_len: u16, clients: &[(u16, u32)], ingress: &[u32]) -> Self {
+    fn new(packet_len: u16, clients: &[(Client, u32)], ingress: &[u32]) -> Self {
         let packets = clients.iter().flat_map(|&(client, index)| {
             let finding = Finding::NotRun;
             ingress.iter().map(move |&ingress| Packet { client, ingress, index, finding })
@@ -114,7 +114,7 @@ impl Tried {
         Self { packet_len, packets: packets.collect(), next: 0 }
     }
 
-    fn is_for(&self, packet_len: u16, clients: &[(u16, u32)], ingress: &[u32]) -> bool {
+    fn is_for(&self, packet_len: u16, clients: &[(Client, u32)], ingress: &[u32]) -> bool {
         let wanted = clients.iter().flat_map(|&(client, index)| {
             ingress.iter().map(move |&ingress| (client, ingress, index))
         });

@@ -146,28 +146,31 @@ fn a_program_without_the_feature_sends_no_gue() {
 
 #[test]
 fn the_outer_source_is_one_of_the_prefix_and_the_flows_own() {
-    let varied = |kind| {
+    let varied = |kind, mask| {
         let entry = entry(kind);
         let entry = Backend { flags: entry.flags | backend_flags::VARIED, ..entry };
         Xdp::with_constants(entry, |constants| {
             constants.features = features::VARY_V4 | features::VARY_V6;
-            (constants.vary_v4, constants.vary_v6) = (0xfff0, 0xffff_0000);
+            (constants.vary_v4, constants.vary_v6) = (mask, 0xffff_0000);
         })
     };
-    let xdp = varied(backend_kinds::IPV4_IN_IPV4);
-    let mut sources = BTreeSet::new();
-    for port in 1_000..1_500 {
-        let frame = from_router().ipv4(CLIENT4, VIP4).tcp(port, 80, tcp::ACK);
-        let run = xdp.run(&frame);
-        let source = u32::from_be_bytes(run.frame[26..30].try_into().unwrap());
-        assert_eq!(source & !0xfff0, u32::from(SOURCE4), "only the open bits");
-        let wanted = to_backend().ipv4(Ipv4Addr::from(source), BACKEND4).inner_of(&frame);
-        assert_frame_eq(&run.frame, &wanted);
-        assert_eq!(xdp.run(&frame).frame, run.frame, "a flow keeps its own");
-        sources.insert(source);
+    // The second is wider than the prefix that the entry was written for.
+    for mask in [0xfff0, 0xffff] {
+        let xdp = varied(backend_kinds::IPV4_IN_IPV4, mask);
+        let mut sources = BTreeSet::new();
+        for port in 1_000..1_500 {
+            let frame = from_router().ipv4(CLIENT4, VIP4).tcp(port, 80, tcp::ACK);
+            let run = xdp.run(&frame);
+            let source = u32::from_be_bytes(run.frame[26..30].try_into().unwrap());
+            assert_eq!(source & !mask, u32::from(SOURCE4) & !mask, "only the open bits");
+            let wanted = to_backend().ipv4(Ipv4Addr::from(source), BACKEND4).inner_of(&frame);
+            assert_frame_eq(&run.frame, &wanted);
+            assert_eq!(xdp.run(&frame).frame, run.frame, "a flow keeps its own");
+            sources.insert(source);
+        }
+        assert!(sources.len() > 400, "{} sources for 500 flows", sources.len());
     }
-    assert!(sources.len() > 400, "{} sources for 500 flows", sources.len());
-    let xdp = varied(backend_kinds::IPV6_IN_IPV6);
+    let xdp = varied(backend_kinds::IPV6_IN_IPV6, 0xfff0);
     let run = xdp.run(&syn6());
     let source: [u8; 16] = run.frame[22..38].try_into().unwrap();
     assert_eq!(u128::from_be_bytes(source) & !0xffff_0000, u128::from(SOURCE6));

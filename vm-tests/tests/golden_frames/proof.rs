@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{Backend, Counter, Service, ServiceKeyV4, Slot, backend_kinds, service_flags};
 use tidegate_config::desired::{Protocol, ServiceAddr};
-use tidegate_plan::proof::{self, Finding};
+use tidegate_plan::proof::{self, Client, Finding};
 use tidegate_plan::step::Step;
 
 use crate::pins::{CONFIG, World};
@@ -137,7 +137,8 @@ fn what_is_broken_is_told_by_the_counter_that_would_have_moved() {
         for step in &steps {
             xdp.apply(step);
         }
-        let frame = proof::frame(services()[0], 0, PACKET_LEN);
+        let frame =
+            proof::frame(services()[0], Client { number: 0, port: services()[0].port }, PACKET_LEN);
         let before = traces(&xdp);
         let finding = xdp.datapath.prove(&frame, INGRESS);
         match wanted {
@@ -147,6 +148,7 @@ fn what_is_broken_is_told_by_the_counter_that_would_have_moved() {
         assert_eq!(traces(&xdp), before, "{name}");
     }
     let xdp = Xdp::over(world.load());
-    let frame = proof::frame(services()[0], 0, PACKET_LEN);
+    let frame =
+        proof::frame(services()[0], Client { number: 0, port: services()[0].port }, PACKET_LEN);
     assert_eq!(xdp.datapath.prove(&frame, 4_000), Finding::NotRun, "no such interface");
 }

@@ -129,9 +129,11 @@ fn ipv4<const ANY: bool>(at: &mut Cursor, picked: &Picked, inner_len: usize) -> 
     let [.., high, low] = *backend.ip.first_chunk::<{ offset_of!(Ipv4, checksum) + 2 }>()?;
     let mut sum = ones_add(!u16::from_be_bytes([high, low]), total_len);
     if ANY && is_varied(picked) && config::has(features::VARY_V4) {
-        let varied = picked.hash & config::vary_v4();
         let [.., s0, s1, s2, s3] = *backend.ip.first_chunk::<{ offset_of!(Ipv4, src) + 4 }>()?;
-        let source = u32::from_be_bytes([s0, s1, s2, s3]) | varied;
+        let source = u32::from_be_bytes([s0, s1, s2, s3]);
+        // Bits that are set already, as by an entry of before the prefix became wider, add nothing.
+        let varied = picked.hash & config::vary_v4() & !source;
+        let source = source | varied;
         header.put_at(offset_of!(Ipv4, src), source.to_be_bytes())?;
         sum = ones_add(sum, ones_add((varied >> 16) as u16, varied as u16));
     }

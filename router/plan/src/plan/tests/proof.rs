@@ -172,3 +172,19 @@ fn when_all_checks_fail_it_closes_or_opens_as_configured() {
         assert_eq!(world.observed.advertised.contains_key(&vip.prefix()), is_announced);
     }
 }
+
+#[test]
+fn a_service_of_every_port_is_asked_on_one_that_no_other_service_has() {
+    let [every, discard, next] = [0, 9, 10].map(|port| tcp(VIP, port));
+    let desired = desired(&[every, discard, next].map(|vip| service(vip, 1..=2)));
+    let mut world = World::new();
+    world.all_healthy(&desired);
+    world.converge(&desired);
+    let asked = |vip| {
+        let clients =
+            crate::proof::clients(desired.router.hash_seed, vip, &world.observed.datapath);
+        clients.into_iter().map(|(client, _)| client.port).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(every), [11, 11], "one packet for each backend");
+    assert_eq!(asked(discard), [9, 9]);
+}
