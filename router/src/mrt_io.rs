@@ -2,8 +2,8 @@
 //! change of state, one after the other, and `rib.….mrt` with all routes.
 //!
 //! A thread writes; what it is given waits in a bounded queue. When that is full, records of
-//! updates are dropped and counted, since a session must not wait for a disk; a dump waits. A file
-//! of routes has its name when it is whole.
+//! updates are dropped and counted, since a session must not wait for a disk; a dump waits, and
+//! there is one at a time. A file of routes has its name when it is whole.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_config::desired::Mrt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -54,6 +54,9 @@ pub(crate) enum DumpError {
         /// Why not.
         cause: io::Error,
     },
+    /// Another one has not ended.
+    #[error("a dump is running: try again when it is written")]
+    Running,
     /// The speaker.
     #[error(transparent)]
     Stopped(#[from] crate::bgp_io::Stopped),
@@ -62,7 +65,7 @@ pub(crate) enum DumpError {
 /// Writes files as long as it lives.
 #[derive(Debug)]
 pub(crate) struct MrtHandle {
-    outside: Outside,
+    dumps: Dumps,
     wanted: watch::Sender<Option<Mrt>>,
     running: Option<Running>,
     records: Arc<AtomicU64>,
@@ -72,7 +75,7 @@ pub(crate) struct MrtHandle {
 /// Writes all routes into a file on order.
 #[derive(Clone, Debug)]
 pub(crate) struct Dumper {
-    outside: Outside,
+    dumps: Dumps,
     mrt: watch::Receiver<Option<Mrt>>,
 }
 
@@ -80,7 +83,7 @@ impl Dumper {
     /// Now; the work is done by who waits for it.
     pub(crate) async fn dump(&self) -> Result<Dumped, DumpError> {
         let mrt = self.mrt.borrow().clone();
-        dump(&self.outside, &mrt.ok_or(DumpError::Unconfigured)?).await
+        self.dumps.dump(&mrt.ok_or(DumpError::Unconfigured)?).await
     }
 }
 
@@ -101,7 +104,13 @@ impl Drop for Running {
 /// Starts without files.
 pub(crate) fn start(outside: Outside) -> MrtHandle {
     let (wanted, _) = watch::channel(None);
-    MrtHandle { outside, wanted, running: None, records: Arc::default(), dropped: Arc::default() }
+    MrtHandle {
+        dumps: Dumps { outside, one: Arc::default() },
+        wanted,
+        running: None,
+        records: Arc::default(),
+        dropped: Arc::default(),
+    }
 }
 
 impl MrtHandle {
@@ -119,14 +128,14 @@ impl MrtHandle {
             thread::spawn(move || write_updates(&mrt, inbox, &written));
             Tap { records, dropped: Arc::clone(&self.dropped) }
         });
-        if self.outside.tap(tap).await.is_err() {
+        if self.dumps.outside.tap(tap).await.is_err() {
             return; // The speaker has stopped.
         }
         self.running = mrt.map(|mrt| Running {
             mrt: mrt.clone(),
             timer: mrt
                 .dump_interval
-                .map(|every| tokio::spawn(dump_every(self.outside.clone(), mrt.clone(), every))),
+                .map(|every| tokio::spawn(dump_every(self.dumps.clone(), mrt.clone(), every))),
         });
     }
 
@@ -139,14 +148,14 @@ impl MrtHandle {
 
     /// What writes all routes into a file on order.
     pub(crate) fn dumper(&self) -> Dumper {
-        Dumper { outside: self.outside.clone(), mrt: self.wanted.subscribe() }
+        Dumper { dumps: self.dumps.clone(), mrt: self.wanted.subscribe() }
     }
 }
 
-async fn dump_every(outside: Outside, mrt: Mrt, every: Duration) {
+async fn dump_every(dumps: Dumps, mrt: Mrt, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        match dump(&outside, &mrt).await {
+        match dumps.dump(&mrt).await {
             Ok(Dumped { file, destinations, .. }) => {
                 info!(file = %file.display(), destinations, "routes written");
             }
@@ -156,36 +165,62 @@ async fn dump_every(outside: Outside, mrt: Mrt, every: Duration) {
     }
 }
 
-async fn dump(outside: &Outside, mrt: &Mrt) -> Result<Dumped, DumpError> {
-    let failed = |cause| DumpError::Write { directory: mrt.directory.clone(), cause };
-    let (part, whole) = (mrt.directory.join(".rib.part"), path(mrt, "rib"));
-    fs::create_dir_all(&mrt.directory).map_err(failed)?;
-    // Two dumps at a time would write into one file: the second one is refused.
-    let mut file = File::create_new(&part).map_err(failed)?;
-    let parts = Part(part);
-    let (mut destinations, mut bytes, mut from) = (0, 0, Some(0));
-    while let Some(next) = from {
-        let dump = outside.dump(next).await?;
-        destinations += u64::from(dump.destinations);
-        bytes += dump.records.len() as u64;
-        from = dump.next;
-        let write = move || file.write_all(&dump.records).map(|()| file);
-        let written = tokio::task::spawn_blocking(write).await.map_err(io::Error::from);
-        file = written.flatten().map_err(failed)?;
-    }
-    let synced = tokio::task::spawn_blocking(move || file.sync_all()).await;
-    synced.map_err(io::Error::from).flatten().map_err(failed)?;
-    fs::rename(&parts.0, &whole).map_err(failed)?;
-    keep(mrt, "rib");
-    Ok(Dumped { file: whole, destinations, bytes })
+/// Writes files of all routes, one at a time.
+#[derive(Clone, Debug)]
+struct Dumps {
+    outside: Outside,
+    /// Held as long as one is written: all have the same name until they are whole.
+    one: Arc<Mutex<()>>,
 }
 
-/// A file that is not whole yet; it goes unless it has been renamed by then.
-struct Part(PathBuf);
+impl Dumps {
+    async fn dump(&self, mrt: &Mrt) -> Result<Dumped, DumpError> {
+        let _one = self.one.try_lock().map_err(|_running| DumpError::Running)?;
+        let failed = |cause| DumpError::Write { directory: mrt.directory.clone(), cause };
+        fs::create_dir_all(&mrt.directory).map_err(failed)?;
+        // What a crash has left there is of no use to anybody.
+        let part = Part(Some(mrt.directory.join(".rib.part")));
+        let mut file = part.create().map_err(failed)?;
+        let (mut destinations, mut bytes, mut from) = (0, 0, Some(0));
+        while let Some(next) = from {
+            let dump = self.outside.dump(next).await?;
+            destinations += u64::from(dump.destinations);
+            bytes += dump.records.len() as u64;
+            from = dump.next;
+            let write = move || file.write_all(&dump.records).map(|()| file);
+            let written = tokio::task::spawn_blocking(write).await.map_err(io::Error::from);
+            file = written.flatten().map_err(failed)?;
+        }
+        let synced = tokio::task::spawn_blocking(move || file.sync_all()).await;
+        synced.map_err(io::Error::from).flatten().map_err(failed)?;
+        let whole = path(mrt, "rib");
+        part.finish(&whole).map_err(failed)?;
+        keep(mrt, "rib");
+        Ok(Dumped { file: whole, destinations, bytes })
+    }
+}
+
+/// A file that is not whole yet; it goes unless it is finished.
+struct Part(Option<PathBuf>);
+
+impl Part {
+    fn create(&self) -> io::Result<File> {
+        File::create(self.0.as_deref().ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    /// It is whole: this is its name from now on.
+    fn finish(mut self, whole: &Path) -> io::Result<()> {
+        fs::rename(self.0.as_deref().ok_or(io::ErrorKind::NotFound)?, whole)?;
+        self.0 = None;
+        Ok(())
+    }
+}
 
 impl Drop for Part {
     fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
+        if let Some(path) = &self.0 {
+            drop(fs::remove_file(path));
+        }
     }
 }
 
@@ -271,7 +306,12 @@ fn begin(mrt: &Mrt) -> io::Result<BufWriter<File>> {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_bgp::speaker::Local;
+    use tidegate_bgp::types::{Asn, RouterId};
+
     use super::*;
+    use crate::bgp_io::{self, BgpHandle, Keys, Settings};
+    use crate::clock::Clock;
 
     fn mrt(directory: PathBuf, rotate: Duration) -> Mrt {
         Mrt { directory, updates: true, rotate, dump_interval: None, keep: 2 }
@@ -282,6 +322,46 @@ mod tests {
             std::env::temp_dir().join(format!("tidegate-{name}-{}", std::process::id()));
         drop(fs::remove_dir_all(&directory));
         directory
+    }
+
+    /// A speaker without routes, and what dumps them.
+    fn dumps() -> (BgpHandle, Dumps) {
+        let router_id = RouterId::new([10, 0, 0, 1].into()).unwrap();
+        let settings = Settings {
+            local: Local { asn: Asn::new(65_001).unwrap(), router_id },
+            listen: Vec::new(),
+            md5: Keys::default(),
+            seed: 1,
+            restarted: false,
+            next_hops: None,
+        };
+        let (links, _) = crate::link_io::start().unwrap();
+        let (reports, _) = mpsc::channel(1);
+        let bgp = bgp_io::start(settings, Clock::start(), links, reports).unwrap();
+        let dumps = start(bgp.outside()).dumps;
+        (bgp, dumps)
+    }
+
+    #[tokio::test]
+    async fn there_is_one_dump_at_a_time_and_what_a_crash_left_is_in_nobodys_way() {
+        let (bgp, dumps) = dumps();
+        let mrt = mrt(directory("mrt-dump"), Duration::ZERO);
+        fs::create_dir_all(&mrt.directory).unwrap();
+        let part = mrt.directory.join(".rib.part");
+        fs::write(&part, "longer than a file without any routes will be, by far".repeat(9))
+            .unwrap();
+        let (first, second) = tokio::join!(dumps.dump(&mrt), dumps.dump(&mrt));
+        let first = first.unwrap();
+        assert_eq!(fs::metadata(&first.file).unwrap().len(), first.bytes);
+        assert!(matches!(second, Err(DumpError::Running)), "{second:?}");
+        assert!(dumps.dump(&mrt).await.is_ok());
+
+        // One that fails takes its beginnings with it, and is in nobody's way either.
+        bgp.stop().await;
+        assert!(matches!(dumps.dump(&mrt).await, Err(DumpError::Stopped(_))));
+        assert!(matches!(dumps.dump(&mrt).await, Err(DumpError::Stopped(_))));
+        assert!(!part.exists());
+        fs::remove_dir_all(&mrt.directory).unwrap();
     }
 
     #[test]
