@@ -58,7 +58,7 @@ fn dump_one<K: Key>(
         Post::Accepted(set) => Some(Entry {
             peer: path.peer,
             originated: originated.get(usize::from(path.peer)).copied().unwrap_or(time.secs),
-            path_id: path.path_id,
+            path_id: path.has_id.then_some(path.path_id),
             block: sets.bytes(set),
         }),
     };

@@ -13,7 +13,7 @@ use super::bitmap::Bitmap;
 use super::key::Key;
 use super::post::Post;
 use super::sets::{SetId, next_hop_of};
-use super::table::{Around, Table};
+use super::table::{Around, CHUNK, PathView, Table};
 use super::{PeerId, Rib, around, of_family};
 use crate::bmp::{View, Views};
 use crate::policy::{Border, Edits, rewrite};
@@ -135,6 +135,14 @@ impl<K: Key> Table<K> {
         }
     }
 
+    /// A path that a peer brought is gone.
+    pub(super) fn mark_removed(&mut self, peer: PeerId, path_id: PathId, dest: u32) {
+        self.mark_from(peer, dest);
+        if self.lane(peer).is_some_and(|lane| lane.has_ids) {
+            self.mark_gone(peer, path_id, dest, In);
+        }
+    }
+
     /// A path with an identifier is gone: others of the peer may be left.
     #[inline]
     pub(super) fn mark_gone(
@@ -144,7 +152,7 @@ impl<K: Key> Table<K> {
         dest: u32,
         direction: Direction,
     ) {
-        for marks in self.watchers.iter_mut().filter(|_| path_id != PathId(0)) {
+        for marks in &mut self.watchers {
             if marks.gone.len() < GONE_MAX {
                 marks.gone.push(Vanished { peer, path_id, dest, direction });
             } else {
@@ -193,12 +201,19 @@ impl<K: Key> Table<K> {
 
     fn watch_peer(&mut self, id: WatcherId, peer: PeerId) {
         let Some(lane) = self.lanes.get(usize::from(peer)) else { return };
+        // In the midst of a refresh, what has not been said again is there as well.
+        let of_session = |chunk: &&u32| self.is_of_session(**chunk * CHUNK);
+        let kept: Vec<u32> = lane.stale.iter().filter(of_session).copied().collect();
+        let kept = self.dests_in(&kept);
         let Some(marks) = self.watchers.iter_mut().find(|marks| marks.id == id) else { return };
         marks.forget(peer);
         if marks.wants_in()
             && let Some(from) = bits(&mut marks.from, peer)
         {
             from.clone_from(&lane.has);
+            for id in kept {
+                from.insert(id);
+            }
         }
         let views = [View::PrePolicy, View::PostPolicy, View::AdjRibOut];
         if marks.views.contains(View::AdjRibOut)
@@ -354,8 +369,8 @@ impl Rib {
             for of in from {
                 let Some(prefix) = table.prefix(of) else { continue };
                 let (mut is_there, mut passes) = (false, false);
-                let paths = table.paths_of(of).filter(|path| path.peer == peer && !path.stale);
-                for path in paths {
+                let is_its = |path: &PathView| path.peer == peer && table.is_of_session(path.path);
+                for path in table.paths_of(of).filter(is_its) {
                     is_there = true;
                     pre.announced.push((path.pre, path.path_id, prefix));
                     match path.post {
