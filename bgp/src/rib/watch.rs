@@ -45,6 +45,8 @@ pub(super) struct Marks {
     best: Bitmap,
     /// Paths that their destinations' bits do not tell of.
     gone: Vec<Vanished>,
+    /// The destinations of these.
+    gone_dests: Bitmap,
     /// Views whose first telling has not ended.
     ends: Vec<(View, Option<PeerId>)>,
     /// Something was lost.
@@ -94,6 +96,7 @@ impl Marks {
             to: Vec::new(),
             best: Bitmap::default(),
             gone: Vec::new(),
+            gone_dests: Bitmap::default(),
             ends: Vec::new(),
             is_lost: false,
         }
@@ -103,12 +106,16 @@ impl Marks {
         self.views.contains(View::PrePolicy) || self.views.contains(View::PostPolicy)
     }
 
+    const fn wants(&self, direction: Direction) -> bool {
+        match direction {
+            In => self.wants_in(),
+            Out => self.views.contains(View::AdjRibOut),
+        }
+    }
+
     fn holds(&self, id: u32) -> bool {
         let any = |of: &[Bitmap]| of.iter().any(|bits| bits.contains(id));
-        self.best.contains(id)
-            || any(&self.from)
-            || any(&self.to)
-            || self.gone.iter().any(|path| path.dest == id)
+        self.best.contains(id) || any(&self.from) || any(&self.to) || self.gone_dests.contains(id)
     }
 
     fn forget(&mut self, peer: PeerId) {
@@ -117,8 +124,30 @@ impl Marks {
                 *bits = Bitmap::default();
             }
         }
-        self.gone.retain(|path| path.peer != peer);
+        drop(self.take_gone(peer));
         self.ends.retain(|(_, of)| *of != Some(peer));
+    }
+
+    fn add_gone(&mut self, path: Vanished) {
+        if self.gone.len() < GONE_MAX {
+            self.gone.push(path);
+            self.gone_dests.insert(path.dest);
+        } else {
+            self.is_lost = true;
+        }
+    }
+
+    fn take_gone(&mut self, peer: PeerId) -> Vec<Vanished> {
+        let (taken, left): (Vec<_>, Vec<_>) =
+            core::mem::take(&mut self.gone).into_iter().partition(|path| path.peer == peer);
+        self.gone = left;
+        if !taken.is_empty() {
+            self.gone_dests = Bitmap::default();
+            for path in &self.gone {
+                self.gone_dests.insert(path.dest);
+            }
+        }
+        taken
     }
 }
 
@@ -152,12 +181,8 @@ impl<K: Key> Table<K> {
         dest: u32,
         direction: Direction,
     ) {
-        for marks in &mut self.watchers {
-            if marks.gone.len() < GONE_MAX {
-                marks.gone.push(Vanished { peer, path_id, dest, direction });
-            } else {
-                marks.is_lost = true;
-            }
+        for marks in self.watchers.iter_mut().filter(|marks| marks.wants(direction)) {
+            marks.add_gone(Vanished { peer, path_id, dest, direction });
         }
     }
 
@@ -460,9 +485,7 @@ fn take<K: Key>(table: &mut Table<K>, id: WatcherId, peer: PeerId) -> Option<Tak
         bits.map(|bits| bits.take(ROUTES_PER_BATCH)).unwrap_or_default()
     };
     let (from, to) = (taken(&mut marks.from), taken(&mut marks.to));
-    let gone = marks.gone.iter().filter(|path| path.peer == peer).copied().collect();
-    marks.gone.retain(|path| path.peer != peer);
-    Some((gone, from, marks.views, to))
+    Some((marks.take_gone(peer), from, marks.views, to))
 }
 
 /// How routes of a session are written for a watcher: as they are on the session, but with AS

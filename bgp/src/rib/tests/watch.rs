@@ -243,6 +243,25 @@ impl Several {
     }
 }
 
+#[test]
+fn nothing_comes_together_for_views_that_a_watcher_does_not_have() {
+    let mut net = Net::new();
+    let peer = net.peer(64_501, Kind { tells: Some(2), told: Some(2), ..PLAIN });
+    let cases = [("Loc-RIB", Seen::LocRib, false), ("before policy", Seen::PrePolicy, true)];
+    for (id, (_, view, _)) in (1..).zip(&cases) {
+        net.rib.watch(id, [*view].into_iter().collect::<Views>());
+        net.rib.watch_peer(id, peer);
+    }
+    let prefix = "198.51.100.0/24";
+    for _ in 0..70_000 {
+        net.say(peer, 1, prefix, &route(peer, 1, 1, prefix));
+        net.unsay(peer, 1, prefix);
+    }
+    for (id, (name, _, is_lost)) in (1..).zip(cases) {
+        assert_eq!(net.rib.has_lost(id), is_lost, "{name}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
