@@ -185,15 +185,18 @@ impl Dumps {
         // What a crash has left there is of no use to anybody.
         let part = Part(Some(mrt.directory.join(".rib.part")));
         let mut file = part.create().map_err(failed)?;
-        let (mut destinations, mut bytes, mut from) = (0, 0, Some(0));
-        while let Some(next) = from {
-            let dump = self.outside.dump(next).await?;
+        let (mut destinations, mut bytes, mut from) = (0, 0, None);
+        loop {
+            let dump = self.outside.dump(from).await?;
             destinations += u64::from(dump.destinations);
             bytes += dump.records.len() as u64;
             from = dump.next;
             let write = move || file.write_all(&dump.records).map(|()| file);
             let written = tokio::task::spawn_blocking(write).await.map_err(io::Error::from);
             file = written.flatten().map_err(failed)?;
+            if from.is_none() {
+                break;
+            }
         }
         let synced = tokio::task::spawn_blocking(move || file.sync_all()).await;
         synced.map_err(io::Error::from).flatten().map_err(failed)?;
