@@ -161,7 +161,6 @@ impl Speaker {
             let malformed =
                 self.peers.get(name).map_or(0, |peer| peer.malformed().routes_withdrawn);
             let mut stats = vec![
-                Stat::Rejected(narrow(count(counts.received - counts.accepted))),
                 Stat::AdjRibIn(count(counts.received)),
                 Stat::TreatedAsWithdraw(narrow(malformed)),
                 Stat::AdjRibOut(count(counts.advertised)),
