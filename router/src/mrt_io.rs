@@ -419,12 +419,8 @@ mod tests {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    use tidegate_bgp::speaker::Local;
-    use tidegate_bgp::types::{Asn, RouterId};
-
     use super::*;
-    use crate::bgp_io::{self, BgpHandle, Keys, Settings};
-    use crate::clock::Clock;
+    use crate::bgp_io::BgpHandle;
 
     fn mrt(directory: PathBuf, rotate: Duration) -> Mrt {
         Mrt { directory, updates: true, rotate, dump_interval: None, keep: 2 }
@@ -439,18 +435,7 @@ mod tests {
 
     /// A speaker without routes, and what dumps them.
     fn dumps() -> (BgpHandle, Dumps) {
-        let router_id = RouterId::new([10, 0, 0, 1].into()).unwrap();
-        let settings = Settings {
-            local: Local { asn: Asn::new(65_001).unwrap(), router_id },
-            listen: Vec::new(),
-            md5: Keys::default(),
-            seed: 1,
-            restarted: false,
-            next_hops: None,
-        };
-        let (links, _) = crate::link_io::start().unwrap();
-        let (reports, _) = mpsc::channel(1);
-        let bgp = bgp_io::start(settings, Clock::start(), links, reports).unwrap();
+        let bgp = crate::bgp_io::alone();
         let dumps = start(bgp.outside()).dumps;
         (bgp, dumps)
     }

@@ -63,7 +63,8 @@ pub(crate) struct RpkiHandle {
 }
 
 impl RpkiHandle {
-    /// Follows these from now on. One that is the same as before is not touched.
+    /// Follows these from now on. One that is the same as before is not touched; one that is where
+    /// another was takes over what that said.
     pub(crate) fn set(&self, caches: &[RpkiCache]) {
         self.wanted.send_if_modified(|wanted| {
             let is_new = wanted != caches;
@@ -163,22 +164,32 @@ impl Hub {
         let mut old = std::mem::take(&mut self.followed);
         for cache in wanted {
             let same = old.iter().position(|it| it.cache == cache);
-            let followed = if let Some(at) = same {
-                old.swap_remove(at)
-            } else {
-                self.numbers += 1;
-                let follow = client::follow(cache.clone(), self.numbers, self.news.clone());
-                Followed {
-                    cache,
-                    number: self.numbers,
-                    task: tokio::spawn(follow),
-                    up: false,
-                    held: None,
-                    answered: None,
-                    problem: None,
-                }
+            let at = same.or_else(|| old.iter().position(|it| it.cache.remote == cache.remote));
+            let known = at.map(|at| old.swap_remove(at));
+            let followed = match known {
+                Some(same) if same.cache == cache => same,
+                known => self.follow(cache, known),
             };
             self.followed.push(followed);
+        }
+    }
+
+    /// A new conversation. What `known` said there counts on: it is the same cache.
+    fn follow(&mut self, cache: RpkiCache, known: Option<Followed>) -> Followed {
+        self.numbers += 1;
+        let follow = client::follow(cache.clone(), self.numbers, self.news.clone());
+        let (held, answered) = match known {
+            Some(mut known) => (known.held.take(), known.answered),
+            None => (None, None),
+        };
+        Followed {
+            cache,
+            number: self.numbers,
+            task: tokio::spawn(follow),
+            up: false,
+            held,
+            answered,
+            problem: None,
         }
     }
 
@@ -264,5 +275,67 @@ impl Hub {
             *old = snapshot;
             is_new
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_bgp::types::Prefix;
+
+    use super::*;
+
+    fn cache(name: &str, port: u16, expire_secs: u64) -> RpkiCache {
+        RpkiCache {
+            name: name.into(),
+            remote: SocketAddr::from(([127, 0, 0, 1], port)),
+            refresh: None,
+            retry: None,
+            expire: Some(Duration::from_secs(expire_secs)),
+        }
+    }
+
+    fn one_vrp() -> Arc<Vec<Vrp>> {
+        let prefix = Prefix::new([192, 0, 2, 0].into(), 24).unwrap();
+        Arc::new(vec![Vrp::new(prefix, 24, 65_001).unwrap()])
+    }
+
+    /// Follows nobody yet; nobody listens where its caches would be.
+    fn hub(orders: Orders) -> Hub {
+        let (publish, _) = watch::channel(Snapshot::default());
+        let (news, _) = mpsc::channel(NEWS_MAX);
+        Hub {
+            followed: Vec::new(),
+            numbers: 0,
+            in_force: Arc::default(),
+            in_use: None,
+            vrps: Arc::default(),
+            orders,
+            publish,
+            news,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_cache_said_counts_on_under_another_name_and_other_timers() {
+        let bgp = crate::bgp_io::alone();
+        let mut hub = hub(bgp.orders());
+        hub.want(vec![cache("one", 1, 600)]);
+        hub.on_news(1, News::Synced { vrps: one_vrp(), expire: Duration::from_hours(1) });
+        for wanted in [cache("one", 1, 900), cache("two", 1, 900)] {
+            hub.want(vec![cache("nearer", 2, 600), wanted.clone()]);
+            assert!(hub.choose().await);
+            assert_eq!(hub.vrps.len(), (1, 0), "{wanted:?}");
+            let of = hub.followed.last().unwrap();
+            assert_eq!((&of.cache, hub.in_use), (&wanted, Some(of.number)));
+            assert!(of.answered.is_some());
+        }
+        // What the conversation of before still has to say is of no interest; another cache is.
+        hub.on_news(1, News::Synced { vrps: Arc::default(), expire: Duration::from_hours(1) });
+        assert!(hub.choose().await);
+        assert_eq!(hub.vrps.len(), (1, 0));
+        hub.want(vec![cache("two", 3, 900)]);
+        assert!(hub.choose().await);
+        assert_eq!((hub.vrps.len(), hub.in_use), ((0, 0), None));
+        bgp.stop().await;
     }
 }
