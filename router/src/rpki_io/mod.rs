@@ -118,6 +118,30 @@ impl Drop for Followed {
     }
 }
 
+/// A conversation has ended, or did not come about; `left`: how long what the cache said counts.
+fn lost(remote: SocketAddr, left: Option<Duration>, why: &str) -> String {
+    match left.map(|left| left.as_secs()) {
+        None => format!("RPKI cache cannot be reached at {remote}, and is tried again: {why}"),
+        Some(secs) => {
+            format!("RPKI cache at {remote} lost, what it said counts for {secs} s more: {why}")
+        }
+    }
+}
+
+/// What a cache said counts no more. `next`: the first that has an answer; whether it was in use
+/// before.
+fn expired(next: Option<&str>, was_in_use: bool) -> String {
+    let said = "what the RPKI cache said has expired";
+    match (next, was_in_use) {
+        (Some(next), true) => format!("{said}: {next} is in use as before"),
+        (Some(next), false) => format!("{said}: what {next} says is in force now"),
+        (None, _) => format!(
+            "{said}, and no other cache has an answer: all routes are not-found now, policies that \
+             reject invalid ones let them in"
+        ),
+    }
+}
+
 struct Hub {
     /// In the order of preference.
     followed: Vec<Followed>,
@@ -209,11 +233,9 @@ impl Hub {
             News::Lost(why) => {
                 // One that stays away is told of once.
                 if of.up || of.problem.is_none() {
-                    let left = of.held.as_ref().map_or(Duration::ZERO, |(_, until)| {
-                        until.saturating_duration_since(Instant::now())
-                    });
-                    let counts_for_secs = left.as_secs();
-                    warn!(cache, counts_for_secs, "RPKI cache lost, what it said counts on: {why}");
+                    let until = of.held.as_ref().map(|(_, until)| *until);
+                    let left = until.map(|it| it.saturating_duration_since(Instant::now()));
+                    warn!(cache, "{}", lost(of.cache.remote, left, &why));
                 }
                 of.up = false;
                 of.problem = Some(why);
@@ -223,11 +245,18 @@ impl Hub {
 
     fn expire(&mut self) {
         let now = Instant::now();
-        for of in &mut self.followed {
+        let mut gone = Vec::new();
+        for (at, of) in self.followed.iter_mut().enumerate() {
             if of.held.as_ref().is_some_and(|(_, until)| *until <= now) {
                 of.held = None;
-                warn!(cache = of.cache.name, "what the RPKI cache said has expired");
+                gone.push(at);
             }
+        }
+        let next = self.followed.iter().position(|it| it.held.is_some());
+        let name = |at: usize| self.followed.get(at).map(|it| it.cache.name.as_str());
+        for at in gone {
+            let left = next.and_then(name);
+            warn!(cache = name(at), "{}", expired(left, next.is_some_and(|next| next < at)));
         }
     }
 
@@ -312,6 +341,38 @@ mod tests {
             orders,
             publish,
             news,
+        }
+    }
+
+    #[test]
+    fn an_operator_reads_where_and_what_comes_of_it() {
+        let remote = SocketAddr::from(([192, 0, 2, 9], 323));
+        for (said, expected) in [
+            (
+                lost(remote, None, "Connection refused"),
+                "RPKI cache cannot be reached at 192.0.2.9:323, and is tried again: \
+                 Connection refused",
+            ),
+            (
+                lost(remote, Some(Duration::from_secs(600)), "it closed the connection"),
+                "RPKI cache at 192.0.2.9:323 lost, what it said counts for 600 s more: \
+                 it closed the connection",
+            ),
+            (
+                expired(Some("far"), false),
+                "what the RPKI cache said has expired: what far says is in force now",
+            ),
+            (
+                expired(Some("near"), true),
+                "what the RPKI cache said has expired: near is in use as before",
+            ),
+            (
+                expired(None, false),
+                "what the RPKI cache said has expired, and no other cache has an answer: all \
+                 routes are not-found now, policies that reject invalid ones let them in",
+            ),
+        ] {
+            assert_eq!(said, expected);
         }
     }
 
