@@ -93,11 +93,11 @@ impl Watcher {
 }
 
 /// The same as the tables have it, but for what peers were told.
-fn inside(rib: &mut Rib, prefixes: impl Iterator<Item = Prefix> + Clone) -> Known {
+fn inside(rib: &mut Rib, prefixes: &[Prefix]) -> Known {
     let mut known = Known::new();
     for (view, seen) in [(View::Received, Seen::PrePolicy), (View::Available, Seen::PostPolicy)] {
-        for prefix in prefixes.clone() {
-            let (peer, prefix) = (None, Some(prefix));
+        for prefix in prefixes {
+            let (peer, prefix) = (None, Some(*prefix));
             let query = Query { view, peer, prefix, family: None, from: 0, limit: 100 };
             for route in rib.page(&query).routes {
                 let attributes = route.attributes.to_block();
@@ -119,7 +119,7 @@ fn inside(rib: &mut Rib, prefixes: impl Iterator<Item = Prefix> + Clone) -> Know
 }
 
 fn there(lab: &mut Lab) -> Known {
-    let mut known = inside(&mut lab.rib, (0..12).map(prefix));
+    let mut known = inside(&mut lab.rib, &(0..12).map(prefix).collect::<Vec<_>>());
     for peer in 1..=PEERS {
         let heard = lab.heard[usize::from(peer)].iter();
         let heard = heard.map(|(prefix, look)| ((*prefix, PathId(0)), look.clone())).collect();
@@ -201,7 +201,9 @@ impl Several {
             }
             Turn::Down(peer) => {
                 // What a refresh has left over goes first, as peers have it done.
-                Family::UNICAST.into_iter().for_each(|family| net.rib.drop_stale(peer, family));
+                for family in Family::UNICAST {
+                    net.rib.drop_stale(peer, family);
+                }
                 net.rib.down(peer);
                 watcher.loses(&mut net.rib, peer);
                 net.up(peer);
@@ -227,7 +229,7 @@ impl Several {
 
     fn there(&mut self) -> Known {
         let told: Vec<_> = (1..=3).map(|peer| (peer, self.net.heard(peer))).collect();
-        let mut known = inside(&mut self.net.rib, PREFIXES.into_iter().map(parse));
+        let mut known = inside(&mut self.net.rib, &PREFIXES.map(parse));
         for (peer, heard) in told {
             let look = |(of, attributes): (_, Attributes)| {
                 let block = attributes.to_block();
