@@ -143,7 +143,7 @@ fn dumped(job: &Interop, kind: &str) -> anyhow::Result<String> {
 
 /// What bgpkit reads out of them: peer, prefix and path, a line each.
 fn parsed(job: &Interop, kind: &str) -> anyhow::Result<String> {
-    let (mut all, mut elementor) = (String::new(), Elementor::new());
+    let (mut all, mut elementor) = (Vec::new(), Elementor::new());
     for entry in std::fs::read_dir(job.lab.dir().join("mrt"))? {
         let path = entry?.path();
         if !path.file_name().and_then(|it| it.to_str()).is_some_and(|it| it.starts_with(kind)) {
@@ -156,11 +156,11 @@ fn parsed(job: &Interop, kind: &str) -> anyhow::Result<String> {
             for elem in elementor.record_to_elems(record) {
                 let as_path = elem.as_path.map(|path| path.to_string()).unwrap_or_default();
                 let (peer, asn, prefix) = (elem.peer_ip, elem.peer_asn, elem.prefix);
-                all += &format!("{peer} AS{asn} {prefix} [{as_path}]\n");
+                all.push(format!("{peer} AS{asn} {prefix} [{as_path}]"));
             }
         }
     }
-    Ok(all)
+    Ok(all.join("\n"))
 }
 
 #[test]
