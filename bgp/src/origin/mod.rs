@@ -147,6 +147,12 @@ impl Origins {
         Self { local_as, vrps: Arc::default() }
     }
 
+    /// As they look to somebody for whom we are in this AS.
+    #[must_use]
+    pub fn seen_as(&self, local_as: Asn) -> Self {
+        Self { local_as, vrps: Arc::clone(&self.vrps) }
+    }
+
     /// How a route stands; `path` is its AS_PATH in octets, four for each AS.
     pub fn validate(&self, prefix: Prefix, path: &[u8]) -> Validity {
         if self.vrps.is_empty() {

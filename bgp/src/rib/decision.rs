@@ -155,9 +155,11 @@ impl DecisionRules {
         self.always_compare_med || one.rank.neighbor_as == other.rank.neighbor_as
     }
 
+    /// Whether a path that can be used has a lower MED; one that cannot takes no part (§9.1.2).
     fn beaten_by_med(self, one: &Candidate, others: &[Candidate]) -> bool {
         others.iter().any(|other| {
-            other.rank.med < one.rank.med
+            other.is_usable()
+                && other.rank.med < one.rank.med
                 && other.before_med(one).is_eq()
                 && self.compares_med(one, other)
         })

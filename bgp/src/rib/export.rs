@@ -448,6 +448,8 @@ impl<K: Key> Table<K> {
         sending: &Sending<'_>,
     ) -> (Vec<Item>, Vec<u32>) {
         let by_prefix = group.outlet.policy.as_ref().is_some_and(|it| it.looks_at_prefix());
+        // A route without a path gets the AS that we are in for these peers.
+        let origins = sending.origins.seen_as(group.outlet.local_as);
         let mut items = Vec::with_capacity(ids.len());
         let mut hidden = Vec::new();
         let mut last: Option<(PeerId, SetId, Way)> = None;
@@ -463,7 +465,7 @@ impl<K: Key> Table<K> {
                 let Some(prefix) = self.prefix(*id) else { continue };
                 let Some(kind) = sending.sources.get(usize::from(source)) else { continue };
                 let attributes = AttributesRef::new(sending.sets.bytes(set));
-                let origins = sending.origins;
+                let origins = &origins;
                 group.way(&Route { prefix, attributes, source: *kind, origins })
             };
             if !by_prefix {

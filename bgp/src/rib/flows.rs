@@ -21,9 +21,16 @@ pub const FLOWS_MAX: usize = 10_000;
 /// What tells two rules apart, and whose they are.
 type FlowKey = (Family, Box<[u8]>, PeerId);
 
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    set: SetId,
+    /// Not said again since the peer began to say everything again.
+    aged: bool,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Flows {
-    rules: BTreeMap<FlowKey, SetId>,
+    rules: BTreeMap<FlowKey, Kept>,
     /// By peer.
     counts: BTreeMap<PeerId, usize>,
 }
@@ -74,14 +81,14 @@ impl Rib {
         set: SetId,
     ) -> Result<(), TooMuch> {
         for rule in nlri.flow_specs() {
+            let key = (nlri.family(), rule.octets().into(), peer);
             let count = self.flows.counts.entry(peer).or_default();
-            if *count >= FLOWS_MAX {
+            if *count >= FLOWS_MAX && !self.flows.rules.contains_key(&key) {
                 return Err(TooMuch::Prefixes { family: nlri.family(), max: FLOWS_MAX });
             }
             self.sets.hold(set);
-            let key = (nlri.family(), rule.octets().into(), peer);
-            match self.flows.rules.insert(key, set) {
-                Some(old) => self.sets.release(old),
+            match self.flows.rules.insert(key, Kept { set, aged: false }) {
+                Some(old) => self.sets.release(old.set),
                 None => *count += 1,
             }
         }
@@ -91,8 +98,8 @@ impl Rib {
     pub(super) fn withdraw_flows(&mut self, peer: PeerId, nlri: Nlri<'_>) {
         for rule in nlri.flow_specs() {
             let key = (nlri.family(), rule.octets().into(), peer);
-            if let Some(set) = self.flows.rules.remove(&key) {
-                self.sets.release(set);
+            if let Some(rule) = self.flows.rules.remove(&key) {
+                self.sets.release(rule.set);
                 if let Some(count) = self.flows.counts.get_mut(&peer) {
                     *count -= 1;
                 }
@@ -102,14 +109,30 @@ impl Rib {
 
     /// Rules of a peer go, those of one family or all.
     pub(super) fn forget_flows(&mut self, peer: PeerId, family: Option<Family>) {
+        self.drop_flows(peer, |of, _| family.is_none_or(|family| family == of));
+    }
+
+    /// The peer begins to say all rules of a family again.
+    pub(super) fn age_flows(&mut self, peer: PeerId, family: Family) {
+        for ((of, _, from), rule) in &mut self.flows.rules {
+            rule.aged |= *from == peer && *of == family;
+        }
+    }
+
+    /// It has said them: the others go.
+    pub(super) fn drop_aged_flows(&mut self, peer: PeerId, family: Family) {
+        self.drop_flows(peer, |of, aged| of == family && aged);
+    }
+
+    fn drop_flows(&mut self, peer: PeerId, goes: impl Fn(Family, bool) -> bool) {
         let Some(count) = self.flows.counts.get_mut(&peer).filter(|count| **count > 0) else {
             return;
         };
         let sets = &mut self.sets;
-        self.flows.rules.retain(|(of, _, from), set| {
-            let goes = *from == peer && family.is_none_or(|family| family == *of);
+        self.flows.rules.retain(|(of, _, from), rule| {
+            let goes = *from == peer && goes(*of, rule.aged);
             if goes {
-                sets.release(*set);
+                sets.release(rule.set);
                 *count -= 1;
             }
             !goes
@@ -132,12 +155,12 @@ impl Rib {
         let flows: Vec<FlowView> = rules
             .by_ref()
             .take(limit)
-            .map(|((family, octets, from), set)| {
+            .map(|((family, octets, from), kept)| {
                 let rule = FlowSpec::new(*family, octets);
                 FlowView {
                     rule: rule.to_string(),
                     from: *from,
-                    attributes: Attributes::from_block(self.sets.bytes(*set)),
+                    attributes: Attributes::from_block(self.sets.bytes(kept.set)),
                     state: self.flow_state(rule, *from),
                 }
             })

@@ -364,6 +364,7 @@ impl Rib {
     /// What is still left of an earlier session goes: the peer has sent its End-of-RIB, or has
     /// taken too long.
     pub fn drop_stale(&mut self, id: PeerId, family: Family) {
+        self.drop_aged_flows(id, family);
         let chunks: Vec<u32> = of_family!(self, family, table => {
             table.lane_mut(id).map(|lane| core::mem::take(&mut lane.stale)).unwrap_or_default()
         });
@@ -385,14 +386,22 @@ impl Rib {
     }
 
     /// The peer says everything again, and what it does not say again is to go with
-    /// [`Self::drop_stale`] (RFC 7313 §4).
-    pub fn begin_refresh(&mut self, id: PeerId, family: Family) {
+    /// [`Self::drop_stale`] (RFC 7313 §4). `false`: something is kept already, from an earlier
+    /// beginning or a restart, and is all that goes then: a peer that begins over and over must not
+    /// make us keep a table for each time.
+    pub fn begin_refresh(&mut self, id: PeerId, family: Family) -> bool {
+        let keeps = |lane: &super::table::Lane| !lane.stale.is_empty();
+        if of_family!(self, family, table => table.lane(id).is_some_and(keeps)) {
+            return false;
+        }
+        self.age_flows(id, family);
         let chunks = self.shed(id, family);
         of_family!(self, family, table => {
             if let Some(lane) = table.lane_mut(id) {
-                lane.stale.extend(chunks);
+                lane.stale = chunks;
             }
         });
+        true
     }
 
     /// Every path of a family goes, the session stays (AFI/SAFI-disable, RFC 7606 §2).

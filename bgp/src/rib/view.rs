@@ -206,7 +206,7 @@ impl Rib {
             let edits = match &outlet.policy {
                 None => Some(Edits::default()),
                 Some(chain) => {
-                    let origins = &self.origins;
+                    let origins = &self.origins.seen_as(outlet.local_as);
                     chain.judge(&Route { prefix, attributes, source: kind, origins })
                 }
             }?;

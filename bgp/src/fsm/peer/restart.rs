@@ -175,8 +175,9 @@ impl Peer {
 
     /// The peer begins to say everything of a family again (RFC 7313 §4).
     pub(super) fn begin_refresh(&mut self, family: Family, turn: &mut Turn<'_>) {
-        let Some(id) = self.rib else { return };
-        turn.rib.begin_refresh(id, family);
+        if !self.rib.is_some_and(|id| turn.rib.begin_refresh(id, family)) {
+            return;
+        }
         let until = turn.now + self.config.keeping.stale_max;
         let (phase, long) = (Phase::Refill, Duration::ZERO);
         self.restart.stale.insert(family, Stale { phase, until, end_by: until, long });

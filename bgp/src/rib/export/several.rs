@@ -104,14 +104,15 @@ impl<K: Key> Table<K> {
         let mut left = self.candidates(id, sending.sets, sending.standings);
         let Some(prefix) = self.prefix(id) else { return };
         let mut room = group.outlet.paths_max;
+        let origins = sending.origins.seen_as(group.outlet.local_as);
         while room > 0
             && let Some(best) = sending.rules.best(&left)
         {
             left.retain(|candidate| candidate.path != best.path);
             let Some((source, set)) = self.path(best.path) else { continue };
             let attributes = AttributesRef::new(sending.sets.bytes(set));
-            let (kind, origins) = (sending.source(source), sending.origins);
-            let route = Route { prefix, attributes, source: kind, origins };
+            let kind = sending.source(source);
+            let route = Route { prefix, attributes, source: kind, origins: &origins };
             if let Way::Sent(outcome) = group.way(&route) {
                 items.push(Item { source, set, outcome, dest: id, path: best.path });
                 room -= 1;

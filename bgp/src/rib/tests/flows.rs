@@ -103,10 +103,26 @@ fn a_peer_has_a_bounded_number_of_rules() {
         refused = net.try_hear(peer, &update(&[ports], true)).err();
         assert_eq!(refused.is_some(), number == FLOWS_MAX, "{number}");
     }
+    let known = vec![5, 0x91, 0, 0];
+    net.try_hear(peer, &update(&[known], true)).unwrap(); // Said again, it is none more.
     let max = FLOWS_MAX;
     assert_eq!(refused, Some(TooMuch::Prefixes { family: Family::Ipv4Flowspec, max }));
     let (flows, _) = shown(&mut net, 0, 1);
     assert_eq!(flows[0].2, FlowState::NoDestination);
+}
+
+#[test]
+fn what_is_not_said_again_in_a_refresh_goes_at_its_end() {
+    let mut net = Net::new();
+    let [first, second] = [net.peer(64_501, PLAIN), net.peer(64_502, PLAIN)];
+    net.hear(first, &update(&[rule(6), rule(17)], true));
+    net.hear(second, &update(&[rule(6)], true));
+    net.rib.begin_refresh(first, Family::Ipv4Flowspec);
+    net.hear(first, &update(&[rule(17)], true));
+    assert_eq!(shown(&mut net, 0, 10).0.len(), 3, "until it is over");
+    net.rib.drop_stale(first, Family::Ipv4Flowspec);
+    let left: Vec<_> = shown(&mut net, 0, 10).0.into_iter().map(|it| it.0).collect();
+    assert_eq!(left, [second, first]);
 }
 
 #[test]

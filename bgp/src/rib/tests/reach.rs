@@ -49,3 +49,18 @@ fn the_nearer_next_hop_wins_and_one_that_cannot_be_reached_does_not_count() {
     }
     assert!(net.rib.next_hops().is_empty(), "nobody is followed for nothing");
 }
+
+#[test]
+fn a_path_that_cannot_be_reached_beats_no_other_by_its_med() {
+    let mut net = Net::new();
+    let peers = [10, 20, 30].map(|med| (net.peer(OUR_AS, PLAIN), med));
+    let outside = net.peer(64_502, PLAIN);
+    for (at, (peer, med)) in (1..).zip(peers) {
+        net.say(peer, 0, PREFIX, &Attributes { med: Some(med), ..by([10, 1, 0, at]) });
+    }
+    let hop = |at| IpAddr::from([10, 1, 0, at]);
+    net.rib.set_next_hops(&[(hop(1), None), (hop(2), Some(5)), (hop(3), Some(5))].into());
+    let reasons: Vec<_> = net.reasons(PREFIX).into_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(reasons, ["next hop unreachable", "best", "higher MED"]);
+    assert!(net.heard(outside).contains_key(&(parse(PREFIX), PathId(0))));
+}

@@ -76,6 +76,19 @@ fn routes_that_are_stale_for_long_are_the_last_choice_and_told_to_those_who_know
     assert_eq!((lab.rib.sets_len(), lab.rib.len(Family::Ipv4Unicast)), (0, 0), "all is let go");
 }
 
+/// Otherwise each beginning would keep a table of its own.
+#[test]
+fn a_refresh_that_begins_again_keeps_nothing_more() {
+    let mut lab = lab();
+    assert!(lab.rib.begin_refresh(2, Family::Ipv4Unicast));
+    lab.step(&Step::Announce(2, vec![1], plain(1)));
+    assert!(!lab.rib.begin_refresh(2, Family::Ipv4Unicast));
+    lab.rib.drop_stale(2, Family::Ipv4Unicast);
+    lab.settle();
+    assert_eq!(hops(&lab), [Some(4), Some(3)], "what was not said again is gone");
+    assert!(lab.heard[3].contains_key(&prefix(1)), "what was said meanwhile is not");
+}
+
 #[test]
 fn routes_over_a_session_that_shuts_down_come_last_and_say_so_further_on() {
     let gone = |lab: &mut Lab, prefix: Prefix| {
