@@ -354,7 +354,7 @@ mod tests {
                  Connection refused",
             ),
             (
-                lost(remote, Some(Duration::from_secs(600)), "it closed the connection"),
+                lost(remote, Some(Duration::from_mins(10)), "it closed the connection"),
                 "RPKI cache at 192.0.2.9:323 lost, what it said counts for 600 s more: \
                  it closed the connection",
             ),
