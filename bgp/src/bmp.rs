@@ -80,15 +80,14 @@ pub enum Gone {
     Unconfigured,
 }
 
-/// A figure of a peer (RFC 7854 §4.8).
+/// A figure of a peer (RFC 7854 §4.8). Prefixes rejected by policy (type 0) are none of them: that
+/// is a counter there, and we know how many are rejected now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stat {
     /// Paths in Adj-RIB-In.
     AdjRibIn(u64),
     /// The same of one family.
     AdjRibInOf(Family, u64),
-    /// Paths that policy did not let in.
-    Rejected(u32),
     /// Routes withdrawn because their UPDATE was malformed (RFC 7606).
     TreatedAsWithdraw(u32),
     /// Routes in Adj-RIB-Out after policy (RFC 8671 §6.2).
@@ -180,7 +179,6 @@ pub fn stats(about: &About, time: WallTime, stats: &[Stat]) -> Vec<u8> {
     message.extend(u32::try_from(stats.len()).unwrap_or(0).to_be_bytes());
     for stat in stats {
         match *stat {
-            Stat::Rejected(count) => push_tlv(&mut message, 0, &count.to_be_bytes()),
             Stat::AdjRibIn(count) => push_tlv(&mut message, 7, &count.to_be_bytes()),
             Stat::AdjRibInOf(family, count) => push_of_family(&mut message, 9, family, count),
             Stat::TreatedAsWithdraw(count) => push_tlv(&mut message, 11, &count.to_be_bytes()),

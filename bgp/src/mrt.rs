@@ -37,8 +37,8 @@ pub struct Entry<'a> {
     pub peer: u16,
     /// When it came, in seconds since 1970, as far as we know: when its session came up.
     pub originated: u32,
-    /// Which of several that the peer has.
-    pub path_id: PathId,
+    /// Which of several that the peer has; `None`: there are no others, on its session.
+    pub path_id: Option<PathId>,
     /// Its attributes, as a block.
     pub block: &'a [u8],
 }
@@ -68,7 +68,7 @@ pub fn push_destination(
     entries: &[Entry<'_>],
 ) {
     for with_path_id in [false, true] {
-        let of_kind = || entries.iter().filter(|it| (it.path_id != PathId(0)) == with_path_id);
+        let of_kind = || entries.iter().filter(|it| it.path_id.is_some() == with_path_id);
         let count = of_kind().count();
         if count == 0 {
             continue;
@@ -85,8 +85,8 @@ pub fn push_destination(
         for entry in of_kind().take(u16::MAX.into()) {
             body.extend(entry.peer.to_be_bytes());
             body.extend(entry.originated.to_be_bytes());
-            if with_path_id {
-                body.extend(entry.path_id.0.to_be_bytes());
+            if let Some(PathId(number)) = entry.path_id {
+                body.extend(number.to_be_bytes());
             }
             let block = for_dump(entry.block, prefix.family());
             body.extend(u16::try_from(block.len()).unwrap_or(u16::MAX).to_be_bytes());

@@ -155,7 +155,7 @@ impl Feeder {
             };
             let was = self.publish.borrow().clone();
             if was.up || was.problem.is_none() {
-                warn!(station = self.station.name, "BMP station lost: {ended}");
+                warn!(station = self.station.name, "{}", lost(&self.station, was.up, &ended));
             }
             self.note(false, Some(ended.to_string()));
             tokio::select! {
@@ -233,6 +233,16 @@ impl Feeder {
     }
 }
 
+/// A conversation has ended, or did not come about.
+fn lost(station: &BmpStation, was_up: bool, why: &io::Error) -> String {
+    let (remote, retry) = (station.remote, humantime::format_duration(station.connect_retry));
+    if was_up {
+        format!("BMP station at {remote} lost, and is tried again in {retry}: {why}")
+    } else {
+        format!("BMP station cannot be reached at {remote}, and is tried every {retry}: {why}")
+    }
+}
+
 /// Waits for the end of what a station says, which means nothing.
 async fn ended(read: &mut OwnedReadHalf) -> io::Error {
     let mut unread = [0; 512];
@@ -251,5 +261,37 @@ const fn view(view: BmpView) -> View {
         BmpView::PostPolicy => View::PostPolicy,
         BmpView::LocRib => View::LocRib,
         BmpView::AdjRibOut => View::AdjRibOut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_reads_whether_a_station_was_ever_there_and_where() {
+        let station = BmpStation {
+            name: "collector".into(),
+            remote: SocketAddr::from(([192, 0, 2, 9], 11_019)),
+            views: vec![BmpView::LocRib],
+            stats_interval: None,
+            connect_retry: Duration::from_secs(30),
+        };
+        let cases = [
+            (
+                false,
+                "BMP station cannot be reached at 192.0.2.9:11019, and is tried every 30s: \
+                 connection refused",
+            ),
+            (
+                true,
+                "BMP station at 192.0.2.9:11019 lost, and is tried again in 30s: \
+                 connection refused",
+            ),
+        ];
+        for (was_up, expected) in cases {
+            let refused = io::ErrorKind::ConnectionRefused.into();
+            assert_eq!(lost(&station, was_up, &refused), expected);
+        }
     }
 }

@@ -2,8 +2,8 @@
 //! change of state, one after the other, and `rib.….mrt` with all routes.
 //!
 //! A thread writes; what it is given waits in a bounded queue. When that is full, records of
-//! updates are dropped and counted, since a session must not wait for a disk; a dump waits. A file
-//! of routes has its name when it is whole.
+//! updates are dropped and counted, since a session must not wait for a disk, and so are those that
+//! a disk does not take; a dump waits, and there is one at a time. A file of routes has its name when it is whole.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_config::desired::Mrt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -22,6 +22,9 @@ use crate::bgp_io::{Outside, Tap};
 
 /// Records of updates that wait for the disk. When it is full, they are dropped and counted.
 const RECORDS_MAX: usize = 4096;
+
+/// How long a disk that has failed is left alone; what comes meanwhile is dropped and counted.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Figures of the files, as others see them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +57,9 @@ pub(crate) enum DumpError {
         /// Why not.
         cause: io::Error,
     },
+    /// Another one has not ended.
+    #[error("a dump is running: try again when it is written")]
+    Running,
     /// The speaker.
     #[error(transparent)]
     Stopped(#[from] crate::bgp_io::Stopped),
@@ -62,7 +68,7 @@ pub(crate) enum DumpError {
 /// Writes files as long as it lives.
 #[derive(Debug)]
 pub(crate) struct MrtHandle {
-    outside: Outside,
+    dumps: Dumps,
     wanted: watch::Sender<Option<Mrt>>,
     running: Option<Running>,
     records: Arc<AtomicU64>,
@@ -72,7 +78,7 @@ pub(crate) struct MrtHandle {
 /// Writes all routes into a file on order.
 #[derive(Clone, Debug)]
 pub(crate) struct Dumper {
-    outside: Outside,
+    dumps: Dumps,
     mrt: watch::Receiver<Option<Mrt>>,
 }
 
@@ -80,7 +86,7 @@ impl Dumper {
     /// Now; the work is done by who waits for it.
     pub(crate) async fn dump(&self) -> Result<Dumped, DumpError> {
         let mrt = self.mrt.borrow().clone();
-        dump(&self.outside, &mrt.ok_or(DumpError::Unconfigured)?).await
+        self.dumps.dump(&mrt.ok_or(DumpError::Unconfigured)?).await
     }
 }
 
@@ -101,7 +107,13 @@ impl Drop for Running {
 /// Starts without files.
 pub(crate) fn start(outside: Outside) -> MrtHandle {
     let (wanted, _) = watch::channel(None);
-    MrtHandle { outside, wanted, running: None, records: Arc::default(), dropped: Arc::default() }
+    MrtHandle {
+        dumps: Dumps { outside, one: Arc::default() },
+        wanted,
+        running: None,
+        records: Arc::default(),
+        dropped: Arc::default(),
+    }
 }
 
 impl MrtHandle {
@@ -115,18 +127,19 @@ impl MrtHandle {
         let tap = mrt.filter(|mrt| mrt.updates).map(|mrt| {
             let (records, inbox) = mpsc::channel(RECORDS_MAX);
             let (mrt, written) = (mrt.clone(), Arc::clone(&self.records));
+            let dropped = Arc::clone(&self.dropped);
             // Ends when the speaker has another tap, or none.
-            thread::spawn(move || write_updates(&mrt, inbox, &written));
+            thread::spawn(move || write_updates(&mrt, inbox, &written, &dropped));
             Tap { records, dropped: Arc::clone(&self.dropped) }
         });
-        if self.outside.tap(tap).await.is_err() {
+        if self.dumps.outside.tap(tap).await.is_err() {
             return; // The speaker has stopped.
         }
         self.running = mrt.map(|mrt| Running {
             mrt: mrt.clone(),
             timer: mrt
                 .dump_interval
-                .map(|every| tokio::spawn(dump_every(self.outside.clone(), mrt.clone(), every))),
+                .map(|every| tokio::spawn(dump_every(self.dumps.clone(), mrt.clone(), every))),
         });
     }
 
@@ -139,14 +152,14 @@ impl MrtHandle {
 
     /// What writes all routes into a file on order.
     pub(crate) fn dumper(&self) -> Dumper {
-        Dumper { outside: self.outside.clone(), mrt: self.wanted.subscribe() }
+        Dumper { dumps: self.dumps.clone(), mrt: self.wanted.subscribe() }
     }
 }
 
-async fn dump_every(outside: Outside, mrt: Mrt, every: Duration) {
+async fn dump_every(dumps: Dumps, mrt: Mrt, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        match dump(&outside, &mrt).await {
+        match dumps.dump(&mrt).await {
             Ok(Dumped { file, destinations, .. }) => {
                 info!(file = %file.display(), destinations, "routes written");
             }
@@ -156,36 +169,65 @@ async fn dump_every(outside: Outside, mrt: Mrt, every: Duration) {
     }
 }
 
-async fn dump(outside: &Outside, mrt: &Mrt) -> Result<Dumped, DumpError> {
-    let failed = |cause| DumpError::Write { directory: mrt.directory.clone(), cause };
-    let (part, whole) = (mrt.directory.join(".rib.part"), path(mrt, "rib"));
-    fs::create_dir_all(&mrt.directory).map_err(failed)?;
-    // Two dumps at a time would write into one file: the second one is refused.
-    let mut file = File::create_new(&part).map_err(failed)?;
-    let parts = Part(part);
-    let (mut destinations, mut bytes, mut from) = (0, 0, Some(0));
-    while let Some(next) = from {
-        let dump = outside.dump(next).await?;
-        destinations += u64::from(dump.destinations);
-        bytes += dump.records.len() as u64;
-        from = dump.next;
-        let write = move || file.write_all(&dump.records).map(|()| file);
-        let written = tokio::task::spawn_blocking(write).await.map_err(io::Error::from);
-        file = written.flatten().map_err(failed)?;
-    }
-    let synced = tokio::task::spawn_blocking(move || file.sync_all()).await;
-    synced.map_err(io::Error::from).flatten().map_err(failed)?;
-    fs::rename(&parts.0, &whole).map_err(failed)?;
-    keep(mrt, "rib");
-    Ok(Dumped { file: whole, destinations, bytes })
+/// Writes files of all routes, one at a time.
+#[derive(Clone, Debug)]
+struct Dumps {
+    outside: Outside,
+    /// Held as long as one is written: all have the same name until they are whole.
+    one: Arc<Mutex<()>>,
 }
 
-/// A file that is not whole yet; it goes unless it has been renamed by then.
-struct Part(PathBuf);
+impl Dumps {
+    async fn dump(&self, mrt: &Mrt) -> Result<Dumped, DumpError> {
+        let _one = self.one.try_lock().map_err(|_running| DumpError::Running)?;
+        let failed = |cause| DumpError::Write { directory: mrt.directory.clone(), cause };
+        fs::create_dir_all(&mrt.directory).map_err(failed)?;
+        // What a crash has left there is of no use to anybody.
+        let part = Part(Some(mrt.directory.join(".rib.part")));
+        let mut file = part.create().map_err(failed)?;
+        let (mut destinations, mut bytes, mut from) = (0, 0, None);
+        loop {
+            let dump = self.outside.dump(from).await?;
+            destinations += u64::from(dump.destinations);
+            bytes += dump.records.len() as u64;
+            from = dump.next;
+            let write = move || file.write_all(&dump.records).map(|()| file);
+            let written = tokio::task::spawn_blocking(write).await.map_err(io::Error::from);
+            file = written.flatten().map_err(failed)?;
+            if from.is_none() {
+                break;
+            }
+        }
+        let synced = tokio::task::spawn_blocking(move || file.sync_all()).await;
+        synced.map_err(io::Error::from).flatten().map_err(failed)?;
+        let whole = path(mrt, "rib");
+        part.finish(&whole).map_err(failed)?;
+        keep(mrt, "rib");
+        Ok(Dumped { file: whole, destinations, bytes })
+    }
+}
+
+/// A file that is not whole yet; it goes unless it is finished.
+struct Part(Option<PathBuf>);
+
+impl Part {
+    fn create(&self) -> io::Result<File> {
+        File::create(self.0.as_deref().ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    /// It is whole: this is its name from now on.
+    fn finish(mut self, whole: &Path) -> io::Result<()> {
+        fs::rename(self.0.as_deref().ok_or(io::ErrorKind::NotFound)?, whole)?;
+        self.0 = None;
+        Ok(())
+    }
+}
 
 impl Drop for Part {
     fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
+        if let Some(path) = &self.0 {
+            drop(fs::remove_file(path));
+        }
     }
 }
 
@@ -224,54 +266,161 @@ fn is_ours(path: &Path, kind: &str) -> bool {
 }
 
 /// Writes records until nobody sends any.
-fn write_updates(mrt: &Mrt, mut inbox: mpsc::Receiver<Vec<u8>>, written: &AtomicU64) {
-    let mut writer: Option<(BufWriter<File>, Instant)> = None;
-    let mut failed = false;
+fn write_updates(
+    mrt: &Mrt,
+    mut inbox: mpsc::Receiver<Vec<u8>>,
+    written: &AtomicU64,
+    dropped: &AtomicU64,
+) {
+    let files = Directory { mrt, newest: PathBuf::new() };
+    let mut series = Series::new(files, mrt, [written, dropped]);
     while let Some(record) = inbox.blocking_recv() {
-        let is_over = |(_, began): &(_, Instant)| began.elapsed() >= mrt.rotate;
-        if writer.as_ref().is_none_or(is_over) {
-            writer = None; // Dropped, and so written, before the next one begins.
-        }
-        let done = match &mut writer {
-            Some((file, _)) => file.write_all(&record),
-            None => begin(mrt).and_then(|mut file| {
-                file.write_all(&record)?;
-                writer = Some((file, Instant::now()));
-                Ok(())
-            }),
-        };
-        // What waits is written together; what does not wait is to be seen.
-        let done = match &mut writer {
-            Some((file, _)) if done.is_ok() && inbox.is_empty() => file.flush(),
-            _ => done,
-        };
-        match done {
-            Ok(()) => {
-                written.fetch_add(1, Ordering::Relaxed);
-                failed = false;
-            }
-            Err(error) => {
-                writer = None;
-                if !failed {
-                    let directory = mrt.directory.display();
-                    warn!(%directory, %error, "updates cannot be written down; they are lost");
-                }
-                failed = true;
-            }
-        }
+        series.put(Instant::now(), &record, !inbox.is_empty());
+    }
+    series.close(Instant::now());
+}
+
+/// Where the files of a series are.
+trait Files {
+    type File: io::Write;
+
+    /// A new one, still empty.
+    fn begin(&mut self) -> io::Result<Self::File>;
+
+    /// The newest one holds whole records: it is worth more than the oldest.
+    fn is_sound(&mut self);
+
+    /// The newest one holds nothing that could be relied on: it goes.
+    fn discard(&mut self);
+}
+
+struct Directory<'a> {
+    mrt: &'a Mrt,
+    newest: PathBuf,
+}
+
+impl Files for Directory<'_> {
+    type File = File;
+
+    fn begin(&mut self) -> io::Result<File> {
+        fs::create_dir_all(&self.mrt.directory)?;
+        let path = path(self.mrt, "updates");
+        let file = File::create_new(&path)?;
+        self.newest = path;
+        Ok(file)
+    }
+
+    fn is_sound(&mut self) {
+        keep(self.mrt, "updates");
+    }
+
+    fn discard(&mut self) {
+        drop(fs::remove_file(&self.newest));
     }
 }
 
-fn begin(mrt: &Mrt) -> io::Result<BufWriter<File>> {
-    fs::create_dir_all(&mrt.directory)?;
-    let file = File::create_new(path(mrt, "updates"))?;
-    keep(mrt, "updates");
-    Ok(BufWriter::new(file))
+/// Files of records, one after the other.
+struct Series<'a, F: Files> {
+    files: F,
+    mrt: &'a Mrt,
+    open: Option<Open<F::File>>,
+    /// The disk has failed, and is left alone until then.
+    failed: Option<Instant>,
+    written: &'a AtomicU64,
+    dropped: &'a AtomicU64,
+}
+
+struct Open<W: io::Write> {
+    file: BufWriter<W>,
+    began: Instant,
+    /// Something in it has reached the disk.
+    is_sound: bool,
+    /// Records of which that is not known.
+    waiting: u64,
+}
+
+impl<'a, F: Files> Series<'a, F> {
+    fn new(files: F, mrt: &'a Mrt, [written, dropped]: [&'a AtomicU64; 2]) -> Self {
+        Self { files, mrt, open: None, failed: None, written, dropped }
+    }
+
+    /// `more`: others wait behind it, with which it is written together. What does not wait is to
+    /// be seen.
+    fn put(&mut self, now: Instant, record: &[u8], more: bool) {
+        if self.open.as_ref().is_some_and(|it| now - it.began >= self.mrt.rotate) {
+            self.close(now);
+        }
+        if self.failed.is_some_and(|until| now < until) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let done = self.write(now, record).and_then(|()| if more { Ok(()) } else { self.flush() });
+        if let Err(error) = done {
+            self.fail(now, &error);
+        }
+    }
+
+    /// The present file is over.
+    fn close(&mut self, now: Instant) {
+        match self.flush() {
+            Ok(()) => self.open = None,
+            Err(error) => self.fail(now, &error),
+        }
+    }
+
+    fn write(&mut self, now: Instant, record: &[u8]) -> io::Result<()> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => match self.files.begin() {
+                Ok(file) => {
+                    let file = BufWriter::new(file);
+                    self.open.insert(Open { file, began: now, is_sound: false, waiting: 0 })
+                }
+                Err(error) => {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                    return Err(error);
+                }
+            },
+        };
+        open.waiting += 1;
+        open.file.write_all(record)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.file.flush()?;
+        self.written.fetch_add(core::mem::take(&mut open.waiting), Ordering::Relaxed);
+        self.failed = None;
+        if !core::mem::replace(&mut open.is_sound, true) {
+            self.files.is_sound();
+        }
+        Ok(())
+    }
+
+    /// Told of once. The file ends where it is.
+    fn fail(&mut self, now: Instant, error: &io::Error) {
+        if let Some(open) = self.open.take() {
+            self.dropped.fetch_add(open.waiting, Ordering::Relaxed);
+            drop(open.file.into_parts()); // What it holds is lost, and not written once more.
+            if !open.is_sound {
+                self.files.discard();
+            }
+        }
+        if self.failed.is_none() {
+            let (directory, again_secs) = (self.mrt.directory.display(), RETRY_AFTER.as_secs());
+            warn!(%directory, %error, again_secs, "updates are lost until they can be written down");
+        }
+        self.failed = Some(now + RETRY_AFTER);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
     use super::*;
+    use crate::bgp_io::BgpHandle;
 
     fn mrt(directory: PathBuf, rotate: Duration) -> Mrt {
         Mrt { directory, updates: true, rotate, dump_interval: None, keep: 2 }
@@ -284,6 +433,35 @@ mod tests {
         directory
     }
 
+    /// A speaker without routes, and what dumps them.
+    fn dumps() -> (BgpHandle, Dumps) {
+        let bgp = crate::bgp_io::alone();
+        let dumps = start(bgp.outside()).dumps;
+        (bgp, dumps)
+    }
+
+    #[tokio::test]
+    async fn there_is_one_dump_at_a_time_and_what_a_crash_left_is_in_nobodys_way() {
+        let (bgp, dumps) = dumps();
+        let mrt = mrt(directory("mrt-dump"), Duration::ZERO);
+        fs::create_dir_all(&mrt.directory).unwrap();
+        let part = mrt.directory.join(".rib.part");
+        fs::write(&part, "longer than a file without any routes will be, by far".repeat(9))
+            .unwrap();
+        let (first, second) = tokio::join!(dumps.dump(&mrt), dumps.dump(&mrt));
+        let first = first.unwrap();
+        assert_eq!(fs::metadata(&first.file).unwrap().len(), first.bytes);
+        assert!(matches!(second, Err(DumpError::Running)), "{second:?}");
+        assert!(dumps.dump(&mrt).await.is_ok());
+
+        // One that fails takes its beginnings with it, and is in nobody's way either.
+        bgp.stop().await;
+        assert!(matches!(dumps.dump(&mrt).await, Err(DumpError::Stopped(_))));
+        assert!(matches!(dumps.dump(&mrt).await, Err(DumpError::Stopped(_))));
+        assert!(!part.exists());
+        fs::remove_dir_all(&mrt.directory).unwrap();
+    }
+
     #[test]
     fn files_follow_each_other_and_old_ones_go() {
         let mrt = mrt(directory("mrt-rotate"), Duration::ZERO);
@@ -294,9 +472,9 @@ mod tests {
         drop(records);
         fs::create_dir_all(&mrt.directory).unwrap();
         fs::write(mrt.directory.join("updates.of-somebody.mrt"), "keep me").unwrap();
-        let written = AtomicU64::new(0);
-        write_updates(&mrt, inbox, &written);
-        assert_eq!(written.load(Ordering::Relaxed), 3);
+        let [written, dropped] = [0, 0].map(AtomicU64::new);
+        write_updates(&mrt, inbox, &written, &dropped);
+        assert_eq!([&written, &dropped].map(|it| it.load(Ordering::Relaxed)), [3, 0]);
         let mut left: Vec<String> = fs::read_dir(&mrt.directory)
             .unwrap()
             .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
@@ -314,9 +492,83 @@ mod tests {
         let (records, inbox) = mpsc::channel(8);
         records.try_send(vec![1]).unwrap();
         drop(records);
-        let written = AtomicU64::new(0);
-        write_updates(&mrt, inbox, &written);
-        assert_eq!(written.load(Ordering::Relaxed), 0);
+        let [written, dropped] = [0, 0].map(AtomicU64::new);
+        write_updates(&mrt, inbox, &written, &dropped);
+        assert_eq!([&written, &dropped].map(|it| it.load(Ordering::Relaxed)), [0, 1]);
         fs::remove_file(file).unwrap();
+    }
+
+    /// A disk with room for so many octets.
+    #[derive(Default)]
+    struct Small {
+        room: Rc<Cell<usize>>,
+        begun: usize,
+        /// Files that took the place of old ones.
+        sound: usize,
+        discarded: usize,
+    }
+
+    struct SmallFile(Rc<Cell<usize>>);
+
+    impl io::Write for SmallFile {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let left = self.0.get().checked_sub(bytes.len());
+            self.0.set(left.ok_or(io::ErrorKind::StorageFull)?);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Files for Small {
+        type File = SmallFile;
+
+        fn begin(&mut self) -> io::Result<SmallFile> {
+            self.begun += 1;
+            Ok(SmallFile(Rc::clone(&self.room)))
+        }
+
+        fn is_sound(&mut self) {
+            self.sound += 1;
+        }
+
+        fn discard(&mut self) {
+            self.discarded += 1;
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_costs_no_old_file_and_is_left_alone_for_a_while() {
+        let [written, dropped] = [0, 0].map(AtomicU64::new);
+        let counts = || [&written, &dropped].map(|it| it.load(Ordering::Relaxed));
+        let (room, start) = (Rc::new(Cell::new(100)), Instant::now());
+        let at = |secs| start + Duration::from_secs(secs);
+        let files = Small { room: Rc::clone(&room), ..Small::default() };
+        let mrt = mrt(PathBuf::new(), Duration::from_mins(1));
+        let mut series = Series::new(files, &mrt, [&written, &dropped]);
+        series.put(at(0), &[0; 60], false);
+        assert_eq!((counts(), series.files.sound), ([1, 0], 1));
+
+        // Full: the file ends. For a while there is no other, then one without a good record.
+        series.put(at(1), &[0; 60], false);
+        (0..9).for_each(|_| series.put(at(2), &[0; 60], false));
+        assert_eq!((counts(), series.files.begun), ([1, 10], 1));
+        series.put(at(11), &[0; 60], false);
+        assert_eq!((counts(), series.files.begun), ([1, 11], 2));
+        assert_eq!((series.files.sound, series.files.discarded), (1, 1));
+
+        // There is room again. What waits is written, and counts, at the end of its file at last.
+        room.set(100);
+        series.put(at(30), &[0; 60], true);
+        assert_eq!((counts(), series.files.sound), ([1, 11], 1));
+        series.put(at(90), &[0; 40], false);
+        assert_eq!((counts(), series.files.sound), ([3, 11], 3));
+
+        // The end of a file can fail as well.
+        series.put(at(91), &[0; 60], true);
+        series.put(at(150), &[0; 60], false);
+        assert_eq!((counts(), series.files.begun), ([3, 13], 4));
     }
 }

@@ -1,5 +1,5 @@
-//! Telling others: a BMP station that reads with `bgpkit-parser`, and files that Debian's bgpdump
-//! reads. The routes come from BIRD.
+//! Telling others: a BMP station that reads with `bgpkit-parser`, and files that it reads as well as
+//! Debian's bgpdump. The routes come from BIRD.
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -9,10 +9,11 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use bgpkit_parser::models::BgpMessage;
 use bgpkit_parser::parser::bmp::messages::{BmpMessage, BmpMessageBody, PerPeerFlags};
 use bgpkit_parser::parser::bmp::parse_bmp_msg;
+use bgpkit_parser::{Elementor, parse_mrt_record};
 use tidegate_vm_tests::lab::bird::Bird;
 use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS, VIPS, bird};
 
@@ -140,11 +141,33 @@ fn dumped(job: &Interop, kind: &str) -> anyhow::Result<String> {
     Ok(all)
 }
 
+/// What bgpkit reads out of them: peer, prefix and path, a line each.
+fn parsed(job: &Interop, kind: &str) -> anyhow::Result<String> {
+    let (mut all, mut elementor) = (Vec::new(), Elementor::new());
+    for entry in std::fs::read_dir(job.lab.dir().join("mrt"))? {
+        let path = entry?.path();
+        if !path.file_name().and_then(|it| it.to_str()).is_some_and(|it| it.starts_with(kind)) {
+            continue;
+        }
+        let file = std::fs::read(&path)?;
+        let mut rest = file.as_slice();
+        while !rest.is_empty() {
+            let record = parse_mrt_record(&mut rest).map_err(|error| anyhow!("{error}"))?;
+            for elem in elementor.record_to_elems(record) {
+                let as_path = elem.as_path.map(|path| path.to_string()).unwrap_or_default();
+                let (peer, asn, prefix) = (elem.peer_ip, elem.peer_asn, elem.prefix);
+                all.push(format!("{peer} AS{asn} {prefix} [{as_path}]"));
+            }
+        }
+    }
+    Ok(all.join("\n"))
+}
+
 #[test]
 fn a_station_and_files_have_every_route_before_and_behind_policy() {
     let mut job = Interop::new().unwrap();
     let heard = station(&job).unwrap();
-    let _other = Bird::start(&job.lab, "peer", &bird()).unwrap();
+    let other = Bird::start(&job.lab, "peer", &bird()).unwrap();
     job.configure(&keys(&job, "")).unwrap();
     job.wait_until_established().unwrap();
     let [vip, vip6] = VIPS;
@@ -188,6 +211,24 @@ fn a_station_and_files_have_every_route_before_and_behind_policy() {
     ] {
         assert!(updates.contains(&line), "{line}: {updates}");
     }
+
+    // bgpkit reads the same out of them, every record.
+    let (rib, updates) = (parsed(&job, "rib").unwrap(), parsed(&job, "updates").unwrap());
+    let [peer, _] = PEER;
+    for prefix in ["198.18.0.0/24", "2001:db8:18::/48"] {
+        let line = format!("{peer} AS{PEER_AS} {prefix} [{PEER_AS}]");
+        assert!(rib.contains(&line) && updates.contains(&line), "{line}: {rib} {updates}");
+    }
+    assert!(rib.contains(&format!("0.0.0.0 AS{EDGE_AS} {vip} []")), "{rib}");
+
+    // Routes go: the station hears that in every view that had them.
+    other.ask(&job.lab, "disable static1").unwrap();
+    let gone = [
+        of_peer("pre", "-198.18.0.0/24"),
+        of_peer("post", "-198.18.0.0/24"),
+        format!("loc-rib 0.0.0.0 AS{EDGE_AS}: -198.18.0.0/24"),
+    ];
+    until_heard(&job, &heard, &gone.each_ref().map(String::as_str)).unwrap();
 
     // The session ends: the station hears why. It is closed: so is the conversation.
     job.configure(&keys(&job, "shutdown = \"later\"")).unwrap();

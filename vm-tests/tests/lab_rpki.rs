@@ -12,10 +12,10 @@ const FAR: u16 = 8283;
 /// Two caches, the near one preferred, and a policy that keeps invalid routes out.
 fn keys() -> String {
     let [peer, _] = PEER;
-    let cache = |name: &str, port: u16| {
+    let cache = |name: &str, port: u16, expire: &str| {
         format!(
             "[[rpki-cache]]\nname = \"{name}\"\naddress = \"{peer}\"\nport = {port}\n\
-             refresh = \"1s\"\nretry = \"1s\"\nexpire = \"3s\"\n"
+             refresh = \"1s\"\nretry = \"1s\"\nexpire = \"{expire}\"\n"
         )
     };
     format!(
@@ -23,8 +23,8 @@ fn keys() -> String {
          connect-retry = \"1s\"\nimport = [\"rov\"]\n\
          [[policy]]\nname = \"rov\"\ndefault = \"accept\"\n[[policy.term]]\nname = \"invalid\"\n\
          match = {{ rpki = \"invalid\" }}\nthen = \"reject\"\n{}{}",
-        cache("near", NEAR),
-        cache("far", FAR)
+        cache("near", NEAR, "12s"), // Time enough to see that it counts on.
+        cache("far", FAR, "3s")
     )
 }
 
@@ -96,7 +96,31 @@ fn routes_and_vips_are_validated_by_the_first_cache_that_has_an_answer_until_it_
 
     // It dies. What it said counts on until it expires, then what the other one says.
     let far = Stayrtr::start(&job.lab, "peer", FAR, &good).unwrap();
+    job.until("the far cache to answer", || {
+        let shown = job.tidegate(&["rpki"])?;
+        ensure!(
+            shown.lines().any(|line| line.starts_with("far") && line.contains("up")),
+            "{shown}"
+        );
+        Ok(())
+    })
+    .unwrap();
     near.process.kill().unwrap();
+    let stood = job.until("the near cache to be down and in use", || {
+        // Only what was in force on both sides of a look says anything.
+        let before = job.tidegate(&["rpki"])?;
+        let stood = stands(&job)?;
+        for shown in [before, job.tidegate(&["rpki"])?] {
+            ensure!(shown.contains("down, in use"), "{shown}");
+        }
+        Ok(stood)
+    });
+    let as_before = [
+        "198.18.0.0/24 valid best",
+        "198.18.1.0/24 invalid rejected",
+        "2001:db8:18::/48 not-found best",
+    ];
+    assert_eq!(stood.unwrap(), as_before);
     until(&job, "what the far cache says", ["valid best", "valid best", "invalid rejected"])
         .unwrap();
     drop(far);

@@ -3,7 +3,7 @@
 use super::key::Key;
 use super::post::Post;
 use super::sets::Sets;
-use super::table::Table;
+use super::table::{PathView, Table};
 use super::{Rib, of_family};
 use crate::bmp::WallTime;
 use crate::mrt::{Entry, push_destination};
@@ -19,12 +19,12 @@ impl Rib {
     }
 
     /// Appends a stretch from `from` on; how many destinations it has, and where the next begins.
-    /// `originated`: by peer, since when its paths are there.
+    /// `originated`: by peer, since when its paths are there; of those without, none are dumped.
     pub(crate) fn dump(
         &mut self,
         from: u64,
         time: WallTime,
-        originated: &[u32],
+        originated: &[Option<u32>],
         out: &mut Vec<u8>,
     ) -> (u32, Option<u64>) {
         let (half, start) = (from >> 32, u32::try_from(from & u64::from(u32::MAX)).unwrap_or(0));
@@ -49,16 +49,16 @@ fn dump_one<K: Key>(
     id: u32,
     sets: &Sets,
     time: WallTime,
-    originated: &[u32],
+    originated: &[Option<u32>],
     out: &mut Vec<u8>,
 ) -> bool {
     let Some(prefix) = table.prefix(id) else { return false };
-    let entry = |path: super::table::PathView| match path.post {
+    let entry = |path: PathView| match path.post {
         Post::Rejected(_) => None,
         Post::Accepted(set) => Some(Entry {
             peer: path.peer,
-            originated: originated.get(usize::from(path.peer)).copied().unwrap_or(time.secs),
-            path_id: path.path_id,
+            originated: originated.get(usize::from(path.peer)).copied().flatten()?,
+            path_id: path.has_id.then_some(path.path_id),
             block: sets.bytes(set),
         }),
     };

@@ -120,7 +120,7 @@ enum Task {
     /// Every destination is decided again, from this one on.
     Decide { family: Family, next: u32 },
     /// Destinations below changed VRPs are judged and told again, from this one on.
-    Revalidate { family: Family, next: u32, changed: Arc<Cover> },
+    Revalidate { family: Family, next: u32, changed: Vec<Arc<Cover>> },
     /// The place of a peer is free.
     Vacate(PeerId),
 }

@@ -15,7 +15,7 @@ use super::journal::{Journal, Position};
 use super::key::Key;
 use super::post::Post;
 use super::sets::{SetId, Sets};
-use super::watch::{Direction, Marks};
+use super::watch::Marks;
 use crate::types::{PathId, Prefix};
 
 /// Paths per chunk: a peer with one prefix costs this many.
@@ -48,6 +48,8 @@ pub(super) struct PathView {
     pub(super) pre: SetId,
     pub(super) post: Post,
     pub(super) path_id: PathId,
+    /// The identifier was agreed on: there may be other paths of the peer.
+    pub(super) has_id: bool,
 }
 
 /// A destination.
@@ -67,6 +69,8 @@ struct Dest<K> {
 struct Owner {
     peer: PeerId,
     session: u32,
+    /// Its paths have identifiers.
+    has_ids: bool,
 }
 
 /// What one peer has in the table, and how far it has read.
@@ -74,6 +78,10 @@ struct Owner {
 pub(super) struct Lane {
     /// Number of the present session, so that chunks of an older one are known.
     session: u32,
+    /// The number that it had when it came up: a refresh gives it another one.
+    since: u32,
+    /// What it brings has path identifiers.
+    pub(super) has_ids: bool,
     chunks: Vec<u32>,
     /// First free place in them.
     free: u32,
@@ -233,6 +241,7 @@ impl<K: Key> Table<K> {
                 pre: path.pre,
                 post: Post::unpack(path.post),
                 path_id: path.id,
+                has_id: owner.has_ids,
             };
             at = path.next;
             Some(view)
@@ -241,6 +250,16 @@ impl<K: Key> Table<K> {
 
     fn owner(&self, path: u32) -> Option<Owner> {
         self.owners.get((path / CHUNK) as usize).copied()
+    }
+
+    /// Whether a path came on the session that its peer has now, before a refresh or after it: what
+    /// came on another one has ended with that, for those who follow.
+    pub(super) fn is_of_session(&self, path: u32) -> bool {
+        let Some(owner) = self.owner(path) else { return false };
+        let lane = self.lane(owner.peer).filter(|lane| lane.cursor.is_some());
+        lane.is_some_and(|lane| {
+            owner.session.wrapping_sub(lane.since) <= lane.session.wrapping_sub(lane.since)
+        })
     }
 
     fn dest_mut(&mut self, id: u32) -> Option<&mut Dest<K>> {
@@ -299,6 +318,7 @@ impl<K: Key> Table<K> {
         let Some(id) = self.find(key, around.hasher) else { return false };
         let before = self.chosen(id);
         if self.supersede(id, peer, path_id, around.sets) {
+            self.mark_removed(peer, path_id, id);
             self.decide(id, around);
             self.note_change(id, before);
         }
@@ -309,8 +329,7 @@ impl<K: Key> Table<K> {
         let before = self.chosen(id);
         self.unchain(id, previous, path, around.sets);
         self.give_back(peer, path);
-        self.mark_from(peer, id);
-        self.mark_gone(peer, path_id, id, Direction::In);
+        self.mark_removed(peer, path_id, id);
         self.decide(id, around);
         self.note_change(id, before);
         let is_last = !self.has_live(id, peer);
@@ -371,7 +390,8 @@ impl<K: Key> Table<K> {
         let mut previous = NONE;
         let mut at = self.dests.get(id as usize)?.head;
         while let Some(path) = self.paths.get(at as usize) {
-            if path.id == path_id && self.owner(at) == Some(Owner { peer, session }) {
+            let is_owner = |it: Owner| it.peer == peer && it.session == session;
+            if path.id == path_id && self.owner(at).is_some_and(is_owner) {
                 return Some((previous, at));
             }
             (previous, at) = (at, path.next);
@@ -419,7 +439,7 @@ impl<K: Key> Table<K> {
     fn take_place(&mut self, peer: PeerId) -> u32 {
         let Some(lane) = self.lanes.get_mut(usize::from(peer)) else { return NONE };
         if lane.free == NONE {
-            let owner = Owner { peer, session: lane.session };
+            let owner = Owner { peer, session: lane.session, has_ids: lane.has_ids };
             let chunk = if let Some(chunk) = self.free_chunks.pop() {
                 if let Some(place) = self.owners.get_mut(chunk as usize) {
                     *place = owner;
@@ -565,7 +585,11 @@ impl<K: Key> Table<K> {
 
     /// Destinations to which a peer has a path.
     pub(super) fn dests_of(&self, peer: PeerId) -> Vec<u32> {
-        let chunks = self.lane(peer).map_or(&[][..], |lane| &lane.chunks);
+        self.dests_in(self.lane(peer).map_or(&[][..], |lane| &lane.chunks))
+    }
+
+    /// Destinations of the paths in these chunks.
+    pub(super) fn dests_in(&self, chunks: &[u32]) -> Vec<u32> {
         let places = chunks.iter().flat_map(|chunk| chunk * CHUNK..(chunk + 1) * CHUNK);
         let dests = places.filter_map(|place| self.paths.get(place as usize).map(|it| it.dest));
         dests.filter(|id| *id != NONE).collect()

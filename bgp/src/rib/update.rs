@@ -128,6 +128,9 @@ fn put<K: Key>(
         })
         .collect();
     table.warm(keys.iter().map(|(_, _, hash, _)| *hash));
+    if let Some(lane) = table.lane_mut(peer) {
+        lane.has_ids = nlri.has_path_ids();
+    }
     for (path_id, key, hash, prefix) in keys {
         let post = match last.filter(|_| !by_prefix) {
             Some(Post::Accepted(set)) if set != pre => {

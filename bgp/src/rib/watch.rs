@@ -13,7 +13,7 @@ use super::bitmap::Bitmap;
 use super::key::Key;
 use super::post::Post;
 use super::sets::{SetId, next_hop_of};
-use super::table::{Around, Table};
+use super::table::{Around, CHUNK, PathView, Table};
 use super::{PeerId, Rib, around, of_family};
 use crate::bmp::{View, Views};
 use crate::policy::{Border, Edits, rewrite};
@@ -45,6 +45,8 @@ pub(super) struct Marks {
     best: Bitmap,
     /// Paths that their destinations' bits do not tell of.
     gone: Vec<Vanished>,
+    /// The destinations of these.
+    gone_dests: Bitmap,
     /// Views whose first telling has not ended.
     ends: Vec<(View, Option<PeerId>)>,
     /// Something was lost.
@@ -94,6 +96,7 @@ impl Marks {
             to: Vec::new(),
             best: Bitmap::default(),
             gone: Vec::new(),
+            gone_dests: Bitmap::default(),
             ends: Vec::new(),
             is_lost: false,
         }
@@ -103,12 +106,16 @@ impl Marks {
         self.views.contains(View::PrePolicy) || self.views.contains(View::PostPolicy)
     }
 
+    const fn wants(&self, direction: Direction) -> bool {
+        match direction {
+            In => self.wants_in(),
+            Out => self.views.contains(View::AdjRibOut),
+        }
+    }
+
     fn holds(&self, id: u32) -> bool {
         let any = |of: &[Bitmap]| of.iter().any(|bits| bits.contains(id));
-        self.best.contains(id)
-            || any(&self.from)
-            || any(&self.to)
-            || self.gone.iter().any(|path| path.dest == id)
+        self.best.contains(id) || any(&self.from) || any(&self.to) || self.gone_dests.contains(id)
     }
 
     fn forget(&mut self, peer: PeerId) {
@@ -117,8 +124,30 @@ impl Marks {
                 *bits = Bitmap::default();
             }
         }
-        self.gone.retain(|path| path.peer != peer);
+        drop(self.take_gone(peer));
         self.ends.retain(|(_, of)| *of != Some(peer));
+    }
+
+    fn add_gone(&mut self, path: Vanished) {
+        if self.gone.len() < GONE_MAX {
+            self.gone.push(path);
+            self.gone_dests.insert(path.dest);
+        } else {
+            self.is_lost = true;
+        }
+    }
+
+    fn take_gone(&mut self, peer: PeerId) -> Vec<Vanished> {
+        let (taken, left): (Vec<_>, Vec<_>) =
+            core::mem::take(&mut self.gone).into_iter().partition(|path| path.peer == peer);
+        self.gone = left;
+        if !taken.is_empty() {
+            self.gone_dests = Bitmap::default();
+            for path in &self.gone {
+                self.gone_dests.insert(path.dest);
+            }
+        }
+        taken
     }
 }
 
@@ -135,6 +164,14 @@ impl<K: Key> Table<K> {
         }
     }
 
+    /// A path that a peer brought is gone.
+    pub(super) fn mark_removed(&mut self, peer: PeerId, path_id: PathId, dest: u32) {
+        self.mark_from(peer, dest);
+        if self.lane(peer).is_some_and(|lane| lane.has_ids) {
+            self.mark_gone(peer, path_id, dest, In);
+        }
+    }
+
     /// A path with an identifier is gone: others of the peer may be left.
     #[inline]
     pub(super) fn mark_gone(
@@ -144,12 +181,8 @@ impl<K: Key> Table<K> {
         dest: u32,
         direction: Direction,
     ) {
-        for marks in self.watchers.iter_mut().filter(|_| path_id != PathId(0)) {
-            if marks.gone.len() < GONE_MAX {
-                marks.gone.push(Vanished { peer, path_id, dest, direction });
-            } else {
-                marks.is_lost = true;
-            }
+        for marks in self.watchers.iter_mut().filter(|marks| marks.wants(direction)) {
+            marks.add_gone(Vanished { peer, path_id, dest, direction });
         }
     }
 
@@ -193,12 +226,19 @@ impl<K: Key> Table<K> {
 
     fn watch_peer(&mut self, id: WatcherId, peer: PeerId) {
         let Some(lane) = self.lanes.get(usize::from(peer)) else { return };
+        // In the midst of a refresh, what has not been said again is there as well.
+        let of_session = |chunk: &&u32| self.is_of_session(**chunk * CHUNK);
+        let kept: Vec<u32> = lane.stale.iter().filter(of_session).copied().collect();
+        let kept = self.dests_in(&kept);
         let Some(marks) = self.watchers.iter_mut().find(|marks| marks.id == id) else { return };
         marks.forget(peer);
         if marks.wants_in()
             && let Some(from) = bits(&mut marks.from, peer)
         {
             from.clone_from(&lane.has);
+            for id in kept {
+                from.insert(id);
+            }
         }
         let views = [View::PrePolicy, View::PostPolicy, View::AdjRibOut];
         if marks.views.contains(View::AdjRibOut)
@@ -354,8 +394,8 @@ impl Rib {
             for of in from {
                 let Some(prefix) = table.prefix(of) else { continue };
                 let (mut is_there, mut passes) = (false, false);
-                let paths = table.paths_of(of).filter(|path| path.peer == peer && !path.stale);
-                for path in paths {
+                let is_its = |path: &PathView| path.peer == peer && table.is_of_session(path.path);
+                for path in table.paths_of(of).filter(is_its) {
                     is_there = true;
                     pre.announced.push((path.pre, path.path_id, prefix));
                     match path.post {
@@ -445,9 +485,7 @@ fn take<K: Key>(table: &mut Table<K>, id: WatcherId, peer: PeerId) -> Option<Tak
         bits.map(|bits| bits.take(ROUTES_PER_BATCH)).unwrap_or_default()
     };
     let (from, to) = (taken(&mut marks.from), taken(&mut marks.to));
-    let gone = marks.gone.iter().filter(|path| path.peer == peer).copied().collect();
-    marks.gone.retain(|path| path.peer != peer);
-    Some((gone, from, marks.views, to))
+    Some((marks.take_gone(peer), from, marks.views, to))
 }
 
 /// How routes of a session are written for a watcher: as they are on the session, but with AS

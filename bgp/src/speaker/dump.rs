@@ -1,6 +1,7 @@
 //! All routes as MRT records, a stretch at a time.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use super::Speaker;
 use crate::bmp::WallTime;
@@ -15,33 +16,47 @@ pub struct Dump {
     /// Destinations in it.
     pub destinations: u32,
     /// Where the next stretch begins; `None`: this was the last one.
-    pub next: Option<u64>,
+    pub next: Option<DumpCursor>,
+}
+
+/// How far a dump is, and who is who in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DumpCursor {
+    at: u64,
+    /// As it was written: a peer that came later has no number in this dump.
+    index: Arc<Vec<IndexedPeer>>,
 }
 
 impl Speaker {
     /// A stretch of a dump (TABLE_DUMP_V2, RFC 6396 §4.3) of what peers announced that policy let
-    /// in, VIPs included. `from` is zero at first, then what the last stretch said; the first one
-    /// begins with the index of peers. What changes between two stretches may be in it or not.
-    pub fn dump(&mut self, now: Timestamp, time: WallTime, from: u64) -> Dump {
+    /// in, VIPs included. `from` is what the last stretch said; the first one begins with the index
+    /// of peers. What changes between two stretches may be in it or not.
+    pub fn dump(&mut self, now: Timestamp, time: WallTime, from: Option<DumpCursor>) -> Dump {
+        let present = self.index();
         let mut records = Vec::new();
-        if from == 0 {
-            let peers = self.index();
-            records = mrt::peer_index(time, self.local.router_id, &peers);
-        }
+        let (at, index) = if let Some(DumpCursor { at, index }) = from {
+            (at, index)
+        } else {
+            records = mrt::peer_index(time, self.local.router_id, &present);
+            (0, Arc::new(present.clone()))
+        };
+        let is_same = |(old, new): (&IndexedPeer, &IndexedPeer)| {
+            (old.addr, old.asn) == (new.addr, new.asn) && *old != IndexedPeer::NOBODY
+        };
+        let mut originated: Vec<Option<u32>> =
+            index.iter().zip(&present).map(|both| is_same(both).then_some(time.secs)).collect();
         // When a session came up is the nearest that is known of when its routes came.
-        let places = self.rib.places();
-        let mut originated = vec![time.secs; places];
         for peer in self.peers.values() {
             let place =
                 peer.rib_number().and_then(|number| originated.get_mut(usize::from(number)));
-            if let Some(place) = place {
+            if let Some(Some(place)) = place {
                 let age: Duration = now.since(peer.status(&self.rib).since);
                 let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
                 *place = time.secs.saturating_sub(age);
             }
         }
-        let (destinations, next) = self.rib.dump(from, time, &originated, &mut records);
-        Dump { records, destinations, next }
+        let (destinations, next) = self.rib.dump(at, time, &originated, &mut records);
+        Dump { records, destinations, next: next.map(|at| DumpCursor { at, index }) }
     }
 
     /// Everybody at his place in the RIB; we stand at the first.

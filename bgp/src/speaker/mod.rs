@@ -23,7 +23,7 @@ mod routes;
 mod station;
 mod status;
 
-pub use dump::Dump;
+pub use dump::{Dump, DumpCursor};
 pub use order::*;
 pub use refresh::{Refreshed, Way};
 pub use routes::*;

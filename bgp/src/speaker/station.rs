@@ -77,9 +77,13 @@ impl Speaker {
         self.tell_downs(id, &mut station, time, &mut out);
         self.tell_ups(id, &mut station, time, &mut out);
         for _ in 0..BATCHES_MAX {
+            // What is asked for is not told again: it must not be asked for in vain.
+            if out.len() > ANSWER_BYTES {
+                break;
+            }
             let is_up = |peer| station.known.values().any(|known| known.rib == peer);
             let batches = self.rib.next_batches(id, is_up);
-            if batches.is_empty() || out.len() > ANSWER_BYTES {
+            if batches.is_empty() {
                 break;
             }
             for batch in batches {
@@ -157,7 +161,6 @@ impl Speaker {
             let malformed =
                 self.peers.get(name).map_or(0, |peer| peer.malformed().routes_withdrawn);
             let mut stats = vec![
-                Stat::Rejected(narrow(count(counts.received - counts.accepted))),
                 Stat::AdjRibIn(count(counts.received)),
                 Stat::TreatedAsWithdraw(narrow(malformed)),
                 Stat::AdjRibOut(count(counts.advertised)),
@@ -187,5 +190,67 @@ impl Speaker {
             router_id: self.local.router_id,
             capabilities,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::speaker::{Local, Order, RouteAttributes};
+    use crate::time::Timestamp;
+    use crate::types::{Prefix, RouterId};
+    use crate::wire::{Message, Negotiated, Nlri, decode, next_message};
+
+    const STATION: WatcherId = 7;
+
+    /// The prefixes that the Route Monitoring messages among these announce.
+    fn announced(mut messages: &[u8]) -> Vec<Prefix> {
+        let families = Family::UNICAST.into_iter().collect();
+        let context = Negotiated { four_octet_as: true, families, ..Negotiated::NOTHING };
+        let mut prefixes = Vec::new();
+        while let Some(len) = messages.get(1..5) {
+            let len = usize::try_from(u32::from_be_bytes(len.try_into().unwrap())).unwrap();
+            let (message, rest) = messages.split_at(len);
+            messages = rest;
+            if message[5] != 0 {
+                continue;
+            }
+            let (raw, _) = next_message(&message[48..], 65_535).unwrap().unwrap();
+            let Message::Update(update) = decode(raw, &context).unwrap() else { panic!() };
+            let nlri = update.announced().map(|it| it.nlri);
+            prefixes.extend(nlri.flat_map(Nlri::prefixes).map(|(_, prefix)| prefix));
+        }
+        prefixes
+    }
+
+    #[test]
+    fn a_table_that_fills_many_answers_is_told_whole_and_once() {
+        let router_id = RouterId::new([10, 0, 0, 1].into()).unwrap();
+        let local = Local { asn: Asn::new(65_001).unwrap(), router_id };
+        let mut speaker = Speaker::new(local, 1);
+        // No two share their attributes, so that what is looked at for one batch is more than one
+        // answer holds.
+        let routes: BTreeSet<Prefix> =
+            (0..5000_u32).map(|at| Prefix::host((0x0a00_0000 + at).to_be_bytes().into())).collect();
+        for (med, prefix) in (0..).zip(&routes) {
+            let route = RouteAttributes { med: Some(med), ..RouteAttributes::default() };
+            let order = Order::Advertise(*prefix, route);
+            speaker.on_order(Timestamp::default(), order, &mut Vec::new());
+        }
+        speaker.open_station(STATION, [View::LocRib].into_iter().collect());
+        let mut told = Vec::new();
+        loop {
+            let answer = speaker.tell_station(STATION, WallTime::default()).unwrap();
+            if answer.is_empty() {
+                break;
+            }
+            assert!(answer.len() < 4 * ANSWER_BYTES, "{}", answer.len());
+            told.extend(answer);
+        }
+        let announced = announced(&told);
+        assert_eq!(announced.len(), routes.len());
+        assert_eq!(announced.into_iter().collect::<BTreeSet<_>>(), routes);
     }
 }

@@ -47,6 +47,11 @@ impl<'a> Nlri<'a> {
         self.family
     }
 
+    /// Whether each has a Path Identifier (RFC 7911 §3): that was agreed, whatever their numbers are.
+    pub const fn has_path_ids(self) -> bool {
+        self.with_path_id
+    }
+
     /// Whether there are none.
     pub const fn is_empty(self) -> bool {
         self.field.is_empty()

@@ -2,13 +2,17 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use bgpkit_parser::Elementor;
 use bgpkit_parser::models::{
     AsPath as TheirPath, Asn as TheirAsn, AsnLength, BgpElem, BgpMessage, MetaCommunity,
+    MrtMessage, TableDumpV2Message,
 };
 use bgpkit_parser::parser::bgp::parse_bgp_message;
+use bgpkit_parser::{Elementor, parse_mrt_record};
+use tidegate_bgp::bmp::WallTime;
+use tidegate_bgp::mrt::{self, Entry, IndexedPeer, Reading, Session};
+use tidegate_bgp::speaker::State;
 use tidegate_bgp::types::{
-    Asn, Community, ExtendedCommunity, Family, FamilySet, LargeCommunity, PathId, Prefix,
+    Asn, Community, ExtendedCommunity, Family, FamilySet, LargeCommunity, PathId, Prefix, RouterId,
 };
 use tidegate_bgp::wire::{
     Aggregator, Announcer, AsSegment, Attributes, Negotiated, NextHop, Origin,
@@ -110,6 +114,89 @@ fn check_elem(name: &str, elem: &BgpElem) {
         assert!(communities.iter().any(|c| c.ends_with(expected)), "{name}: {communities:?}");
     }
     assert_eq!(communities.len(), 4, "{name}");
+}
+
+/// What it makes of a file of records, all of which it has to understand.
+fn of_file(mut file: &[u8]) -> Vec<BgpElem> {
+    let mut elementor = Elementor::new();
+    let mut elems = Vec::new();
+    while !file.is_empty() {
+        elems.extend(elementor.record_to_elems(parse_mrt_record(&mut file).unwrap()));
+    }
+    elems
+}
+
+/// The path identifiers in a dump, which it does not pass on to its elements.
+fn identifiers(mut file: &[u8]) -> Vec<Option<u32>> {
+    let mut found = Vec::new();
+    while !file.is_empty() {
+        let record = parse_mrt_record(&mut file).unwrap();
+        if let MrtMessage::TableDumpV2Message(TableDumpV2Message::RibAfi(rib)) = record.message {
+            found.extend(rib.rib_entries.iter().map(|entry| entry.path_id));
+        }
+    }
+    found
+}
+
+#[test]
+fn bgpkit_reads_our_dumps_with_path_identifiers_and_without() {
+    let time = WallTime { secs: 1_700_000_000, micros: 0 };
+    let peer =
+        |last: u8, asn| IndexedPeer { router_id: 9, addr: IpAddr::from([10, 0, 0, last]), asn };
+    let peers = [IndexedPeer::NOBODY, peer(1, 64_512), peer(2, 4_200_000_002)];
+    let collector = RouterId::new([10, 0, 0, 9].into()).unwrap();
+    let v4 = attributes(NextHop::V4(Ipv4Addr::new(192, 0, 2, 1))).to_block();
+    let global = "2001:db8::1".parse().unwrap();
+    let v6 = attributes(NextHop::V6 { global, link_local: None }).to_block();
+    for (text, block) in [("198.51.100.0/24", &v4), ("2001:db8:1::/48", &v6)] {
+        let entry = |peer, path_id| Entry { peer, originated: 1_600_000_000, path_id, block };
+        // Zero is an identifier like any other, where there are any.
+        let paths = [(1, None), (2, Some(PathId(0))), (2, Some(PathId(7)))];
+        let mut file = mrt::peer_index(time, collector, &peers);
+        let entries = paths.map(|(peer, path_id)| entry(peer, path_id));
+        mrt::push_destination(&mut file, time, 0, prefix(text), &entries);
+        let elems = of_file(&file);
+        assert_eq!(elems.len(), paths.len(), "{text}");
+        assert_eq!(identifiers(&file), paths.map(|(_, path_id)| path_id.map(|it| it.0)), "{text}");
+        for (elem, (peer, _)) in elems.iter().zip(paths) {
+            assert_eq!(elem.prefix.prefix.to_string(), text);
+            let IndexedPeer { addr, asn, .. } = peers[usize::from(peer)];
+            assert_eq!((elem.peer_ip, elem.peer_asn.into()), (addr, asn), "{text}");
+            check_elem(text, elem);
+        }
+    }
+}
+
+#[test]
+fn bgpkit_reads_our_files_of_messages_however_they_are_to_be_read() {
+    let time = WallTime { secs: 1_700_000_000, micros: 42 };
+    let next_hop = NextHop::V4(Ipv4Addr::new(192, 0, 2, 1));
+    let family = Family::Ipv4Unicast;
+    let one: FamilySet = [family].into_iter().collect();
+    for (four_octet_as, add_path) in [(true, false), (false, false), (true, true), (false, true)] {
+        let name = format!("four octets: {four_octet_as}, path identifiers: {add_path}");
+        let context = Negotiated {
+            external: false,
+            four_octet_as,
+            families: one,
+            add_path_send: if add_path { one } else { FamilySet::EMPTY },
+            ..Negotiated::NOTHING
+        };
+        let announcer = Announcer::new(family, &attributes(next_hop).to_block(), &context).unwrap();
+        let mut update = Vec::new();
+        announcer.pack([(PathId(0), prefix("198.51.100.0/24"))], &mut update);
+        let (remote, local) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let session = Session { remote_as: 64_512, local_as: 65_001, remote, local };
+        let mut file = mrt::state_change(time, &session, State::OpenConfirm, State::Established);
+        file.extend(mrt::message(time, &session, Reading { four_octet_as, add_path }, &update));
+        let elems = of_file(&file);
+        assert_eq!(elems.len(), 1, "{name}");
+        let elem = &elems[0];
+        assert_eq!((elem.peer_ip, elem.peer_asn.into()), (remote, 64_512_u32), "{name}");
+        assert_eq!(elem.prefix.path_id, add_path.then_some(0), "{name}");
+        assert_eq!(elem.prefix.prefix.to_string(), "198.51.100.0/24", "{name}");
+        check_elem(&name, elem);
+    }
 }
 
 #[test]

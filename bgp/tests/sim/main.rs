@@ -287,3 +287,31 @@ fn storms_of_cuts_and_kills_end_in_a_session() {
         assert_eq!(sim.connections("a", "b"), 1);
     }
 }
+
+#[test]
+fn a_dump_names_nobody_for_routes_of_one_who_came_while_it_was_written() {
+    let nodes = [("a", 1), ("b", 2), ("c", 3), ("d", 4)];
+    let sim = nodes.iter().fold(Sim::new(Seed(1)), |sim, (name, at)| sim.node(name, *at, 65_001));
+    let mut sim = sim.link("a", "b").established();
+    sim.advertise("b", "192.0.2.2");
+    sim.advertise("b", "2001:db8::2");
+    sim.run_for(secs(5));
+    let first = sim.dump("a", None);
+    assert_eq!(first.destinations, 1, "IPv4");
+
+    // Another one takes the place of the peer that goes, and one the first place behind the index.
+    sim.order("a", Order::RemovePeer("b".into()));
+    sim.order("b", Order::RemovePeer("a".into()));
+    let mut sim = sim.link("a", "c").link("a", "d").established();
+    sim.advertise("c", "2001:db8::3");
+    sim.advertise("d", "2001:db8::4");
+    sim.run_for(secs(5));
+    let last = sim.dump("a", first.next);
+    assert_eq!((last.destinations, last.next), (0, None));
+
+    // The same peer as before is in the index, whatever became of its session.
+    let first = sim.dump("a", None);
+    sim.cut("a", "c");
+    sim.run_for(secs(30));
+    assert_eq!(sim.dump("a", first.next).destinations, 2);
+}

@@ -6,11 +6,12 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use tidegate_bgp::bmp::WallTime;
 use tidegate_bgp::fsm::History;
 use tidegate_bgp::rng::Rng;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, NextHops, Order, PeerConfig, PeerStatus, Refreshed, Report,
-    RouteAttributes, Speaker, State, Way,
+    Action, ConnEvent, ConnId, Dump, DumpCursor, Local, NextHops, Order, PeerConfig, PeerStatus,
+    Refreshed, Report, RouteAttributes, Speaker, State, Way,
 };
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
@@ -152,6 +153,14 @@ impl Sim {
         let mut came = Refreshed::UnknownPeer;
         self.input(name, |speaker, now, out| came = speaker.refresh(now, peer, way, out));
         came
+    }
+
+    /// A stretch of a dump.
+    pub(crate) fn dump(&mut self, name: Name, from: Option<DumpCursor>) -> Dump {
+        let mut dump = None;
+        let time = WallTime::default();
+        self.input(name, |speaker, now, _| dump = Some(speaker.dump(now, time, from)));
+        dump.unwrap()
     }
 
     pub(crate) fn advertise(&mut self, name: Name, prefix: &str) {

@@ -22,6 +22,7 @@ async fn dump(dumper: State<Dumper>, _writer: Writer) -> Result<Json<Dump>, Prob
         DumpError::Unconfigured => {
             Problem::new(StatusCode::CONFLICT, "unconfigured", error.to_string())
         }
+        DumpError::Running => Problem::new(StatusCode::CONFLICT, "running", error.to_string()),
         DumpError::Write { .. } => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "unwritable", error.to_string())
         }

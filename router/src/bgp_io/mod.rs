@@ -245,6 +245,24 @@ pub fn start(
     Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, clock, task })
 }
 
+/// A speaker without routes and without anybody to talk to, for those who are tried with one.
+#[cfg(test)]
+pub(crate) fn alone() -> BgpHandle {
+    use tidegate_bgp::types::{Asn, RouterId};
+    let router_id = RouterId::new([10, 0, 0, 1].into()).unwrap();
+    let settings = Settings {
+        local: Local { asn: Asn::new(65_001).unwrap(), router_id },
+        listen: Vec::new(),
+        md5: Keys::default(),
+        seed: 1,
+        restarted: false,
+        next_hops: None,
+    };
+    let (links, _) = crate::link_io::start().unwrap();
+    let (reports, _) = mpsc::channel(1);
+    start(settings, Clock::start(), links, reports).unwrap()
+}
+
 /// The state of the speaker's task.
 struct Shell {
     speaker: Speaker,

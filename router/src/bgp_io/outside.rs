@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use tidegate_bgp::bmp::{Views, WallTime};
 use tidegate_bgp::rib::WatcherId;
-use tidegate_bgp::speaker::{Dump, Heard, Lost};
+use tidegate_bgp::speaker::{Dump, DumpCursor, Heard, Lost};
 use tidegate_bgp::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,7 +31,7 @@ pub(super) enum Ask {
     Close(WatcherId),
     Tell(WatcherId, oneshot::Sender<Told>),
     Figures(WatcherId),
-    Dump(u64, oneshot::Sender<Dump>),
+    Dump(Option<DumpCursor>, oneshot::Sender<Dump>),
     Tap(Option<Tap>),
 }
 
@@ -74,7 +74,7 @@ impl Outside {
         self.ask(Ask::Figures(id)).await
     }
 
-    pub(crate) async fn dump(&self, from: u64) -> Result<Dump, Stopped> {
+    pub(crate) async fn dump(&self, from: Option<DumpCursor>) -> Result<Dump, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Dump(from, reply)).await?;
         answer.await.or(Err(Stopped))

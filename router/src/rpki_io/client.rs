@@ -72,7 +72,13 @@ pub(super) async fn follow(cache: RpkiCache, number: u64, news: mpsc::Sender<(u6
                         Ok(None) => continue,
                         Err(error) => break error,
                     };
-                    if let Err(error) = client.apply(update).await {
+                    let before = Arc::clone(&client.target().vrps);
+                    let merged_to = tokio::task::spawn_blocking(move || update.merged_to(&before));
+                    let applied = match merged_to.await {
+                        Ok(update) => client.apply(update).await,
+                        Err(panicked) => Err(panicked.into()),
+                    };
+                    if let Err(error) = applied {
                         merged = false;
                         break error;
                     }
@@ -121,29 +127,38 @@ struct Target {
 }
 
 /// What it says now.
+#[derive(Debug)]
 struct Answer {
     is_reset: bool,
     changes: Vec<(Vrp, Verb)>,
+    /// What there is then.
+    vrps: Arc<Vec<Vrp>>,
+}
+
+impl Answer {
+    /// Takes long, and belongs on a thread of its own.
+    fn merged_to(self, before: &Arc<Vec<Vrp>>) -> Self {
+        let old: &[Vrp] = if self.is_reset { &[] } else { before };
+        let merged = merge(old, self.changes);
+        // The same again is no news.
+        let vrps = if **before == merged { Arc::clone(before) } else { Arc::new(merged) };
+        Self { changes: Vec::new(), vrps, ..self }
+    }
 }
 
 impl PayloadTarget for Target {
     type Update = Answer;
 
     fn start(&mut self, is_reset: bool) -> Answer {
-        Answer { is_reset, changes: Vec::new() }
+        Answer { is_reset, changes: Vec::new(), vrps: Arc::default() }
     }
 
     fn apply(&mut self, answer: Answer, timing: Timing) -> Result<(), PayloadError> {
-        let before: &[Vrp] = if answer.is_reset { &[] } else { &self.vrps };
-        let merged = merge(before, answer.changes);
-        if merged.len() > VRPS_MAX {
+        if answer.vrps.len() > VRPS_MAX {
             return Err(PayloadError::Internal);
         }
         self.timing = timing;
-        // The same again is no news.
-        if *self.vrps != merged {
-            self.vrps = Arc::new(merged);
-        }
+        self.vrps = answer.vrps;
         Ok(())
     }
 }
@@ -160,5 +175,47 @@ impl PayloadUpdate for Answer {
         let verb = if action.is_announce() { Verb::Announce } else { Verb::Withdraw };
         self.changes.push((vrp.ok_or(PayloadError::Corrupt)?, verb));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vrp(number: u8) -> Vrp {
+        Vrp::new(Prefix::new([10, number, 0, 0].into(), 16).unwrap(), 24, 65_001).unwrap()
+    }
+
+    /// What there is after these words, if it is taken.
+    fn told(target: &mut Target, is_reset: bool, words: &[(u8, Verb)]) -> Option<usize> {
+        let mut answer = target.start(is_reset);
+        answer.changes = words.iter().map(|(number, verb)| (vrp(*number), *verb)).collect();
+        let before = Arc::clone(&target.vrps);
+        target.apply(answer.merged_to(&before), Timing::default()).ok()?;
+        Some(target.vrps.len())
+    }
+
+    #[test]
+    fn answers_add_up_until_a_reset_and_the_same_again_is_no_news() {
+        let mut target = Target::default();
+        let both = [(1, Verb::Announce), (2, Verb::Announce)];
+        assert_eq!(told(&mut target, true, &both), Some(2));
+        let before = Arc::clone(&target.vrps);
+        assert_eq!(told(&mut target, true, &both), Some(2));
+        assert_eq!(told(&mut target, false, &[]), Some(2));
+        assert!(Arc::ptr_eq(&before, &target.vrps));
+        let other = [(1, Verb::Withdraw), (3, Verb::Announce), (4, Verb::Announce)];
+        assert_eq!(told(&mut target, false, &other), Some(3));
+        assert_eq!(told(&mut target, true, &[(1, Verb::Announce)]), Some(1));
+        assert_eq!(*target.vrps, [vrp(1)]);
+    }
+
+    #[test]
+    fn more_than_there_can_be_is_not_taken() {
+        let mut target = Target::default();
+        let mut answer = target.start(true);
+        answer.vrps = Arc::new(vec![vrp(1); VRPS_MAX + 1]);
+        assert!(target.apply(answer, Timing::default()).is_err());
+        assert!(target.vrps.is_empty());
     }
 }

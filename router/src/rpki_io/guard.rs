@@ -147,6 +147,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt as _;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -202,17 +203,19 @@ mod tests {
         assert!(read(pdu(9, PDU_BYTES_MAX), 64).await.0.is_ok());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_answer_that_does_not_end_is_given_up() {
         let (mut cache, near) = tokio::io::duplex(64);
-        let mut guard = Guard::new(near, Duration::from_millis(20));
+        let mut guard = Guard::new(near, ANSWER_WITHIN);
         tokio::io::AsyncWriteExt::write_all(&mut cache, &pdu(3, 8)).await.unwrap();
         let idle = guard.idle();
         tokio::io::AsyncWriteExt::write_all(&mut guard, &pdu(2, 8)).await.unwrap();
         assert!(!idle.load(Ordering::Relaxed), "a query waits for its answer");
         let mut header = [0; 8];
         guard.read_exact(&mut header).await.unwrap();
+        let asked = Instant::now();
         let ended = guard.read_exact(&mut header).await.unwrap_err();
         assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(asked.elapsed().as_secs(), ANSWER_WITHIN.as_secs());
     }
 }

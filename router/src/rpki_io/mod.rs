@@ -63,7 +63,8 @@ pub(crate) struct RpkiHandle {
 }
 
 impl RpkiHandle {
-    /// Follows these from now on. One that is the same as before is not touched.
+    /// Follows these from now on. One that is the same as before is not touched; one that is where
+    /// another was takes over what that said.
     pub(crate) fn set(&self, caches: &[RpkiCache]) {
         self.wanted.send_if_modified(|wanted| {
             let is_new = wanted != caches;
@@ -117,6 +118,30 @@ impl Drop for Followed {
     }
 }
 
+/// A conversation has ended, or did not come about; `left`: how long what the cache said counts.
+fn lost(remote: SocketAddr, left: Option<Duration>, why: &str) -> String {
+    match left.map(|left| left.as_secs()) {
+        None => format!("RPKI cache cannot be reached at {remote}, and is tried again: {why}"),
+        Some(secs) => {
+            format!("RPKI cache at {remote} lost, what it said counts for {secs} s more: {why}")
+        }
+    }
+}
+
+/// What a cache said counts no more. `next`: the first that has an answer; whether it was in use
+/// before.
+fn expired(next: Option<&str>, was_in_use: bool) -> String {
+    let said = "what the RPKI cache said has expired";
+    match (next, was_in_use) {
+        (Some(next), true) => format!("{said}: {next} is in use as before"),
+        (Some(next), false) => format!("{said}: what {next} says is in force now"),
+        (None, _) => format!(
+            "{said}, and no other cache has an answer: all routes are not-found now, policies that \
+             reject invalid ones let them in"
+        ),
+    }
+}
+
 struct Hub {
     /// In the order of preference.
     followed: Vec<Followed>,
@@ -163,22 +188,32 @@ impl Hub {
         let mut old = std::mem::take(&mut self.followed);
         for cache in wanted {
             let same = old.iter().position(|it| it.cache == cache);
-            let followed = if let Some(at) = same {
-                old.swap_remove(at)
-            } else {
-                self.numbers += 1;
-                let follow = client::follow(cache.clone(), self.numbers, self.news.clone());
-                Followed {
-                    cache,
-                    number: self.numbers,
-                    task: tokio::spawn(follow),
-                    up: false,
-                    held: None,
-                    answered: None,
-                    problem: None,
-                }
+            let at = same.or_else(|| old.iter().position(|it| it.cache.remote == cache.remote));
+            let known = at.map(|at| old.swap_remove(at));
+            let followed = match known {
+                Some(same) if same.cache == cache => same,
+                known => self.follow(cache, known),
             };
             self.followed.push(followed);
+        }
+    }
+
+    /// A new conversation. What `known` said there counts on: it is the same cache.
+    fn follow(&mut self, cache: RpkiCache, known: Option<Followed>) -> Followed {
+        self.numbers += 1;
+        let follow = client::follow(cache.clone(), self.numbers, self.news.clone());
+        let (held, answered) = match known {
+            Some(mut known) => (known.held.take(), known.answered),
+            None => (None, None),
+        };
+        Followed {
+            cache,
+            number: self.numbers,
+            task: tokio::spawn(follow),
+            up: false,
+            held,
+            answered,
+            problem: None,
         }
     }
 
@@ -198,11 +233,9 @@ impl Hub {
             News::Lost(why) => {
                 // One that stays away is told of once.
                 if of.up || of.problem.is_none() {
-                    let left = of.held.as_ref().map_or(Duration::ZERO, |(_, until)| {
-                        until.saturating_duration_since(Instant::now())
-                    });
-                    let counts_for_secs = left.as_secs();
-                    warn!(cache, counts_for_secs, "RPKI cache lost, what it said counts on: {why}");
+                    let until = of.held.as_ref().map(|(_, until)| *until);
+                    let left = until.map(|it| it.saturating_duration_since(Instant::now()));
+                    warn!(cache, "{}", lost(of.cache.remote, left, &why));
                 }
                 of.up = false;
                 of.problem = Some(why);
@@ -212,11 +245,18 @@ impl Hub {
 
     fn expire(&mut self) {
         let now = Instant::now();
-        for of in &mut self.followed {
+        let mut gone = Vec::new();
+        for (at, of) in self.followed.iter_mut().enumerate() {
             if of.held.as_ref().is_some_and(|(_, until)| *until <= now) {
                 of.held = None;
-                warn!(cache = of.cache.name, "what the RPKI cache said has expired");
+                gone.push(at);
             }
+        }
+        let next = self.followed.iter().position(|it| it.held.is_some());
+        let name = |at: usize| self.followed.get(at).map(|it| it.cache.name.as_str());
+        for at in gone {
+            let left = next.and_then(name);
+            warn!(cache = name(at), "{}", expired(left, next.is_some_and(|next| next < at)));
         }
     }
 
@@ -264,5 +304,99 @@ impl Hub {
             *old = snapshot;
             is_new
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_bgp::types::Prefix;
+
+    use super::*;
+
+    fn cache(name: &str, port: u16, expire_secs: u64) -> RpkiCache {
+        RpkiCache {
+            name: name.into(),
+            remote: SocketAddr::from(([127, 0, 0, 1], port)),
+            refresh: None,
+            retry: None,
+            expire: Some(Duration::from_secs(expire_secs)),
+        }
+    }
+
+    fn one_vrp() -> Arc<Vec<Vrp>> {
+        let prefix = Prefix::new([192, 0, 2, 0].into(), 24).unwrap();
+        Arc::new(vec![Vrp::new(prefix, 24, 65_001).unwrap()])
+    }
+
+    /// Follows nobody yet; nobody listens where its caches would be.
+    fn hub(orders: Orders) -> Hub {
+        let (publish, _) = watch::channel(Snapshot::default());
+        let (news, _) = mpsc::channel(NEWS_MAX);
+        Hub {
+            followed: Vec::new(),
+            numbers: 0,
+            in_force: Arc::default(),
+            in_use: None,
+            vrps: Arc::default(),
+            orders,
+            publish,
+            news,
+        }
+    }
+
+    #[test]
+    fn an_operator_reads_where_and_what_comes_of_it() {
+        let remote = SocketAddr::from(([192, 0, 2, 9], 323));
+        for (said, expected) in [
+            (
+                lost(remote, None, "Connection refused"),
+                "RPKI cache cannot be reached at 192.0.2.9:323, and is tried again: \
+                 Connection refused",
+            ),
+            (
+                lost(remote, Some(Duration::from_mins(10)), "it closed the connection"),
+                "RPKI cache at 192.0.2.9:323 lost, what it said counts for 600 s more: \
+                 it closed the connection",
+            ),
+            (
+                expired(Some("far"), false),
+                "what the RPKI cache said has expired: what far says is in force now",
+            ),
+            (
+                expired(Some("near"), true),
+                "what the RPKI cache said has expired: near is in use as before",
+            ),
+            (
+                expired(None, false),
+                "what the RPKI cache said has expired, and no other cache has an answer: all \
+                 routes are not-found now, policies that reject invalid ones let them in",
+            ),
+        ] {
+            assert_eq!(said, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_cache_said_counts_on_under_another_name_and_other_timers() {
+        let bgp = crate::bgp_io::alone();
+        let mut hub = hub(bgp.orders());
+        hub.want(vec![cache("one", 1, 600)]);
+        hub.on_news(1, News::Synced { vrps: one_vrp(), expire: Duration::from_hours(1) });
+        for wanted in [cache("one", 1, 900), cache("two", 1, 900)] {
+            hub.want(vec![cache("nearer", 2, 600), wanted.clone()]);
+            assert!(hub.choose().await);
+            assert_eq!(hub.vrps.len(), (1, 0), "{wanted:?}");
+            let of = hub.followed.last().unwrap();
+            assert_eq!((&of.cache, hub.in_use), (&wanted, Some(of.number)));
+            assert!(of.answered.is_some());
+        }
+        // What the conversation of before still has to say is of no interest; another cache is.
+        hub.on_news(1, News::Synced { vrps: Arc::default(), expire: Duration::from_hours(1) });
+        assert!(hub.choose().await);
+        assert_eq!(hub.vrps.len(), (1, 0));
+        hub.want(vec![cache("two", 3, 900)]);
+        assert!(hub.choose().await);
+        assert_eq!((hub.vrps.len(), hub.in_use), ((0, 0), None));
+        bgp.stop().await;
     }
 }

@@ -44,14 +44,16 @@ impl<K: Key> Table<K> {
 
     /// Takes out a path whose place is not used again before its chunk is.
     fn remove(&mut self, id: u32, path: u32, around: &mut Around<'_>) {
+        if self.is_of_session(path)
+            && let (Some(owner), Some(record)) = (self.owner(path), self.paths.get(path as usize))
+        {
+            self.mark_removed(owner.peer, record.id, id);
+        }
         let before = self.chosen(id);
         let previous = self.previous_of(id, path);
         self.unchain(id, previous, path, around.sets);
         if let Some(record) = self.path_mut(path) {
             *record = FREE;
-        }
-        if let Some(owner) = self.owner(path) {
-            self.mark_from(owner.peer, id);
         }
         self.decide(id, around);
         self.note_change(id, before);

@@ -92,6 +92,7 @@ impl<K: Key> Table<K> {
         if let Some(lane) = self.lane_mut(peer) {
             (lane.cursor, lane.attached_at, lane.sweep) = (Some(cursor), attached_at, sweep);
             lane.told_paths = several.then(BTreeSet::new);
+            lane.since = lane.session;
         }
         self.several = self.lanes.iter().any(|lane| lane.told_paths.is_some());
     }

@@ -8,6 +8,7 @@ use crate::wire::Role;
 struct Side {
     /// Of our end of the session.
     context: Negotiated,
+    terms: SessionTerms,
     heard: BTreeMap<(Prefix, PathId), Attributes>,
 }
 
@@ -60,9 +61,16 @@ impl Net {
             remote_as: asn(number),
             paths: PathLimits { send: kind.told.unwrap_or(1), receive: kind.tells.unwrap_or(1) },
         };
-        self.rib.up(id, terms);
-        self.sides.insert(id, Side { context, heard: BTreeMap::new() });
+        self.sides.insert(id, Side { context, terms, heard: BTreeMap::new() });
+        self.up(id);
         id
+    }
+
+    /// A new session, the same as the last one.
+    pub(super) fn up(&mut self, peer: PeerId) {
+        let side = self.sides.get_mut(&peer).unwrap();
+        side.heard.clear();
+        self.rib.up(peer, side.terms.clone());
     }
 
     /// The context at the peer's end.

@@ -1,5 +1,6 @@
 //! Other VRPs while routes are there, against a table that had them from the start.
 
+use super::net::{Net, PLAIN, path};
 use super::*;
 use crate::origin::{Cover, Validity, Verb, Vrp, Vrps, changed, merge};
 
@@ -97,6 +98,55 @@ proptest! {
             assert_eq!(counts(&lab), counts(&fresh), "peer {peer}");
         }
     }
+}
+
+#[test]
+fn changes_that_wait_are_gone_through_together_and_a_slice_is_no_longer_for_many_peers() {
+    let mut lab = lab();
+    let look = Look {
+        neighbor: 64_500,
+        hops: 1,
+        med: None,
+        local_pref: None,
+        origin: 0,
+        no_export: false,
+        looped: false,
+    };
+    lab.step(&Step::Announce(1, (0..12).collect(), look));
+    lab.settle();
+    let mut before = Vec::new();
+    for asn in 0..40 {
+        let vrps = (0..12).map(|number| Vrp::new(prefix(number), prefix(number).bits(), asn));
+        let after = merge(&[], vrps.map(|vrp| (vrp.unwrap(), Verb::Announce)).collect());
+        put(&mut lab, &before, &after);
+        before = after;
+        assert_eq!(lab.rib.tasks.len(), 2, "one for each family");
+    }
+    lab.settle();
+    assert_eq!(lab.rib.counts(1).accepted, 0, "all are invalid");
+    put(&mut lab, &before, &[]);
+    lab.settle();
+    assert_eq!(lab.rib.counts(1).accepted, 12);
+
+    // Two thousand prefixes, of three peers: more paths than a slice has time for.
+    let mut net = Net::new();
+    let peers = [64_501, 64_502, 64_503].map(|asn| (net.peer(asn, PLAIN), asn));
+    for (peer, asn) in peers {
+        net.rib.set_policies(peer, Policies { import: Some(no_invalid()), ..Policies::default() });
+        for number in 0..2000_u32 {
+            net.say(peer, 0, &format!("10.{}.{}.0/24", number / 250, number % 250), &path(&[asn]));
+        }
+    }
+    while net.rib.work() {}
+    let vrp = Vrp::new(Prefix::new([10, 0, 0, 0].into(), 8).unwrap(), 24, 1).unwrap();
+    let cover = Arc::new(Cover::new(&changed(&[], &[vrp])));
+    net.rib.set_vrps(Arc::new(Vrps::new(&[vrp])), &cover);
+    assert!(net.rib.work(), "the rest is left for later");
+    let accepted = |net: &Net| peers.map(|(peer, _)| net.rib.counts(peer).accepted).iter().sum();
+    let left: usize = accepted(&net);
+    assert!((1..3000).contains(&left), "{left}");
+    while net.rib.work() {}
+    assert_eq!(accepted(&net), 0_usize);
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn mark(peer: PeerId, id: u32) -> Community {
     Community(u32::from(peer) << 16 | id)
 }
 
-fn route(peer: PeerId, id: u32, hops: u8, prefix: &str) -> Attributes {
+pub(super) fn route(peer: PeerId, id: u32, hops: u8, prefix: &str) -> Attributes {
     let mut asns = vec![64_500 + u32::from(peer)];
     asns.extend((1..hops).map(|_| 64_999));
     let next_hop = if prefix.contains(':') {
