@@ -403,6 +403,7 @@ impl Observed {
             healthy: self.healthy.clone(),
             unproven: self.unproven.clone(),
             ways: self.ways.clone(),
+            drains: self.drains.clone(),
             advertised: advertised.map(|(prefix, route)| (*prefix, route.clone())).collect(),
             ..Self::default()
         }

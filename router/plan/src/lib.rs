@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod constants;
+pub mod drain;
 pub mod entry;
 pub mod explain;
 pub mod guard;

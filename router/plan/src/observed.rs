@@ -9,6 +9,7 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::ServiceAddr;
 
+use crate::drain::Imposed;
 use crate::proof::Finding;
 use crate::step::Reason;
 
@@ -31,6 +32,8 @@ pub struct Observed {
     pub proofs: BTreeMap<ServiceAddr, Vec<Finding>>,
     /// Services that were proven in the last plan; [`Memory`](crate::Memory)'s.
     pub proven_before: BTreeSet<ServiceAddr>,
+    /// What is being taken out of service, and how far that is.
+    pub drains: Imposed,
     /// What the speaker originates.
     pub advertised: BTreeMap<Prefix, RouteAttributes>,
     /// When a prefix that is no longer originated was withdrawn; [`Memory`](crate::Memory)'s.

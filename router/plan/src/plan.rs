@@ -18,6 +18,7 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, Service, ServiceAddr};
 
+use crate::drain::{self, Phase};
 use crate::key::{self, MapKey};
 use crate::observed::{HoldDown, Observed};
 use crate::pool::{Pool, Rows};
@@ -241,7 +242,13 @@ fn plan_routes(
         let prefix = Prefix::host(vip);
         let has_entry = vip_entries.contains(&vip);
         let seen = observed.advertised.get(&prefix);
-        let withheld = withheld(observed.datapath.attached, &group, has_entry, seen.is_some());
+        let drain = observed.drains.vip(vip);
+        let withheld = match drain {
+            Some(Phase::Emptying | Phase::Drained) => Some(Reason::Drained),
+            Some(Phase::Shedding) | None => {
+                withheld(observed.datapath.attached, &group, has_entry, seen.is_some())
+            }
+        };
         let held = observed.held_down.get(&prefix).copied();
         // Mended or about to be: people still want to know what it was.
         let is_well = matches!(withheld, None | Some(Reason::NotProgrammed | Reason::NotProven));
@@ -253,10 +260,13 @@ fn plan_routes(
             .iter()
             .find_map(|(work, _)| work.spec.advertise.as_ref())
             .filter(|_| withheld.is_none())
-            .map(|advertise| &advertise.attributes);
+            .map(|advertise| match drain {
+                Some(_) => drain::last_resort(&advertise.attributes),
+                None => advertise.attributes.clone(),
+            });
         match (attributes, seen) {
-            (Some(wanted), seen) if seen != Some(wanted) => {
-                rounds.advertises.push(Step::Advertise { prefix, attributes: wanted.clone() });
+            (Some(attributes), seen) if seen != Some(&attributes) => {
+                rounds.advertises.push(Step::Advertise { prefix, attributes });
             }
             (None, Some(_)) => {
                 let reason = withheld.unwrap_or(Reason::NotConfigured);

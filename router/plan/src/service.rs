@@ -7,6 +7,7 @@ use tidegate_abi::{Service as Entry, Slot, ring_size, service_flags};
 use tidegate_bgp::time::Timestamp;
 use tidegate_config::desired::{Affinity, AllDown, Service, UdpFlows};
 
+use crate::drain::Phase;
 use crate::entry::{self, Identity};
 use crate::key::MapKey;
 use crate::observed::Observed;
@@ -223,7 +224,9 @@ impl<'a> Work<'a> {
 
     fn drained_at(&self, shared: &Shared<'_>) -> Option<Timestamp> {
         let since = shared.observed.unsettled_since.get(&self.spec.vip);
-        (self.scan.unsettled > 0).then(|| *since.unwrap_or(&shared.now) + self.spec.drain)
+        let held_until = shared.observed.drains.held_until(self.spec.vip).unwrap_or_default();
+        let by_itself = || *since.unwrap_or(&shared.now) + self.spec.drain;
+        (self.scan.unsettled > 0).then(|| by_itself().max(held_until))
     }
 
     fn plan_ring(&self, shared: &mut Shared<'_>, is_drained: bool) -> RingPlan {
@@ -290,7 +293,8 @@ impl<'a> Work<'a> {
             .iter()
             .map(|backend| backend.index.filter(|_| backend.is_ready))
             .collect();
-        let drains = !self.spec.drain.is_zero();
+        let is_held = shared.observed.drains.held_until(self.spec.vip).is_some();
+        let drains = !self.spec.drain.is_zero() || is_held;
         let is_alive = |index: u32| drains && self.alive.contains(&index);
         let (mut slots, mut is_ready) = (Vec::new(), true);
         for (place, owner) in (0..).zip(owners) {
@@ -449,7 +453,8 @@ fn affinity_flags(affinity: Affinity, vip: IpAddr) -> u32 {
     }
 }
 
-/// What a backend does. Health comes first: of a backend that is down, nothing else matters.
+/// What a backend does. What somebody decided comes first, then health: of a backend that is down,
+/// nothing else matters.
 fn state(
     spec: &Service,
     addr: IpAddr,
@@ -461,7 +466,10 @@ fn state(
     let check = (spec.vip, addr);
     let is_unproven = spec.health.is_some() && shared.observed.unproven.contains(&check);
     let weight = spec.backends.get(&addr).map_or(0, |backend| backend.weight);
-    if is_unproven && !in_ring {
+    let drain = shared.observed.drains.backend(spec.vip, addr);
+    if drain == Some(Phase::Drained) {
+        BackendState::Disabled
+    } else if is_unproven && !in_ring {
         BackendState::Unproven
     } else if spec.health.is_some()
         && !is_unproven
@@ -473,7 +481,7 @@ fn state(
         BackendState::NoWay
     } else if is_narrow(spec, identity, &shared.pool) {
         BackendState::Narrow
-    } else if weight == 0 {
+    } else if weight == 0 || drain.is_some() {
         BackendState::Draining
     } else if shared.pool.index(identity).is_none() {
         BackendState::NoRoom
@@ -489,7 +497,9 @@ fn fails_open(spec: &Service, shared: &Shared<'_>) -> bool {
         let check = (spec.vip, addr);
         !shared.observed.unproven.contains(&check) && !shared.observed.healthy.contains(&check)
     };
-    let mut taking = spec.backends.iter().filter(|(_, backend)| backend.weight > 0);
+    let drains = |addr: IpAddr| shared.observed.drains.backend(spec.vip, addr).is_some();
+    let mut taking =
+        spec.backends.iter().filter(|&(&addr, backend)| backend.weight > 0 && !drains(addr));
     spec.when_all_down == AllDown::FailOpen
         && spec.health.is_some()
         && taking.all(|(&addr, _)| is_down(addr))

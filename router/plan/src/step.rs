@@ -98,6 +98,8 @@ pub enum Reason {
     Proof(Flaw),
     /// The maps are full: no ring slots, service entry or backend entry is left.
     NoRoom,
+    /// It was drained.
+    Drained,
     /// The daemon is stopping.
     Stopping,
 }
@@ -105,7 +107,7 @@ pub enum Reason {
 impl Reason {
     /// Whether something failed that was wanted to work.
     pub const fn is_failure(self) -> bool {
-        !matches!(self, Self::NotConfigured | Self::Stopping)
+        !matches!(self, Self::NotConfigured | Self::Drained | Self::Stopping)
     }
 
     /// The code that metrics, journal and API print.
@@ -120,6 +122,7 @@ impl Reason {
             Self::NotProven => "not-proven",
             Self::Proof(flaw) => flaw.name(),
             Self::NoRoom => "no-room",
+            Self::Drained => "drained",
             Self::Stopping => "stopping",
         }
     }
@@ -139,6 +142,7 @@ impl fmt::Display for Reason {
             }
             Self::NotProven => "no test packet has reached a healthy backend yet",
             Self::NoRoom => "the maps are full: fewer services or fewer backends would fit",
+            Self::Drained => "it was drained: 'tidegate undrain' brings it back",
             Self::Stopping => "tidegate is stopping",
         })
     }

@@ -84,8 +84,10 @@ pub struct BackendView {
 pub enum BackendState {
     /// Takes new flows.
     Active,
-    /// Weight 0: keeps the flows it has for the drain time.
+    /// Weight 0, or it is being drained: keeps the flows it has, and gets no new ones.
     Draining,
+    /// Taken out of service by the configuration, or drained: gets no packet.
+    Disabled,
     /// Its health check has no verdict yet.
     Unproven,
     /// Its health check calls it down.
@@ -104,6 +106,7 @@ impl BackendState {
         match self {
             Self::Active => "active",
             Self::Draining => "draining",
+            Self::Disabled => "disabled",
             Self::Unproven => "unproven",
             Self::Down => "down",
             Self::NoWay => "no-way",

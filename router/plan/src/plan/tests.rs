@@ -15,6 +15,7 @@ use crate::proof::Finding;
 use crate::view::{BackendState, Programmed, Proof};
 use crate::{Memory, entry};
 
+mod drains;
 mod explain;
 mod flows;
 mod ports;

@@ -7,10 +7,14 @@ use proptest::prelude::*;
 use tidegate_abi::slot_of;
 
 use super::*;
+use crate::drain::{Target, Terms};
 use crate::observed::Datapath;
 
 /// More than a ring of the smallest size is for, twice over.
 const BACKENDS: u8 = 18;
+
+/// Longer than any of these tests.
+const TERMS: Terms = Terms { deadline: Duration::from_mins(5), quiet: Duration::from_secs(5) };
 
 #[derive(Clone, Copy, Debug)]
 enum Change {
@@ -21,6 +25,8 @@ enum Change {
     Remove(u8),
     LoseWay(u8),
     FindWay(u8),
+    Drain(u8),
+    Undrain(u8),
     Restart,
 }
 
@@ -34,6 +40,8 @@ fn any_change() -> impl Strategy<Value = Change> {
         3 => n().prop_map(Change::Remove),
         1 => n().prop_map(Change::LoseWay),
         1 => n().prop_map(Change::FindWay),
+        2 => n().prop_map(Change::Drain),
+        2 => n().prop_map(Change::Undrain),
         1 => Just(Change::Restart),
     ]
 }
@@ -45,6 +53,8 @@ fn services() -> [ServiceAddr; 2] {
 
 impl Change {
     fn make(self, vip: ServiceAddr, world: &mut World, desired: &mut Desired) {
+        let service = format!("{vip:?}");
+        let of = |n: u8| Target::Backend { service: service.clone(), backend: backend(n) };
         let spec = desired.services.values_mut().find(|spec| spec.vip == vip).unwrap();
         match self {
             Self::Up(n) => drop(world.observed.healthy.insert((vip, backend(n)))),
@@ -58,6 +68,8 @@ impl Change {
             Self::Remove(_) => {}
             Self::LoseWay(n) => drop(world.observed.ways.remove(&backend(n))),
             Self::FindWay(n) => drop(world.observed.ways.insert(backend(n), way(n))),
+            Self::Drain(n) => world.drains.order(of(n), TERMS, world.now),
+            Self::Undrain(n) => drop(world.drains.undrain(&of(n))),
             Self::Restart => world.memory = Memory::default(),
         }
     }
@@ -176,8 +188,10 @@ fn both_running(last: u8) -> (World, Desired) {
 
 #[test]
 fn what_operators_do_in_a_hurry_moves_no_flow() {
-    use Change::{Down, Remove, Restart, Up, Weight};
-    let cases: [(&str, u8, &[Change]); 7] = [
+    use Change::{Down, Drain, Remove, Restart, Undrain, Up, Weight};
+    let cases: [(&str, u8, &[Change]); 9] = [
+        ("drained by order, and back", 3, &[Drain(2), Restart, Undrain(2)]),
+        ("one after the other", 3, &[Drain(2), Drain(1), Undrain(2), Weight(3, 0), Undrain(1)]),
         ("drain and undrain", 3, &[Weight(2, 0), Weight(2, 1)]),
         ("a backend added and taken back", 3, &[Weight(4, 1), Remove(4)]),
         ("and added once more", 3, &[Weight(4, 1), Remove(4), Weight(4, 1)]),

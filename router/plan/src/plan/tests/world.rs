@@ -1,6 +1,7 @@
 //! A node whose maps, peers and backends do as they are told, and what tests say of it.
 
 use super::*;
+use crate::drain::Drains;
 
 /// More rounds than any plan needs.
 pub(super) const ROUNDS_MAX: usize = 40;
@@ -104,6 +105,7 @@ pub(super) fn way(mac: u8) -> Way {
 pub(super) struct World {
     pub(super) observed: Observed,
     pub(super) memory: Memory,
+    pub(super) drains: Drains,
     pub(super) rings: Rings,
     pub(super) now: Timestamp,
     /// Nobody runs test packets.
@@ -121,6 +123,7 @@ impl World {
         Self {
             observed,
             memory: Memory::default(),
+            drains: Drains::default(),
             rings: Rings::default(),
             now: secs(100),
             blind: false,
@@ -136,6 +139,7 @@ impl World {
     }
 
     pub(super) fn plan(&mut self, desired: &Desired) -> Plan {
+        self.observed.drains = self.drains.imposed(desired);
         self.memory.on_look(&mut self.observed, self.now);
         self.observed.proofs = self.prove(desired);
         let plan = plan_with(&mut self.rings, desired, &self.observed, self.now);
@@ -402,7 +406,9 @@ pub(super) fn is_resolved(entry: &Backend) -> bool {
 
 /// The checks of all backends fail, which is taken as the checks' own failure.
 pub(super) fn opens(observed: &Observed, service: &Service) -> bool {
-    let mut taking = service.backends.iter().filter(|(_, backend)| backend.weight > 0);
+    let drains = |addr: IpAddr| observed.drains.backend(service.vip, addr).is_some();
+    let mut taking =
+        service.backends.iter().filter(|&(&addr, backend)| backend.weight > 0 && !drains(addr));
     let is_down = |addr: IpAddr| {
         let check = (service.vip, addr);
         !observed.healthy.contains(&check) && !observed.unproven.contains(&check)
