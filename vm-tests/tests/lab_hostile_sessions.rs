@@ -144,6 +144,7 @@ fn ten_thousand_hostile_sessions_leave_a_good_one_and_the_daemon_as_they_were() 
         drop(slow);
         done
     });
+    job.edge.as_mut().unwrap().alive().unwrap();
     all.unwrap().unwrap();
 
     assert_eq!(bird.ask(&job.lab, "show protocols edge").unwrap(), before, "the good session");

@@ -43,6 +43,7 @@ enum Step {
     Down(u8),
     Policy(u8, u8),
     Refresh(u8),
+    NextHops(u32),
     Work,
     Transmit(u8),
 }
@@ -71,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => peer().prop_map(Step::Down),
         2 => (peer(), 0..3_u8).prop_map(|(p, policy)| Step::Policy(p, policy)),
         1 => peer().prop_map(Step::Refresh),
+        2 => (0..3_u32).prop_map(Step::NextHops),
         6 => Just(Step::Work),
         8 => peer().prop_map(Step::Transmit),
     ]
@@ -267,6 +269,11 @@ impl Lab {
                 for family in Family::UNICAST {
                     self.rib.refresh(u16::from(*peer), family);
                 }
+            }
+            Step::NextHops(metric) => {
+                // Equally far for all: everything is decided again, and comes out the same.
+                let metrics = self.rib.next_hops().into_iter().map(|it| (it, Some(*metric)));
+                self.rib.set_next_hops(&metrics.collect());
             }
             Step::Work => drop(self.rib.work()),
             Step::Transmit(peer) => self.transmit(*peer),

@@ -4,6 +4,8 @@
 //! a message means, and nothing waits for a peer.
 
 mod accept;
+#[cfg(test)]
+mod alone;
 mod asker;
 mod conn;
 mod dial;
@@ -37,6 +39,8 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::link_io::{Changes, Links};
+#[cfg(test)]
+pub(crate) use alone::alone;
 pub(crate) use asker::Orders;
 pub use asker::{Asker, Histories};
 use conn::{AbortOnDrop, Outbox, Shared};
@@ -243,24 +247,6 @@ pub fn start(
     };
     let task = tokio::spawn(shell.run(orders, events, accepting));
     Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, clock, task })
-}
-
-/// A speaker without routes and without anybody to talk to, for those who are tried with one.
-#[cfg(test)]
-pub(crate) fn alone() -> BgpHandle {
-    use tidegate_bgp::types::{Asn, RouterId};
-    let router_id = RouterId::new([10, 0, 0, 1].into()).unwrap();
-    let settings = Settings {
-        local: Local { asn: Asn::new(65_001).unwrap(), router_id },
-        listen: Vec::new(),
-        md5: Keys::default(),
-        seed: 1,
-        restarted: false,
-        next_hops: None,
-    };
-    let (links, _) = crate::link_io::start().unwrap();
-    let (reports, _) = mpsc::channel(1);
-    start(settings, Clock::start(), links, reports).unwrap()
 }
 
 /// The state of the speaker's task.

@@ -158,8 +158,12 @@ impl<K: Key> Table<K> {
         }
     }
 
-    /// Decides a destination again, after something besides its paths has changed.
+    /// Decides a destination again, after something besides its paths has changed. One without paths
+    /// is passed over: its number may be free, and would be so twice if it were entered now.
     pub(in crate::rib) fn decide_again(&mut self, id: u32, around: &Around<'_>) {
+        if self.dests.get(id as usize).is_none_or(|dest| dest.head == NONE) {
+            return;
+        }
         let before = self.chosen(id);
         self.decide(id, around);
         self.note_change(id, before);
