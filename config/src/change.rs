@@ -262,6 +262,7 @@ fn of_router(router: &Router) -> (Rows, Rows) {
         encap_source_v6,
         pin_dir,
         state_dir,
+        drain_on_stop,
         api: Api { socket, listen: api_listen },
     } = router;
     let attach = match attach {
@@ -280,6 +281,7 @@ fn of_router(router: &Router) -> (Rows, Rows) {
     rows.maybe("router", "encap-source-v6", encap_source_v6.as_ref());
     rows.put("router", "pin-dir", pin_dir.display());
     rows.put("router", "state-dir", state_dir.display());
+    rows.put("router", "drain-on-stop", duration_text(*drain_on_stop));
     let mut api = Rows::default();
     api.put("api", "socket", socket.display());
     api.maybe("api", "listen", api_listen.as_ref());
@@ -459,9 +461,10 @@ fn of_policy(policy: &Policy) -> Rows {
 }
 
 fn of_backend(backend: Backend) -> Rows {
-    let Backend { weight } = backend;
+    let Backend { weight, disabled } = backend;
     let mut rows = Rows::default();
     rows.put("service.backend", "weight", weight);
+    rows.put("service.backend", "disabled", disabled);
     rows
 }
 

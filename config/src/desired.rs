@@ -66,6 +66,8 @@ pub struct Router {
     pub pin_dir: PathBuf,
     /// Directory where generations of the configuration and what the API changed are kept.
     pub state_dir: PathBuf,
+    /// How long a stop waits for traffic to leave; zero: not at all.
+    pub drain_on_stop: Duration,
     /// Where the admin API listens.
     pub api: Api,
 }
@@ -282,6 +284,20 @@ pub enum AllDown {
 pub struct Backend {
     /// Share of the ring relative to the others, 1 to 1000; 0 takes no new flows.
     pub weight: u16,
+    /// Takes no packet at all.
+    pub disabled: bool,
+}
+
+impl Backend {
+    /// One in service.
+    pub const fn of_weight(weight: u16) -> Self {
+        Self { weight, disabled: false }
+    }
+
+    /// Whether new flows may go there.
+    pub const fn takes_flows(self) -> bool {
+        self.weight > 0 && !self.disabled
+    }
 }
 
 /// How a backend's health is found out.

@@ -104,6 +104,9 @@ table! {
         /// Directory where the daemon keeps the generations of its configuration and what was
         /// changed over the API, each daemon in a subdirectory named after its configuration file.
         "state-dir" => state_dir: PathBuf, Default("\"/var/lib/tidegate\"");
+        /// How long a stop (SIGTERM) may wait for traffic to leave: routers are asked to prefer
+        /// other nodes first, as `tidegate drain node` does. `"0s"`: it withdraws and stops at once.
+        "drain-on-stop" => drain_on_stop: Span<0, 3_600_000>, Default("\"0s\"");
     }
     hints {
         "as" => "write asn",
@@ -352,6 +355,9 @@ table! {
         "address" => address: IpAddr, Required;
         /// Its share of new flows relative to the other backends; 0: no new flows.
         "weight" => weight: Int<u16, 0, 1000>, Default("1");
+        /// Takes it out of service at once: it gets neither new flows nor old ones. To let old ones
+        /// end first, use weight 0 or `tidegate drain backend`.
+        "disabled" => disabled: bool, Default("false");
     }
     hints {
         "port" => "remove it: packets reach a backend unchanged, so it listens on the service's port",

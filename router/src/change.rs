@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tidegate_config::Diagnostics;
 use tidegate_config::overlay::{Edit, EditError, Target};
+use tidegate_plan::drain as drain_plan;
 use tidegate_plan::guard::Guard;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::view::change::{Applied, History, Plan};
+use crate::view::drain;
 use crate::{api, config_file, store_io};
 
 /// The way to the task that owns the configuration. Bounded: when four requests wait, the next one
@@ -42,6 +44,12 @@ pub(crate) enum What {
     History,
     /// The configuration in force, as text.
     Documents,
+    /// Take something out of service.
+    Drain { target: drain::Target, terms: drain_plan::Terms, force: bool },
+    /// Take it back.
+    Undrain(drain::Target),
+    /// What drains.
+    Drains,
 }
 
 /// A configuration that could be in force.
@@ -84,6 +92,7 @@ pub(crate) enum Answer {
     Applied(Applied),
     History(History),
     Documents(Documents),
+    Drains(drain::Drains),
 }
 
 /// The configuration in force.
@@ -134,6 +143,18 @@ pub(crate) enum Refused {
     /// A generation is not kept.
     #[error("generation {0} is not kept: 'tidegate history' lists those that are")]
     NoGeneration(u64),
+    /// The configuration in force knows no such thing.
+    #[error("there is {0}; 'tidegate vips' lists those there are")]
+    NoSuchTarget(String),
+    /// Its VIP would be withdrawn.
+    #[error(
+        "{service} would have {left} active backends, fewer than the {needed} it needs, and its \
+         VIP be withdrawn: drain the VIP first ('tidegate drain vip {service}'), or use --force"
+    )]
+    TooFewLeft { service: String, left: u32, needed: u32 },
+    /// It is in service.
+    #[error("{0} is not drained: 'tidegate status' shows what is")]
+    NotDrained(String),
     /// It was made for a configuration that is no longer in force.
     #[error(
         "generation {asked} is no longer in force, {current} is: read it again and decide anew"

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tidegate_config::overlay::Overlay;
+use tidegate_plan::drain::Kept;
 use tracing::{error, warn};
 
 use crate::config_file::{self, ConfigFile, Error};
-use crate::store_io::{self, Kept, Record, State, Store};
+use crate::store_io::{self, Record, State, Store};
 
 /// Where state is kept unless the file says so; the file's default is the same.
 const STATE_DIR: &str = "/var/lib/tidegate";
@@ -100,8 +101,12 @@ pub(crate) fn at_start(own_file: &Path) -> Result<(ConfigFile, Control), Error> 
 
 impl Control {
     /// A start after others.
-    fn come_back(&mut self, text: Result<String, Error>, kept: Kept) -> Result<ConfigFile, Error> {
-        let Kept { state, confirmed: record, newest } = kept;
+    fn come_back(
+        &mut self,
+        text: Result<String, Error>,
+        kept: store_io::Kept,
+    ) -> Result<ConfigFile, Error> {
+        let store_io::Kept { state, confirmed: record, newest } = kept;
         (self.generation, self.confirmed, self.newest) =
             (record.generation, record.generation, newest);
         let overlay = Overlay::from_toml(&record.overlay).unwrap_or_else(|damaged| {
@@ -235,6 +240,22 @@ impl Control {
             }
         }
         None
+    }
+
+    /// What drained when that was written down last.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub(crate) fn drains(&self) -> Result<Vec<Kept>, store_io::Error> {
+        self.store.drains()
+    }
+
+    /// Writes down what drains.
+    ///
+    /// # Errors
+    /// What was written before counts.
+    pub(crate) fn keep_drains(&self, drains: &[Kept]) -> Result<(), store_io::Error> {
+        self.store.put_drains(drains)
     }
 
     /// All that are kept, the newest first.

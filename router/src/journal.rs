@@ -36,6 +36,12 @@ pub(crate) fn status(text: &str) {
     notify(&[NotifyState::Status(text)]);
 }
 
+/// Asks systemd for more time to stop than its unit gives (sd_notify(3)); counted anew from now.
+pub(crate) fn extend_stop(time: std::time::Duration) {
+    let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
+}
+
 /// What happened to a BGP session, for the operator who reads along.
 pub(crate) fn report(report: &Report) {
     match report {

@@ -37,6 +37,8 @@ fn describe() {
         ("tidegate_config_unconfirmed", "1 while a change waits to be confirmed."),
         ("tidegate_config_overlay_objects", "Peers and services that the API changed."),
         ("tidegate_converged", "1 while the maps hold what is wanted."),
+        ("tidegate_drain", "1 while something drains or has drained, by phase."),
+        ("tidegate_drain_packets_per_second", "Packets that still come to what drains."),
         ("tidegate_uptime_seconds", "Time since the daemon started."),
         ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
         ("tidegate_bfd_session_up", "1 while BFD hears the peer and is heard by it."),
@@ -104,6 +106,12 @@ fn status(status: &Status) {
     for interface in &status.interfaces {
         let labels = [("interface", interface.name.clone()), ("mode", interface.mode.clone())];
         gauge!("tidegate_interface_attached", &labels).set(flag(interface.mode != "detached"));
+    }
+    for drain in &status.drains {
+        let labels = [("target", drain.what.clone()), ("phase", drain.phase.clone())];
+        gauge!("tidegate_drain", &labels).set(1.0);
+        gauge!("tidegate_drain_packets_per_second", "target" => drain.what.clone())
+            .set(exact(drain.packets_per_sec));
     }
     counter!("tidegate_proof_packets_total").absolute(status.proof_packets);
     for station in &status.stations {

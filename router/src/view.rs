@@ -1,6 +1,7 @@
 //! What the daemon shows of itself: the bodies of the API's answers, and what the command line
 //! makes its tables from. No inner type is serialised; the reconcile task fills these by hand.
 
+pub mod drain;
 pub mod export;
 pub mod history;
 pub mod routes;
@@ -48,6 +49,9 @@ pub struct Status {
     /// Entries and slots written into the maps since the start, fewer being better.
     #[serde(default)]
     pub map_writes: u64,
+    /// What is being taken out of service, or was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drains: Vec<drain::Drain>,
     /// The maps hold what the configuration and the backends' health ask for.
     pub converged: bool,
     /// What stands in the way of converging, if anything failed.
@@ -203,6 +207,9 @@ pub struct Vip {
     /// What test packets through the packet path show: `proven`, `pending`, or a code of what
     /// failed.
     pub proof: String,
+    /// It drains: `shedding`, `emptying` or `drained`, by itself or with the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
     /// Seconds until it is announced again: it works, but has failed too recently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_down_secs: Option<u64>,
@@ -234,7 +241,7 @@ pub struct Backend {
     pub address: IpAddr,
     /// Configured weight.
     pub weight: u16,
-    /// `active`, `down`, `unknown`, `unreachable` or `draining`.
+    /// `active`, `draining`, `disabled`, `unproven`, `down`, `no-way`, `narrow` or `no-room`.
     pub state: String,
     /// Why it is not active, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -348,6 +355,7 @@ pub(crate) mod tests {
             config_refused: None,
             standing: change::Standing::default(),
             map_writes: 0,
+            drains: Vec::new(),
             converged: true,
             problem: None,
             warnings: Vec::new(),
@@ -412,6 +420,7 @@ pub(crate) mod tests {
             announced: withheld.is_none(),
             rpki: None,
             proof: "proven".into(),
+            drain: None,
             held_down_secs: None,
             fails_open: false,
             reason: withheld.map(|(code, _)| code.into()),

@@ -36,6 +36,7 @@ pub(super) fn check(raw: &RouterTable, api: &ApiTable, found: &mut Found<'_>) ->
         encap_source_v6: raw.encap_source_v6.as_ref().map(|at| at.value),
         pin_dir: raw.pin_dir.as_ref()?.value.clone(),
         state_dir: raw.state_dir.as_ref()?.value.clone(),
+        drain_on_stop: raw.drain_on_stop.as_ref()?.value.0,
         api: api?,
     })
 }

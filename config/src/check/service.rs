@@ -84,15 +84,16 @@ fn backends(
     let mut backends = BTreeMap::new();
     for table in tables {
         let weight = table.value.weight.as_ref()?.value.0;
-        backends.insert(table.value.address.as_ref()?.value, Backend { weight });
+        let disabled = table.value.disabled.as_ref()?.value;
+        backends.insert(table.value.address.as_ref()?.value, Backend { weight, disabled });
     }
     if list.value.0.typed == 0 {
         let remedy = "add [[service.backend]] below it";
         found.error(&list.span, &list.key, "a service needs a backend", remedy);
     } else if tables.len() == list.value.0.typed
-        && backends.values().all(|backend| backend.weight == 0)
+        && !backends.values().any(|backend| backend.takes_flows())
     {
-        let sentence = "all backends have weight 0: no flow could ever begin";
+        let sentence = "all backends have weight 0 or are disabled: no flow could ever begin";
         found.error(&list.span, &list.key, sentence, "give at least one a weight from 1 to 1000");
     }
     Some(backends)

@@ -70,8 +70,14 @@ fn router() -> impl Strategy<Value = Router> {
     let node = (asn(), 1_u32.., listen, btree_set("[a-z]{1,4}[0-9.-]{0,4}", 1..4), any::<u64>());
     let attach =
         prop_oneof![Just(AttachMode::Auto), Just(AttachMode::Native), Just(AttachMode::Generic)];
-    let rest =
-        (attach, option::of(own_v4()), option::of(own_v6()), "/[ -~é]{0,20}", "/[a-z/]{0,20}");
+    let rest = (
+        attach,
+        option::of(own_v4()),
+        option::of(own_v6()),
+        "/[ -~é]{0,20}",
+        "/[a-z/]{0,20}",
+        millis(0..=3_600_000),
+    );
     let api = (option::of(1_u16..), "/[a-z/\"\\\\]{1,20}");
     (node, rest, api).prop_map(|(node, rest, api)| Router {
         asn: node.0,
@@ -84,6 +90,7 @@ fn router() -> impl Strategy<Value = Router> {
         encap_source_v6: rest.2,
         pin_dir: rest.3.into(),
         state_dir: rest.4.into(),
+        drain_on_stop: rest.5,
         api: Api {
             socket: api.1.into(),
             listen: api.0.map(|port| SocketAddr::from((Ipv6Addr::LOCALHOST, port))),
@@ -300,10 +307,12 @@ fn advertise() -> impl Strategy<Value = Advertise> {
 }
 
 fn service() -> impl Strategy<Value = Service> {
-    let backends_v4 =
-        btree_map(backend_v4(), (1_u16..=1000).prop_map(|weight| Backend { weight }), 1..5);
-    let backends_v6 =
-        btree_map(backend_v6(), (0_u16..=1000).prop_map(|weight| Backend { weight }), 0..3);
+    let backends_v4 = btree_map(backend_v4(), (1_u16..=1000).prop_map(Backend::of_weight), 1..5);
+    let backends_v6 = btree_map(
+        backend_v6(),
+        (0_u16..=1000, any::<bool>()).prop_map(|(weight, disabled)| Backend { weight, disabled }),
+        0..3,
+    );
     let affinity = prop_oneof![
         Just(Affinity::FiveTuple),
         Just(Affinity::ClientAddress),

@@ -179,10 +179,9 @@ pub const TRANSITIONS: [Transition; 13] = {
     ]
 };
 
-/// Where a target goes; `None` if nothing of that kind is in the table.
-fn next(kind: Kind, from: Option<Phase>, cause: Cause) -> Option<Option<Phase>> {
-    let is_it = |row: &&Transition| row.kind == kind && row.from == from && row.cause == cause;
-    TRANSITIONS.iter().find(is_it).map(|row| row.to)
+/// The row that says where a target goes; `None`: nowhere.
+fn next(kind: Kind, from: Option<Phase>, cause: Cause) -> Option<&'static Transition> {
+    TRANSITIONS.iter().find(|row| row.kind == kind && row.from == from && row.cause == cause)
 }
 
 /// How long a drain may take.
@@ -304,7 +303,8 @@ impl Drains {
         let ends_at = now + terms.deadline;
         if let Some(drain) = self.0.get_mut(&target) {
             (drain.terms, drain.ends_at) = (terms, ends_at);
-        } else if let Some(Some(phase)) = next(target.kind(), None, Cause::Ordered) {
+        } else if let Some(phase) = next(target.kind(), None, Cause::Ordered).and_then(|row| row.to)
+        {
             self.0.insert(target, Drain::new(phase, terms, ends_at, now));
         }
     }
@@ -324,7 +324,8 @@ impl Drains {
             }
             drain.count(packets(target), now);
             let Some(cause) = drain.cause(now) else { continue };
-            let Some(Some(to)) = next(target.kind(), Some(drain.phase), cause) else { continue };
+            let row = next(target.kind(), Some(drain.phase), cause);
+            let Some(to) = row.and_then(|row| row.to) else { continue };
             let rate = if cause == Cause::Quiet { 0 } else { drain.rate };
             drain.cut = rate;
             (drain.phase, drain.since, drain.quiet_since) = (to, now, now);
@@ -333,10 +334,10 @@ impl Drains {
         moved
     }
 
-    /// When to look next; `None`: nothing goes on by itself.
-    pub fn look_at(&self, now: Timestamp) -> Option<Timestamp> {
+    /// When to look next if the last look was then; `None`: nothing goes on by itself.
+    pub fn look_at(&self, last: Timestamp) -> Option<Timestamp> {
         let deadlines = self.0.values().filter_map(Drain::deadline);
-        deadlines.min().map(|first| first.min(now + LOOK_EVERY))
+        deadlines.min().map(|first| first.min(last + LOOK_EVERY))
     }
 
     /// Forgets what the configuration does not know; returns that.

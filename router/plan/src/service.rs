@@ -465,9 +465,10 @@ fn state(
 ) -> BackendState {
     let check = (spec.vip, addr);
     let is_unproven = spec.health.is_some() && shared.observed.unproven.contains(&check);
-    let weight = spec.backends.get(&addr).map_or(0, |backend| backend.weight);
+    let takes_flows = spec.backends.get(&addr).is_some_and(|backend| backend.takes_flows());
+    let is_disabled = spec.backends.get(&addr).is_some_and(|backend| backend.disabled);
     let drain = shared.observed.drains.backend(spec.vip, addr);
-    if drain == Some(Phase::Drained) {
+    if is_disabled || drain == Some(Phase::Drained) {
         BackendState::Disabled
     } else if is_unproven && !in_ring {
         BackendState::Unproven
@@ -481,7 +482,7 @@ fn state(
         BackendState::NoWay
     } else if is_narrow(spec, identity, &shared.pool) {
         BackendState::Narrow
-    } else if weight == 0 || drain.is_some() {
+    } else if !takes_flows || drain.is_some() {
         BackendState::Draining
     } else if shared.pool.index(identity).is_none() {
         BackendState::NoRoom
@@ -499,7 +500,7 @@ fn fails_open(spec: &Service, shared: &Shared<'_>) -> bool {
     };
     let drains = |addr: IpAddr| shared.observed.drains.backend(spec.vip, addr).is_some();
     let mut taking =
-        spec.backends.iter().filter(|&(&addr, backend)| backend.weight > 0 && !drains(addr));
+        spec.backends.iter().filter(|&(&addr, backend)| backend.takes_flows() && !drains(addr));
     spec.when_all_down == AllDown::FailOpen
         && spec.health.is_some()
         && taking.all(|(&addr, _)| is_down(addr))

@@ -56,7 +56,7 @@ pub(super) fn routes(asks: Asks) -> Router {
 
 type Way = State<Asks>;
 
-async fn ask(asks: &Asks, who: String, what: What) -> Result<Answer, Problem> {
+pub(super) async fn ask(asks: &Asks, who: String, what: What) -> Result<Answer, Problem> {
     let (reply, answer) = oneshot::channel();
     asks.try_send(Ask { what, who, reply })
         .map_err(|full_or_closed| Problem::busy(&full_or_closed))?;
@@ -79,7 +79,7 @@ async fn documents(asks: &Asks) -> Result<Documents, Problem> {
     }
 }
 
-fn unexpected() -> Problem {
+pub(super) fn unexpected() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "confused",
@@ -101,11 +101,11 @@ fn made(answer: Answer) -> Response {
         Answer::Plan(plan) => tagged(plan.from_generation, Json(plan)),
         Answer::Applied(applied) => tagged(applied.generation, Json(applied)),
         Answer::History(history) => tagged(history.in_force, Json(history)),
-        Answer::Documents(_) => unexpected().into_response(),
+        Answer::Documents(_) | Answer::Drains(_) => unexpected().into_response(),
     }
 }
 
-fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         Problem::new(
             StatusCode::BAD_REQUEST,
@@ -125,7 +125,7 @@ fn change(body: &Bytes) -> Result<Change, Problem> {
     json(body)
 }
 
-fn bad(pointer: &str, detail: String) -> Problem {
+pub(super) fn bad(pointer: &str, detail: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-value", detail).at(pointer)
 }
 
@@ -335,10 +335,13 @@ impl From<Refused> for Problem {
                 (StatusCode::UNPROCESSABLE_ENTITY, "bad-configuration")
             }
             Refused::Edit(tidegate_config::overlay::EditError::NoSuch(_))
-            | Refused::NoGeneration(_) => (StatusCode::NOT_FOUND, "not-found"),
+            | Refused::NoGeneration(_)
+            | Refused::NoSuchTarget(_) => (StatusCode::NOT_FOUND, "not-found"),
             Refused::Edit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-value"),
             Refused::NeedsRestart(_) => (StatusCode::CONFLICT, "needs-restart"),
             Refused::PacketPath(_) | Refused::Api(_) => (StatusCode::CONFLICT, "not-possible"),
+            Refused::TooFewLeft { .. } => (StatusCode::CONFLICT, "too-few-left"),
+            Refused::NotDrained(_) => (StatusCode::CONFLICT, "not-drained"),
             Refused::Waiting(_) => (StatusCode::CONFLICT, "unconfirmed"),
             Refused::NothingWaits | Refused::NothingBefore => {
                 (StatusCode::CONFLICT, "nothing-to-do")

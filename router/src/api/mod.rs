@@ -5,6 +5,7 @@
 
 mod caller;
 mod change;
+mod drain;
 mod dump;
 mod peer;
 mod problem;
@@ -111,8 +112,8 @@ pub(crate) fn serve(
     histories: Histories,
     dumper: Dumper,
 ) -> Server {
-    let all =
-        routes(views.clone()).merge(change::routes(asks)).merge(routes::router(asker.clone()));
+    let all = routes(views.clone()).merge(change::routes(asks.clone())).merge(drain::router(asks));
+    let all = all.merge(routes::router(asker.clone()));
     let all = all.merge(refresh::router(asker));
     let routes = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
     let unix = Serving::start(listeners.unix, &routes);
@@ -285,7 +286,7 @@ async fn not_found(uri: Uri) -> Problem {
         "not-found",
         format!(
             "there is nothing at {}; try /api/v1/status, /peers, /routes, /vips, /backends, /rpki, \
-             /config or /history there, /metrics, /healthz or /readyz",
+             /drains, /config or /history there, /metrics, /healthz or /readyz",
             uri.path()
         ),
     )

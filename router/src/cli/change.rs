@@ -205,6 +205,13 @@ pub(super) fn plan_text(plan: &Plan) -> String {
             text += &format!("  {}: {}\n", covered.object, covers_words(&covered.covers));
         }
     }
+    if !plan.drains.is_empty() {
+        text += "\nout of service by order, and not changed by this\n";
+        for drain in &plan.drains {
+            let line = format!("{}: {}", drain.what, super::drain::words(drain));
+            text += &format!("  {}\n", folded(&line, "    "));
+        }
+    }
     if let Some(warnings) = &plan.warnings {
         text += &format!("\n{warnings}\n");
     }

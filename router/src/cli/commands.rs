@@ -113,6 +113,10 @@ fn status_text(status: &Status) -> String {
     for warning in &status.warnings {
         lines.push(format!("  warning    {}", folded(warning, "             ")));
     }
+    for drain in &status.drains {
+        let line = format!("{}: {}", drain.what, super::drain::words(drain));
+        lines.push(format!("  drain      {}", folded(&line, "             ")));
+    }
     lines.extend(standing_lines(&status.standing));
     match (&status.problem, status.converged) {
         (Some(problem), _) => lines.push(format!("  state      NOT CONVERGED: {problem}")),
@@ -269,6 +273,7 @@ fn vip_name(vip: &Vip) -> String {
 
 fn vip_state(vip: &Vip) -> String {
     match (vip.announced, &vip.reason) {
+        (true, _) if vip.drain.is_some() => vip.drain.clone().unwrap_or_default(),
         (true, _) => "announced".into(),
         (false, Some(reason)) => reason.clone(),
         (false, None) => "withheld".into(),

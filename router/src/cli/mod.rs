@@ -4,6 +4,7 @@ mod beside;
 mod change;
 mod client;
 mod commands;
+mod drain;
 mod peer;
 mod refresh;
 mod routes;
@@ -74,6 +75,10 @@ enum Command {
     Rollback(change::RollbackArgs),
     /// List the generations of the configuration
     History(change::HistoryArgs),
+    /// Take a backend, a VIP or the node out of service without cutting flows
+    Drain(drain::DrainArgs),
+    /// Take it back into service
+    Undrain(drain::UndrainArgs),
     /// The backend's side of ipip and gue: take packets out of their outer headers
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
@@ -202,6 +207,8 @@ impl Cli {
             Command::Confirm(args) => change::confirm(args).await,
             Command::Rollback(args) => change::rollback(args).await,
             Command::History(args) => change::history(args).await,
+            Command::Drain(args) => drain::drain(args).await,
+            Command::Undrain(args) => drain::undrain(args).await,
             Command::Decap(args) => {
                 crate::decap::run(&args.interface, args.gue_port).await.map_err(Failure::new)
             }

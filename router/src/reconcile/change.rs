@@ -64,6 +64,14 @@ impl Reconciler {
             What::Confirm => self.confirm(who).map(Answer::Applied),
             What::Rollback(terms) => self.back(terms, who).await.map(Answer::Applied),
             What::History => self.history().map(Answer::History),
+            What::Drain { target, terms, force } => {
+                self.drain(&target, terms, force, who).map(Answer::Drains)
+            }
+            What::Undrain(target) => self.undrain(&target, who).map(Answer::Drains),
+            What::Drains => {
+                let (api_version, drains) = (API_VERSION.into(), self.drains_view());
+                Ok(Answer::Drains(crate::view::drain::Drains { api_version, drains }))
+            }
             What::Documents => Ok(Answer::Documents(Documents {
                 generation: self.control.generation,
                 effective: self.config.overlay.over(&self.config.text),
@@ -225,7 +233,7 @@ impl Reconciler {
         let rates = |name: &str| self.rates.get(name).copied();
         let from = self.control.generation;
         let plan = told::plan(explanation, new, &up, rates);
-        Plan { from_generation: from, ..plan }
+        Plan { from_generation: from, drains: self.drains_view(), ..plan }
     }
 
     /// Whether a running daemon can go there.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, ServiceAddr};
+use tidegate_plan::drain::Phase;
 use tidegate_plan::health::{Health, Verdict};
 use tidegate_plan::observed::Observed;
 use tidegate_plan::step::Reason;
@@ -132,7 +133,10 @@ impl Seen {
                     BackendState::Narrow => Some("the way is narrower than min-mtu".into()),
                     BackendState::NoRoom => Some("the map of backends is full".into()),
                     BackendState::Unproven => Some("no check has been answered yet".into()),
-                    BackendState::Draining => Some("weight 0".into()),
+                    BackendState::Draining | BackendState::Disabled => {
+                        let drain = observed.drains.backend(*vip, *addr);
+                        Some(out_of_service(backend.state, drain).into())
+                    }
                     BackendState::Active => None,
                 };
                 let seen = BackendSeen { state: backend.state, reason };
@@ -190,8 +194,10 @@ impl Seen {
         match seen.state {
             BackendState::Active => info!(service, backend = %key.1, "backend {state}"),
             BackendState::Unproven => {} // The next one or two checks will say.
-            BackendState::Draining
-            | BackendState::Down
+            BackendState::Draining | BackendState::Disabled => {
+                info!(service, backend = %key.1, "backend {state}: {reason}");
+            }
+            BackendState::Down
             | BackendState::NoWay
             | BackendState::Narrow
             | BackendState::NoRoom => {
@@ -207,5 +213,15 @@ impl Seen {
 
     pub(super) fn backend(&self, key: &BackendKey) -> Option<&Since<BackendSeen>> {
         self.backends.get(key)
+    }
+}
+
+/// Who says that a backend takes no new flows.
+const fn out_of_service(state: BackendState, drain: Option<Phase>) -> &'static str {
+    match (state, drain) {
+        (BackendState::Disabled, Some(Phase::Drained)) => "drained",
+        (BackendState::Disabled, _) => "disabled by the configuration",
+        (_, Some(_)) => "drains by order",
+        (_, None) => "weight 0",
     }
 }

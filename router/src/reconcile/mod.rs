@@ -5,6 +5,7 @@
 //! look again until there is nothing left to do. What is decided is decided in `tidegate-plan`.
 
 mod change;
+mod drain;
 mod memory;
 mod origins;
 mod proofs;
@@ -22,6 +23,7 @@ use tidegate_bgp::speaker::{self, Report, RouteAttributes};
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::Desired;
+use tidegate_plan::drain::{Drains, Imposed};
 use tidegate_plan::guard::Packets;
 use tidegate_plan::observed::{Observed, Way};
 use tidegate_plan::step::Step;
@@ -110,6 +112,13 @@ pub(crate) struct Reconciler {
     /// What test packets show.
     proofs: Proofs,
     times: Memory,
+    /// What is taken out of service, and what that means for the configuration in force.
+    drains: Drains,
+    imposed: Imposed,
+    /// Their packets were counted then.
+    counted_at: Timestamp,
+    /// A stop waits for the node to be drained.
+    is_stopping: bool,
     /// Rings of the last plan: most are wanted again.
     rings: Rings,
     seen: Seen,
@@ -164,6 +173,10 @@ impl Reconciler {
             caches,
             proofs: Proofs::default(),
             times: Memory::default(),
+            drains: Drains::default(),
+            imposed: Imposed::default(),
+            counted_at: Timestamp::default(),
+            is_stopping: false,
             rings: Rings::default(),
             seen: Seen::default(),
             no_ways: BTreeMap::new(),
@@ -183,6 +196,7 @@ impl Reconciler {
     /// Runs until it is told to stop, or nobody is left who could tell it.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         self.put_configuration().await;
+        self.resume_drains();
         self.converge().await;
         journal::notify(&[NotifyState::Ready]);
         let watchdog = sd_notify::watchdog_enabled();
@@ -192,7 +206,11 @@ impl Reconciler {
                 Turn::Look => {}
                 Turn::Reload => self.reload().await,
                 Turn::Ask(ask) => self.on_ask(*ask).await,
+                Turn::Stop if self.begin_stop() => {}
                 Turn::Stop => break,
+            }
+            if self.has_left() {
+                break;
             }
             self.watch().await;
             self.converge().await;
@@ -214,6 +232,7 @@ impl Reconciler {
         let pause = if self.problem.is_some() { RETRY.min(slow_look) } else { slow_look };
         let slow = self.clock.now() + pause;
         let mut prove_at = self.clock.now() + proofs::TURN;
+        let mut count_at = self.count_drains_at();
         let mut look_at = self.last.wake_at.map_or(slow, |at| at.max(self.look_from).min(slow));
         if let Some(waiting) = &self.unconfirmed {
             look_at = look_at.min(waiting.until);
@@ -247,6 +266,12 @@ impl Reconciler {
                     }
                     prove_at = self.clock.now() + proofs::TURN;
                 }
+                () = self.clock.sleep_until(count_at) => {
+                    if self.look_at_drains() {
+                        look_at = look_at.min(self.look_from);
+                    }
+                    count_at = self.count_drains_at();
+                }
                 () = self.clock.sleep_until(Some(look_at)) => return Some(Turn::Look),
             }
         }
@@ -274,7 +299,8 @@ impl Reconciler {
     async fn settle(&mut self) {
         let advertised = self.advertised();
         let services = self.config.desired.services.values();
-        let mut wanted = services.filter(|service| service.advertise.is_some());
+        let in_service = |vip| self.imposed.vip(vip).is_none();
+        let mut wanted = services.filter(|it| it.advertise.is_some() && in_service(it.vip.addr));
         let all = wanted.all(|it| advertised.contains_key(&Prefix::host(it.vip.addr)));
         if all && !self.settled {
             self.settled = self.parts.bgp.order(speaker::Order::Settled).await.is_ok();
@@ -347,6 +373,7 @@ impl Reconciler {
     /// Everything the planner may know.
     async fn observe(&mut self) -> anyhow::Result<Observed> {
         let (healthy, unproven) = self.healths.verdicts();
+        self.imposed = self.drains.imposed(&self.config.desired);
         let datapath = self.parts.datapath.observe()?;
         let desired = &self.config.desired;
         let proofs = self.proofs.look(desired, &datapath, &self.parts.datapath);
@@ -356,6 +383,7 @@ impl Reconciler {
             healthy,
             unproven,
             ways: self.ways().await?,
+            drains: self.imposed.clone(),
             advertised: self.advertised(),
             ..Observed::default()
         };

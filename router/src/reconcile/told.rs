@@ -34,6 +34,7 @@ pub(super) fn plan(
         settings: explanation.changes.iter().map(setting).collect(),
         restart: explanation.restart.clone(),
         overlay: covered(&new.overlay, &new.text),
+        drains: Vec::new(),
         warnings,
     }
 }

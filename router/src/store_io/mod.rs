@@ -7,6 +7,7 @@
 //! leaves the old state, and at most a file that nobody asks for.
 
 mod disk;
+mod drains;
 
 use std::io;
 use std::path::{Path, PathBuf};

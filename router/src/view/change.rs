@@ -64,6 +64,10 @@ pub struct Plan {
     pub restart: Vec<String>,
     /// What the API changed, and so is not the file's to say.
     pub overlay: Vec<Covered>,
+    /// What is out of service by order, whatever the configuration says; a drain of something
+    /// that the change removes ends with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drains: Vec<super::drain::Drain>,
     /// What may not have been meant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warnings: Option<String>,

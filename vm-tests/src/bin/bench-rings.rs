@@ -169,7 +169,7 @@ fn thousand(without: u32) -> Result<Desired> {
     )?;
     for service in wanted.services.values_mut() {
         let all =
-            (1..=1_000).filter(|n| *n != without).map(|n| (member(n).addr, Backend { weight: 1 }));
+            (1..=1_000).filter(|n| *n != without).map(|n| (member(n).addr, Backend::of_weight(1)));
         service.backends = all.collect();
     }
     Ok(wanted)

@@ -70,6 +70,7 @@ fn render_router(out: &mut String, router: &Router) {
     maybe(out, "encap-source-v6", router.encap_source_v6.as_ref());
     text(out, "pin-dir", &router.pin_dir.display());
     text(out, "state-dir", &router.state_dir.display());
+    time(out, "drain-on-stop", router.drain_on_stop);
     out.push_str("[api]\n");
     text(out, "socket", &router.api.socket.display());
     maybe(out, "listen", router.api.listen.as_ref());
@@ -244,6 +245,7 @@ fn render_service(out: &mut String, service: &Service) {
         out.push_str("[[service.backend]]\n");
         text(out, "address", &address);
         key(out, "weight", i64::from(backend.weight));
+        key(out, "disabled", backend.disabled);
     }
 }
 

@@ -108,11 +108,12 @@ fn a_last_resort_keeps_what_was_said_of_the_route() {
 #[test]
 fn every_phase_can_be_left_by_its_deadline_and_by_an_operator() {
     for kind in [Kind::Backend, Kind::Vip] {
-        let mut phase = next(kind, None, Cause::Ordered).unwrap();
+        let next = |from, cause| next(kind, from, cause).map(|row| row.to);
+        let mut phase = next(None, Cause::Ordered).unwrap();
         while let Some(now) = phase {
-            assert_eq!(next(kind, phase, Cause::Undrained), Some(None), "{kind:?} {now:?}");
-            let on = next(kind, phase, Cause::Deadline);
-            assert_eq!(on, next(kind, phase, Cause::Quiet), "{kind:?} {now:?}");
+            assert_eq!(next(phase, Cause::Undrained), Some(None), "{kind:?} {now:?}");
+            let on = next(phase, Cause::Deadline);
+            assert_eq!(on, next(phase, Cause::Quiet), "{kind:?} {now:?}");
             assert_eq!(on.is_none(), now == Phase::Drained, "{kind:?} {now:?}");
             assert!(on.is_none() || on > Some(phase), "only forward: {kind:?} {now:?}");
             phase = on.flatten();
@@ -212,7 +213,7 @@ proptest! {
                     model.calm_since = now;
                 }
                 if let Some(step) = step {
-                    prop_assert_eq!(next(target.kind(), model.phase, step.cause), Some(Some(step.to)));
+                    prop_assert_eq!(next(target.kind(), model.phase, step.cause).map(|row| row.to), Some(Some(step.to)));
                     if step.cause == Cause::Quiet {
                         prop_assert!(now.since(model.calm_since) >= model.quiet);
                         prop_assert_eq!(drain.cut, 0);

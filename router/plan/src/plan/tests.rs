@@ -72,7 +72,7 @@ fn a_restart_under_an_unchanged_file_touches_no_map() {
 fn a_restart_in_the_middle_of_a_drain_keeps_the_drain() {
     let (mut world, mut desired, vip) = running(2);
     for spec in desired.services.values_mut() {
-        spec.backends.insert(backend(2), Weight { weight: 0 });
+        spec.backends.insert(backend(2), Weight::of_weight(0));
     }
     world.settle(&desired);
     world.now = secs(150);
@@ -184,7 +184,7 @@ fn weight_zero_drains() {
     let (mut world, mut desired, vip) = running(2);
     let name = desired.services.keys().next().unwrap().clone();
     let spec = desired.services.get_mut(&name).unwrap();
-    spec.backends.insert(backend(2), Weight { weight: 0 });
+    spec.backends.insert(backend(2), Weight::of_weight(0));
     assert_eq!(world.settle(&desired), ["put 512 slots"]);
     let state = world.state(&desired, vip);
     assert_eq!(state.backends[&backend(2)].state, BackendState::Draining);

@@ -39,6 +39,7 @@ fn sample() -> Plan {
         drain_secs: 60,
     };
     Plan {
+        drains: Vec::new(),
         api_version: API_VERSION.into(),
         from_generation: 3,
         source: "/etc/tidegate/tidegate.toml".into(),

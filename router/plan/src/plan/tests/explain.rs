@@ -29,7 +29,7 @@ fn a_backend_more_takes_its_share_and_a_weight_of_zero_gives_it_back() {
     let (mut world, before, vip) = running(3);
     let mut after = before.clone();
     let spec = after.services.values_mut().next().unwrap();
-    spec.backends.insert(backend(4), Weight { weight: 1 });
+    spec.backends.insert(backend(4), Weight::of_weight(1));
     let explanation = told(&before, &after, &world);
     let [moves] = explanation.services.values().copied().collect::<Vec<_>>()[..] else { panic!() };
     assert_eq!((moves.vip, moves.fate, moves.of), (vip, Fate::Stays, 1024));
@@ -40,7 +40,7 @@ fn a_backend_more_takes_its_share_and_a_weight_of_zero_gives_it_back() {
     world.converge(&after);
     let mut drained = after.clone();
     let spec = drained.services.values_mut().next().unwrap();
-    spec.backends.insert(backend(4), Weight { weight: 0 });
+    spec.backends.insert(backend(4), Weight::of_weight(0));
     let back = told(&after, &drained, &world).services.into_values().next().unwrap();
     assert_eq!(back.moved, moves.moved);
 }

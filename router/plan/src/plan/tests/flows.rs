@@ -61,7 +61,7 @@ impl Change {
             Self::Down(n) => drop(world.observed.healthy.remove(&(vip, backend(n)))),
             Self::Weight(n, weight) => {
                 // One that comes new is as it was called when it went; mostly up.
-                spec.backends.insert(backend(n), Weight { weight });
+                spec.backends.insert(backend(n), Weight::of_weight(weight));
             }
             // The configuration has no service without backends.
             Self::Remove(n) if spec.backends.len() > 1 => drop(spec.backends.remove(&backend(n))),
@@ -296,7 +296,7 @@ fn a_flow_opened_in_a_change_and_moved_within_it_is_the_one_that_breaks() {
     let (mut here, mut desired) = both_running(3);
     let (mut there, _) = both_running(3);
     desired.services.values_mut().for_each(|spec| {
-        spec.backends.insert(backend(2), Weight { weight: 0 });
+        spec.backends.insert(backend(2), Weight::of_weight(0));
     });
     let [mut at_here, mut at_there] = [(); 2].map(|()| Packets::default());
     while at_here.round(&mut here, &desired, &"drain") {}

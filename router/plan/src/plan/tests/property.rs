@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tidegate_abi::{ServiceKeyV4, backend_kinds};
 
 use super::*;
+use crate::drain::{Drains, Target, Terms};
 use crate::entry::Outer;
 
 /// Three services on one VIP of two, one of them UDP, and one on an IPv6 VIP.
@@ -19,7 +20,9 @@ fn address(n: u8) -> IpAddr {
 }
 
 fn any_service() -> impl Strategy<Value = Service> {
-    let weight = prop_oneof![1 => Just(0_u16), 5 => Just(1_u16), 1 => Just(10_u16)];
+    // Two: disabled.
+    let weight =
+        prop_oneof![1 => Just(0_u16), 5 => Just(1_u16), 1 => Just(2_u16), 1 => Just(10_u16)];
     let backends = proptest::collection::btree_map(0..12_u8, weight, 0..12);
     let drain = prop_oneof![Just(0), Just(5), Just(60)];
     let advertise =
@@ -40,8 +43,10 @@ fn any_service() -> impl Strategy<Value = Service> {
                 hold_down: Duration::from_secs(hold_down),
                 hold_down_max: Duration::from_secs(hold_down * 3),
             });
-            spec.backends =
-                backends.into_iter().map(|(n, weight)| (address(n), Weight { weight })).collect();
+            spec.backends = backends
+                .into_iter()
+                .map(|(n, weight)| (address(n), Weight { weight, disabled: weight == 2 }))
+                .collect();
             spec
         },
     )
@@ -168,7 +173,7 @@ impl Garbage {
 
 /// Backends that take new flows, by service.
 fn usable(observed: &Observed, desired: &Desired) -> BTreeMap<ServiceAddr, BTreeSet<IpAddr>> {
-    let is_usable = |service: &Service, addr: IpAddr, weight: u16| {
+    let is_usable = |service: &Service, addr: IpAddr, backend: Weight| {
         let identity = entry::wanted(service.mode, service.vip.addr, addr);
         let is_up = service.health.is_none()
             || opens(observed, service)
@@ -177,15 +182,33 @@ fn usable(observed: &Observed, desired: &Desired) -> BTreeMap<ServiceAddr, BTree
             .ways
             .get(&addr)
             .is_some_and(|way| entry::build(identity, way, Outer::default()).is_some());
-        weight > 0 && is_up && has_way
+        backend.takes_flows() && is_up && has_way
     };
     let of = |service: &Service| {
         let all = service.backends.iter();
-        all.filter(|&(&addr, backend)| is_usable(service, addr, backend.weight))
+        all.filter(|&(&addr, backend)| is_usable(service, addr, *backend))
             .map(|(&addr, _)| addr)
             .collect()
     };
     desired.services.values().map(|service| (service.vip, of(service))).collect()
+}
+
+/// Drains something, perhaps to the end; or nothing.
+fn order_drain(world: &mut World, desired: &Desired, which: u8) {
+    let Some((name, service)) = desired.services.iter().next() else { return };
+    let first = service.backends.keys().next().copied();
+    let target = match (which / 2, first) {
+        (0, _) => Target::Node,
+        (1, _) => Target::Vip(service.vip.addr),
+        (2, Some(backend)) => Target::Backend { service: name.clone(), backend },
+        _ => return,
+    };
+    let second = Duration::from_secs(1);
+    world.drains.order(target, Terms { deadline: second * 20, quiet: second }, world.now);
+    if which % 2 == 1 {
+        world.drains.look(world.now, |_| Some(1));
+        world.drains.look(world.now + second, |_| Some(1));
+    }
 }
 
 /// What must stand in maps and speaker in the end.
@@ -234,7 +257,7 @@ proptest! {
     fn it_converges_from_every_start_and_every_step_is_safe(
         garbage in proptest::option::of(any_garbage()),
         acts in proptest::collection::vec(
-            (any_desired(), any_weather(), 0..6_usize, 0..30_u64), 0..4
+            (any_desired(), any_weather(), 0..6_usize, 0..30_u64, 0..8_u8), 0..4
         ),
         end in any_desired(),
         mut weather in any_weather(),
@@ -243,13 +266,15 @@ proptest! {
         if let Some(garbage) = garbage {
             garbage.strew(&mut world);
         }
-        for (desired, weather, rounds, wait_secs) in acts {
+        for (desired, weather, rounds, wait_secs, drain) in acts {
             weather.blow(&mut world);
+            order_drain(&mut world, &desired, drain);
             for _ in 0..rounds {
                 world.round(&desired);
             }
             world.now = world.now + Duration::from_secs(wait_secs);
         }
+        world.drains = Drains::default();
         weather.unproven = 0;
         weather.blow(&mut world);
         world.converge(&end);

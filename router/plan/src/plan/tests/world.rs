@@ -35,6 +35,7 @@ pub(super) fn desired(services: &[Service]) -> Desired {
             encap_source_v6: None,
             pin_dir: "/sys/fs/bpf/tidegate".into(),
             state_dir: "/var/lib/tidegate".into(),
+            drain_on_stop: Duration::ZERO,
             api: Api { socket: "/run/tidegate.sock".into(), listen: None },
         },
         decision: tidegate_bgp::rib::DecisionRules::default(),
@@ -84,7 +85,7 @@ pub(super) fn service(vip: ServiceAddr, backends: RangeInclusive<u8>) -> Service
             hold_down: Duration::ZERO,
             hold_down_max: Duration::ZERO,
         }),
-        backends: backends.map(|n| (backend(n), Weight { weight: 1 })).collect(),
+        backends: backends.map(|n| (backend(n), Weight::of_weight(1))).collect(),
     }
 }
 
@@ -408,7 +409,7 @@ pub(super) fn is_resolved(entry: &Backend) -> bool {
 pub(super) fn opens(observed: &Observed, service: &Service) -> bool {
     let drains = |addr: IpAddr| observed.drains.backend(service.vip, addr).is_some();
     let mut taking =
-        service.backends.iter().filter(|&(&addr, backend)| backend.weight > 0 && !drains(addr));
+        service.backends.iter().filter(|&(&addr, backend)| backend.takes_flows() && !drains(addr));
     let is_down = |addr: IpAddr| {
         let check = (service.vip, addr);
         !observed.healthy.contains(&check) && !observed.unproven.contains(&check)
