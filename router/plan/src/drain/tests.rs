@@ -16,14 +16,19 @@ fn all() -> [Target; 3] {
     [backend(), Target::Vip(IpAddr::from([192, 0, 2, 1])), Target::Node]
 }
 
+/// Seconds, and packets so far.
+type Look = (u64, Option<u64>);
+/// Seconds, the phase that began, and packets per second that still came.
+type Seen = Vec<(u64, &'static str, u64)>;
+
 /// Every look of one target: seconds, packets so far, and the phase after it.
-fn run(target: Target, looks: &[(u64, Option<u64>)]) -> Vec<(u64, &'static str, u64)> {
+fn run(target: &Target, looks: &[Look]) -> Seen {
     let mut drains = Drains::default();
     drains.order(target.clone(), TERMS, secs(0));
     let mut seen = Vec::new();
     for &(at, packets) in looks {
         for moved in drains.look(secs(at), |_| packets) {
-            assert_eq!(moved.target, target);
+            assert_eq!(moved.target, *target);
             seen.push((at, moved.to.name(), moved.rate));
         }
     }
@@ -37,8 +42,7 @@ fn traffic_leaves_or_the_time_is_over() {
     let unknown = (0..=200).map(|at| (at, None)).collect::<Vec<_>>();
     let silent = (0..=200).map(|at| (at, Some(7))).collect::<Vec<_>>();
     let vip = || Target::Vip(IpAddr::from([192, 0, 2, 1]));
-    type Seen = Vec<(u64, &'static str, u64)>;
-    let cases: [(&str, Target, Vec<(u64, Option<u64>)>, Seen); 7] = [
+    let cases: [(&str, Target, Vec<Look>, Seen); 7] = [
         ("a backend without traffic", backend(), silent.clone(), vec![(10, "drained", 0)]),
         ("a backend whose flows end", backend(), ends(30), vec![(40, "drained", 0)]),
         ("one whose flows do not", backend(), steady(200), vec![(100, "drained", 50)]),
@@ -63,7 +67,7 @@ fn traffic_leaves_or_the_time_is_over() {
         ),
     ];
     for (name, target, looks, wanted) in cases {
-        assert_eq!(run(target, &looks), wanted, "{name}");
+        assert_eq!(run(&target, &looks), wanted, "{name}");
     }
 }
 
@@ -202,7 +206,9 @@ proptest! {
                     drains = Drains::resume(drains.keep(now), now);
                     let after: Vec<Phase> = drains.iter().map(|(_, it)| it.phase).collect();
                     prop_assert_eq!(before, after);
-                    models.values_mut().for_each(|model| model.calm_since = now);
+                    for model in models.values_mut() {
+                        model.calm_since = now;
+                    }
                 }
             }
             let moved = drains.look(now, |_| packets);
