@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::net::{Kind, Net, PLAIN, parse};
 use super::several::route;
 use super::*;
-use crate::bmp::{View as Seen, Views};
+use crate::bmp::{View as Seen, Views, WallTime};
 use crate::types::FamilySet;
 
 const PREFIXES: [&str; 6] = [
@@ -116,7 +116,6 @@ impl Chaos {
                 net.unsay(peer, Self::id_of(peer, id), PREFIXES[at]);
             }
             Act::HearSome(peer) if up.contains(&peer) => drop(net.hear_one(peer)),
-            Act::Say(..) | Act::Unsay(..) | Act::HearSome(_) => {}
             Act::Up(peer) => {
                 net.up(peer);
                 up.insert(peer);
@@ -151,7 +150,12 @@ impl Chaos {
                 net.rib.forget_family(peer, family);
             }
             Act::Refresh(peer, family) => net.rib.refresh(peer, family),
-            Act::BeginRefresh(..) | Act::ForgetFamily(..) => {}
+            // Without a session there is nothing to say.
+            Act::Say(..)
+            | Act::Unsay(..)
+            | Act::HearSome(_)
+            | Act::BeginRefresh(..)
+            | Act::ForgetFamily(..) => {}
             _ => self.around(act),
         }
     }
@@ -174,8 +178,8 @@ impl Chaos {
                 net.rib.set_rules(DecisionRules {
                     always_compare_med,
                     multipath_external,
-                    ..Default::default()
-                })
+                    ..DecisionRules::default()
+                });
             }
             Act::Originate(at, med) => {
                 let route = RouteAttributes { med: Some(med), ..RouteAttributes::default() };
@@ -192,7 +196,7 @@ impl Chaos {
             Act::Ask => drop(net.rib.next_batches(WATCHER, |peer| up.contains(&peer))),
             Act::Dump(from) => {
                 let originated = vec![Some(7); net.rib.places()];
-                net.rib.dump(from.into(), Default::default(), &originated, &mut Vec::new());
+                net.rib.dump(from.into(), WallTime::default(), &originated, &mut Vec::new());
             }
             Act::Work => drop(net.rib.work()),
             _ => unreachable!("{act:?}"),
