@@ -5,21 +5,17 @@
 
 use core::fmt::{self, Display};
 use core::net::IpAddr;
-use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::PathBuf;
 
-use tidegate_bgp::policy::{Chain, Policy};
-use tidegate_bgp::rib::{DecisionRules, Policies};
-use tidegate_bgp::speaker::{
-    Bfd, Distance, NextHops, Offer, PathLimits, PeerConfig, PeerRange, PrefixLimits,
-    RouteAttributes, Transport,
-};
-use tidegate_bgp::types::{Family, FamilySet};
-use tidegate_bgp::wire::Role;
+use tidegate_bgp::policy::Policy;
+use tidegate_bgp::rib::DecisionRules;
+use tidegate_bgp::speaker::RouteAttributes;
 
 mod export;
+mod peer;
+
+use peer::{of_keychain, of_peer, of_range, place};
 
 use crate::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
@@ -41,6 +37,8 @@ pub enum Object {
     Decision,
     /// A peer or a range of peers, by name.
     Peer(String),
+    /// A keychain, by name.
+    Keychain(String),
     /// A routing policy, by name.
     Policy(String),
     /// An RPKI cache, by name.
@@ -63,6 +61,7 @@ impl Display for Object {
             Self::Datapath => f.write_str("datapath"),
             Self::Decision => f.write_str("decision"),
             Self::Peer(name) => write!(f, "peer {name}"),
+            Self::Keychain(name) => write!(f, "keychain {name}"),
             Self::Policy(name) => write!(f, "policy {name}"),
             Self::RpkiCache(name) => write!(f, "rpki-cache {name}"),
             Self::BmpStation(name) => write!(f, "bmp-station {name}"),
@@ -130,7 +129,7 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     for name in union(&before.peers, &after.peers) {
         let rows = |desired: &Desired| {
             let peer = desired.peers.get(name)?;
-            Some(of_peer(peer, &place(peer), desired.password_files.get(name)))
+            Some(of_peer(peer, &place(peer), desired.signing.get(name)))
         };
         let object = || Object::Peer(name.clone());
         both(&object, rows(before), rows(after), &mut changes);
@@ -138,11 +137,15 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     for name in union(&before.ranges, &after.ranges) {
         let rows = |desired: &Desired| {
             let range = desired.ranges.get(name)?;
-            Some(of_range(range, desired.password_files.get(name)))
+            Some(of_range(range, desired.signing.get(name)))
         };
         let (object, first) = (|| Object::Peer(name.clone()), changes.len());
         both(&object, rows(before), rows(after), &mut changes);
         changes.iter_mut().skip(first).for_each(of_all_sessions);
+    }
+    for name in union(&before.keychains, &after.keychains) {
+        let rows = |desired: &Desired| desired.keychains.get(name).map(|keys| of_keychain(keys));
+        both(&|| Object::Keychain(name.clone()), rows(before), rows(after), &mut changes);
     }
     for name in union(&before.policies, &after.policies) {
         let rows = |desired: &Desired| desired.policies.get(name).map(|policy| of_policy(policy));
@@ -175,7 +178,7 @@ fn union<'a, K: Ord, V>(one: &'a BTreeMap<K, V>, other: &'a BTreeMap<K, V>) -> B
 /// A range that changes makes its peers anew, whatever it was.
 fn of_all_sessions(change: &mut Change) {
     if let What::Changed { key, impact, .. } = &mut change.what
-        && key != "password-file"
+        && !["password-file", "keychain"].contains(&key.as_str())
     {
         *impact = Impact::Session;
     }
@@ -305,14 +308,6 @@ fn of_datapath(datapath: &Datapath) -> Rows {
     rows
 }
 
-/// Where a peer is, as the file has it.
-fn place(peer: &PeerConfig) -> String {
-    if peer.transport.unnumbered {
-        return "unnumbered".to_owned();
-    }
-    peer.remote.ip().to_string()
-}
-
 fn of_decision(rules: DecisionRules) -> Rows {
     let DecisionRules {
         always_compare_med,
@@ -330,119 +325,6 @@ fn of_decision(rules: DecisionRules) -> Rows {
     rows.put("decision", "multipath-relax", multipath_relax);
     rows.put("decision", "link-bandwidth", link_bandwidth);
     rows
-}
-
-fn of_range(range: &PeerRange, password_file: Option<&PathBuf>) -> Rows {
-    let PeerRange { prefix, limit, template } = range;
-    let mut rows = of_peer(template, prefix, password_file);
-    rows.put("peer", "range-limit", limit);
-    rows
-}
-
-fn of_peer(peer: &PeerConfig, place: &impl Display, password_file: Option<&PathBuf>) -> Rows {
-    let PeerConfig {
-        name: _, // Which object it is.
-        remote,
-        remote_as,
-        local_addr,
-        passive,
-        hold_time,
-        connect_retry,
-        families,
-        next_hops: NextHops { v4, v6 },
-        local_as,
-        prefix_limits,
-        path_limits,
-        shutdown,
-        transport,
-        offer,
-        policies: Policies { import, export, shuts_down, heeds_shutdown },
-        keeping,
-        bfd,
-    } = peer;
-    let mut rows = Rows::default();
-    rows.put("peer", "address", place);
-    rows.put("peer", "port", remote.port());
-    rows.put("peer", "asn", remote_as);
-    rows.maybe("peer", "local-asn", local_as.as_ref());
-    rows.maybe("peer", "local-address", local_addr.as_ref());
-    rows.put("peer", "passive", passive);
-    rows.put("peer", "hold-time", format_args!("{}s", hold_time.as_secs()));
-    rows.put("peer", "connect-retry", duration_text(*connect_retry));
-    rows.put("peer", "families", list(families));
-    rows.maybe("peer", "next-hop-v4", v4.as_ref());
-    rows.maybe("peer", "next-hop-v6", v6.as_ref());
-    rows.maybe("peer", "password-file", password_file.map(|file| file.display()));
-    rows.maybe("peer", "shutdown", shutdown.as_ref());
-    of_offer(offer, &mut rows);
-    rows.put("peer", "stale-time", duration_text(keeping.stale_max));
-    rows.put("peer", "long-lived-stale-time", duration_text(keeping.long_lived_max));
-    of_add_path(offer, *path_limits, &mut rows);
-    rows.maybe("peer", "import", import.as_deref().map(names));
-    rows.maybe("peer", "export", export.as_deref().map(names));
-    rows.put("peer", "graceful-shutdown", shuts_down);
-    rows.put("peer", "heed-graceful-shutdown", heeds_shutdown);
-    of_transport(transport, &mut rows);
-    of_limits(prefix_limits, &mut rows);
-    if let Some(Bfd { timing, multihop }) = bfd {
-        let interval = Duration::from_micros(timing.desired_min_tx_us.into());
-        rows.put("peer.bfd", "interval", duration_text(interval));
-        rows.put("peer.bfd", "multiplier", timing.detect_mult);
-        rows.put("peer.bfd", "multihop", multihop);
-    }
-    rows
-}
-
-fn of_offer(offer: &Offer, rows: &mut Rows) {
-    let restart = offer.graceful_restart.map_or(0, |restart| restart.restart_time_secs);
-    rows.put("peer", "graceful-restart", format_args!("{restart}s"));
-    let long = offer.long_lived.first().map_or(0, |long| long.stale_time_secs);
-    rows.put("peer", "long-lived-graceful-restart", format_args!("{long}s"));
-    let role = offer.role.map(|role| match role {
-        Role::Provider => "provider",
-        Role::Customer => "customer",
-        Role::Peer => "peer",
-        Role::RouteServer => "rs",
-        Role::RouteServerClient => "rs-client",
-    });
-    rows.maybe("peer", "role", role.as_ref());
-    rows.put("peer", "role-required", offer.role_required);
-    rows.put("peer", "extended-next-hop", !offer.extended_next_hop.is_empty());
-}
-
-fn of_add_path(offer: &Offer, limits: PathLimits, rows: &mut Rows) {
-    let families = |set: FamilySet| list(&set.iter().collect::<Vec<_>>());
-    let PathLimits { send, receive } = limits;
-    rows.put("peer.add-path", "receive", families(offer.add_path_receive));
-    rows.put("peer.add-path", "send", families(offer.add_path_send));
-    rows.put("peer.add-path", "send-max", send);
-    rows.put("peer.add-path", "receive-max", receive);
-}
-
-fn of_transport(transport: &Transport, rows: &mut Rows) {
-    let Transport { distance, interface, user_timeout, send_hold, unnumbered: _ } = transport;
-    match distance {
-        Distance::Ttl(hops) => rows.put("peer", "multihop", hops),
-        Distance::Guarded(hops) => rows.put("peer", "ttl-security", hops),
-    }
-    rows.maybe("peer", "interface", interface.as_ref());
-    rows.maybe("peer", "tcp-user-timeout", user_timeout.map(duration_text));
-    rows.put("peer", "send-hold-time", duration_text(send_hold.unwrap_or_default()));
-}
-
-fn of_limits(limits: &PrefixLimits, rows: &mut Rows) {
-    let PrefixLimits { max, warn_percent, restart } = limits;
-    let table = "peer.max-prefixes";
-    rows.maybe(table, "ipv4", max.get(&Family::Ipv4Unicast));
-    rows.maybe(table, "ipv6", max.get(&Family::Ipv6Unicast));
-    rows.maybe(table, "warn-percent", warn_percent.as_ref());
-    rows.maybe(table, "restart", restart.map(duration_text));
-}
-
-/// The policies of a chain.
-fn names(chain: &Chain) -> String {
-    let names: Vec<&str> = chain.policies.iter().map(|policy| policy.name.as_str()).collect();
-    list(&names)
 }
 
 /// Terms are shown by their names. What they and the sets that they name say is too long for a

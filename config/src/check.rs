@@ -7,6 +7,7 @@ mod across;
 mod datapath;
 mod decision;
 mod export;
+mod keychain;
 mod peer;
 mod policy;
 mod router;
@@ -40,6 +41,9 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let checked_decision = file.decision.as_ref().and_then(|table| decision::check(&table.value));
     let checked_peers: Vec<_> =
         peers.iter().map(|peer| peer::check(peer, router, &named, found)).collect();
+    let keychains = keychain::chains(file, found);
+    let signing: Vec<_> =
+        peers.iter().map(|peer| keychain::signing(&peer.value, &keychains, found)).collect();
     let checked_services: Vec<_> =
         services.iter().map(|service| service::check(service, found)).collect();
 
@@ -54,19 +58,18 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
         decision: checked_decision?,
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
-        password_files: BTreeMap::new(),
+        signing: BTreeMap::new(),
+        keychains,
         policies: named.policies,
         rpki_caches: caches?,
         bmp_stations: stations?,
         mrt: export::mrt(file)?,
         services: BTreeMap::new(),
     };
-    for (raw, checked) in peers.iter().zip(checked_peers) {
+    for (signing, checked) in signing.into_iter().zip(checked_peers) {
         let checked = checked?;
         let name = checked.name().to_owned();
-        if let Some(path) = &raw.value.password_file {
-            desired.password_files.insert(name.clone(), path.value.clone());
-        }
+        desired.signing.extend(signing.map(|signing| (name.clone(), signing)));
         match checked {
             Checked::One(peer) => drop(desired.peers.insert(name, peer)),
             Checked::Range(range) => drop(desired.ranges.insert(name, range)),

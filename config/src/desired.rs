@@ -26,10 +26,10 @@ pub struct Desired {
     pub peers: BTreeMap<String, PeerConfig>,
     /// Ranges of peers by name; no peer has the name of a range.
     pub ranges: BTreeMap<String, PeerRange>,
-    /// Files that hold the TCP MD5 password (RFC 2385) of a session, by the name of the peer or
-    /// range; nobody
-    /// has read them yet.
-    pub password_files: BTreeMap<String, PathBuf>,
+    /// What signs sessions, by the name of the peer or range.
+    pub signing: BTreeMap<String, Signing>,
+    /// Keychains by name, with at least one key each, the preferred one first.
+    pub keychains: BTreeMap<String, Vec<AoKey>>,
     /// Routing policies by name; peers have theirs already.
     pub policies: BTreeMap<String, Arc<Policy>>,
     /// RPKI caches, the preferred one first.
@@ -68,6 +68,37 @@ pub struct Router {
     pub state_dir: PathBuf,
     /// Where the admin API listens.
     pub api: Api,
+}
+
+/// What signs a session. Nobody has read the files yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// The TCP MD5 password (RFC 2385) in this file.
+    Md5(PathBuf),
+    /// The keys of the keychain of this name (TCP-AO, RFC 5925).
+    Ao(String),
+}
+
+/// A key of a keychain, a Master Key Tuple of RFC 5925 §3.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AoKey {
+    /// `SendID`
+    pub send_id: u8,
+    /// `RecvID`
+    pub receive_id: u8,
+    /// How it signs.
+    pub algorithm: AoAlgorithm,
+    /// The file with the key.
+    pub file: PathBuf,
+}
+
+/// How a key signs (RFC 5926 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AoAlgorithm {
+    /// HMAC-SHA-1-96
+    HmacSha1,
+    /// AES-128-CMAC-96
+    Aes128Cmac,
 }
 
 /// A server that says which AS may originate which prefix (RFC 8210).

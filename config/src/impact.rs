@@ -97,6 +97,13 @@ pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
     ("peer", "role-required", Impact::Session),
     // Another password in the file is given to the open session too.
     ("peer", "password-file", Impact::Soft),
+    // So are keys.
+    ("peer", "keychain", Impact::Soft),
+    ("keychain", "name", Impact::Soft),
+    ("keychain.key", "id", Impact::Soft),
+    ("keychain.key", "receive-id", Impact::Soft),
+    ("keychain.key", "algorithm", Impact::Soft),
+    ("keychain.key", "file", Impact::Soft),
     ("peer.add-path", "receive", Impact::Session),
     ("peer.add-path", "send", Impact::Session),
     ("peer.add-path", "send-max", Impact::Session),

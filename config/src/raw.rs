@@ -14,7 +14,7 @@ use tidegate_bgp::types::{Asn, Community, Family, HoldTime, LargeCommunity, Pref
 use tidegate_bgp::wire::Role;
 use toml::de::{DeTable, DeValue};
 
-use bgp::{AddPathTable, BfdTable, DecisionTable};
+use bgp::{AddPathTable, BfdTable, DecisionTable, KeychainTable};
 use export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
@@ -42,6 +42,8 @@ table! {
         "decision" => decision: DecisionTable, Default("{}");
         /// BGP peers: routers that learn the VIPs from us.
         "peer" => peers: Tables<PeerTable>, Default("[]");
+        /// Keys that sign sessions, by TCP-AO.
+        "keychain" => keychains: Tables<KeychainTable>, Default("[]");
         /// Sets of prefixes that policies ask about.
         "prefix-set" => prefix_sets: Tables<PrefixSetTable>, Default("[]");
         /// Sets of AS paths that policies ask about.
@@ -64,6 +66,7 @@ table! {
         "bgp" => "the node's own BGP settings stand in [router], its peers in [[peer]]",
         "rpki" => "write [[rpki-cache]]",
         "bmp" => "write [[bmp-station]]",
+        "key-chain" => "write [[keychain]]",
         "vip" => "write [[service]] with a vip key",
         "backend" => "write [[service.backend]], below the [[service]] it belongs to",
         "asn" => "write it below [router]",
@@ -235,6 +238,9 @@ table! {
         /// File with the TCP MD5 password of the session; its first line counts. A reload that
         /// finds another password there changes it on the open session too.
         "password-file" => password_file: PathBuf, Optional;
+        /// Keychain that signs the session by TCP-AO (RFC 5925), in place of a password. Keys that a
+        /// reload adds, or prefers, are taken up by the open session too.
+        "keychain" => keychain: Name, Optional;
         /// Policies that its routes pass on the way in, in this order. When absent: nothing from
         /// another AS is let in (RFC 8212), everything from inside ours.
         "import" => import: List<Name>, Optional;
@@ -256,6 +262,7 @@ table! {
         "shutdown" => shutdown: ShutdownText, Optional;
     }
     hints {
+        "tcp-ao" => "write keychain, and a [[keychain]] of that name",
         "password" => "write it into a file and name that: password-file = \"/etc/tidegate/…\"",
         "local-as" => "write local-asn",
         "prefix" => "write address",

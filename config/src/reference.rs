@@ -5,7 +5,7 @@ use core::fmt::Write as _;
 use schemars::SchemaGenerator;
 
 use crate::impact::{self, Impact};
-use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
+use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
@@ -34,6 +34,8 @@ pub fn reference() -> String {
     section::<DatapathTable>(&mut out, "`[datapath]`");
     section::<DecisionTable>(&mut out, "`[decision]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
+    section::<KeychainTable>(&mut out, "`[[keychain]]`");
+    section::<KeychainKeyTable>(&mut out, "`[[keychain.key]]`");
     section::<PrefixSetTable>(&mut out, "`[[prefix-set]]`");
     section::<AsPathSetTable>(&mut out, "`[[as-path-set]]`");
     section::<CommunitySetTable>(&mut out, "`[[community-set]]`");

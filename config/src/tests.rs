@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::*;
+use crate::desired::Signing;
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, MaxPrefixesTable, PeerTable, RouterTable,
@@ -231,8 +232,27 @@ fn values_have_more_than_one_spelling() {
 fn a_password_is_known_by_its_file() {
     let text = BASE.replace("asn = 65000", "asn = 65000\npassword-file = \"/etc/tor\"");
     let desired = accepted(&text).desired;
-    let expected = [("tor".to_owned(), "/etc/tor".into())].into();
-    assert_eq!(desired.password_files, expected);
+    let expected = [("tor".to_owned(), Signing::Md5("/etc/tor".into()))].into();
+    assert_eq!(desired.signing, expected);
+}
+
+/// A peer of the router `tor` that is signed by a keychain with these keys.
+fn with_keychain(keys: &str) -> String {
+    let text = BASE.replace("asn = 65000", "asn = 65000\nkeychain = \"core\"");
+    format!("{text}[[keychain]]\nname = \"core\"\n{keys}")
+}
+
+#[test]
+fn keys_of_a_chain_keep_their_order_and_have_numbers_of_their_own() {
+    let key = |id: u8, more: &str| {
+        format!("[[keychain.key]]\nid = {id}\nfile = \"/etc/key-{id}\"\n{more}\n")
+    };
+    let keys = [key(7, "receive-id = 8"), key(1, "algorithm = \"aes-128-cmac-96\"")].concat();
+    let desired = accepted(&with_keychain(&keys)).desired;
+    assert_eq!(desired.signing, [("tor".to_owned(), Signing::Ao("core".to_owned()))].into());
+    let keys: Vec<_> =
+        desired.keychains["core"].iter().map(|key| (key.send_id, key.receive_id)).collect();
+    assert_eq!(keys, [(7, 8), (1, 1)]);
 }
 
 #[test]

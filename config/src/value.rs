@@ -10,7 +10,9 @@ use tidegate_bgp::types::{Asn, Family};
 use tidegate_bgp::wire::Role;
 use toml::de::DeValue;
 
-use crate::desired::{AllDown, AttachMode, BmpView, ForwardingMode, Protocol, UdpFlows};
+use crate::desired::{
+    AllDown, AoAlgorithm, AttachMode, BmpView, ForwardingMode, Protocol, UdpFlows,
+};
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
 
@@ -82,6 +84,7 @@ mod policy;
 words!(AttachMode: "auto" => Self::Auto, "native" => Self::Native, "generic" => Self::Generic;
     "offload" => "write \"auto\": running on the card comes in a later version");
 words!(Protocol: "tcp" => Self::Tcp, "udp" => Self::Udp, "sctp" => Self::Sctp);
+words!(AoAlgorithm: "hmac-sha-1-96" => Self::HmacSha1, "aes-128-cmac-96" => Self::Aes128Cmac);
 words!(ForwardingMode: "ipip" => Self::Ipip, "gue" => Self::Gue, "l2" => Self::L2);
 words!(AffinityKind: "5-tuple" => Self::FiveTuple, "client-address" => Self::ClientAddress,
     "client-prefix" => Self::ClientPrefix);

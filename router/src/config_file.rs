@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use tidegate_bgp::types::Prefix;
 use tidegate_config::Checked;
-use tidegate_config::desired::Desired;
+use tidegate_config::desired::{Desired, Signing};
 use tidegate_config::overlay::{self, Overlay};
 
-use crate::bgp_io::Keys;
+use crate::bgp_io::{AoKey, Keys, Signer, try_keys};
 
-/// Longest TCP MD5 key the kernel takes (`TCP_MD5SIG_MAXKEYLEN`).
+/// Longest key the kernel takes (`TCP_MD5SIG_MAXKEYLEN`, `TCP_AO_MAXKEYLEN`).
 const KEY_BYTES_MAX: usize = 80;
 
 /// A checked file, with what the API changed.
@@ -23,7 +23,7 @@ pub struct ConfigFile {
     pub overlay: Overlay,
     /// What both ask for.
     pub desired: Desired,
-    /// TCP MD5 keys (RFC 2385) by peer, read from the files it names.
+    /// What signs sessions, by peer, read from the files it names.
     pub keys: Keys,
     /// What may not have been meant, rendered; empty if there is nothing.
     pub warnings: String,
@@ -43,19 +43,29 @@ pub enum Error {
     /// It has mistakes: all of them, rendered.
     #[error("{0}")]
     Mistakes(String),
-    /// The password file of a peer could not be used.
-    #[error("peer {peer}: password-file {}: {cause}", path.display())]
+    /// The password file of a peer, or the file of a key, could not be used.
+    #[error("{whose} {}: {cause}", path.display())]
     Key {
         /// Whose.
-        peer: String,
+        whose: String,
         /// Which file.
         path: PathBuf,
         /// Why, and what to do.
         cause: String,
     },
+    /// The kernel does not take the keys of a keychain.
+    #[error("peer {peer}: keychain {chain}: {cause}")]
+    Keychain {
+        /// Whose.
+        peer: String,
+        /// Which one.
+        chain: String,
+        /// Why, and what to do.
+        cause: String,
+    },
 }
 
-/// Reads and checks a file, and the password files that it names.
+/// Reads and checks a file, and the files with passwords and keys that it names.
 ///
 /// # Errors
 /// [`Error`]: nothing has been changed by then.
@@ -71,7 +81,8 @@ pub fn read_text(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })
 }
 
-/// Checks a text with what the API changed, and reads the password files that they name.
+/// Checks a text with what the API changed, and reads the files with passwords and keys that they
+/// name.
 ///
 /// # Errors
 /// [`Error`]: nothing has been changed by then.
@@ -81,28 +92,101 @@ pub fn check(path: &Path, text: String, overlay: Overlay) -> Result<ConfigFile, 
     let checked = overlay::check_with(&name, &text, &overlay).map_err(mistakes)?;
     let Checked { desired, warnings } = checked;
     let mut keys = Keys::new();
-    for (name, path) in &desired.password_files {
+    for (name, signing) in &desired.signing {
         let of_peer = desired.peers.get(name).map(|peer| Prefix::host(peer.remote.ip()));
         let of_range = || desired.ranges.get(name).map(|range| range.prefix);
         if let Some(whose) = of_peer.or_else(of_range) {
-            let key = read_key(path);
-            let failed = |cause| Error::Key { peer: name.clone(), path: path.clone(), cause };
-            keys.insert(whose, key.map_err(failed)?);
+            keys.insert(whose, signer(name, whose, signing, &desired)?);
         }
     }
     let (path, warnings) = (path.to_owned(), warnings.to_string());
     Ok(ConfigFile { path, text, overlay, desired, keys, warnings })
 }
 
-/// The first line of a password file.
-fn read_key(path: &Path) -> Result<Vec<u8>, String> {
+/// What signs the session of a peer.
+fn signer(
+    peer: &str,
+    whose: Prefix,
+    signing: &Signing,
+    desired: &Desired,
+) -> Result<Signer, Error> {
+    let chain = match signing {
+        Signing::Md5(path) => {
+            return read_key(&format!("peer {peer}: password-file"), path).map(Signer::Md5);
+        }
+        Signing::Ao(chain) => chain,
+    };
+    let keys = desired.keychains.get(chain).into_iter().flatten().map(|key| {
+        Ok(AoKey {
+            send_id: key.send_id,
+            receive_id: key.receive_id,
+            algorithm: key.algorithm,
+            secret: read_key(&format!("keychain {chain}: file"), &key.file)?,
+        })
+    });
+    let keys: Vec<AoKey> = keys.collect::<Result<_, Error>>()?;
+    let refused = |cause| Error::Keychain { peer: peer.to_owned(), chain: chain.clone(), cause };
+    try_keys(whose.addr(), &keys).map_err(refused)?;
+    Ok(Signer::Ao(keys))
+}
+
+fn read_key(whose: &str, path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |cause| Error::Key { whose: whose.to_owned(), path: path.to_owned(), cause };
+    first_line(path).map_err(failed)
+}
+
+/// The first line of a file with a password or a key.
+fn first_line(path: &Path) -> Result<Vec<u8>, String> {
     let text = std::fs::read(path).map_err(|error| {
-        format!("{error}; its first line must be the password, and root able to read it")
+        format!("{error}; its first line must be the password or key, and root able to read it")
     })?;
     let key = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     match key.len() {
-        0 => Err("its first line is empty; it must hold the password".into()),
+        0 => Err("its first line is empty; it must hold the password or key".into()),
         1..=KEY_BYTES_MAX => Ok(key.to_vec()),
-        bytes => Err(format!("a password of {bytes} bytes; the kernel takes {KEY_BYTES_MAX}")),
+        bytes => Err(format!("it is of {bytes} bytes; the kernel takes {KEY_BYTES_MAX}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_with_keys_are_read_and_tried_on_the_kernel() {
+        let dir = std::env::temp_dir().join(format!("tidegate-keys-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let [good, empty] = ["good", "empty"].map(|name| dir.join(name));
+        std::fs::write(&good, "a secret\nnot this\n").unwrap();
+        std::fs::write(&empty, "\n").unwrap();
+        let of = |file: &Path| {
+            let text = format!(
+                "[router]\nasn = 65001\nrouter-id = \"192.0.2.1\"\ninterfaces = [\"eth0\"]\n\
+                 [[peer]]\nname = \"core\"\naddress = \"192.0.2.2\"\nasn = 65000\n\
+                 keychain = \"keys\"\n[[keychain]]\nname = \"keys\"\n[[keychain.key]]\nid = 7\n\
+                 file = {file:?}\n"
+            );
+            check(Path::new("tidegate.toml"), text, Overlay::default())
+        };
+        match of(&good) {
+            Ok(config) => {
+                let signer = config.keys.values().next().unwrap();
+                let Signer::Ao(keys) = signer else { panic!("{signer:?}") };
+                assert_eq!((keys[0].send_id, keys[0].secret.as_slice()), (7, &b"a secret"[..]));
+            }
+            // Not every kernel can.
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    error.starts_with("peer core: keychain keys: this kernel has no"),
+                    "{error}"
+                );
+            }
+        }
+        let error = of(&empty).unwrap_err().to_string();
+        assert!(error.starts_with("keychain keys: file ") && error.contains("is empty"), "{error}");
+        let error = of(&dir.join("none")).unwrap_err().to_string();
+        assert!(error.contains("root able to read it"), "{error}");
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

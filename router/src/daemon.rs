@@ -60,7 +60,7 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
         next_hops: Some(next_hop_changes),
         local: Local { asn: router.asn, router_id: router.router_id },
         listen: router.listen.clone(),
-        md5: config.keys.clone(),
+        keys: config.keys.clone(),
         seed: random_seed(),
         restarted: !is_first,
     };

@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use netns::lab;
-use tidegate::bgp_io::{self, BgpHandle, Keys, Settings, Snapshot};
+use tidegate::bgp_io::{self, BgpHandle, Keys, Settings, Signer, Snapshot};
 use tidegate::clock::Clock;
 use tidegate::link_io;
 use tidegate_bgp::speaker::{
@@ -38,7 +38,7 @@ fn ip(text: &str) -> IpAddr {
 fn speaker(
     number: u8,
     listen: Vec<SocketAddr>,
-    md5: Keys,
+    keys: Keys,
 ) -> Result<(BgpHandle, mpsc::Receiver<Report>), bgp_io::Error> {
     let local = Local {
         asn: Asn::new(65_000 + u32::from(number)).unwrap(),
@@ -46,8 +46,14 @@ fn speaker(
     };
     let (links, _changes) = link_io::start().unwrap();
     let (reports, receiver) = mpsc::channel(16);
-    let settings =
-        Settings { local, listen, md5, seed: u64::from(number), restarted: false, next_hops: None };
+    let settings = Settings {
+        local,
+        listen,
+        keys,
+        seed: u64::from(number),
+        restarted: false,
+        next_hops: None,
+    };
     Ok((bgp_io::start(settings, Clock::start(), links, reports)?, receiver))
 }
 
@@ -152,7 +158,7 @@ async fn until_refused(counter: &str, before: u64) {
 #[test]
 fn a_wrong_md5_key_keeps_the_session_down_until_it_is_right() {
     let key =
-        |addr: &str, key: &str| Keys::from([(Prefix::host(ip(addr)), key.as_bytes().to_vec())]);
+        |addr: &str, key: &str| Keys::from([(Prefix::host(ip(addr)), Signer::Md5(key.into()))]);
     lab(async move |_peer| {
         let one = ("::1", key("2001:db8::1", "right"));
         let two = ("2001:db8::1", key("::1", "wrong"));
@@ -181,7 +187,8 @@ fn a_wrong_md5_key_keeps_the_session_down_until_it_is_right() {
 
 #[test]
 fn an_md5_key_changes_under_an_open_session() {
-    let key = |addr: &str, key: &str| Keys::from([(Prefix::host(ip(addr)), key.into())]);
+    let key =
+        |addr: &str, key: &str| Keys::from([(Prefix::host(ip(addr)), Signer::Md5(key.into()))]);
     lab(async move |_peer| {
         let (addr_1, addr_2) = ("127.0.0.1", "127.0.0.2");
         let ((one, _), (two, _)) =
@@ -229,7 +236,7 @@ fn a_guarded_session_hears_only_those_whose_packets_have_come_no_farther() {
 
 #[test]
 fn a_range_of_peers_shares_a_key() {
-    let key = |prefix, key: &str| Keys::from([(prefix, key.into())]);
+    let key = |prefix, key: &str| Keys::from([(prefix, Signer::Md5(key.into()))]);
     lab(async move |_peer| {
         let around = Prefix::new(ip("127.0.0.0"), 24).unwrap();
         let listen = vec![SocketAddr::new(ip("127.0.0.1"), 0)];
@@ -386,8 +393,9 @@ fn bird_learns_ipv4_and_ipv6_prefixes_with_next_hops_of_the_interface() {
             }
             "#,
         );
-        let md5 = Keys::from([(Prefix::host(ip("192.0.2.2")), b"secret".to_vec())]);
-        let (one, _reports) = speaker(1, vec!["192.0.2.1:179".parse().unwrap()], md5).unwrap();
+        let signer = Signer::Md5(b"secret".to_vec());
+        let keys = Keys::from([(Prefix::host(ip("192.0.2.2")), signer)]);
+        let (one, _reports) = speaker(1, vec!["192.0.2.1:179".parse().unwrap()], keys).unwrap();
         let remote = "192.0.2.2:179".parse().unwrap();
         one.order(Order::PutPeer(peer(2, remote, "192.0.2.1"))).await.unwrap();
         until(&one, "established", all_established).await;

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
+use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
@@ -34,6 +34,8 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<BackendTable>(),
         of::<HealthTable>(),
         of::<AdvertiseTable>(),
+        of::<KeychainTable>(),
+        of::<KeychainKeyTable>(),
         of::<PrefixSetTable>(),
         of::<AsPathSetTable>(),
         of::<CommunitySetTable>(),

@@ -30,10 +30,12 @@ pub(super) fn check(
     limits(services, found);
 }
 
-/// Caches and stations have names of their own.
+/// Keychains, caches and stations have names of their own.
 pub(super) fn names_beside(file: &File, found: &mut Found<'_>) {
     let caches = tables(file.rpki_caches.as_ref());
     let stations = tables(file.bmp_stations.as_ref());
+    let chains = tables(file.keychains.as_ref());
+    names("keychain", chains.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
     names("RPKI cache", caches.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
     names("BMP station", stations.iter().map(|at| (at.value.name.as_ref(), &at.span)), found);
 }

@@ -116,14 +116,12 @@ fn check_unnumbered(at: &At<PeerTable>, found: &mut Found<'_>) {
         let sentence = "an unnumbered session is between link-local addresses";
         found.error(&local.span, &local.key, sentence, "remove this key");
     }
-    if let Some(file) = &raw.password_file {
-        let sentence = "TCP MD5 signs for an address, and this peer has none that is known before";
-        found.error(
-            &file.span,
-            &file.key,
-            sentence,
-            "write an address of the peer that is not link-local, or remove this key",
-        );
+    let by_password = raw.password_file.as_ref().map(|at| (&at.span, &at.key));
+    let by_chain = raw.keychain.as_ref().map(|at| (&at.span, &at.key));
+    if let Some((span, key)) = by_password.or(by_chain) {
+        let sentence = "TCP signs for an address, and this peer has none that is known before";
+        let remedy = "write an address of the peer that is not link-local, or remove this key";
+        found.error(span, key, sentence, remedy);
     }
 }
 

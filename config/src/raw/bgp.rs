@@ -1,10 +1,14 @@
-//! What was typed of the decision process, of sessions that tell several paths, and of BFD.
+//! What was typed of the decision process, of keychains, of sessions that tell several paths, and of
+//! BFD.
+
+use std::path::PathBuf;
 
 use tidegate_bgp::types::Family;
 
-use crate::read::Need::{Default, Optional};
-use crate::read::{List, table};
-use crate::value::{Int, Span};
+use crate::desired::AoAlgorithm;
+use crate::read::Need::{Default, Optional, Required};
+use crate::read::{List, Tables, table};
+use crate::value::{Int, Name, Span};
 
 table! {
     /// How the best of several paths to a prefix is chosen (RFC 4271 §9.1.2), and which are used
@@ -29,6 +33,44 @@ table! {
     hints {
         "multipath" => "write multipath-external or multipath-internal",
         "maximum-paths" => "write multipath-external or multipath-internal",
+    }
+}
+
+table! {
+    /// Keys that sign sessions (TCP-AO, RFC 5925), the preferred one first. The kernel has to have it:
+    /// Linux 6.7 or later, with CONFIG_TCP_AO.
+    /// Both ends can have several, and each asks for the one that it prefers. To change keys without
+    /// losing a session: add the new one at both ends, then put it first at both, then remove the old
+    /// one.
+    pub(crate) struct KeychainTable as "keychain" {
+        /// Its name in `keychain` of peers.
+        "name" => name: Name, Required;
+        /// The keys, at least one and at most eight.
+        "key" => keys: Tables<KeychainKeyTable>, Required;
+    }
+    hints {
+        "keys" => "write [[keychain.key]] below this keychain, once per key",
+    }
+}
+
+table! {
+    /// A key of the keychain above it.
+    pub(crate) struct KeychainKeyTable as "keychain.key" {
+        /// The number by which the peer knows the key (SendID).
+        "id" => id: Int<u8, 0, 255>, Required;
+        /// The number that stands in what the peer signs with it (RecvID). When absent: as id.
+        "receive-id" => receive_id: Int<u8, 0, 255>, Optional;
+        /// How it signs (RFC 5926).
+        "algorithm" => algorithm: AoAlgorithm, Default("\"hmac-sha-1-96\"");
+        /// File with the key itself; its first line counts.
+        "file" => file: PathBuf, Required;
+    }
+    hints {
+        "send-id" => "write id",
+        "key-id" => "write id",
+        "secret" => "write it into a file and name that: file = \"/etc/tidegate/…\"",
+        "password" => "write it into a file and name that: file = \"/etc/tidegate/…\"",
+        "password-file" => "write file",
     }
 }
 

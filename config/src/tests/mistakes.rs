@@ -72,6 +72,24 @@ const CASES: &[(&str, &str, &str)] = &[
     ("an unknown key", "asn = 65001", "asn = 65001\ncolour = \"red\""),
     ("a key that needs quotes", "asn = 65001", "asn = 65001\n\"a b\\u202e\" = 1"),
     ("a password in the file", "asn = 65000", "asn = 65000\npassword = \"secret\""),
+    ("a keychain that is not there", "asn = 65000", "asn = 65000\nkeychain = \"core\""),
+    (
+        "a keychain without keys",
+        "[[service]]",
+        "[[keychain]]\nname = \"core\"\nkey = []\n[[service]]",
+    ),
+    (
+        "two keys of one number, and a password beside the chain",
+        "asn = 65000",
+        "asn = 65000\npassword-file = \"/etc/p\"\nkeychain = \"core\"\n[[keychain]]\n\
+         name = \"core\"\n[[keychain.key]]\nid = 1\nfile = \"/etc/a\"\n[[keychain.key]]\nid = 1\n\
+         receive-id = 2\nfile = \"/etc/b\"",
+    ),
+    (
+        "a key in the file",
+        "[[service]]",
+        "[[keychain]]\nname = \"core\"\n[[keychain.key]]\nid = 1\nsecret = \"abc\"\n[[service]]",
+    ),
     ("a port of a backend", "address = \"10.0.0.11\"", "address = \"10.0.0.11\"\nport = 8080"),
     ("a missing key", "router-id = \"192.0.2.1\"\n", ""),
     ("a missing list of tables", "\n[[service.backend]]\naddress = \"10.0.0.11\"\n", ""),

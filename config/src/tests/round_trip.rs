@@ -25,8 +25,8 @@ pub(crate) use render::render;
 
 use super::accepted;
 use crate::desired::{
-    Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
-    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr, UdpFlows,
+    Advertise, Affinity, AllDown, AoAlgorithm, AoKey, Api, AttachMode, Backend, Datapath, Desired,
+    ForwardingMode, HealthCheck, Probe, Protocol, Router, Service, ServiceAddr, Signing, UdpFlows,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -370,8 +370,27 @@ fn decision() -> impl Strategy<Value = DecisionRules> {
     })
 }
 
+/// A password file, and keys that are used in place of it if there are any.
+fn signed() -> impl Strategy<Value = (String, Vec<AoKey>)> {
+    let key = (any::<u8>(), any::<bool>(), "/[a-z]{1,9}");
+    let keys = btree_map(any::<u8>(), key, 0..4).prop_map(|keys| {
+        let key = |(send_id, (shift, is_sha, file)): (u8, (u8, bool, String))| AoKey {
+            send_id,
+            receive_id: send_id ^ (shift & 0x80),
+            algorithm: if is_sha { AoAlgorithm::HmacSha1 } else { AoAlgorithm::Aes128Cmac },
+            file: file.into(),
+        };
+        let mut keys: Vec<AoKey> = keys.into_iter().map(key).collect();
+        keys.sort_by_key(|key| key.send_id.reverse_bits());
+        let mut seen = BTreeSet::new();
+        keys.retain(|key| seen.insert(key.receive_id));
+        keys
+    });
+    ("/[a-z]{1,9}", keys)
+}
+
 pub(crate) fn desired() -> impl Strategy<Value = Desired> {
-    let peers = btree_map(name(), (whole_peer(), option::of("/[a-z]{1,9}"), any::<bool>()), 0..4);
+    let peers = btree_map(name(), (whole_peer(), option::of(signed()), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
     let beside = (decision(), super::export::beside());
     let parts = (router(), datapath(), peers, beside, services);
@@ -391,7 +410,8 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
             router,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
-            password_files: BTreeMap::new(),
+            signing: BTreeMap::new(),
+            keychains: BTreeMap::new(),
             policies: BTreeMap::new(),
             rpki_caches,
             bmp_stations,
@@ -399,11 +419,18 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
             services: BTreeMap::new(),
         };
         let mut addresses = BTreeSet::new();
-        for (name, (mut peer, password_file, is_range)) in peers {
+        for (name, (mut peer, signed, is_range)) in peers {
             if addresses.insert(Prefix::new(peer.remote.ip(), 31)) {
                 peer.name = name.as_str().into();
                 // A next hop without its family is accepted, but only with a warning.
-                desired.password_files.extend(password_file.map(|f| (name.clone(), f.into())));
+                let signing = signed.map(|(file, keys)| {
+                    if keys.is_empty() {
+                        return Signing::Md5(file.into());
+                    }
+                    desired.keychains.insert(name.clone(), keys);
+                    Signing::Ao(name.clone())
+                });
+                desired.signing.extend(signing.map(|signing| (name.clone(), signing)));
                 if is_range {
                     let prefix = Prefix::new(peer.remote.ip(), 31).unwrap();
                     let remote = SocketAddr::new(prefix.addr(), peer.remote.port());

@@ -136,7 +136,8 @@ pub fn explain(
             decision: desired.decision,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
-            password_files: BTreeMap::new(),
+            signing: BTreeMap::new(),
+            keychains: BTreeMap::new(),
             policies: BTreeMap::new(),
             rpki_caches: Vec::new(),
             bmp_stations: Vec::new(),
@@ -207,6 +208,7 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<I
             | Object::Datapath
             | Object::Decision
             | Object::Peer(_)
+            | Object::Keychain(_)
             | Object::Policy(_)
             | Object::RpkiCache(_)
             | Object::BmpStation(_)

@@ -13,7 +13,7 @@ pub(crate) fn alone() -> BgpHandle {
     let settings = Settings {
         local: Local { asn: Asn::new(65_001).unwrap(), router_id },
         listen: Vec::new(),
-        md5: Keys::default(),
+        keys: Keys::default(),
         seed: 1,
         restarted: false,
         next_hops: None,

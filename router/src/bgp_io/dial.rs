@@ -8,7 +8,8 @@ use tidegate_bgp::speaker::{NextHops, Transport};
 use tokio::net::TcpStream;
 use tracing::warn;
 
-use super::socket::{self, Keys};
+use super::keys::Keys;
+use super::socket;
 use crate::link_io::{self, Links};
 
 pub(super) async fn connect(

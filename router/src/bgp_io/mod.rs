@@ -12,11 +12,13 @@ mod dial;
 mod error;
 mod guard;
 mod input;
+mod keys;
 mod neighbor;
 mod outside;
 mod resolver;
 mod socket;
 mod sockopt;
+mod tcp_ao;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -47,10 +49,11 @@ use conn::{AbortOnDrop, Outbox, Shared};
 pub use error::{Error, Stopped};
 use guard::Guard;
 use input::{Inbound, Input};
+pub use keys::{Keys, Signer};
 use neighbor::Neighbors;
 use outside::Outsiders;
 pub(crate) use outside::{Outside, Tap};
-pub use socket::Keys;
+pub use tcp_ao::{AoKey, try_keys};
 
 /// Orders that wait for the speaker; when it is full, who orders waits.
 const ORDERS_MAX: usize = 256;
@@ -77,8 +80,8 @@ pub struct Settings {
     pub local: Local,
     /// Where to listen; empty: nowhere.
     pub listen: Vec<SocketAddr>,
-    /// TCP MD5 keys by peer, for listening and dialling.
-    pub md5: Keys,
+    /// What signs sessions, for listening and dialling.
+    pub keys: Keys,
     /// Seed of the speaker's jitter.
     pub seed: u64,
     /// What was announced before this process is still forwarded: peers that kept the routes are
@@ -132,7 +135,7 @@ impl BgpHandle {
         Asker(self.inputs.clone())
     }
 
-    /// Replaces the TCP MD5 keys, those of open connections too. Whether a connection is signed at
+    /// Replaces the keys that sign, those of open connections too. Whether a connection is signed at
     /// all was settled when it was made.
     ///
     /// # Errors
@@ -193,12 +196,12 @@ pub fn start(
     links: Links,
     reports: mpsc::Sender<Report>,
 ) -> Result<BgpHandle, Error> {
-    let Settings { local, listen, md5, seed, restarted, next_hops } = settings;
+    let Settings { local, listen, keys, seed, restarted, next_hops } = settings;
     let mut listeners = Vec::new();
     let mut listening = Vec::new();
     for addr in listen {
         let bound =
-            socket::listen(addr, &md5).and_then(|socket| Ok((socket.local_addr()?, socket)));
+            socket::listen(addr, &keys).and_then(|socket| Ok((socket.local_addr()?, socket)));
         let (addr, socket) = bound.map_err(|source| Error::Listen { addr, source })?;
         listening.push(addr);
         listeners.push(Arc::new(socket));
@@ -228,7 +231,7 @@ pub fn start(
             overflowed: Vec::new(),
             tasks: JoinSet::new(),
             listeners,
-            keys: Arc::new(md5),
+            keys: Arc::new(keys),
             guards: Vec::new(),
             inbound,
             links,
@@ -543,7 +546,10 @@ impl Conns {
 
     /// A second descriptor, only where there is a key that may change.
     fn keep_socket(&self, remote: SocketAddr, stream: &TcpStream) -> Option<OwnedFd> {
-        socket::has_key(&self.keys, remote.ip()).then_some(())?;
+        keys::has_key(&self.keys, remote.ip()).then_some(())?;
+        if let Err(error) = keys::ask_for_first(stream, remote.ip(), &self.keys) {
+            warn!(%remote, %error, "the peer chooses among the keys of this session");
+        }
         let cloned = stream.as_fd().try_clone_to_owned();
         let cannot =
             |error| warn!(%remote, %error, "a new password will take a reset of this session");
@@ -566,14 +572,15 @@ impl Conns {
 
     fn set_keys(&mut self, keys: Keys) {
         for listener in &self.listeners {
-            if let Err(error) = socket::change_keys(listener, &self.keys, &keys) {
-                warn!(%error, "the TCP MD5 keys of a listener cannot be changed");
+            let is_ipv6 = listener.local_addr().is_ok_and(|addr| addr.is_ipv6());
+            if let Err(error) = keys::change(listener, is_ipv6, &self.keys, &keys) {
+                warn!(%error, "the keys of a listener cannot be changed: restart tidegate");
             }
         }
         for conn in self.open.values() {
             let Conn::Open { remote, socket: Some(socket), .. } = conn else { continue };
-            if let Err(error) = socket::rekey(socket, remote.ip(), &self.keys, &keys) {
-                warn!(%remote, %error, "the TCP MD5 key of a connection cannot be changed");
+            if let Err(error) = keys::rekey(socket, remote.ip(), &self.keys, &keys) {
+                warn!(%remote, %error, "an open session keeps the keys it has");
             }
         }
         self.keys = Arc::new(keys);

@@ -5,7 +5,6 @@
 
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -13,12 +12,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use tidegate_bgp::speaker::{Distance, Transport};
-use tidegate_bgp::types::Prefix;
 
-use super::sockopt::{set_md5_key, set_min_ttl};
-
-/// TCP MD5 keys by the address of the peer, or the prefix of a range of peers.
-pub type Keys = BTreeMap<Prefix, Vec<u8>>;
+use super::keys::{self, Keys};
+use super::sockopt::set_min_ttl;
 
 /// DSCP CS6, network control, as the whole octet.
 const TOS_NETWORK_CONTROL: u32 = 0xc0;
@@ -42,52 +38,10 @@ pub(super) fn listen(addr: SocketAddr, keys: &Keys) -> io::Result<TcpListener> {
     }
     mark(&socket, addr)?;
     set_ttl(&socket, addr.is_ipv6(), u8::MAX)?;
-    for (peer, key) in keys.iter().filter(|(peer, _)| peer.addr().is_ipv6() == addr.is_ipv6()) {
-        set_md5_key(&socket, *peer, key)?;
-    }
+    keys::put(&socket, addr.is_ipv6(), keys)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
-}
-
-/// Makes a listener hold the keys of `new` instead of those of `old`.
-pub(super) fn change_keys(listener: &TcpListener, old: &Keys, new: &Keys) -> io::Result<()> {
-    let is_ipv6 = listener.local_addr()?.is_ipv6();
-    let ours = |keys: &'_ Keys| -> Keys {
-        let same_family = keys.iter().filter(|(peer, _)| peer.addr().is_ipv6() == is_ipv6);
-        same_family.map(|(peer, key)| (*peer, key.clone())).collect()
-    };
-    let (old, new) = (ours(old), ours(new));
-    for peer in old.keys().filter(|peer| !new.contains_key(peer)) {
-        set_md5_key(listener, *peer, &[])?;
-    }
-    for (peer, key) in new.iter().filter(|(peer, key)| old.get(peer) != Some(key)) {
-        set_md5_key(listener, *peer, key)?;
-    }
-    Ok(())
-}
-
-/// Makes a connection that is open sign with the key of `new`, and demand it. What was signed with
-/// the old one and is still on its way is lost, and sent again by TCP: as long as both ends change
-/// within the Hold Time, the session stays.
-pub(super) fn rekey(stream: &impl AsFd, remote: IpAddr, old: &Keys, new: &Keys) -> io::Result<()> {
-    match (key_for(old, remote), key_for(new, remote)) {
-        (Some((_, was)), Some((_, is))) if was == is => Ok(()),
-        // Whether there is a key at all is settled when a connection is made.
-        (Some(_), Some((_, key))) => set_md5_key(stream, Prefix::host(remote), key),
-        (None, _) | (_, None) => Ok(()),
-    }
-}
-
-/// Whether connections with this peer are signed.
-pub(super) fn has_key(keys: &Keys, remote: IpAddr) -> bool {
-    key_for(keys, remote).is_some()
-}
-
-/// The key for a peer: its own, else that of the narrowest range around it.
-fn key_for(keys: &Keys, remote: IpAddr) -> Option<(&Prefix, &Vec<u8>)> {
-    let around = |prefix: &Prefix| Prefix::new(remote, prefix.bits()) == Some(*prefix);
-    keys.iter().filter(|(prefix, _)| around(prefix)).max_by_key(|(prefix, _)| prefix.bits())
 }
 
 /// Opens a connection.
@@ -100,9 +54,7 @@ pub(super) async fn dial(
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     mark(&SockRef::from(&socket), to)?;
     configure(&socket, to.is_ipv6(), transport)?;
-    if let Some((_, key)) = key_for(keys, to.ip()) {
-        set_md5_key(&socket, Prefix::host(to.ip()), key)?;
-    }
+    keys::put_first(&socket, to.ip(), keys)?;
     if let Some(from) = from {
         socket.bind(source(from, to))?;
     }

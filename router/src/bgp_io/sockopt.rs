@@ -100,7 +100,15 @@ pub(super) fn watch(socket: Socket) -> io::Result<AsyncFd<Socket>> {
 const ICMPV6_FILTER: c_int = 1;
 
 /// setsockopt(2) with a plain structure of the kernel's.
-fn set<T: Copy>(socket: &impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+///
+/// # Errors
+/// Whatever the kernel says.
+pub(super) fn set<T: Copy>(
+    socket: &impl AsFd,
+    level: c_int,
+    name: c_int,
+    value: &T,
+) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open as long as `socket` is borrowed; the kernel reads `len` bytes,
     // which is the size of `value`, and keeps no pointer to it.
@@ -117,7 +125,7 @@ fn set<T: Copy>(socket: &impl AsFd, level: c_int, name: c_int, value: &T) -> io:
 }
 
 /// The address as a `sockaddr_storage`, port zero: the rule is for every port.
-fn socket_address(peer: IpAddr) -> [u8; 128] {
+pub(super) fn socket_address(peer: IpAddr) -> [u8; 128] {
     let mut bytes = [0; 128];
     let (family, at, octets) = match peer {
         IpAddr::V4(v4) => (libc::AF_INET, 4, v4.octets().to_vec()),

@@ -160,7 +160,9 @@ impl Failure {
             config_file::Error::Mistakes(found) => {
                 Self { message: found.clone(), code: EXIT_FAILED }
             }
-            config_file::Error::Read { .. } | config_file::Error::Key { .. } => Self::new(error),
+            config_file::Error::Read { .. }
+            | config_file::Error::Key { .. }
+            | config_file::Error::Keychain { .. } => Self::new(error),
         }
     }
 

@@ -35,15 +35,14 @@ pub(crate) fn render(desired: &Desired) -> String {
     render_decision(&mut out, desired.decision);
     for (name, peer) in &desired.peers {
         render_peer(&mut out, peer, &peer.remote.ip());
-        let file = desired.password_files.get(name).map(|file| file.display());
-        maybe(&mut out, "password-file", file.as_ref());
+        render_signing(&mut out, desired.signing.get(name));
     }
     for (name, range) in &desired.ranges {
         render_peer(&mut out, &range.template, &range.prefix);
         key(&mut out, "range-limit", i64::try_from(range.limit).unwrap());
-        let file = desired.password_files.get(name).map(|file| file.display());
-        maybe(&mut out, "password-file", file.as_ref());
+        render_signing(&mut out, desired.signing.get(name));
     }
+    render_keychains(&mut out, desired);
     super::super::export::render(&mut out, desired);
     for (name, service) in &desired.services {
         out.push_str("[[service]]\n");
@@ -51,6 +50,32 @@ pub(crate) fn render(desired: &Desired) -> String {
         render_service(&mut out, service);
     }
     out
+}
+
+fn render_signing(out: &mut String, signing: Option<&Signing>) {
+    match signing {
+        Some(Signing::Md5(file)) => text(out, "password-file", &file.display()),
+        Some(Signing::Ao(chain)) => text(out, "keychain", &chain),
+        None => {}
+    }
+}
+
+fn render_keychains(out: &mut String, desired: &Desired) {
+    for (name, keys) in &desired.keychains {
+        out.push_str("[[keychain]]\n");
+        text(out, "name", &name);
+        for key in keys {
+            out.push_str("[[keychain.key]]\n");
+            self::key(out, "id", i64::from(key.send_id));
+            self::key(out, "receive-id", i64::from(key.receive_id));
+            let algorithm = match key.algorithm {
+                AoAlgorithm::HmacSha1 => "hmac-sha-1-96",
+                AoAlgorithm::Aes128Cmac => "aes-128-cmac-96",
+            };
+            text(out, "algorithm", &algorithm);
+            text(out, "file", &key.file.display());
+        }
+    }
 }
 
 fn render_router(out: &mut String, router: &Router) {
