@@ -159,6 +159,8 @@ impl<K> Default for Table<K> {
 
 mod bulk;
 mod change;
+#[cfg(test)]
+mod invariants;
 
 /// What makes a best path another one to those who are told of it.
 type Chosen = Option<(PeerId, u32, u32)>;

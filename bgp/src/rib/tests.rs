@@ -452,6 +452,7 @@ proptest! {
     }
 }
 
+mod chaos;
 mod flows;
 mod inside;
 mod multipath;

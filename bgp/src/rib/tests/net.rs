@@ -133,25 +133,30 @@ impl Net {
     /// Everything that a peer has been told and not told to forget.
     pub(super) fn heard(&mut self, peer: PeerId) -> BTreeMap<(Prefix, PathId), Attributes> {
         while self.rib.work() {}
+        while self.hear_one(peer) {}
+        self.sides[&peer].heard.clone()
+    }
+
+    /// What a peer is told next; `false`: nothing.
+    pub(super) fn hear_one(&mut self, peer: PeerId) -> bool {
         let theirs = self.mirror(peer);
-        while let Some(bytes) = self.rib.transmit(peer) {
-            let heard = &mut self.sides.get_mut(&peer).unwrap().heard;
-            let mut rest = bytes.as_slice();
-            while let Some((raw, len)) = next_message(rest, 4096).unwrap() {
-                rest = &rest[len..];
-                let Message::Update(update) = decode(raw, &theirs).unwrap() else { continue };
-                for (id, prefix) in update.withdrawn().flat_map(Nlri::prefixes) {
-                    assert!(heard.remove(&(prefix, id)).is_some(), "{prefix} {id:?}: no promise");
-                }
-                for announced in update.announced() {
-                    let attributes = Attributes::from_block(&announced.block);
-                    for (id, prefix) in announced.nlri.prefixes() {
-                        heard.insert((prefix, id), attributes.clone());
-                    }
+        let Some(bytes) = self.rib.transmit(peer) else { return false };
+        let heard = &mut self.sides.get_mut(&peer).unwrap().heard;
+        let mut rest = bytes.as_slice();
+        while let Some((raw, len)) = next_message(rest, 4096).unwrap() {
+            rest = &rest[len..];
+            let Message::Update(update) = decode(raw, &theirs).unwrap() else { continue };
+            for (id, prefix) in update.withdrawn().flat_map(Nlri::prefixes) {
+                assert!(heard.remove(&(prefix, id)).is_some(), "{prefix} {id:?}: no promise");
+            }
+            for announced in update.announced() {
+                let attributes = Attributes::from_block(&announced.block);
+                for (id, prefix) in announced.nlri.prefixes() {
+                    heard.insert((prefix, id), attributes.clone());
                 }
             }
         }
-        self.sides[&peer].heard.clone()
+        true
     }
 
     /// How each path to a prefix fares, in the order of peers and identifiers.
