@@ -224,6 +224,10 @@ pub struct Vip {
     /// What test packets through the packet path show: `proven`, `pending`, or a code of what
     /// failed.
     pub proof: String,
+    /// Where the VIP is in its life: `silent`, `waiting`, `programming`, `proving`, `held-down`,
+    /// `announced`, `shedding`, `emptying` or `drained`.
+    #[serde(default)]
+    pub life: String,
     /// It drains: `shedding`, `emptying` or `drained`, by itself or with the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<String>,
@@ -437,6 +441,7 @@ pub(crate) mod tests {
             announced: withheld.is_none(),
             rpki: None,
             proof: "proven".into(),
+            life: "announced".into(),
             drain: None,
             held_down_secs: None,
             fails_open: false,

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod guard;
 pub mod health;
 pub mod key;
+mod life;
 mod memory;
 pub mod model;
 pub mod observed;
@@ -27,6 +28,7 @@ pub mod step;
 mod view;
 
 pub use constants::{constants, features_in_use};
+pub use life::Life;
 pub use memory::Memory;
 pub use plan::{Plan, WITHDRAW_GRACE, plan, plan_with, stop};
 pub use rings::Rings;

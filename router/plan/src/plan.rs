@@ -20,6 +20,7 @@ use tidegate_config::desired::{Desired, Service, ServiceAddr};
 
 use crate::drain::{self, Phase};
 use crate::key::{self, MapKey};
+use crate::life::Life;
 use crate::observed::{HoldDown, Observed};
 use crate::pool::{Pool, Rows};
 use crate::rings::Rings;
@@ -283,10 +284,11 @@ fn plan_routes(
             (Some(_) | None, _) => {}
         }
         announced.insert(prefix);
+        let life = Life::of(withheld, waits.is_some(), drain);
         for (work, outcome) in group {
             let reason = work.why_not_announce(outcome, has_entry);
             let held_until = waits.map(|held| held.until);
-            vips.insert(work.spec.vip, work.view(reason, withheld, held_until));
+            vips.insert(work.spec.vip, work.view(reason, withheld, held_until, life));
         }
     }
     for &prefix in observed.advertised.keys().filter(|prefix| !announced.contains(prefix)) {

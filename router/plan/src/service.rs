@@ -10,6 +10,7 @@ use tidegate_config::desired::{Affinity, AllDown, Service, UdpFlows};
 use crate::drain::Phase;
 use crate::entry::{self, Identity};
 use crate::key::MapKey;
+use crate::life::Life;
 use crate::observed::Observed;
 use crate::pool::{Pool, Rows};
 use crate::proof::{self, Finding, Flaw};
@@ -414,6 +415,7 @@ impl<'a> Work<'a> {
         reason: Option<Reason>,
         withheld: Option<Reason>,
         held_until: Option<Timestamp>,
+        life: Life,
     ) -> VipState {
         let backend_view = |backend: &Backend| BackendView {
             state: backend.state,
@@ -435,6 +437,7 @@ impl<'a> Work<'a> {
             proof: self.proof,
             fails_open: self.fails_open,
             held_until,
+            life,
             reason,
             withheld,
         }

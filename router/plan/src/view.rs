@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use tidegate_bgp::time::Timestamp;
 
+use crate::life::Life;
 use crate::proof::Flaw;
 use crate::step::Reason;
 
@@ -27,6 +28,8 @@ pub struct VipState {
     pub held_until: Option<Timestamp>,
     /// The checks of all backends fail, and are taken to be wrong.
     pub fails_open: bool,
+    /// Where the VIP is in its life.
+    pub life: Life,
     /// Why the VIP is not announced, which may be another service's fault; `None`: it may be.
     pub withheld: Option<Reason>,
 }

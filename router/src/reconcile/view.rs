@@ -206,6 +206,7 @@ impl Reconciler {
             announced,
             rpki: self.origins.of(addr.prefix()).map(|(validity, _)| validity.name().into()),
             proof: state.proof.name().into(),
+            life: state.life.name().into(),
             drain: self.imposed.vip(addr.addr).map(|phase| phase.name().into()),
             held_down_secs: state.held_until.map(|until| (until - self.clock.now()).as_secs() + 1),
             fails_open: state.fails_open,

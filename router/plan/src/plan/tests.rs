@@ -18,6 +18,7 @@ use crate::{Memory, entry};
 mod drains;
 mod explain;
 mod flows;
+mod life;
 mod ports;
 mod proof;
 mod property;
