@@ -299,6 +299,15 @@ fn limits_of_the_packet_path_are_the_limits_of_the_file() {
         assert_eq!(sentences, sentence.map(|sentence| vec![sentence]), "{name}");
     }
     let found = check("tidegate.toml", &many_services(8193, 1)).unwrap_err();
-    let too_many = found.iter().find(|d| d.sentence == "this is one IPv4 service too many");
+    let wanted = "it needs 2 entries for IPv4, and 0 are left";
+    let too_many = found.iter().find(|d| d.sentence == wanted);
     assert_eq!(too_many.map(|d| d.key.as_str()), Some("service.s8192"));
+}
+
+#[test]
+fn a_range_that_does_not_fit_says_what_it_needs() {
+    let text = many_services(2, 1).replacen("port = 80\n", "port = \"1-16382\"\n", 1);
+    let found = check("tidegate.toml", &text).unwrap_err();
+    let sentences: Vec<&str> = found.iter().map(|d| d.sentence.as_str()).collect();
+    assert_eq!(sentences, ["it needs 2 entries for IPv4, and 1 are left"]);
 }

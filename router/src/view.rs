@@ -178,6 +178,23 @@ pub struct Peer {
     pub last_down: Option<String>,
 }
 
+/// `192.0.2.10:80/tcp`, as services are named everywhere; `192.0.2.10:8000-8100/tcp` with some ports,
+/// `192.0.2.10:any/tcp` with every one.
+pub(crate) fn service_name(
+    address: IpAddr,
+    port: u16,
+    last_port: Option<u16>,
+    protocol: &str,
+) -> String {
+    let socket = SocketAddr::new(address, port).to_string();
+    let socket = match (socket.strip_suffix(":0"), last_port) {
+        (Some(address), _) => format!("{address}:any"),
+        (None, Some(last)) => format!("{socket}-{last}"),
+        (None, None) => socket,
+    };
+    format!("{socket}/{protocol}")
+}
+
 /// A service with its VIP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vip {

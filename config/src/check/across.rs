@@ -67,8 +67,6 @@ fn service_label(service: &At<ServiceTable>, found: &Found<'_>) -> String {
     label("service", service.value.name.as_ref(), &service.span, found)
 }
 
-/// One session per address: an incoming connection must belong to one peer. Ranges may overlap:
-/// the narrower one counts.
 /// At the other end of an interface there is one router.
 fn unnumbered_interfaces(peers: &[At<PeerTable>], found: &mut Found<'_>) {
     let mut first: BTreeMap<&str, &At<PeerTable>> = BTreeMap::new();
@@ -85,6 +83,8 @@ fn unnumbered_interfaces(peers: &[At<PeerTable>], found: &mut Found<'_>) {
     }
 }
 
+/// One session per address: an incoming connection must belong to one peer. Ranges may overlap:
+/// the narrower one counts.
 fn peer_addresses(peers: &[At<PeerTable>], found: &mut Found<'_>) {
     let mut first: BTreeMap<Place, &At<PeerTable>> = BTreeMap::new();
     for peer in peers {
@@ -230,16 +230,19 @@ fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
         for at in of_version {
             // One entry for each port of the service, and one for its VIP.
             let ports = at.value.port.as_ref().map_or(0, |at| at.value.last - at.value.first);
-            entries += 1 + u32::from(ports) + u32::from(vips.insert(vip(at)));
-            if entries > SERVICES_MAX {
-                let sentence = format!("this is one {version} service too many");
+            let needed = 1 + u32::from(ports) + u32::from(vips.insert(vip(at)));
+            let left = SERVICES_MAX - entries;
+            if needed > left {
+                let sentence =
+                    format!("it needs {needed} entries for {version}, and {left} are left");
                 let remedy = format!(
-                    "{SERVICES_MAX} {version} services and VIPs fit, together; a range counts once \
-                     for each of its ports"
+                    "{SERVICES_MAX} fit: one for each VIP and one for each port of a service; \
+                     port = \"any\" needs one for all"
                 );
                 found.error(&at.span, &at.key, sentence, remedy);
                 break;
             }
+            entries += needed;
         }
     }
     let (mut backends, mut slots) = (0_u64, 0_u64);

@@ -32,13 +32,13 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
     let health = raw.health.as_ref().map(|health| check_health(raw, health, found));
     let advertise = check_advertise(raw, found);
     let affinity = affinity(raw, found);
-    check_udp(raw, found);
+    let udp = udp(raw, found);
     let service = Service {
         vip: service_addr(raw)?,
         last_port: raw.port.as_ref()?.value.last,
         mode: raw.mode.as_ref()?.value,
         affinity: affinity?,
-        udp: raw.udp.as_ref()?.value,
+        udp: udp?,
         echo: raw.echo.as_ref()?.value,
         drain: raw.drain.as_ref()?.value.0,
         min_mtu: raw.min_mtu.as_ref()?.value.0,
@@ -135,14 +135,18 @@ fn affinity(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Affinity> {
     })
 }
 
-fn check_udp(raw: &ServiceTable, found: &mut Found<'_>) {
-    if let (Some(udp), Some(protocol)) = (&raw.udp, &raw.protocol)
+fn udp(raw: &ServiceTable, found: &mut Found<'_>) -> Option<UdpFlows> {
+    let udp = raw.udp.as_ref()?;
+    if let Some(protocol) = &raw.protocol
         && udp.value == UdpFlows::Remembered
         && protocol.value != Protocol::Udp
     {
         let sentence = "this has no effect: the service is not UDP";
-        found.warning(&udp.span, &udp.key, sentence, "remove this key: other flows stay anyway");
+        let remedy = "remove this key: TCP and SCTP flows are kept without it";
+        found.warning(&udp.span, &udp.key, sentence, remedy);
+        return Some(UdpFlows::Hashed);
     }
+    Some(udp.value)
 }
 
 fn check_health(

@@ -66,20 +66,40 @@ counters! {
     AnswerTooBig = 17, "answer_too_big";
     /// Event: a fragment goes to the owner of its datagram's flow.
     FragmentForwarded = 18, "fragment_forwarded";
+    /// Dropped: the part of the packet path that writes this backend's headers is not loaded.
+    DropNoProgram = 19, "drop_no_program";
+    /// Event: a packet in GUE left without the outer checksum that its backend wants.
+    ChecksumMissing = 20, "checksum_missing";
 }
 
 impl Counter {
     /// Rows of the map.
-    pub const COUNT: u32 = 19;
+    pub const COUNT: u32 = 21;
 
     /// Whether this counts something beside the packet's verdict.
     pub const fn is_event(self) -> bool {
-        matches!(self, Self::FlowTableFull | Self::IcmpErrorForwarded | Self::FragmentForwarded)
+        matches!(
+            self,
+            Self::FlowTableFull
+                | Self::IcmpErrorForwarded
+                | Self::FragmentForwarded
+                | Self::ChecksumMissing
+        )
     }
 
     /// Whether a packet that moved this counter was dropped.
     pub const fn is_drop(self) -> bool {
-        (self as u32) >= Self::DropNoService as u32 && (self as u32) <= Self::DropNoHeadroom as u32
+        matches!(
+            self,
+            Self::DropNoService
+                | Self::DropNoBackend
+                | Self::DropUnresolved
+                | Self::DropFragment
+                | Self::DropMalformed
+                | Self::DropTooBig
+                | Self::DropNoHeadroom
+                | Self::DropNoProgram
+        )
     }
 }
 

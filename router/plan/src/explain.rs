@@ -86,6 +86,8 @@ pub enum Route {
 pub struct Moves {
     /// Where the service is, or was.
     pub vip: ServiceAddr,
+    /// The last of its ports, the first of which is that of `vip`.
+    pub last_port: u16,
     /// Whether it comes, goes or stays.
     pub fate: Fate,
     /// Slots whose new flows go to another backend.
@@ -309,15 +311,10 @@ fn moves(
     world: &Observed,
     forecast: &Observed,
 ) -> BTreeMap<String, Moves> {
-    let by_addr = |desired: &Desired| -> BTreeMap<ServiceAddr, (String, u64)> {
-        let services = desired.services.iter();
-        let drain = |service: &Service| u64::try_from(service.drain.as_millis()).unwrap_or(0);
-        services.map(|(name, spec)| (spec.vip, (name.clone(), drain(spec)))).collect()
-    };
     let (before, after) = (by_addr(before), by_addr(after));
     let (old, new) = (Owners::of(&world.datapath), Owners::of(&forecast.datapath));
     let mut moves = BTreeMap::new();
-    for (vip, (name, drain_millis)) in before.iter().chain(&after) {
+    for (vip, (name, spec)) in before.iter().chain(&after) {
         let fate = match (before.contains_key(vip), after.contains_key(vip)) {
             (false, _) => Fate::Added,
             (_, false) => Fate::Removed,
@@ -325,13 +322,20 @@ fn moves(
         };
         let (moved, of) = moved(&old, &new, *vip);
         if moved > 0 || fate != Fate::Stays {
-            let drain_millis = *drain_millis;
-            moves.insert(name.clone(), Moves { vip: *vip, fate, moved, of, drain_millis });
+            let drain_millis = u64::try_from(spec.drain.as_millis()).unwrap_or(0);
+            let (vip, last_port) = (*vip, spec.last_port);
+            let of_service = Moves { vip, last_port, fate, moved, of, drain_millis };
+            moves.insert((*name).to_owned(), of_service);
         }
     }
     // A service that was renamed stands there once, under its new name.
-    moves.retain(|name, moves| after.get(&moves.vip).is_none_or(|(current, _)| current == name));
+    moves.retain(|name, moves| after.get(&moves.vip).is_none_or(|(current, _)| *current == name));
     moves
+}
+
+fn by_addr(desired: &Desired) -> BTreeMap<ServiceAddr, (&str, &Service)> {
+    let services = desired.services.iter();
+    services.map(|(name, spec)| (spec.vip, (name.as_str(), spec))).collect()
 }
 
 /// Who owns which slot, in maps as they are.

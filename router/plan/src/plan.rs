@@ -142,17 +142,24 @@ impl Rounds {
 
 /// What the maps show of each service. Where two claim the same slots or the same traffic row,
 /// the first has them, and configured services come before leftovers. Of a service with many ports
-/// the first one speaks; where another one still has a ring of its own, that keeps its place.
+/// the first one that the maps hold speaks, so that one that begins elsewhere by now keeps its ring;
+/// where another one still has a ring of its own, that keeps its place.
 fn look(
     shared: &mut Shared<'_>,
     wanted: &BTreeMap<ServiceAddr, (&str, &Service)>,
 ) -> BTreeMap<MapKey, Seen> {
-    let first: BTreeSet<MapKey> = wanted.keys().map(|&addr| MapKey::of_service(addr)).collect();
-    let leftovers = shared.entries.keys().copied().filter(|key| !first.contains(key));
-    let order: Vec<MapKey> = first.iter().copied().chain(leftovers).collect();
+    let entries = shared.entries;
+    // The key of the service, and the one that speaks for it.
+    let speaks = |(&addr, &(_, spec)): (&ServiceAddr, &(&str, &Service))| {
+        let speaks = MapKey::of_ports(spec).find(|key| entries.contains_key(key))?;
+        Some((MapKey::of_service(addr), speaks))
+    };
+    let speaking: Vec<(MapKey, MapKey)> = wanted.iter().filter_map(speaks).collect();
+    let first: BTreeSet<MapKey> = speaking.iter().map(|&(_, speaks)| speaks).collect();
+    let leftovers = entries.keys().filter(|key| !first.contains(key)).map(|&key| (key, key));
     let mut seen = BTreeMap::new();
-    for key in order {
-        let Some(&entry) = shared.entries.get(&key) else { continue };
+    for (key, speaks) in speaking.into_iter().chain(leftovers) {
+        let Some(&entry) = entries.get(&speaks) else { continue };
         let ring = Span::of(&entry).filter(|&ring| shared.spans.take(ring));
         let row = Some(entry.index).filter(|&row| shared.rows.take(row));
         seen.insert(key, Seen { entry: Some(entry), ring, row });

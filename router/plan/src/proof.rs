@@ -13,7 +13,9 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
-use tidegate_abi::{Backend, Counter, Service as Entry, backend_kinds, ip_proto, slot_of};
+use tidegate_abi::{
+    Backend, Counter, Service as Entry, backend_kinds, ip_proto, service_flags, slot_of,
+};
 use tidegate_config::desired::{Protocol, ServiceAddr};
 
 use crate::entry;
@@ -24,7 +26,8 @@ use crate::slots::{self, Span};
 
 /// Bytes of an Ethernet header without tags.
 const LINK_LEN: usize = 14;
-/// Where the clients live that nobody has: the networks of benchmarks (RFC 2544, RFC 5180).
+/// Where the clients live that nobody has: the networks of benchmarks (RFC 2544, RFC 5180). To a
+/// service that tells clients apart by a shorter prefix they come from elsewhere, too.
 const CLIENTS_V4: u32 = u32::from_be_bytes([198, 18, 0, 0]);
 const CLIENTS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0);
 const CLIENT_PORT: u16 = 40_000;
@@ -32,8 +35,8 @@ const CLIENT_PORT: u16 = 40_000;
 /// Who sends a test packet, and where to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Client {
-    /// Its number among those that nobody is.
-    pub number: u16,
+    /// Its address.
+    pub addr: IpAddr,
     /// The port that it asks: that of the service or, of a service of every port, one that no
     /// other service of the VIP has.
     pub port: u16,
@@ -104,8 +107,9 @@ pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(Cli
         MapKey::V4(key) => datapath.services_v4.get(&key),
         MapKey::V6(key) => datapath.services_v6.get(&key),
     };
+    let client = |number, flags| Client { addr: client_addr(service.addr, number, flags), port };
     let Some((entry, ring)) = entry.and_then(|entry| Some((entry, Span::of(entry)?))) else {
-        return vec![(Client { number: 0, port }, 0)];
+        return vec![(client(0, 0), 0)];
     };
     let mut missing = vec![false; 1];
     let mut left = 0_usize;
@@ -124,7 +128,7 @@ pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(Cli
     }
     let mut found = Vec::with_capacity(left);
     for number in 0..=u16::MAX {
-        let client = Client { number, port };
+        let client = client(number, entry.flags);
         let hash = flow_hash(seed, service, client, entry);
         let row = ring.offset.saturating_add(slot_of(hash, ring.size));
         let index = slots::at(&datapath.slots, row).current;
@@ -143,7 +147,7 @@ pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(Cli
 /// As the packet path computes it.
 fn flow_hash(seed: u64, service: ServiceAddr, client: Client, entry: &Entry) -> u32 {
     let flow = Flow {
-        src: client_addr(service.addr, client.number),
+        src: client.addr,
         dst: service.addr,
         src_port: CLIENT_PORT,
         dst_port: client.port,
@@ -173,20 +177,26 @@ const fn proto(protocol: Protocol) -> u8 {
     }
 }
 
-fn client_addr(vip: IpAddr, client: u16) -> IpAddr {
+/// The address of one of the clients that nobody is. Its number stands in those of the address's
+/// bits that tell clients apart in a service with these flags.
+fn client_addr(vip: IpAddr, number: u16, flags: u32) -> IpAddr {
+    let uncounted = flags >> service_flags::UNCOUNTED_BITS & 0x7f;
     match vip {
-        IpAddr::V4(_) => Ipv4Addr::from_bits(CLIENTS_V4 | u32::from(client)).into(),
-        // In the network's part, so that affinity by prefix tells them apart.
+        IpAddr::V4(_) => {
+            let number = u32::from(number).checked_shl(uncounted).unwrap_or(0);
+            Ipv4Addr::from_bits(CLIENTS_V4 ^ number).into()
+        }
         IpAddr::V6(_) => {
-            Ipv6Addr::from_bits(CLIENTS_V6.to_bits() | u128::from(client) << 64).into()
+            let number = u128::from(number) << uncounted.max(64);
+            Ipv6Addr::from_bits(CLIENTS_V6.to_bits() ^ number).into()
         }
     }
 }
 
-/// The frame in which a client's first packet would come in: a TCP SYN, a UDP datagram or an SCTP INIT, padded
-/// to an IP packet of `packet_len` bytes.
+/// The frame in which a client's first packet would come in: a TCP SYN, a UDP datagram or an SCTP
+/// INIT, padded to an IP packet of `packet_len` bytes.
 pub fn frame(service: ServiceAddr, client: Client, packet_len: u16) -> Vec<u8> {
-    let src = client_addr(service.addr, client.number);
+    let src = client.addr;
     let (ip_header_len, ether_type) = match service.addr {
         IpAddr::V4(_) => (20, [0x08, 0x00]),
         IpAddr::V6(_) => (40, [0x86, 0xdd]),
@@ -330,5 +340,37 @@ fn outcome(
             }
             _ => Finding::Ended(Counter::DropUnresolved),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn clients_differ_in_what_a_service_tells_them_apart_by() {
+        let vips: [IpAddr; 2] = ["192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap()];
+        let cases = [
+            (vips[0], 0, 65_536),
+            (vips[0], 8, 65_536), // A /24
+            (vips[0], 24, 256),   // A /8: there are no more.
+            (vips[1], 0, 65_536),
+            (vips[1], 72, 65_536), // A /56
+            (vips[1], 112, 65_536),
+        ];
+        for (vip, uncounted, wanted) in cases {
+            let flags = service_flags::AFFINITY_CLIENT | uncounted << service_flags::UNCOUNTED_BITS;
+            let hashes: BTreeSet<u32> = (0..=u16::MAX)
+                .map(|number| {
+                    let src = client_addr(vip, number, flags);
+                    let flow = Flow { src, dst: vip, src_port: 1, dst_port: 80, proto: 6 };
+                    model::flow_hash(7, &flow, flags)
+                })
+                .collect();
+            // A few of so many share a hash of 32 bits.
+            assert!(hashes.len() * 1_000 >= wanted * 999, "{vip}, {uncounted}: {}", hashes.len());
+        }
     }
 }

@@ -9,14 +9,15 @@ use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Counter, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6, Slot,
-    Traffic, backend_flags, backend_kinds, map_names,
+    BACKENDS_MAX, Backend, Counter, FLOWS_MAX, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6,
+    Slot, Traffic, UDP_FLOWS_MAX, backend_flags, backend_kinds, map_names,
 };
 use tidegate_plan::entry::is_resolved;
 use tidegate_plan::observed;
 use tidegate_plan::step::Step;
 
 use super::error::Error;
+use super::flows::Flows;
 use super::pod::Pod;
 use super::slots::Slots;
 use super::sys;
@@ -32,7 +33,10 @@ pub(crate) struct Maps {
     backends: Array<MapData, Pod<Backend>>,
     /// The same map, for reading all of it.
     backends_fd: OwnedFd,
-    flows: HashMap<MapData, Pod<FlowKey>, u32>,
+    flows: Flows,
+    udp_flows: Flows,
+    /// UDP flows may be remembered with backends whose entries are free by now.
+    remembers_freed: bool,
     service_traffic: Rows<Traffic>,
     backend_traffic: Rows<Traffic>,
     counters: PerCpuArray<MapData, u64>,
@@ -61,7 +65,9 @@ impl Maps {
             slots,
             backends: used(backends, map_names::BACKENDS)?,
             backends_fd,
-            flows: take(ebpf, map_names::FLOWS)?,
+            flows: Flows::take(ebpf, map_names::FLOWS, FLOWS_MAX)?,
+            udp_flows: Flows::take(ebpf, map_names::UDP_FLOWS, UDP_FLOWS_MAX)?,
+            remembers_freed: true,
             service_traffic: take(ebpf, map_names::SERVICE_TRAFFIC)?,
             backend_traffic: take(ebpf, map_names::BACKEND_TRAFFIC)?,
             counters: take(ebpf, map_names::COUNTERS)?,
@@ -75,9 +81,16 @@ impl Maps {
 
     pub(crate) fn apply(&mut self, step: &Step) -> Result<(), Error> {
         match step {
-            Step::PutBackend { index, entry, fresh } => self.put_backend(*index, *entry, *fresh),
+            Step::PutBackend { index, entry, fresh } => {
+                if *fresh {
+                    self.forget_udp_flows_of_freed()?;
+                }
+                self.put_backend(*index, *entry, *fresh)
+            }
             Step::FreeBackend { index } => {
-                self.forget_flows_of(*index)?;
+                // Whoever gets its index next is not theirs.
+                self.flows.forget(|_, backend| Ok(backend == *index))?;
+                self.remembers_freed = true;
                 self.put_backend(*index, Backend::FREE, false)
             }
             Step::PutSlots { slots } => self.put_slots(slots),
@@ -129,17 +142,24 @@ impl Maps {
         Ok(())
     }
 
-    /// Removes the flows that are to be forgotten with a backend: whoever gets its index next is
-    /// not theirs.
-    fn forget_flows_of(&mut self, index: u32) -> Result<(), Error> {
-        let mut gone = Vec::new();
-        for flow in &self.flows {
-            let (key, backend) = flow.map_err(forgetting)?;
-            if backend == index {
-                gone.push(key);
-            }
+    /// Removes the UDP flows of backends that are gone, before an index becomes another one's. The
+    /// table may be large: it is gone through once, however many were freed since.
+    fn forget_udp_flows_of_freed(&mut self) -> Result<(), Error> {
+        if !self.remembers_freed {
+            return Ok(());
         }
-        self.forget_flows(&gone)
+        let entries = self.read_backends()?;
+        let kind = |index: u32| entries.get(index as usize).map(|entry| entry.kind);
+        let is_free = |index| kind(index).is_none_or(|kind| kind == backend_kinds::NONE);
+        self.udp_flows.forget(|_, backend| Ok(is_free(backend)))?;
+        self.remembers_freed = false;
+        Ok(())
+    }
+
+    fn read_backends(&self) -> Result<Vec<Backend>, Error> {
+        let len = usize::try_from(BACKENDS_MAX).unwrap_or(usize::MAX);
+        sys::read_array(self.backends_fd.as_fd(), len, Backend::FREE)
+            .map_err(|error| Error::kernel("read the map BACKENDS", error))
     }
 
     /// Removes the flows of services that have no slot in transition: the table serves such slots
@@ -148,58 +168,30 @@ impl Maps {
     /// A packet that has seen the slot before it was settled may be remembered after this. That
     /// flow has the backend that the slot has, so it does no harm, and goes the next time.
     fn forget_settled_flows(&mut self) -> Result<(), Error> {
-        let mut asked = BTreeMap::new();
-        let mut gone = Vec::new();
-        for flow in self.flows.keys() {
-            let Pod(key) = flow.map_err(forgetting)?;
-            let service = (key.dst, key.dst_port, key.proto);
-            let asks = match asked.get(&service) {
-                Some(&asks) => asks,
-                None => *asked.entry(service).or_insert(self.is_in_transition(&key)?),
-            };
-            if !asks {
-                gone.push(Pod(key));
+        let Self { flows, services_v4, services_v6, slots, .. } = self;
+        // A service of many ports has one ring, which takes a while to look through.
+        let mut rings = BTreeMap::new();
+        let mut services = BTreeMap::new();
+        flows.forget(|key, _| {
+            let of = (key.dst, key.dst_port, key.proto);
+            if let Some(&is_settled) = services.get(&of) {
+                return Ok(is_settled);
             }
-        }
-        self.forget_flows(&gone)
-    }
-
-    /// Whether a slot of the flow's service is in transition; not if the service is gone.
-    fn is_in_transition(&self, flow: &FlowKey) -> Result<bool, Error> {
-        let FlowKey { dst, dst_port: port, proto, .. } = *flow;
-        let of_port = self.service_of(dst, port, proto);
-        let service = match of_port {
-            Err(MapError::KeyNotFound) => self.service_of(dst, [0; 2], proto), // Of all ports.
-            found => found,
-        };
-        match service {
-            Ok(service) => Ok(self.slots.any_in_transition(&service)),
-            Err(MapError::KeyNotFound) => Ok(false),
-            Err(error) => Err(forgetting(error)),
-        }
-    }
-
-    fn service_of(&self, vip: [u8; 16], port: [u8; 2], proto: u8) -> Result<Service, MapError> {
-        let service = if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] = vip {
-            let key = ServiceKeyV4 { addr: [a, b, c, d], port, proto, reserved: 0 };
-            self.services_v4.get(&Pod(key), 0)
-        } else {
-            let key = ServiceKeyV6 { addr: vip, port, proto, reserved: 0 };
-            self.services_v6.get(&Pod(key), 0)
-        };
-        service.map(|Pod(service)| service)
-    }
-
-    fn forget_flows(&mut self, gone: &[Pod<FlowKey>]) -> Result<(), Error> {
-        gone.iter().try_for_each(|key| absent_is_fine(self.flows.remove(key)).map_err(forgetting))
+            let is_settled = match service_of(services_v4, services_v6, key)? {
+                Some(Service { ring_offset, ring_size, .. }) => *rings
+                    .entry((ring_offset, ring_size))
+                    .or_insert_with(|| !slots.any_in_transition(ring_offset, ring_size)),
+                None => true,
+            };
+            services.insert(of, is_settled);
+            Ok(is_settled)
+        })
     }
 
     pub(crate) fn observe(&self, attached: bool) -> Result<observed::Datapath, Error> {
         let services_v4 = read(&self.services_v4, map_names::SERVICES_V4)?;
         let services_v6 = read(&self.services_v6, map_names::SERVICES_V6)?;
-        let len = usize::try_from(BACKENDS_MAX).unwrap_or(usize::MAX);
-        let all = sys::read_array(self.backends_fd.as_fd(), len, Backend::FREE)
-            .map_err(|error| Error::kernel("read the map BACKENDS", error))?;
+        let all = self.read_backends()?;
         let in_use = |(_, entry): &(u32, Backend)| entry.kind != backend_kinds::NONE;
         let mut devices = BTreeMap::new();
         let mut backends = BTreeMap::new();
@@ -236,12 +228,36 @@ impl Maps {
     }
 
     pub(crate) fn flow_count(&self) -> Result<usize, Error> {
-        let flows: Result<Vec<_>, _> = self.flows.keys().collect();
-        flows.map(|flows| flows.len()).map_err(|error| Error::kernel("count the flows", error))
+        self.flows.count()
     }
 }
 
-fn take_any(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, Error> {
+/// The service that a flow belongs to, if there is one.
+fn service_of(
+    services_v4: &Services<ServiceKeyV4>,
+    services_v6: &Services<ServiceKeyV6>,
+    flow: &FlowKey,
+) -> Result<Option<Service>, MapError> {
+    let FlowKey { dst, dst_port, proto, .. } = *flow;
+    for port in [dst_port, [0; 2]] {
+        // That of its port, or else that of all ports.
+        let found = if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] = dst {
+            let key = ServiceKeyV4 { addr: [a, b, c, d], port, proto, reserved: 0 };
+            services_v4.get(&Pod(key), 0)
+        } else {
+            services_v6.get(&Pod(ServiceKeyV6 { addr: dst, port, proto, reserved: 0 }), 0)
+        };
+        match found {
+            Ok(Pod(service)) => return Ok(Some(service)),
+            Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// A map of an object, whatever its type.
+pub(crate) fn take_any(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, Error> {
     ebpf.take_map(name)
         .ok_or_else(|| Error::kernel(format!("find the map {name}"), MapError::ElementNotFound))
 }
@@ -254,12 +270,12 @@ pub(crate) fn take<T: TryFrom<Map, Error = MapError>>(
     used(take_any(ebpf, name)?, name)
 }
 
-fn used<T: TryFrom<Map, Error = MapError>>(map: Map, name: &'static str) -> Result<T, Error> {
+/// The same with its type, in two steps.
+pub(crate) fn used<T: TryFrom<Map, Error = MapError>>(
+    map: Map,
+    name: &'static str,
+) -> Result<T, Error> {
     T::try_from(map).map_err(|error| Error::kernel(format!("use the map {name}"), error))
-}
-
-fn forgetting(error: MapError) -> Error {
-    Error::kernel("forget flows", error)
 }
 
 fn row(error: MapError, map: &'static str, index: u32) -> Error {

@@ -6,6 +6,7 @@
 //! All calls are short system calls; none waits.
 
 mod error;
+mod flows;
 mod link;
 mod maps;
 mod pins;

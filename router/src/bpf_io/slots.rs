@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_abi::{RING_SLOTS_MAX, Service, Slot};
+use tidegate_abi::{RING_SLOTS_MAX, Slot};
 
 const COUNT: usize = RING_SLOTS_MAX as usize;
 const LEN_BYTES: usize = COUNT * size_of::<AtomicU64>();
@@ -63,10 +63,10 @@ impl Slots {
         slots
     }
 
-    /// Whether a slot of this service's ring is in transition.
-    pub(crate) fn any_in_transition(&self, service: &Service) -> bool {
-        let [offset, size] = [service.ring_offset, service.ring_size]
-            .map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    /// Whether a slot of this ring is in transition.
+    pub(crate) fn any_in_transition(&self, offset: u32, size: u32) -> bool {
+        let [offset, size] =
+            [offset, size].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
         let ring = self.words().iter().skip(offset).take(size);
         ring.map(|word| Slot::from_word(word.load(Ordering::Relaxed)))
             .any(|slot| !slot.is_settled())

@@ -1,6 +1,6 @@
 //! The few bpf(2) commands that the loader hides. About links: it falls back to attachments that
-//! end with the process, and does not tell what a link is attached to. And reading a whole array
-//! by one call.
+//! end with the process, and does not tell what a link is attached to. And reading a whole map by
+//! one call.
 
 #![expect(unsafe_code, reason = "bpf(2), and the file descriptors it returns")]
 
@@ -144,13 +144,33 @@ pub(crate) fn read_array<T: Plain>(
 ) -> io::Result<Vec<T>> {
     let mut keys = vec![0_u32; len];
     let mut values = vec![blank; len];
+    let count = read_all(map, &mut keys, &mut values)?;
+    values.truncate(count);
+    Ok(values)
+}
+
+/// The entries of a hash that has room for `len` keys of `K`; `blank` is as above.
+pub(crate) fn read_hash<K: Plain>(
+    map: BorrowedFd<'_>,
+    len: u32,
+    blank: K,
+) -> io::Result<Vec<(K, u32)>> {
+    let len = usize::try_from(len).map_err(io::Error::other)?;
+    let mut keys = vec![blank; len];
+    let mut values = vec![0_u32; len];
+    let count = read_all(map, &mut keys, &mut values)?;
+    Ok(keys.into_iter().zip(values).take(count).collect())
+}
+
+/// Reads a whole map by one call; both have room for all of it. Returns how much there was.
+fn read_all<K, V>(map: BorrowedFd<'_>, keys: &mut [K], values: &mut [V]) -> io::Result<usize> {
     let mut position = 0_u32;
     let mut attr = BatchAttr {
         in_batch: 0, // From the start.
         out_batch: std::ptr::from_mut(&mut position) as u64,
         keys: keys.as_mut_ptr() as u64,
         values: values.as_mut_ptr() as u64,
-        count: u32::try_from(len).map_err(io::Error::other)?,
+        count: u32::try_from(keys.len().min(values.len())).map_err(io::Error::other)?,
         map_fd: raw(map),
         elem_flags: 0,
         flags: 0,
@@ -159,6 +179,5 @@ pub(crate) fn read_array<T: Plain>(
         Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
         _ => {} // ENOENT: the end of the map was reached, as it should be.
     }
-    values.truncate(usize::try_from(attr.count).map_err(io::Error::other)?);
-    Ok(values)
+    usize::try_from(attr.count).map_err(io::Error::other)
 }

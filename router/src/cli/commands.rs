@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::lock::Lock;
 use crate::view::change::Standing;
 use crate::view::export::Station;
-use crate::view::{Backend, Backends, Peers, Status, Tally, Vip, Vips};
+use crate::view::{Backend, Backends, Peers, Status, Tally, Vip, Vips, service_name};
 
 use super::change::{covers_words, folded};
 use super::client::{Answer, get};
@@ -255,16 +255,8 @@ fn backends_text(answer: &Backends) -> String {
     table.render()
 }
 
-/// `192.0.2.10:80/tcp`, as services are named everywhere; `192.0.2.10:8000-8100/tcp` with some ports,
-/// `192.0.2.10:any/tcp` with every one.
 fn vip_name(vip: &Vip) -> String {
-    let socket = std::net::SocketAddr::new(vip.address, vip.port).to_string();
-    let socket = match (socket.strip_suffix(":0"), vip.last_port) {
-        (Some(address), _) => format!("{address}:any"),
-        (None, Some(last)) => format!("{socket}-{last}"),
-        (None, None) => socket,
-    };
-    format!("{socket}/{}", vip.protocol)
+    service_name(vip.address, vip.port, vip.last_port, &vip.protocol)
 }
 
 fn vip_state(vip: &Vip) -> String {

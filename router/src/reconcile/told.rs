@@ -1,15 +1,14 @@
 //! An explanation, turned by hand into what API and command line show.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use tidegate_config::change::{Change, What};
 use tidegate_config::overlay::{Covers, Overlay};
 use tidegate_plan::explain::{Explanation, Fate, Moves, Route, Session};
 
 use crate::config_file::ConfigFile;
-use crate::view::API_VERSION;
 use crate::view::change::{self, Covered, Plan, Setting};
+use crate::view::{API_VERSION, service_name};
 
 use super::view::protocol_name;
 
@@ -85,7 +84,8 @@ fn route(prefix: &impl ToString, route: &Route) -> change::Route {
 }
 
 fn service(name: &str, moves: &Moves, rate: Option<u64>) -> change::Service {
-    let Moves { vip, fate, moved, of, drain_millis } = *moves;
+    let Moves { vip, last_port, fate, moved, of, drain_millis } = *moves;
+    let last_port = Some(last_port).filter(|&last| last != vip.port);
     let what = match fate {
         Fate::Added => "added",
         Fate::Removed => "removed",
@@ -94,7 +94,7 @@ fn service(name: &str, moves: &Moves, rate: Option<u64>) -> change::Service {
     let of_moved = |rate: u64| rate.saturating_mul(moved.into()) / u64::from(of.max(1));
     change::Service {
         service: name.into(),
-        vip: format!("{}/{}", SocketAddr::new(vip.addr, vip.port), protocol_name(vip.protocol)),
+        vip: service_name(vip.addr, vip.port, last_port, protocol_name(vip.protocol)),
         what: what.into(),
         slots_moved: moved,
         slots: of,

@@ -239,7 +239,9 @@ fn a_flood_of_first_parts_pushes_out_the_oldest_and_nothing_else() {
     assert_eq!(second(2 * FRAGMENTS_MAX - 1), Counter::ForwardTx, "the last one");
     let known = (0..2 * FRAGMENTS_MAX).step_by(64).filter(|&c| second(c) == Counter::ForwardTx);
     let known = u32::try_from(known.count()).unwrap() * 64;
-    assert!(known <= FRAGMENTS_MAX, "{known} of {FRAGMENTS_MAX}");
+    // The kernel's LRU is near enough to one: it has lists for each CPU.
+    let wanted = FRAGMENTS_MAX / 2..=FRAGMENTS_MAX;
+    assert!(wanted.contains(&known), "{known} of {FRAGMENTS_MAX}");
     assert_eq!(xdp.run(&crate::xdp::syn4()).counter, Counter::ForwardTx);
 }
 

@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use tidegate_abi::{Backend, Counter, GUE_PORT, backend_flags, backend_kinds, features};
+use aya::maps::{Map, MapData, ProgramArray};
+use tidegate_abi::{
+    Backend, Counter, DatapathConfig, GUE_PORT, Slot, backend_flags, backend_kinds, features,
+    map_names, rare,
+};
 use tidegate_vm_tests::frame::{Frame, assert_frame_eq, checksums_hold, describe, tcp};
 
+use crate::pins::{CONFIG, World};
 use crate::xdp::{
-    BACKEND4, BACKEND6, CLIENT4, CLIENT6, SOURCE4, SOURCE6, VIP4, VIP6, Xdp, entry, from_router,
-    syn4, syn6, to_backend,
+    BACKEND4, BACKEND6, CLIENT4, CLIENT6, SOURCE4, SOURCE6, TCP, VIP4, VIP6, Xdp, entry,
+    from_router, syn4, syn6, to_backend,
 };
 
 const GUE: u8 = backend_kinds::GUE;
@@ -176,4 +181,28 @@ fn the_outer_source_is_one_of_the_prefix_and_the_flows_own() {
     assert_eq!(u128::from_be_bytes(source) & !0xffff_0000, u128::from(SOURCE6));
     assert_ne!(source, SOURCE6.octets());
     assert_frame_eq(&run.frame, &to_backend().ipv6(source.into(), BACKEND6).inner_of(&syn6()));
+}
+
+#[test]
+fn a_program_that_somebody_took_out_is_missed_and_counted() {
+    let world = World::new("gue");
+    let features = features::GUE | features::GUE_CHECKSUM;
+    let mut xdp = Xdp::over(world.load_with(&DatapathConfig { features, ..CONFIG }));
+    xdp.vip(0);
+    xdp.service(1, TCP, 0);
+    let entry = entry(backend_kinds::IPV4_IN_IPV4 | GUE);
+    xdp.backend(1, Backend { flags: entry.flags | backend_flags::CHECKSUM, ..entry });
+    xdp.all_slots(Slot::settled(1));
+    let pinned = MapData::from_pin(world.pin(map_names::RARE)).unwrap();
+    let mut rows = ProgramArray::try_from(Map::ProgramArray(pinned)).unwrap();
+
+    let run = xdp.run(&syn4());
+    assert_eq!((run.counter, run.events), (Counter::ForwardTx, vec![]));
+    rows.clear_index(&rare::CHECKSUM_TX).unwrap();
+    let run = xdp.run(&syn4());
+    let wanted = (Counter::ForwardTx, vec![Counter::ChecksumMissing]);
+    assert_eq!((run.counter, run.events), wanted);
+    assert_eq!(run.frame[40..42], [0; 2], "without a checksum, and not with a wrong one");
+    rows.clear_index(&rare::OUTER).unwrap();
+    assert_eq!(xdp.run(&syn4()).counter, Counter::DropNoProgram);
 }

@@ -50,7 +50,16 @@ impl World {
     }
 
     pub(crate) fn load(&self) -> Datapath {
-        Datapath::load_pinned(&CONFIG, &self.pin_dir()).unwrap()
+        self.load_with(&CONFIG)
+    }
+
+    pub(crate) fn load_with(&self, config: &DatapathConfig) -> Datapath {
+        Datapath::load_pinned(config, &self.pin_dir()).unwrap()
+    }
+
+    /// Where a map is pinned.
+    pub(crate) fn pin(&self, name: &str) -> PathBuf {
+        self.pin_dir().join(name)
     }
 }
 

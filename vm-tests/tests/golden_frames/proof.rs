@@ -8,7 +8,7 @@ use tidegate_plan::proof::{self, Client, Finding};
 use tidegate_plan::step::Step;
 
 use crate::pins::{CONFIG, World};
-use crate::xdp::{INGRESS, RING_OFFSET, RING_SIZE, TCP, UDP, VIP4, VIP6, Xdp, entry};
+use crate::xdp::{CLIENT4, INGRESS, RING_OFFSET, RING_SIZE, TCP, UDP, VIP4, VIP6, Xdp, entry};
 
 /// Large enough for every family.
 const PACKET_LEN: u16 = 1_280;
@@ -28,6 +28,10 @@ fn services() -> [ServiceAddr; 4] {
         of(VIP6.into(), Protocol::Tcp),
         of(VIP6.into(), Protocol::Udp),
     ]
+}
+
+fn client() -> Client {
+    Client { addr: CLIENT4.into(), port: 80 }
 }
 
 /// Everything that a packet can move.
@@ -137,8 +141,7 @@ fn what_is_broken_is_told_by_the_counter_that_would_have_moved() {
         for step in &steps {
             xdp.apply(step);
         }
-        let frame =
-            proof::frame(services()[0], Client { number: 0, port: services()[0].port }, PACKET_LEN);
+        let frame = proof::frame(services()[0], client(), PACKET_LEN);
         let before = traces(&xdp);
         let finding = xdp.datapath.prove(&frame, INGRESS);
         match wanted {
@@ -148,7 +151,6 @@ fn what_is_broken_is_told_by_the_counter_that_would_have_moved() {
         assert_eq!(traces(&xdp), before, "{name}");
     }
     let xdp = Xdp::over(world.load());
-    let frame =
-        proof::frame(services()[0], Client { number: 0, port: services()[0].port }, PACKET_LEN);
+    let frame = proof::frame(services()[0], client(), PACKET_LEN);
     assert_eq!(xdp.datapath.prove(&frame, 4_000), Finding::NotRun, "no such interface");
 }

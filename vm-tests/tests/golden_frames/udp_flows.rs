@@ -1,6 +1,7 @@
 //! Services that remember their UDP flows.
 
 use tidegate_abi::{Counter, Slot, UDP_FLOWS_MAX, backend_kinds, features, service_flags};
+use tidegate_plan::step::Step;
 use tidegate_vm_tests::frame::{Frame, eth};
 
 use crate::xdp::{CLIENT4, INGRESS, UDP, VIP4, Xdp, entry, from_router};
@@ -46,8 +47,10 @@ fn a_change_that_is_taken_back_moves_no_udp_flow_of_before() {
     assert_eq!(backend(&xdp, 1), Some(1));
     xdp.all_slots(Slot::in_transition(2, 1));
     assert_eq!(backend(&xdp, 1), Some(1));
+    assert_eq!(backend(&xdp, 2), Some(2));
     xdp.all_slots(Slot::in_transition(1, 1));
     assert_eq!(backend(&xdp, 1), Some(1));
+    assert_eq!(backend(&xdp, 2), Some(1), "opened meanwhile: the slot names its backend no more");
 }
 
 #[test]
@@ -93,7 +96,7 @@ fn a_service_that_does_not_remember_moves_its_udp_flows_at_once() {
 fn a_flood_of_udp_flows_stops_nobody() {
     let mut xdp = xdp();
     xdp.all_slots(Slot::settled(1));
-    for client in 0..UDP_FLOWS_MAX + UDP_FLOWS_MAX / 4 {
+    for client in 0..2 * UDP_FLOWS_MAX {
         let [_, a, b, c] = client.to_be_bytes();
         let flood = from_router().ipv4([11, a, b, c].into(), VIP4).udp(9, 80);
         xdp.datapath.test_run(&flood.bytes(), INGRESS).unwrap();
@@ -103,7 +106,21 @@ fn a_flood_of_udp_flows_stops_nobody() {
         let [_, a, b, c] = client.to_be_bytes();
         xdp.run(&from_router().ipv4([11, a, b, c].into(), VIP4).udp(9, 80)).backend
     };
-    let last = UDP_FLOWS_MAX + UDP_FLOWS_MAX / 4 - 1;
-    assert_eq!(of(last), Some(1), "the last ones are remembered");
+    assert_eq!(of(2 * UDP_FLOWS_MAX - 1), Some(1), "the last ones are remembered");
+    assert_eq!(of(0), Some(2), "the first ones have made room");
+}
+
+#[test]
+fn whoever_gets_a_freed_index_gets_no_flow_of_the_one_before() {
+    let mut xdp = xdp();
+    xdp.all_slots(Slot::settled(2));
     assert_eq!(backend(&xdp, 1), Some(2));
+    xdp.all_slots(Slot::settled(3));
+    xdp.apply(&Step::FreeBackend { index: 2 });
+    xdp.backend(2, entry(backend_kinds::IPV4_IN_IPV4));
+    xdp.all_slots(Slot::in_transition(2, 1));
+    assert_eq!(backend(&xdp, 2), Some(2), "a flow of its own");
+    xdp.all_slots(Slot::in_transition(1, 2));
+    assert_eq!(backend(&xdp, 2), Some(2), "and it keeps that");
+    assert_eq!(backend(&xdp, 1), Some(1), "new to it");
 }

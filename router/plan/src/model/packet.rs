@@ -203,27 +203,10 @@ fn with_transport(mut packet: Packet, ip: &[u8], room: usize) -> Packet {
     let is_v4 = packet.flow.dst.is_ipv4();
     let (icmp, request) = if is_v4 { (ip_proto::ICMP, 8) } else { (ip_proto::ICMPV6, 128) };
     let proto = packet.flow.proto;
-    let ports = |packet: &mut Packet, opens: bool| {
-        if let (Some(src), Some(dst)) = (short(header, 0), short(header, 2)) {
-            packet.flow.src_port = src;
-            packet.flow.dst_port = dst;
+    if matches!(proto, ip_proto::TCP | ip_proto::UDP | ip_proto::SCTP) {
+        if let Some((flow, opens)) = ports(header, room, room, packet.flow) {
+            packet.flow = flow;
             packet.transport = Transport::Ports { opens };
-        }
-    };
-    if proto == ip_proto::TCP {
-        if let Some([.., words, flags, _, _, _, _, _, _]) = array::<20>(header, 0) {
-            let len = usize::from(words >> 4) * 4;
-            if len >= 20 && len <= room {
-                // SYN, and none of FIN, RST and ACK.
-                ports(&mut packet, flags & 0x17 == 0x02);
-            }
-        }
-    } else if proto == ip_proto::UDP {
-        if let Some([_, _, _, _, high, low, ..]) = array::<8>(header, 0) {
-            let len = usize::from(u16::from_be_bytes([high, low]));
-            if len >= 8 && len <= room {
-                ports(&mut packet, false);
-            }
         }
     } else if proto == icmp {
         if let Some([kind, ..]) = array::<8>(header, 0)
@@ -242,13 +225,6 @@ fn with_transport(mut packet: Packet, ip: &[u8], room: usize) -> Packet {
             } else {
                 Transport::Other
             };
-        }
-    } else if proto == ip_proto::SCTP {
-        // The common header and that of the first chunk; type 1 is INIT (RFC 9260 §3).
-        if let Some([.., kind, _, _, _]) = array::<16>(header, 0)
-            && room >= 16
-        {
-            ports(&mut packet, kind == 1);
         }
     } else {
         packet.transport = Transport::Other;
@@ -295,25 +271,30 @@ pub(super) fn part(frame: &[u8], packet: &Packet) -> Option<Part> {
         proto = next;
     }
     let flow = Flow { proto, ..flow };
-    let says = ports(ip, at, packet.ip_len, flow).filter(|_| extensions <= EXTENSIONS_MAX);
+    let room = packet.ip_len.checked_sub(at);
+    let says = room
+        .and_then(|room| ports(ip.get(at..)?, room, usize::MAX, flow))
+        .filter(|_| extensions <= EXTENSIONS_MAX);
     Some(Part { key, is_first, says })
 }
 
-/// What the transport header says in the first part of a datagram, which ends at `end`.
-fn ports(ip: &[u8], at: usize, end: usize, flow: Flow) -> Option<(Flow, bool)> {
-    let header = ip.get(at..)?;
-    let room = end.checked_sub(at)?;
+/// What the transport header says: the ports, and whether it opens a connection. The IP header leaves
+/// `room` bytes for it; the whole datagram, whose length UDP's header says, has `whole` at most.
+fn ports(header: &[u8], room: usize, whole: usize, flow: Flow) -> Option<(Flow, bool)> {
     let opens = match flow.proto {
         ip_proto::TCP => {
             let [.., words, flags, _, _, _, _, _, _] = array::<20>(header, 0)?;
             let len = usize::from(words >> 4) * 4;
+            // SYN, and none of FIN, RST and ACK.
             (20..=room).contains(&len).then_some(flags & 0x17 == 0x02)?
         }
         ip_proto::UDP => {
             let [_, _, _, _, high, low, _, _] = array::<8>(header, 0)?;
-            (u16::from_be_bytes([high, low]) >= 8 && room >= 8).then_some(false)?
+            let len = usize::from(u16::from_be_bytes([high, low]));
+            (room >= 8 && (8..=whole).contains(&len)).then_some(false)?
         }
         ip_proto::SCTP => {
+            // The common header and that of the first chunk; type 1 is INIT (RFC 9260 §3).
             let [.., kind, _, _, _] = array::<16>(header, 0)?;
             (room >= 16).then_some(kind == 1)?
         }

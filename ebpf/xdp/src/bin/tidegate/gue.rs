@@ -15,7 +15,7 @@ use tidegate_xdp::wire::{
 use crate::address::Address;
 use crate::parse::Packet;
 use crate::pick::Picked;
-use crate::{config, rare};
+use crate::{config, count, rare};
 
 /// The lowest of the dynamic ports (RFC 6335 §6), and as many as there are.
 const PORTS: u16 = 49_152;
@@ -50,13 +50,21 @@ pub(crate) fn finish(ctx: &XdpContext, backend: &Backend, verdict: Counter) -> C
             _ => rows::CHECKSUM_REDIRECT,
         };
         rare::go_on(ctx, row);
+        count::event(Counter::ChecksumMissing); // Zero is one, too: better than no packet.
     }
     verdict
 }
 
 /// Writes the checksum into a frame that [`wrap`](crate::encap::wrap) has made.
 #[inline(always)]
-pub(crate) fn checksum(ctx: &XdpContext) -> Option<()> {
+pub(crate) fn write_checksum(ctx: &XdpContext) {
+    if checksum(ctx).is_none() {
+        count::event(Counter::ChecksumMissing);
+    }
+}
+
+#[inline(always)]
+fn checksum(ctx: &XdpContext) -> Option<()> {
     let mut at = Cursor::of(ctx);
     let ethernet: Ethernet = at.take()?;
     let mut kind = u16::from_be_bytes(ethernet.ether_type);

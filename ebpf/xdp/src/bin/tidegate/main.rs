@@ -64,7 +64,7 @@ fn tidegate_too_big(ctx: XdpContext) -> u32 {
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_checksum_tx(ctx: XdpContext) -> u32 {
-    let _without = gue::checksum(&ctx);
+    gue::write_checksum(&ctx);
     count::verdict(Counter::ForwardTx)
 }
 
@@ -72,7 +72,7 @@ fn tidegate_checksum_tx(ctx: XdpContext) -> u32 {
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_checksum_redirect(ctx: XdpContext) -> u32 {
-    let _without = gue::checksum(&ctx);
+    gue::write_checksum(&ctx);
     count::verdict(Counter::ForwardRedirect)
 }
 
@@ -133,7 +133,7 @@ fn deliver<A: Address>(
         }
         rare::go_on(ctx, rows::OUTER);
         if !config::is_proof() {
-            return Err(Counter::DropUnresolved);
+            return Err(Counter::DropNoProgram);
         }
         // A proof copy goes on here: the way is the same, what is more than a copy stays out.
     }

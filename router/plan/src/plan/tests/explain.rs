@@ -51,7 +51,8 @@ fn a_service_that_goes_takes_its_route_along_and_a_rename_moves_nothing() {
     let mut after = before.clone();
     let (name, spec) = after.services.pop_first().unwrap();
     let gone = told(&before, &after, &world);
-    let moves = Moves { vip, fate: Fate::Removed, moved: 1024, of: 1024, drain_millis: 60_000 };
+    let (last_port, fate) = (vip.port, Fate::Removed);
+    let moves = Moves { vip, last_port, fate, moved: 1024, of: 1024, drain_millis: 60_000 };
     assert_eq!(gone.services, [(name, moves)].into());
     assert_eq!(gone.routes, [(vip.prefix(), Route::Withdrawn(Reason::NotConfigured))].into());
     after.services.insert("renamed".into(), spec);

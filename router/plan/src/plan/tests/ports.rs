@@ -86,3 +86,24 @@ fn a_range_waits_until_there_is_room_for_all_of_it() {
     world.observed.datapath.services_v4 = others;
     assert_eq!(world.settle(&desired), ["put service 8001", "put service 8002"]);
 }
+
+#[test]
+fn a_range_that_begins_elsewhere_keeps_its_ring_and_the_flows_that_drain() {
+    let before = Service { backends: service(tcp(VIP, 1), 1..=3).backends, ..range(8_010..=8_011) };
+    let (mut world, _) = up(&before);
+    let backends = service(tcp(VIP, 1), 1..=2).backends;
+    let mut draining = Vec::new();
+    for begins in [8_010..=8_011, 8_005..=8_011, 8_009..=8_012] {
+        let spec = Service { backends: backends.clone(), ..range(begins) };
+        let desired = desired(core::slice::from_ref(&spec));
+        world.all_healthy(&desired);
+        world.settle(&desired);
+        let unsettled = world.observed.datapath.slots.iter().filter(|slot| !slot.is_settled());
+        draining.push(unsettled.count());
+        assert_eq!(ports(&world), ((spec.vip.port..=spec.last_port).collect(), 1));
+        assert_eq!(world.state(&desired, spec.vip).programmed.unwrap().ring_size, 1_024);
+    }
+    let [first, ..] = draining[..] else { unreachable!() };
+    assert!((300..400).contains(&first), "a third of the slots: {first}");
+    assert_eq!(draining, [first; 3]);
+}
