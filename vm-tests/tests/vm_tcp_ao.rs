@@ -1,8 +1,6 @@
 //! TCP-AO on a kernel that has it: the newest one of Debian's. Here, as on 6.1 and 6.12, the same
 //! test can only show that keys are refused.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step fails the test")]
-
 use std::path::Path;
 
 use tidegate_vm_tests::vm::{KERNELS, Machine, Vm, test_program};

@@ -1,7 +1,5 @@
 //! The edge on a virtual network card: the driver's own XDP, between two machines.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a failed step fails the test")]
-
 use std::time::Duration;
 
 use serde_json::Value;
