@@ -17,13 +17,13 @@ use crate::clock::Clock;
 use crate::config_file::ConfigFile;
 use crate::control::{self, Control};
 use crate::lock::Lock;
-use crate::reconcile::{self, Order, Parts, Reconciler};
+use crate::reconcile::{self, End, Order, Parts, Reconciler};
 use crate::{api, bfd_io, bgp_io, bmp_io, change, health_io, journal, link_io, mrt_io, rpki_io};
 
 /// Session events on their way to the journal. When full, the speaker drops and counts them.
 const REPORTS_MAX: usize = 256;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM, SIGINT or SIGUSR1.
 ///
 /// # Errors
 /// What kept it from starting, or from stopping cleanly, in one line.
@@ -104,12 +104,14 @@ fn random_seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-/// SIGHUP reloads; SIGTERM and SIGINT stop.
+/// SIGHUP reloads; SIGTERM and SIGINT withdraw and stop; SIGUSR1 stops for a restart, which is what
+/// systemd sends in its place then (`RestartKillSignal=`): SIGTERM alone does not say.
 fn forward_signals(orders: &mpsc::Sender<Order>) -> anyhow::Result<()> {
     for (kind, order) in [
         (SignalKind::hangup(), Order::Reload),
-        (SignalKind::terminate(), Order::Stop),
-        (SignalKind::interrupt(), Order::Stop),
+        (SignalKind::terminate(), Order::Stop(End::Withdraw)),
+        (SignalKind::interrupt(), Order::Stop(End::Withdraw)),
+        (SignalKind::user_defined1(), Order::Stop(End::Keep)),
     ] {
         let mut signals = signal(kind).context("cannot listen for signals")?;
         let orders = orders.clone();

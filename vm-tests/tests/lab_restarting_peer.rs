@@ -1,9 +1,9 @@
-//! A neighbour that is killed and comes back, or does not: what becomes of its routes at tidegate,
-//! and at another neighbour that has them from tidegate. Both are BIRDs.
+//! Restarts between two neighbours, both BIRDs: what becomes of the routes at the others when a
+//! neighbour is killed and comes back, or does not, and when tidegate itself is restarted.
 
 use anyhow::{Context as _, ensure};
 use tidegate_vm_tests::lab::bird::Bird;
-use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS};
+use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS, SOON, VIPS};
 
 /// AS and address of the neighbour that watches.
 const WATCHER: (u32, &str) = (64_514, "203.0.113.11");
@@ -45,6 +45,49 @@ fn withdrawals(watcher: &Bird, job: &Interop) -> anyhow::Result<Vec<String>> {
     let shown = watcher.ask(&job.lab, "show protocols all edge")?;
     let counts = shown.lines().filter_map(|line| line.trim().strip_prefix("Import withdraws:"));
     Ok(counts.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect())
+}
+
+#[test]
+fn a_planned_restart_of_tidegate_takes_no_route_from_anybody_and_a_stop_takes_all() {
+    let mut job = Interop::new().unwrap();
+    // These say in their logs what they do with each route.
+    let traced =
+        |config: &str| config.replace(" connect delay", " debug { routes };\n connect delay");
+    let patient = traced(&bird((PEER_AS, PEER[0]), " graceful restart on;", ""));
+    let other = Bird::start(&job.lab, "peer", &patient).unwrap();
+    let watcher = Bird::start(&job.lab, "b1", &traced(&watcher())).unwrap();
+    job.configure(&peers()).unwrap();
+    for route in ROUTES.into_iter().chain(VIPS) {
+        job.until("the route to reach the watcher", || watcher.route(&job.lab, route)).unwrap();
+    }
+    for vip in VIPS {
+        job.until("the route to reach the other", || other.route(&job.lab, vip)).unwrap();
+    }
+    job.restart(&peers()).unwrap();
+    job.until("both to have heard the end of all routes from who says that it is back", || {
+        for bird in [&other, &watcher] {
+            let shown = bird.ask(&job.lab, "show protocols all edge")?;
+            ensure!(shown.contains("Restart recovery") && !shown.contains("active"), "{shown}");
+        }
+        Ok(())
+    })
+    .unwrap();
+    for bird in [&other, &watcher] {
+        let log = bird.process.printed();
+        assert!(log.contains("> added") && !log.contains("> removed"), "{log}");
+    }
+    assert!(job.edge.as_mut().unwrap().stop(SOON).unwrap().success());
+    for bird in [&other, &watcher] {
+        job.until("the VIPs to go", || {
+            let log = bird.process.printed();
+            ensure!(
+                VIPS.iter().all(|vip| log.contains(&format!("> removed [sole] {vip}"))),
+                "{log}"
+            );
+            Ok(())
+        })
+        .unwrap();
+    }
 }
 
 #[test]

@@ -37,7 +37,9 @@ fn our_capabilities(local: Local, config: &PeerConfig, restarting: bool) -> Vec<
     if !(send.is_empty() && receive.is_empty()) {
         capabilities.push(Capability::AddPath { send, receive });
     }
-    capabilities.extend(offer.role.map(Capability::Role));
+    // RFC 9234 §4.1: on external sessions only.
+    let role = offer.role.filter(|_| config.remote_as != local.asn);
+    capabilities.extend(role.map(Capability::Role));
     if let Some(restart) = offer.graceful_restart {
         let restart = GracefulRestart { restarting, ..restart };
         capabilities.push(Capability::GracefulRestart(restart));

@@ -313,6 +313,9 @@ impl Peer {
                     return self.feed(at, stop, turn);
                 }
                 if let Some(family) = update.end_of_rib {
+                    if let Some(connection) = self.connection_mut(at) {
+                        connection.ended.insert(family);
+                    }
                     self.heard_end_of_rib(family, turn.rib);
                 }
                 self.keep_limits(turn);

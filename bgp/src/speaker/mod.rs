@@ -71,6 +71,8 @@ pub struct Speaker {
     rib: Rib,
     /// When the restart is over at the latest (Selection_Deferral_Timer, RFC 4724 §4.1).
     restarting: Option<Timestamp>,
+    /// What we originate ourselves is announced again.
+    settled: bool,
     shut_down: bool,
     stations: BTreeMap<crate::rib::WatcherId, station::Station>,
     tapped: bool,
@@ -91,6 +93,7 @@ impl Speaker {
             of_ranges: 0,
             full: BTreeSet::new(),
             restarting: None,
+            settled: false,
             shut_down: false,
             stations: BTreeMap::new(),
             tapped: false,
@@ -99,8 +102,8 @@ impl Speaker {
     }
 
     /// We are not new: peers that could keep our routes (RFC 4724) have them still. They are told
-    /// that we have restarted, and that all is announced again when [`Order::Settled`] comes, at
-    /// `until` at the latest.
+    /// that we have restarted, and that all is announced again when [`Order::Settled`] has come and
+    /// every peer has said all it has to say, at `until` at the latest.
     #[must_use]
     pub fn restarted(mut self, until: Timestamp) -> Self {
         self.rib.hold_ends(true);
@@ -134,15 +137,14 @@ impl Speaker {
             }
             Order::Withdraw(prefix) => self.rib.withdraw_own(prefix),
             Order::SetRules(rules) => self.rib.set_rules(rules),
-            Order::Settled => self.settle(),
+            Order::Settled => self.settled = true,
             Order::Vrps(vrps, changed) => self.rib.set_vrps(vrps, &changed),
             Order::Shutdown => {
-                self.shut_down = true;
-                let (mut turn, peers) = self.turn(now, out);
-                for peer in peers.values_mut() {
-                    peer.stop(&Notification::ADMINISTRATIVE_SHUTDOWN, &mut turn);
-                }
+                self.end(now, out, |peer, turn| {
+                    peer.stop(&Notification::ADMINISTRATIVE_SHUTDOWN, turn);
+                });
             }
+            Order::Restart => self.end(now, out, Peer::leave),
         }
     }
 
@@ -222,8 +224,9 @@ impl Speaker {
     /// Fires every timer that is due. To be called after each input, so that a busy connection
     /// cannot starve another one's HoldTimer.
     pub fn on_time(&mut self, now: Timestamp, out: &mut Vec<Action>) {
-        if self.restarting.is_some_and(|until| until <= now) {
-            self.settle();
+        if self.restarting.is_some_and(|until| until <= now || self.has_settled()) {
+            self.restarting = None;
+            self.rib.hold_ends(false);
         }
         let (mut turn, peers) = self.turn(now, out);
         for peer in peers.values_mut() {
@@ -333,9 +336,22 @@ impl Speaker {
         peers.insert(peer.config().name.clone(), peer);
     }
 
-    fn settle(&mut self) {
-        self.restarting = None;
-        self.rib.hold_ends(false);
+    /// Ends all sessions in one turn, so that no peer hears of the others' end.
+    fn end(
+        &mut self,
+        now: Timestamp,
+        out: &mut Vec<Action>,
+        end: impl Fn(&mut Peer, &mut Turn<'_>),
+    ) {
+        self.shut_down = true;
+        let (mut turn, peers) = self.turn(now, out);
+        for peer in peers.values_mut() {
+            end(peer, &mut turn);
+        }
+    }
+
+    fn has_settled(&self) -> bool {
+        self.settled && self.peers.values().all(Peer::has_said_all)
     }
 
     fn turn<'a>(

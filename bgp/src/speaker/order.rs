@@ -319,8 +319,9 @@ pub enum Order {
     Withdraw(Prefix),
     /// Choose among paths by these rules from now on.
     SetRules(crate::rib::DecisionRules),
-    /// All that was announced before a restart is announced again: every peer may forget what it
-    /// kept for us (RFC 4724 §4.1). Says nothing in a speaker that was not [restarted].
+    /// All that we originated before a restart is originated again: once every peer has said what it
+    /// has, too, each may forget what it kept for us (RFC 4724 §4.1). Says nothing in a speaker that
+    /// was not [restarted].
     ///
     /// [restarted]: super::Speaker::restarted
     Settled,
@@ -328,6 +329,10 @@ pub enum Order {
     Vrps(Arc<Vrps>, Arc<Cover>),
     /// Close every session with Cease/2 (Administrative Shutdown) and accept none.
     Shutdown,
+    /// We are about to be started again. A session whose peer keeps our routes meanwhile (RFC 4724)
+    /// is closed without a word, since a NOTIFICATION would end them for those without RFC 8538;
+    /// any other with Cease/4 (Administrative Reset). None is accepted any more.
+    Restart,
 }
 
 /// What happened to a connection.

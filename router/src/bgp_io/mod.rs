@@ -9,6 +9,7 @@ mod alone;
 mod asker;
 mod conn;
 mod dial;
+mod end;
 mod error;
 mod guard;
 mod input;
@@ -172,16 +173,6 @@ impl BgpHandle {
     /// Where it listens; the real port where port 0 was asked for.
     pub fn listening(&self) -> &[SocketAddr] {
         &self.listening
-    }
-
-    /// Tells every peer that we shut down, and returns when the connections are closed, which
-    /// takes a second at most.
-    pub async fn stop(self) {
-        let Self { inputs, task, .. } = self;
-        // Either fails only if the task is gone already, which is what is wanted.
-        drop(inputs.send(Input::Order(Box::new(Order::Shutdown))).await);
-        drop(inputs.send(Input::Stop).await);
-        drop(task.await);
     }
 }
 

@@ -41,7 +41,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon in the foreground (SIGHUP reloads, SIGTERM withdraws and stops)
+    /// Run the daemon in the foreground (SIGHUP reloads, SIGTERM withdraws and stops, SIGUSR1 stops
+    /// for a restart)
     Run(ConfigFile),
     /// Read a configuration and report every mistake in it
     Check(CheckFile),

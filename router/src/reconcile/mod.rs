@@ -70,8 +70,17 @@ type NoWays = BTreeMap<IpAddr, String>;
 pub(crate) enum Order {
     /// Read the configuration file again.
     Reload,
-    /// Withdraw and stop.
-    Stop,
+    /// Stop.
+    Stop(End),
+}
+
+/// What is to become of the routes when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Every VIP is withdrawn: nobody comes after us.
+    Withdraw,
+    /// Peers that can keep them for our successor (RFC 4724).
+    Keep,
 }
 
 /// What the loop is wired to.
@@ -187,12 +196,16 @@ impl Reconciler {
         journal::notify(&[NotifyState::Ready]);
         let watchdog = sd_notify::watchdog_enabled();
         let slow_look = watchdog.map_or(SLOW_LOOK, |within| SLOW_LOOK.min(within / 2));
+        let mut end = End::Withdraw;
         while let Some(turn) = self.next_turn(&mut orders, slow_look).await {
             match turn {
                 Turn::Look => {}
                 Turn::Reload => self.reload().await,
                 Turn::Ask(ask) => self.on_ask(*ask).await,
-                Turn::Stop => break,
+                Turn::Stop(how) => {
+                    end = how;
+                    break;
+                }
             }
             self.watch().await;
             self.converge().await;
@@ -202,7 +215,10 @@ impl Reconciler {
             }
         }
         journal::notify(&[NotifyState::Stopping]);
-        self.stop().await;
+        match end {
+            End::Withdraw => self.stop().await,
+            End::Keep => self.leave().await,
+        }
     }
 
     /// Waits for something that makes another look worth while; answers questions meanwhile.
@@ -239,7 +255,7 @@ impl Reconciler {
                 Some(ask) = self.parts.asks.recv() => return Some(Turn::Ask(Box::new(ask))),
                 order = orders.recv() => return order.map(|order| match order {
                     Order::Reload => Turn::Reload,
-                    Order::Stop => Turn::Stop,
+                    Order::Stop(end) => Turn::Stop(end),
                 }),
                 () = self.clock.sleep_until(Some(prove_at)) => {
                     if self.proofs.turn(&self.parts.datapath) {
@@ -441,6 +457,13 @@ impl Reconciler {
         self.parts.bmp.stop().await;
         self.parts.bgp.stop().await;
     }
+
+    /// Ends the sessions and leaves everything else as it is, for who comes next.
+    async fn leave(self) {
+        info!("stopping for a restart: peers that restart gracefully keep our routes");
+        self.parts.bmp.stop().await;
+        self.parts.bgp.leave().await;
+    }
 }
 
 /// What the loop does next.
@@ -448,5 +471,5 @@ enum Turn {
     Look,
     Reload,
     Ask(Box<Ask>),
-    Stop,
+    Stop(End),
 }

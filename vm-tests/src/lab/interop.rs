@@ -82,6 +82,18 @@ impl Interop {
         self.edge.take().context("tidegate does not run")?.kill()
     }
 
+    /// Stops tidegate as systemd does for a restart, and starts it again.
+    ///
+    /// # Errors
+    /// When it does not end well and soon.
+    pub fn restart(&mut self, peers: &str) -> Result<()> {
+        let mut edge = self.edge.take().context("tidegate does not run")?;
+        edge.signal(Signal::SIGUSR1)?;
+        let status = edge.ended(SOON)?;
+        ensure!(status.success(), "tidegate ended with {status}");
+        self.configure(peers)
+    }
+
     fn config(&self, peers: &str) -> String {
         let mut config = format!(
             "[router]\nasn = {EDGE_AS}\nrouter-id = \"{}\"\ninterfaces = [\"eth0\"]\n\

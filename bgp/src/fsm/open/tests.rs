@@ -206,3 +206,14 @@ fn roles_must_fit_as_rfc_9234_4_2_says() {
     assert_eq!(agree(Peer, false, &[Peer, Peer]), Ok(Some(Peer)));
     assert_eq!(agree(Peer, false, &[Peer, Customer]), Err(Notification::ROLE_MISMATCH));
 }
+
+#[test]
+fn a_role_is_named_to_external_peers_only() {
+    let offer = Offer { role: Some(Role::Provider), ..Offer::default() };
+    for (remote_as, named) in [(asn(65_001), false), (asn(65_002), true)] {
+        let config = PeerConfig { remote_as, offer: offer.clone(), ..config() };
+        let open = our_open(local(), &config, false);
+        let role = Capability::Role(Role::Provider);
+        assert_eq!(open.capabilities.contains(&role), named, "{remote_as:?}");
+    }
+}

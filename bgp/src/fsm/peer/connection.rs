@@ -2,7 +2,7 @@
 
 use crate::bmp::Ends;
 use crate::speaker::{ConnId, NextHops};
-use crate::types::RouterId;
+use crate::types::{FamilySet, RouterId};
 use crate::wire::Negotiated;
 
 /// Who began a connection.
@@ -22,6 +22,8 @@ pub(super) struct Connection {
     pub(super) agreed: Option<(RouterId, Negotiated)>,
     /// Its session has been Established.
     pub(super) is_up: bool,
+    /// Families of which the peer has said everything once: its End-of-RIB has come.
+    pub(super) ended: FamilySet,
     /// Both ends, once the shell has told.
     pub(super) ends: Option<Ends>,
     /// Our OPEN and the peer's, whole messages.
@@ -39,6 +41,7 @@ impl Connection {
             next_hops,
             agreed: None,
             is_up: false,
+            ended: FamilySet::EMPTY,
             ends: None,
             opens,
             unread: Vec::new(),

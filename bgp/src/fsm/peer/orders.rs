@@ -41,6 +41,14 @@ impl Peer {
         self.drop_all_kept(turn.rib);
     }
 
+    /// We are about to be started again.
+    pub(crate) fn leave(&mut self, turn: &mut Turn<'_>) {
+        if let Some(at) = self.established().filter(|_| self.restart.is_agreed()) {
+            self.feed(at, Event::TcpConnectionFails, turn); // It is we who break it: that is all.
+        }
+        self.stop(&Notification::ADMINISTRATIVE_RESET, turn);
+    }
+
     /// No packet reaches it any more.
     pub(crate) fn path_down(&mut self, turn: &mut Turn<'_>) {
         if let Some(at) = self.established() {

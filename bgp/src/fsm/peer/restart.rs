@@ -170,6 +170,20 @@ impl Peer {
         }
     }
 
+    /// Whether nothing of it has to be waited for before others are told that they know all that we
+    /// announced before our restart (RFC 4724 §4.1). One without the capability may send no
+    /// End-of-RIB, and one that restarts as we do waits for ours.
+    pub(crate) fn has_said_all(&self) -> bool {
+        let established = self.established().and_then(|at| self.attempts.get(at));
+        let Some(connection) = established.and_then(|attempt| attempt.connection.as_ref()) else {
+            return self.config.shutdown.is_some();
+        };
+        let Some((_, agreed)) = &connection.agreed else { return true };
+        let mut read = agreed.families.iter().filter(|family| agreed.reads(*family));
+        agreed.graceful_restart.is_none_or(|it| it.restarting)
+            || read.all(|family| connection.ended.contains(family))
+    }
+
     /// The session is over; its routes go, or are kept for a while.
     pub(super) fn begin_restart(&mut self, cause: &DownCause, turn: &mut Turn<'_>) {
         let Some(id) = self.rib else { return };

@@ -61,6 +61,49 @@ fn a_restarted_speaker_says_so_and_lets_go_when_all_is_announced_again_or_time_i
     }
 }
 
+#[test]
+fn after_a_restart_the_end_of_our_routes_waits_for_the_end_of_those_we_pass_on() {
+    // (the peer's word about restarts, whether its End-of-RIBs are waited for)
+    for (restart, waited_for) in [
+        (Some(gracefully(true, false)), true),
+        (Some(gracefully(true, true)), false),
+        (None, false),
+    ] {
+        let mut lab = helping(restart);
+        let until = lab.now + Duration::from_secs(30);
+        let local = Local { asn: asn(65_001), router_id: id(10) };
+        lab.speaker = Speaker::new(local, 1).restarted(until);
+        let mut config = config();
+        config.offer.graceful_restart = Some(gracefully(true, false));
+        lab.order(Order::PutPeer(config));
+        lab.order(Order::Settled);
+        lab.out.retain(|action| matches!(action, Action::Dial { .. }));
+        let conn = lab.up();
+        assert_eq!(restart_signs(&mut lab).1 == 0, waited_for, "{restart:?}");
+        lab.end_of_rib(conn);
+        lab.hear(conn, &wire::encode_end_of_rib(Family::Ipv6Unicast));
+        assert_eq!(restart_signs(&mut lab).1 == 2, waited_for, "{restart:?}");
+    }
+}
+
+#[test]
+fn who_is_to_be_started_again_leaves_without_a_word_where_its_routes_are_kept() {
+    for (restart, last_word) in [(Some(gracefully(false, false)), None), (None, Some((6, 4)))] {
+        let mut lab = helping(restart);
+        let conn = lab.up();
+        lab.order(Order::Advertise(host("192.0.2.1"), RouteAttributes::default()));
+        lab.out.clear();
+        lab.order(Order::Restart);
+        assert!(lab.closed(conn));
+        assert_eq!(lab.last_words(conn), last_word);
+        let sent = lab.out.iter().filter(|action| matches!(action, Action::Send { .. })).count();
+        assert_eq!(sent, usize::from(last_word.is_some()), "nothing is withdrawn: {:?}", lab.out);
+        lab.wait(Duration::from_mins(10));
+        assert_eq!(lab.status().state, State::Idle);
+        assert_eq!(lab.accept(), None);
+    }
+}
+
 /// What both sides say about restarts in these tests.
 fn gracefully(notification: bool, restarting: bool) -> GracefulRestart {
     let families: crate::types::FamilySet = Family::UNICAST.into_iter().collect();
