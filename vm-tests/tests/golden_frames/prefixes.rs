@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_abi::{
-    Counter, DatapathConfig, Service, Slot, backend_kinds, features, service_flags,
+    Counter, DatapathConfig, Service, Slot, backend_kinds, features, service_flags, vip_lens,
 };
 use tidegate_bgp::types::Prefix;
 use tidegate_vm_tests::frame::{Frame, assert_frame_eq, eth, tcp};
