@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::time::Timestamp;
-use tidegate_bgp::types::Community;
+use tidegate_bgp::types::{Community, Prefix};
 use tidegate_config::desired::{Desired, ServiceAddr};
 
 /// While something drains, its packets are to be counted this often.
@@ -32,7 +32,7 @@ pub enum Target {
         backend: IpAddr,
     },
     /// A VIP with all its services: one route announces them.
-    Vip(IpAddr),
+    Vip(Prefix),
     /// Every VIP of the node.
     Node,
 }
@@ -53,7 +53,7 @@ impl Target {
                 .services
                 .get(service)
                 .is_some_and(|service| service.backends.contains_key(backend)),
-            Self::Vip(vip) => desired.services.values().any(|service| service.vip.addr == *vip),
+            Self::Vip(vip) => desired.services.values().any(|service| service.vip.addrs == *vip),
             Self::Node => true,
         }
     }
@@ -63,6 +63,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Backend { service, backend } => write!(f, "backend {backend} of {service}"),
+            Self::Vip(vip) if *vip == Prefix::host(vip.addr()) => write!(f, "VIP {}", vip.addr()),
             Self::Vip(vip) => write!(f, "VIP {vip}"),
             Self::Node => f.write_str("node"),
         }
@@ -405,7 +406,7 @@ impl Drains {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imposed {
     node: Option<Phase>,
-    vips: BTreeMap<IpAddr, Phase>,
+    vips: BTreeMap<Prefix, Phase>,
     backends: BTreeMap<(ServiceAddr, IpAddr), Phase>,
     /// Until then flows of a service's draining backends stay where they are.
     held: BTreeMap<ServiceAddr, Timestamp>,
@@ -413,7 +414,7 @@ pub struct Imposed {
 
 impl Imposed {
     /// Where a VIP stands; the further of its own drain and the node's.
-    pub fn vip(&self, vip: IpAddr) -> Option<Phase> {
+    pub fn vip(&self, vip: Prefix) -> Option<Phase> {
         self.node.max(self.vips.get(&vip).copied())
     }
 

@@ -27,7 +27,7 @@ mod slots;
 pub mod step;
 mod view;
 
-pub use constants::{constants, features_in_use};
+pub use constants::{constants, with_leftovers};
 pub use life::Life;
 pub use memory::Memory;
 pub use plan::{Plan, WITHDRAW_GRACE, plan, plan_with, stop};

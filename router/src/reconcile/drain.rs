@@ -1,7 +1,6 @@
 //! Taking backends, VIPs and the node out of service and back: what the machine in
 //! [`tidegate_plan::drain`] is told, and where what it says goes.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tidegate_bgp::time::Timestamp;
@@ -10,6 +9,7 @@ use tidegate_plan::drain::{Cause, Drain, Drains, Moved, Phase, Target, Terms};
 use tidegate_plan::{BackendState, VipState};
 use tracing::{error, info, warn};
 
+use crate::api::parse_prefix;
 use crate::change::Refused;
 use crate::view::{self, API_VERSION};
 
@@ -138,8 +138,8 @@ impl Reconciler {
         match asked {
             view::drain::Target::Node {} => Ok(Target::Node),
             view::drain::Target::Vip { vip } => {
-                let of_name = services.get(vip).map(|service| service.vip.addr);
-                match of_name.or_else(|| vip.parse::<IpAddr>().ok()).map(Target::Vip) {
+                let of_name = services.get(vip).map(|service| service.vip.addrs);
+                match of_name.or_else(|| parse_prefix(vip)).map(Target::Vip) {
                     Some(target) if target.is_in(&self.config.desired) => Ok(target),
                     _ => unknown(format!("no service and no VIP {vip:?}")),
                 }
@@ -187,7 +187,7 @@ impl Reconciler {
                 }
             }
             Target::Vip(vip) => {
-                let mut of_vip = self.last.vips.iter().filter(|(addr, _)| addr.addr == *vip);
+                let mut of_vip = self.last.vips.iter().filter(|(addr, _)| addr.addrs == *vip);
                 of_vip
                     .try_fold(0, |sum: u64, (_, state)| Some(sum.wrapping_add(of_service(state)?)))
             }

@@ -316,8 +316,8 @@ impl Reconciler {
         let advertised = self.advertised();
         let services = self.config.desired.services.values();
         let in_service = |vip| self.imposed.vip(vip).is_none();
-        let mut wanted = services.filter(|it| it.advertise.is_some() && in_service(it.vip.addr));
-        let all = wanted.all(|it| advertised.contains_key(&Prefix::host(it.vip.addr)));
+        let mut wanted = services.filter(|it| it.advertise.is_some() && in_service(it.vip.addrs));
+        let all = wanted.all(|it| advertised.contains_key(&it.vip.addrs));
         if all && !self.settled {
             self.settled = self.parts.bgp.order(speaker::Order::Settled).await.is_ok();
         }

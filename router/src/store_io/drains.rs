@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tidegate_bgp::types::Prefix;
 use tidegate_plan::drain::{Kept, Phase, Target, Terms};
 
 use super::{Error, Store, VERSION};
@@ -21,9 +22,12 @@ struct File {
 struct Row {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service: Option<String>,
-    /// A backend with a service, a VIP without one; neither: the node.
+    /// Its backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    address: Option<IpAddr>,
+    backend: Option<IpAddr>,
+    /// A VIP, as address and length; neither this nor a service: the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vip: Option<(IpAddr, u8)>,
     phase: String,
     deadline_secs: u64,
     quiet_secs: u64,
@@ -34,14 +38,15 @@ struct Row {
 
 impl Row {
     fn of(kept: &Kept, now: u64) -> Self {
-        let (service, address) = match &kept.target {
-            Target::Backend { service, backend } => (Some(service.clone()), Some(*backend)),
-            Target::Vip(vip) => (None, Some(*vip)),
-            Target::Node => (None, None),
+        let (service, backend, vip) = match &kept.target {
+            Target::Backend { service, backend } => (Some(service.clone()), Some(*backend), None),
+            Target::Vip(vip) => (None, None, Some((vip.addr(), vip.bits()))),
+            Target::Node => (None, None, None),
         };
         Self {
             service,
-            address,
+            backend,
+            vip,
             phase: kept.phase.name().into(),
             deadline_secs: kept.terms.deadline.as_secs(),
             quiet_secs: kept.terms.quiet.as_secs(),
@@ -52,11 +57,11 @@ impl Row {
 
     /// Time went by while nobody ran; a clock that was set back does not make it more.
     fn into_kept(self, now: u64) -> Option<Kept> {
-        let target = match (self.service, self.address) {
-            (Some(service), Some(backend)) => Target::Backend { service, backend },
-            (None, Some(vip)) => Target::Vip(vip),
-            (None, None) => Target::Node,
-            (Some(_), None) => return None,
+        let target = match (self.service, self.backend, self.vip) {
+            (Some(service), Some(backend), None) => Target::Backend { service, backend },
+            (None, None, Some((addr, len))) => Target::Vip(Prefix::new(addr, len)?),
+            (None, None, None) => Target::Node,
+            _ => return None,
         };
         let left = self.ends_at_unix.saturating_sub(now).min(self.deadline_secs);
         let terms = Terms {

@@ -8,12 +8,16 @@ fn secs(secs: u64) -> Timestamp {
     Timestamp::default() + Duration::from_secs(secs)
 }
 
+fn vip() -> Prefix {
+    Prefix::host(IpAddr::from([192, 0, 2, 1]))
+}
+
 fn backend() -> Target {
     Target::Backend { service: "web".into(), backend: IpAddr::from([10, 0, 0, 1]) }
 }
 
 fn all() -> [Target; 3] {
-    [backend(), Target::Vip(IpAddr::from([192, 0, 2, 1])), Target::Node]
+    [backend(), Target::Vip(vip()), Target::Node]
 }
 
 /// Seconds, and packets so far.
@@ -41,7 +45,7 @@ fn traffic_leaves_or_the_time_is_over() {
     let ends = |after: u64| (0..=200).map(|at| (at, Some(at.min(after) * 50))).collect::<Vec<_>>();
     let unknown = (0..=200).map(|at| (at, None)).collect::<Vec<_>>();
     let silent = (0..=200).map(|at| (at, Some(7))).collect::<Vec<_>>();
-    let vip = || Target::Vip(IpAddr::from([192, 0, 2, 1]));
+    let vip = || Target::Vip(vip());
     let cases: [(&str, Target, Vec<Look>, Seen); 7] = [
         ("a backend without traffic", backend(), silent.clone(), vec![(10, "drained", 0)]),
         ("a backend whose flows end", backend(), ends(30), vec![(40, "drained", 0)]),
@@ -85,13 +89,13 @@ fn an_order_for_what_drains_gives_it_another_deadline() {
 
 #[test]
 fn a_vip_stands_where_the_further_of_its_drains_does() {
-    let vip = IpAddr::from([192, 0, 2, 1]);
+    let vip = vip();
     let mut imposed = Imposed { node: Some(Phase::Shedding), ..Imposed::default() };
     assert_eq!(imposed.vip(vip), Some(Phase::Shedding));
     imposed.vips.insert(vip, Phase::Drained);
     assert_eq!(imposed.vip(vip), Some(Phase::Drained));
     imposed.node = None;
-    assert_eq!(imposed.vip(IpAddr::from([192, 0, 2, 2])), None);
+    assert_eq!(imposed.vip(Prefix::host(IpAddr::from([192, 0, 2, 2]))), None);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn a_backend_keeps_its_flows_for_the_deadline_and_gets_its_slots_back() {
 
 #[test]
 fn a_vip_is_a_last_resort_first_then_withdrawn_and_comes_back() {
-    for target in [Target::Vip(ip(VIP)), Target::Node] {
+    for target in [Target::Vip(Prefix::host(ip(VIP))), Target::Node] {
         let (mut world, desired, vip) = running(3);
         let before = route(&world).cloned();
         let maps = world.observed.datapath.clone();
@@ -128,9 +128,9 @@ fn what_the_configuration_does_not_know_is_forgotten() {
     let (mut world, desired, vip) = running(2);
     world.drains.order(target(vip, 2), TERMS, world.now);
     world.drains.order(target(vip, 3), TERMS, world.now);
-    world.drains.order(Target::Vip(ip("192.0.2.9")), TERMS, world.now);
+    world.drains.order(Target::Vip(Prefix::host(ip("192.0.2.9"))), TERMS, world.now);
     world.drains.order(Target::Node, TERMS, world.now);
     let unknown = world.drains.forget_unknown(&desired);
-    assert_eq!(unknown, [target(vip, 3), Target::Vip(ip("192.0.2.9"))]);
+    assert_eq!(unknown, [target(vip, 3), Target::Vip(Prefix::host(ip("192.0.2.9")))]);
     assert_eq!(world.drains.iter().count(), 2);
 }

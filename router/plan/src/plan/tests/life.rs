@@ -27,16 +27,16 @@ const EVENTS: [(&str, Act); 11] = [
     ("test packets come back well", |case| case.world.blind = false),
     ("the hold-down is over", |case| case.world.now = case.world.now + Duration::from_secs(10)),
     ("`tidegate drain`", |case| {
-        case.world.drains.order(Target::Vip(ip(VIP)), TERMS, case.world.now);
+        case.world.drains.order(Target::Vip(Prefix::host(ip(VIP))), TERMS, case.world.now);
     }),
     ("no packet for the quiet time", quiet),
     ("the deadline is over, packets still come", |case| {
-        let drain = case.world.drains.get(&Target::Vip(ip(VIP)));
+        let drain = case.world.drains.get(&Target::Vip(Prefix::host(ip(VIP))));
         let Some(at) = drain.and_then(Drain::deadline) else { return };
         case.world.drains.look(at, |_| None);
     }),
     ("`tidegate undrain`", |case| {
-        case.world.drains.undrain(&Target::Vip(ip(VIP)));
+        case.world.drains.undrain(&Target::Vip(Prefix::host(ip(VIP))));
     }),
     ("`advertise = false`", |case| {
         for spec in case.desired.services.values_mut() {
