@@ -9,7 +9,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
 bpf := cd ebpf/xdp && RUSTC_BOOTSTRAP=1 cargo
 
-.PHONY: help setup setup-root build demo test bench lint clean-labs
+.PHONY: help setup setup-root setup-vm build demo test test-vm bench lint clean-labs
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ setup: ## install what is missing here; silent when nothing is
 setup-root:
 	@vm-tests/setup root
 
+setup-vm:
+	@vm-tests/setup vm
+
 build: setup ## build the daemon and its packet path
 	@cargo build --package tidegate
 
@@ -29,6 +32,9 @@ demo: setup-root ## a router peers, a VIP is announced, packets reach backends; 
 
 test: setup-root ## every test: unit, property, golden frames, labs with a real BIRD
 	@vm-tests/test
+
+test-vm: setup-vm ## the packet path on Debian's other kernels, in virtual machines
+	@vm-tests/test vm
 
 bench: setup-root ## what it costs, held against bars; PART=rings, datapath or bgp for one, UPDATE=true keeps it
 	@UPDATE=$(or $(UPDATE),false) vm-tests/bench $(PART)

@@ -3,3 +3,4 @@
 pub mod bench;
 pub mod frame;
 pub mod lab;
+pub mod vm;
