@@ -1,6 +1,6 @@
 //! Paths that are used together, their shares, and the rules that an operator chooses.
 
-use super::net::{Net, PLAIN, path};
+use super::net::{Net, PLAIN, parse, path};
 use super::*;
 use crate::types::ExtendedCommunity;
 
@@ -126,7 +126,7 @@ fn a_path_that_lost_says_to_whose_even_if_that_one_is_not_the_best() {
     assert!(fates.iter().map(|route| route.state).eq(expected), "{fates:?}");
 
     // Ours is nobody's.
-    net.rib.originate(super::net::parse(PREFIX), &RouteAttributes::default());
+    net.rib.originate(parse(PREFIX), &RouteAttributes::default());
     let fates = net.fates(PREFIX);
     let ours = PathState::Lost { by: Filter::Local, to: None, path_id: PathId(0) };
     let lost = fates.iter().filter(|route| route.state == ours);
