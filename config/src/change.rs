@@ -349,7 +349,7 @@ fn of_backend(backend: Backend) -> Rows {
 
 fn of_service(service: &Service) -> Rows {
     let Service {
-        vip: ServiceAddr { addr, port, protocol },
+        vip,
         last_port,
         mode,
         affinity,
@@ -362,6 +362,7 @@ fn of_service(service: &Service) -> Rows {
         advertise,
         backends: _, // Objects of their own.
     } = service;
+    let ServiceAddr { addrs: _, port, protocol } = vip;
     let protocol = match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
@@ -385,7 +386,7 @@ fn of_service(service: &Service) -> Rows {
         AllDown::FailClosed => "fail-closed",
         AllDown::FailOpen => "fail-open",
     };
-    rows.put("service", "vip", addr);
+    rows.put("service", "vip", vip.vip());
     match port {
         0 => rows.put("service", "port", "any"),
         port if port == last_port => rows.put("service", "port", port),

@@ -240,8 +240,8 @@ pub struct Service {
 /// What a packet must be addressed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceAddr {
-    /// The VIP.
-    pub addr: IpAddr,
+    /// The VIP: one address, or all of a prefix.
+    pub addrs: Prefix,
     /// Port, the first one if there are several; 0: every port that no other service of the VIP and
     /// protocol has.
     pub port: u16,
@@ -250,9 +250,19 @@ pub struct ServiceAddr {
 }
 
 impl ServiceAddr {
-    /// The prefix that announces the VIP: its /32 or /128.
-    pub const fn prefix(self) -> Prefix {
-        Prefix::host(self.addr)
+    /// The VIP's address, the first one if it is a prefix.
+    pub const fn addr(self) -> IpAddr {
+        self.addrs.addr()
+    }
+
+    /// The length of a VIP that is a prefix; `None`: it is one address.
+    pub fn prefix_len(self) -> Option<u8> {
+        Some(self.addrs.bits()).filter(|_| self.addrs != Prefix::host(self.addr()))
+    }
+
+    /// The VIP as it is written: `192.0.2.10` or `198.51.100.0/28`.
+    pub fn vip(self) -> String {
+        self.prefix_len().map_or_else(|| self.addr().to_string(), |_| self.addrs.to_string())
     }
 }
 

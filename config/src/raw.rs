@@ -24,7 +24,7 @@ use crate::read::Need::{Default, Optional, Required};
 use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
     AffinityKind, BgpListen, HttpHost, HttpPath, Int, Interface, MinHealthy, Name, Place, Port,
-    ProbeKind, Seed, ServicePort, ShutdownText, Span, Version,
+    ProbeKind, Seed, ServicePort, ShutdownText, Span, Version, Vip,
 };
 
 table! {
@@ -299,8 +299,10 @@ table! {
     pub(crate) struct ServiceTable as "service" {
         /// Its name in commands, metrics and the log.
         "name" => name: Name, Required;
-        /// The address that clients use.
-        "vip" => vip: IpAddr, Required;
+        /// The address that clients use, or a prefix such as `"198.51.100.0/28"`: every address of
+        /// it, announced as that prefix. Of several VIPs that a packet's address lies in, the one
+        /// with the longest prefix counts. Prefixes may have four lengths in each IP version.
+        "vip" => vip: Vip, Required;
         /// The port that clients use; backends listen on the same. A range such as `"8000-8100"`:
         /// each of them, with one set of backends. `"any"`: every port of the VIP and protocol that
         /// no other service has.

@@ -305,6 +305,28 @@ fn limits_of_the_packet_path_are_the_limits_of_the_file() {
 }
 
 #[test]
+fn vips_are_prefixes_of_four_lengths_in_each_version() {
+    let with = |lens: &[&str]| {
+        let mut text = BASE.split("[[service]]").next().unwrap().to_owned();
+        for (i, len) in lens.iter().enumerate() {
+            write!(
+                text,
+                "[[service]]\nname = \"s{i}\"\nvip = \"{len}\"\nport = 80\n\
+                 [[service.backend]]\naddress = \"10.0.0.1\"\n"
+            )
+            .unwrap();
+        }
+        let found = check("tidegate.toml", &text).err().unwrap_or_default();
+        found.iter().map(|d| (d.key.clone(), d.sentence.clone())).collect::<Vec<_>>()
+    };
+    let four = ["198.51.0.0/16", "198.52.0.0/16", "198.53.0.0/28", "198.53.1.0/29", "9.9.9.0/30"];
+    let others = ["9.9.9.9", "2001:db8::/64"];
+    assert_eq!(with(&[&four[..], &others].concat()), []);
+    let sentence = "VIPs of IPv4 would be prefixes of 5 different lengths".to_owned();
+    assert_eq!(with(&[&four[..], &["9.9.8.0/31"]].concat()), [("service.s5.vip".into(), sentence)]);
+}
+
+#[test]
 fn a_range_that_does_not_fit_says_what_it_needs() {
     let text = many_services(2, 1).replacen("port = 80\n", "port = \"1-16382\"\n", 1);
     let found = check("tidegate.toml", &text).unwrap_err();

@@ -16,7 +16,7 @@ use crate::desired::{
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
 
-pub(crate) use address::{BgpListen, Place};
+pub(crate) use address::{BgpListen, Place, Vip};
 pub(crate) use duration::{Span, duration_text};
 pub(crate) use policy::{CommunityPattern, Then};
 

@@ -179,20 +179,14 @@ pub struct Peer {
 }
 
 /// `192.0.2.10:80/tcp`, as services are named everywhere; `192.0.2.10:8000-8100/tcp` with some ports,
-/// `192.0.2.10:any/tcp` with every one.
-pub(crate) fn service_name(
-    address: IpAddr,
-    port: u16,
-    last_port: Option<u16>,
-    protocol: &str,
-) -> String {
-    let socket = SocketAddr::new(address, port).to_string();
-    let socket = match (socket.strip_suffix(":0"), last_port) {
-        (Some(address), _) => format!("{address}:any"),
-        (None, Some(last)) => format!("{socket}-{last}"),
-        (None, None) => socket,
-    };
-    format!("{socket}/{protocol}")
+/// `192.0.2.10:any/tcp` with every one. `vip` may be a prefix: `198.51.100.0/28:80/tcp`.
+pub(crate) fn service_name(vip: &str, port: u16, last_port: Option<u16>, protocol: &str) -> String {
+    let vip = if vip.contains(':') { format!("[{vip}]") } else { vip.to_owned() };
+    match (port, last_port) {
+        (0, _) => format!("{vip}:any/{protocol}"),
+        (port, Some(last)) => format!("{vip}:{port}-{last}/{protocol}"),
+        (port, None) => format!("{vip}:{port}/{protocol}"),
+    }
 }
 
 /// A service with its VIP.
@@ -200,8 +194,11 @@ pub(crate) fn service_name(
 pub struct Vip {
     /// Configured name of the service.
     pub service: String,
-    /// The VIP.
+    /// The VIP; its first address if it is a prefix.
     pub address: IpAddr,
+    /// The length of a VIP that is a prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_len: Option<u8>,
     /// Its port; 0: every port that no other service has.
     pub port: u16,
     /// The last of its ports, if there are several; `port` is the first.
@@ -422,6 +419,7 @@ pub(crate) mod tests {
         Vip {
             service: service.into(),
             address: IpAddr::from([192, 0, 2, last]),
+            prefix_len: None,
             port: 80,
             last_port: None,
             protocol: "tcp".into(),

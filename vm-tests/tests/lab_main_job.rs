@@ -43,6 +43,26 @@ fn the_router_learns_both_vips_with_attributes_and_next_hops() {
         let way = job.lab.run("router", &["ip", "route", "get", vip.addr]).unwrap();
         assert!(way.contains(&format!("via {next_hop}")), "{way}");
     }
+    a_vip_that_is_a_prefix_is_added(&job);
+}
+
+/// The router learns the prefix, and requests to its first and its last address are answered.
+fn a_vip_that_is_a_prefix_is_added(job: &MainJob) {
+    const POOL: &str = "192.0.2.64/28";
+    job.lab.run("b1", &["ip", "route", "add", "local", POOL, "dev", "lo"]).unwrap();
+    let service = format!(
+        "\n[[service]]\nname = \"pool\"\nvip = \"{POOL}\"\nport = 80\n\
+         [[service.backend]]\naddress = \"203.0.113.11\"\n"
+    );
+    let file = job.lab.write("pool.toml", &(job.edge_config() + &service)).unwrap();
+    job.tidegate(&["apply", &file.display().to_string()]).unwrap();
+    let route = job.lab.wait_for("a route to the prefix", SOON, || job.bird.route(&job.lab, POOL));
+    assert!(route.unwrap().contains(&format!("BGP.next_hop: {}", EDGE[0])));
+    for addr in ["192.0.2.64", "192.0.2.79"] {
+        wait_until_served_by(job, Vip { service: "pool", addr, prefix: POOL }, &["b1"]);
+    }
+    let vips = job.tidegate(&["vips"]).unwrap();
+    assert!(vips.contains("192.0.2.64/28:80/tcp"), "{vips}");
 }
 
 #[test]

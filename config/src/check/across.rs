@@ -4,14 +4,15 @@ use core::net::IpAddr;
 use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, ring_size};
+use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, VIP_LENS_MAX, ring_size};
+use tidegate_bgp::types::Prefix;
 
 use super::{label, peer, service, tables};
 use crate::desired::Protocol;
 use crate::diagnostic::Found;
 use crate::raw::{AdvertiseSetting, File, PeerTable, RouterTable, ServiceTable};
 use crate::read::At;
-use crate::value::{Name, Place};
+use crate::value::{Name, Place, Vip};
 
 pub(super) fn check(
     router: Option<&RouterTable>,
@@ -27,6 +28,7 @@ pub(super) fn check(
     vips_in_agreement(services, found);
     vips_of_nobody_else(router, peers, services, found);
     backends_are_no_vips(services, found);
+    vip_lengths(services, found);
     limits(services, found);
 }
 
@@ -105,11 +107,11 @@ fn peer_addresses(peers: &[At<PeerTable>], found: &mut Found<'_>) {
 /// A port of a VIP and protocol is one service's. (One of every port takes what others leave.)
 fn service_addresses(services: &[At<ServiceTable>], found: &mut Found<'_>) {
     // By VIP, protocol and first port: the last port, and whose they are.
-    let mut taken: BTreeMap<(IpAddr, Protocol, u16), (u16, &At<ServiceTable>)> = BTreeMap::new();
+    let mut taken: BTreeMap<(Prefix, Protocol, u16), (u16, &At<ServiceTable>)> = BTreeMap::new();
     for at in services {
         let Some(addr) = service::service_addr(&at.value) else { continue };
         let Some(port) = &at.value.port else { continue };
-        let begins = |port| (addr.addr, addr.protocol, port);
+        let begins = |port| (addr.addrs, addr.protocol, port);
         // Of those that begin before this one ends, the last: none of them overlap.
         let before = taken.range(begins(0)..=begins(port.value.last)).next_back();
         if let Some((_, (_, other))) = before.filter(|(_, (last, _))| *last >= port.value.first) {
@@ -150,7 +152,7 @@ fn vips_in_agreement(services: &[At<ServiceTable>], found: &mut Found<'_>) {
         let (first, route) = routes.entry(vip.value).or_insert((at, attributes.clone()));
         if *route != attributes {
             let other = service_label(first, found);
-            let sentence = format!("{other} announces {} with other attributes", vip.value);
+            let sentence = format!("{other} announces {} with other attributes", text(vip.value));
             let remedy = "a VIP has one route: write the same communities, large-communities, med, \
                           local-pref and prepend in both, or advertise = false in one";
             found.error(&advertise.span, &advertise.key, sentence, remedy);
@@ -192,30 +194,66 @@ fn vips_of_nobody_else(
         }
     }
     for vip in services.iter().filter_map(|at| at.value.vip.as_ref()) {
-        if let Some(role) = taken.get(&vip.value).filter(|_| !vip.value.is_unspecified()) {
-            let sentence = format!("{} is {role}: it cannot be a VIP too", vip.value);
-            found.error(&vip.span, &vip.key, sentence, "give the service an address of its own");
+        let Vip(prefix) = vip.value;
+        let in_vip = |addr: &IpAddr| Prefix::new(*addr, prefix.bits()) == Some(prefix);
+        // Those of the prefix follow its first address.
+        let other = taken.range(prefix.addr()..).next().filter(|(addr, _)| in_vip(addr));
+        if let Some((addr, role)) = other.filter(|(addr, _)| !addr.is_unspecified()) {
+            let sentence = format!("{addr} is {role}: it cannot be a VIP too");
+            let remedy = if prefix == Prefix::host(*addr) {
+                "give the service an address of its own"
+            } else {
+                "give the service a prefix of its own"
+            };
+            found.error(&vip.span, &vip.key, sentence, remedy);
         }
     }
 }
 
 /// A packet sent to a VIP would come back to us, or to a node that balances it again.
 fn backends_are_no_vips(services: &[At<ServiceTable>], found: &mut Found<'_>) {
-    let mut vips: BTreeMap<IpAddr, &At<ServiceTable>> = BTreeMap::new();
+    let mut vips: BTreeMap<Prefix, &At<ServiceTable>> = BTreeMap::new();
     for at in services {
         if let Some(vip) = &at.value.vip {
-            vips.entry(vip.value).or_insert(at);
+            vips.entry(vip.value.0).or_insert(at);
         }
     }
+    let lens: BTreeSet<u8> = vips.keys().map(|prefix| prefix.bits()).collect();
     for at in services {
         let backends = at.value.backends.iter().flat_map(|list| &list.value.0.read);
         for address in backends.filter_map(|backend| backend.value.address.as_ref()) {
-            if let Some(owner) = vips.get(&address.value) {
+            let of_len = |&len: &u8| vips.get_key_value(&Prefix::new(address.value, len)?);
+            if let Some((vip, owner)) = lens.iter().rev().find_map(of_len) {
                 let owner = service_label(owner, found);
-                let sentence = format!("{} is the VIP of {owner}", address.value);
+                let is = if *vip == Prefix::host(address.value) { "is" } else { "lies in" };
+                let sentence = format!("{} {is} the VIP of {owner}", address.value);
                 let remedy = "write the address that the backend host has on its own network";
                 found.error(&address.span, &address.key, sentence, remedy);
             }
+        }
+    }
+}
+
+/// The VIP as it is written.
+fn text(Vip(prefix): Vip) -> String {
+    let addr = prefix.addr();
+    if prefix == Prefix::host(addr) { addr.to_string() } else { prefix.to_string() }
+}
+
+/// Each length of a VIP's prefix costs packets a look-up.
+fn vip_lengths(services: &[At<ServiceTable>], found: &mut Found<'_>) {
+    let mut lens: BTreeSet<(bool, u8)> = BTreeSet::new();
+    for vip in services.iter().filter_map(|at| at.value.vip.as_ref()) {
+        let Vip(prefix) = vip.value;
+        let is_v4 = prefix.addr().is_ipv4();
+        let is_new = prefix != Prefix::host(prefix.addr()) && lens.insert((is_v4, prefix.bits()));
+        let count = lens.iter().filter(|(of_v4, _)| *of_v4 == is_v4).count();
+        if is_new && count > VIP_LENS_MAX {
+            let version = if is_v4 { "IPv4" } else { "IPv6" };
+            let sentence =
+                format!("VIPs of {version} would be prefixes of {count} different lengths");
+            let remedy = format!("{VIP_LENS_MAX} are possible: give it the length of another one");
+            found.error(&vip.span, &vip.key, sentence, remedy);
         }
     }
 }
@@ -225,8 +263,9 @@ fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
     for (version, is_v4) in [("IPv4", true), ("IPv6", false)] {
         let mut vips = BTreeSet::new();
         let mut entries = 0;
-        let vip = |at: &At<ServiceTable>| at.value.vip.as_ref().map(|vip| vip.value);
-        let of_version = services.iter().filter(|at| vip(at).is_some_and(|v| v.is_ipv4() == is_v4));
+        let vip = |at: &At<ServiceTable>| at.value.vip.as_ref().map(|vip| vip.value.0);
+        let is_of_version = |vip: Prefix| vip.addr().is_ipv4() == is_v4;
+        let of_version = services.iter().filter(|at| vip(at).is_some_and(is_of_version));
         for at in of_version {
             // One entry for each port of the service, and one for its VIP.
             let ports = at.value.port.as_ref().map_or(0, |at| at.value.last - at.value.first);

@@ -57,7 +57,7 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
 /// VIP, port and protocol, as far as they could be read.
 pub(super) fn service_addr(raw: &ServiceTable) -> Option<ServiceAddr> {
     Some(ServiceAddr {
-        addr: raw.vip.as_ref()?.value,
+        addrs: raw.vip.as_ref()?.value.0,
         port: raw.port.as_ref()?.value.first,
         protocol: raw.protocol.as_ref()?.value,
     })
@@ -102,7 +102,7 @@ fn backends(
 /// address: both are looked up in one family's neighbours.
 fn check_l2(raw: &ServiceTable, backend: &At<IpAddr>, found: &mut Found<'_>) {
     let (Some(mode), Some(vip)) = (&raw.mode, &raw.vip) else { return };
-    if mode.value == ForwardingMode::L2 && vip.value.is_ipv4() != backend.value.is_ipv4() {
+    if mode.value == ForwardingMode::L2 && vip.value.0.addr().is_ipv4() != backend.value.is_ipv4() {
         let sentence =
             format!("in mode l2, {} cannot serve a VIP of the other IP version", backend.value);
         let remedy = "write the backend's address of the VIP's version, or mode = \"ipip\"";
@@ -112,7 +112,7 @@ fn check_l2(raw: &ServiceTable, backend: &At<IpAddr>, found: &mut Found<'_>) {
 
 fn affinity(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Affinity> {
     let kind = raw.affinity.as_ref()?.value;
-    let is_v4 = raw.vip.as_ref()?.value.is_ipv4();
+    let is_v4 = raw.vip.as_ref()?.value.0.addr().is_ipv4();
     let (least, most, usual) = if is_v4 { (8, 32, 24) } else { (16, 64, 56) };
     if let Some(bits) = &raw.client_prefix {
         if kind != AffinityKind::ClientPrefix {

@@ -171,6 +171,11 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a multicast VIP", "\"198.51.100.10\"", "\"239.1.1.1\""),
     ("a loopback VIP", "\"198.51.100.10\"", "\"::1\""),
     ("a VIP of a peer", "\"198.51.100.10\"", "\"192.0.2.254\""),
+    ("a prefix that is one address", "\"198.51.100.10\"", "\"198.51.100.10/32\""),
+    ("a VIP with bits behind its prefix", "\"198.51.100.10\"", "\"198.51.100.10/28\""),
+    ("a VIP that is half of the Internet", "\"198.51.100.10\"", "\"128.0.0.0/1\""),
+    ("a VIP that a peer lies in", "\"198.51.100.10\"", "\"192.0.2.0/24\""),
+    ("a VIP that its backend lies in", "\"198.51.100.10\"", "\"10.0.0.0/16\""),
     (
         "a VIP at our end of a session",
         "asn = 65000",

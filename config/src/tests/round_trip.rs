@@ -30,11 +30,13 @@ use crate::desired::{
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
-fn vip() -> impl Strategy<Value = IpAddr> {
-    prop_oneof![
-        any::<u8>().prop_map(|n| IpAddr::from([198, 51, 100, n])),
-        any::<u16>().prop_map(|n| IpAddr::from([0x2001, 0xdb8, 0x80, 0, 0, 0, 0, n])),
-    ]
+fn vip() -> impl Strategy<Value = Prefix> {
+    let v4 = (any::<u8>(), 28_u8..=32)
+        .prop_map(|(n, len)| Prefix::new(IpAddr::from([198, 51, 100, n]), len).unwrap());
+    let v6 = (any::<u16>(), prop_oneof![Just(64_u8), Just(127), Just(128)]).prop_map(|(n, len)| {
+        Prefix::new(IpAddr::from([0x2001, 0xdb8, 0x80, 0, 0, 0, 0, n]), len).unwrap()
+    });
+    prop_oneof![v4, v6]
 }
 
 fn backend_v4() -> impl Strategy<Value = IpAddr> {
@@ -321,7 +323,7 @@ fn service() -> impl Strategy<Value = Service> {
     (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
         .prop_map(
             |(
-                (addr, (port, more), protocol),
+                (addrs, (port, more), protocol),
                 (l2, affinity, echo, (drain, min_mtu, when_all_down)),
                 health,
                 advertise,
@@ -330,12 +332,12 @@ fn service() -> impl Strategy<Value = Service> {
             )| {
                 let mut backends = v4;
                 // In l2 all backends have the VIP's IP version; one of IPv4 always has a weight.
-                let l2 = l2 && addr.is_ipv4();
+                let l2 = l2 && addrs.addr().is_ipv4();
                 if !l2 {
                     backends.extend(v6);
                 }
                 Service {
-                    vip: ServiceAddr { addr, port, protocol },
+                    vip: ServiceAddr { addrs, port, protocol },
                     last_port: if port == 0 { 0 } else { port.saturating_add(more) },
                     mode: if l2 { ForwardingMode::L2 } else { ForwardingMode::Ipip },
                     affinity,
@@ -445,7 +447,7 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
         }
         let mut vips = BTreeSet::new();
         for (name, service) in services {
-            if vips.insert(service.vip.addr) {
+            if vips.insert(service.vip.addrs) {
                 desired.services.insert(name, service);
             }
         }

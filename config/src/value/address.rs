@@ -187,6 +187,43 @@ impl Text for Place {
     }
 }
 
+/// What a service is asked at: an address, or all of a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Vip(pub(crate) Prefix);
+
+impl From<Vip> for IpAddr {
+    fn from(vip: Vip) -> Self {
+        vip.0.addr()
+    }
+}
+
+impl Text for Vip {
+    fn kind() -> String {
+        "an IP address or a prefix".to_owned()
+    }
+
+    fn keywords() -> serde_json::Value {
+        serde_json::json!({ "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" })
+    }
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        if !text.contains('/') {
+            return <IpAddr as Text>::parse(text).map(|addr| Self(Prefix::host(addr)));
+        }
+        let prefix = <Prefix as Text>::parse(text)?;
+        let (least, most) = if prefix.addr().is_ipv4() { (8, 31) } else { (16, 127) };
+        if prefix == Prefix::host(prefix.addr()) {
+            let sentence = format!("{prefix} is one address");
+            return Err((sentence, format!("write \"{}\"", prefix.addr())));
+        }
+        if prefix.bits() < least {
+            let sentence = format!("{prefix} is more than a VIP can be");
+            return Err((sentence, format!("write a length of {least} to {most}")));
+        }
+        Ok(Self(prefix))
+    }
+}
+
 impl Text for Prefix {
     fn kind() -> String {
         "a prefix".to_owned()

@@ -38,8 +38,9 @@ plain! {
         pub port: [u8; 2],
         /// IP protocol number.
         pub proto: u8,
-        /// Always zero.
-        pub reserved: u8,
+        /// Zero for a VIP of one address. Else the VIP is a prefix of so many bits, and `addr` its
+        /// first address.
+        pub prefix_len: u8,
     }
 
     /// Key of `SERVICES_V6`, likewise.
@@ -51,8 +52,9 @@ plain! {
         pub port: [u8; 2],
         /// IP protocol number.
         pub proto: u8,
-        /// Always zero.
-        pub reserved: u8,
+        /// Zero for a VIP of one address. Else the VIP is a prefix of so many bits, and `addr` its
+        /// first address.
+        pub prefix_len: u8,
     }
 
     /// A service, or (port 0, protocol 0) a VIP that we own.
@@ -176,6 +178,11 @@ plain! {
         pub vary_v4: u32,
         /// The same for the last four bytes of an IPv6 source.
         pub vary_v6: u32,
+        /// Lengths of the VIPs that are prefixes, the longest first: a byte each from the lowest
+        /// one on, at most [`VIP_LENS_ROOM`](crate::VIP_LENS_ROOM), and zero behind them.
+        pub vip_lens_v4: u64,
+        /// The same for IPv6.
+        pub vip_lens_v6: u64,
     }
 }
 

@@ -33,6 +33,11 @@ pub const RING_SIZE_MAX: u32 = 1 << 16;
 pub const RING_SLOTS_PER_BACKEND: u32 = 128;
 /// Flows remembered while ring slots are in transition.
 pub const FLOWS_MAX: u32 = 1 << 16;
+/// Lengths that VIPs of one IP version may have, beside that of a single address: each one costs
+/// packets that find no VIP a look-up.
+pub const VIP_LENS_MAX: usize = 4;
+/// Lengths that a program can have: also those of services that are on their way out.
+pub const VIP_LENS_ROOM: usize = 8;
 /// UDP flows that services with `udp = "flow"` remember: those that were seen last.
 pub const UDP_FLOWS_MAX: u32 = 1 << 16;
 /// Datagrams whose first part is remembered, for the sake of the others: the last that came.
@@ -108,6 +113,14 @@ pub mod rare {
             _ => false,
         }
     }
+}
+
+/// [`DatapathConfig::vip_lens_v4`] for these lengths, the longest first; those that have no room are
+/// left out.
+pub fn vip_lens(lens: impl IntoIterator<Item = u8>) -> u64 {
+    let mut bytes = [0; VIP_LENS_ROOM];
+    bytes.iter_mut().zip(lens).for_each(|(byte, len)| *byte = len);
+    u64::from_le_bytes(bytes)
 }
 
 /// Slots of the ring of a service with so many backends, draining ones included.

@@ -1,8 +1,13 @@
 //! What a configuration makes constant in the program: another value is another program.
 
-use tidegate_abi::{DatapathConfig, backend_flags, backend_kinds, features, service_flags};
+use core::net::IpAddr;
+use std::collections::BTreeSet;
+
+use tidegate_abi::{
+    DatapathConfig, VIP_LENS_ROOM, backend_flags, backend_kinds, features, service_flags, vip_lens,
+};
 use tidegate_bgp::types::Prefix;
-use tidegate_config::desired::{Desired, ForwardingMode, UdpFlows};
+use tidegate_config::desired::{Desired, ForwardingMode, ServiceAddr, UdpFlows};
 
 use crate::key::{self, MapKey};
 use crate::observed::Datapath;
@@ -28,12 +33,52 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         too_big_interval_ns: interval_ns(datapath.too_big_rate),
         vary_v4: datapath.vary_source_v4.map_or(0, |prefix| host_bits(prefix, 32)),
         vary_v6: datapath.vary_source_v6.map_or(0, |prefix| host_bits(prefix, 128)),
+        vip_lens_v4: packed(lens(desired, IpAddr::is_ipv4), []),
+        vip_lens_v6: packed(lens(desired, IpAddr::is_ipv6), []),
     }
 }
 
-/// Features that these maps need, whatever the configuration says by now: flows that drain are still
-/// sent by their entries.
-pub fn features_in_use(datapath: &Datapath) -> u64 {
+/// These constants, and what the maps need beside them, whatever the configuration says by now:
+/// flows that drain are still sent by their entries, and VIPs that were withdrawn served for a while.
+pub fn with_leftovers(constants: DatapathConfig, datapath: &Datapath) -> DatapathConfig {
+    let more = |lens: u64, is_of: fn(&MapKey) -> bool| {
+        let in_maps = key::entries(datapath).into_keys().filter(is_of);
+        packed(unpacked(lens), in_maps.map(MapKey::prefix_len))
+    };
+    DatapathConfig {
+        features: constants.features | features_in_use(datapath),
+        vip_lens_v4: more(constants.vip_lens_v4, |key| matches!(key, MapKey::V4(_))),
+        vip_lens_v6: more(constants.vip_lens_v6, |key| matches!(key, MapKey::V6(_))),
+        ..constants
+    }
+}
+
+/// The lengths in a constant, the longest first.
+pub(crate) fn unpacked(lens: u64) -> impl Iterator<Item = u8> {
+    lens.to_le_bytes().into_iter().take_while(|&len| len != 0)
+}
+
+fn packed(
+    lens: impl IntoIterator<Item = u8>,
+    if_there_is_room: impl IntoIterator<Item = u8>,
+) -> u64 {
+    let mut all: BTreeSet<u8> = lens.into_iter().collect();
+    for len in if_there_is_room {
+        if len != 0 && all.len() < VIP_LENS_ROOM {
+            all.insert(len);
+        }
+    }
+    vip_lens(all.into_iter().rev())
+}
+
+/// The lengths of the VIPs of one IP version that are prefixes.
+fn lens(desired: &Desired, is_of: fn(&IpAddr) -> bool) -> impl Iterator<Item = u8> {
+    let vips = desired.services.values().map(|service| service.vip);
+    vips.filter(move |vip| is_of(&vip.addr())).filter_map(ServiceAddr::prefix_len)
+}
+
+/// Features that these maps need.
+fn features_in_use(datapath: &Datapath) -> u64 {
     let any_port = |key: &MapKey| key.service().is_some_and(|service| service.port == 0);
     let entries = key::entries(datapath);
     let any_port = entries.keys().any(any_port);
@@ -79,6 +124,15 @@ mod tests {
             let prefix = Prefix::new(addr.parse().unwrap(), len).unwrap();
             assert_eq!(host_bits(prefix, bits), wanted, "{prefix}");
         }
+    }
+
+    #[test]
+    fn lengths_stand_in_their_order_and_leftovers_take_what_room_is_left() {
+        let lens = |lens: u64| unpacked(lens).collect::<Vec<u8>>();
+        assert_eq!(packed([], []), 0);
+        assert_eq!(packed([24], [0]), 24);
+        assert_eq!(lens(packed([24, 28], [0, 31, 24])), [31, 28, 24]);
+        assert_eq!(lens(packed([9, 10, 11, 12], 20..30)), [23, 22, 21, 20, 12, 11, 10, 9]);
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub fn explain(
     }
     let part = |desired: &Desired| {
         let services = desired.services.iter();
-        let services = services.filter(|(_, service)| vips.contains(&service.vip.addr));
+        let services = services.filter(|(_, service)| vips.contains(&service.vip.addrs));
         let services = services.map(|(name, service)| (name.clone(), service.clone())).collect();
         Desired {
             router: desired.router.clone(),
@@ -190,14 +190,14 @@ fn restart(changes: &[Change]) -> Vec<String> {
 
 /// VIPs of which a service comes, goes or changes; all of them if the node's part in their entries
 /// does.
-fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<IpAddr> {
+fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<Prefix> {
     let all = || [before, after].into_iter().flat_map(|desired| &desired.services);
     let of_node = |change: &Change| {
         let soft = change.impact() == Impact::Soft || change.impact() == Impact::Restart;
         change.object == Object::Router && soft
     };
     if changes.iter().any(of_node) {
-        return all().map(|(_, service)| service.vip.addr).collect();
+        return all().map(|(_, service)| service.vip.addrs).collect();
     }
     let names: BTreeSet<&String> = changes
         .iter()
@@ -215,7 +215,7 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<I
             | Object::Mrt => None,
         })
         .collect();
-    all().filter(|(name, _)| names.contains(name)).map(|(_, service)| service.vip.addr).collect()
+    all().filter(|(name, _)| names.contains(name)).map(|(_, service)| service.vip.addrs).collect()
 }
 
 /// What the planner does, and the world when it has nothing left to do.
@@ -280,13 +280,12 @@ fn new_checks(before: &Desired, after: &Desired) -> BTreeSet<(ServiceAddr, IpAdd
 }
 
 fn routes(
-    vips: &BTreeSet<IpAddr>,
+    vips: &BTreeSet<Prefix>,
     observed: &Observed,
     forecast: &Forecast,
 ) -> BTreeMap<Prefix, Route> {
     let mut routes = BTreeMap::new();
-    for &vip in vips {
-        let prefix = Prefix::host(vip);
+    for &prefix in vips {
         let before = observed.advertised.get(&prefix);
         let withdrawn = forecast.withdrawn.get(&prefix).copied();
         let route = match (before, forecast.observed.advertised.get(&prefix), withdrawn) {
@@ -378,8 +377,8 @@ fn moved(old: &Owners<'_>, new: &Owners<'_>, vip: ServiceAddr) -> (u32, u32) {
 impl Observed {
     /// What of the world belongs to the services of two configurations.
     fn only(&self, before: &Desired, after: &Desired) -> Self {
-        let vips: BTreeSet<IpAddr> =
-            [before, after].iter().flat_map(|d| d.services.values()).map(|s| s.vip.addr).collect();
+        let vips: BTreeSet<Prefix> =
+            [before, after].iter().flat_map(|d| d.services.values()).map(|s| s.vip.addrs).collect();
         let all = &self.datapath;
         let mut datapath = Datapath {
             attached: all.attached,
@@ -402,8 +401,7 @@ impl Observed {
             }
         }
         slots::store(&mut datapath.slots, &[]); // Zeros at the end are none.
-        let of_vip = |prefix: &Prefix| vips.contains(&prefix.addr());
-        let advertised = self.advertised.iter().filter(|(prefix, _)| of_vip(prefix));
+        let advertised = self.advertised.iter().filter(|(prefix, _)| vips.contains(prefix));
         Self {
             datapath,
             healthy: self.healthy.clone(),

@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeMap;
 
 use tidegate_abi::{Service as Entry, ServiceKeyV4, ServiceKeyV6, ip_proto};
+use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Protocol, Service, ServiceAddr};
 
 use crate::observed::Datapath;
@@ -26,7 +27,7 @@ impl MapKey {
             Protocol::Udp => ip_proto::UDP,
             Protocol::Sctp => ip_proto::SCTP,
         };
-        Self::new(service.addr, service.port, proto)
+        Self::new(service.addrs, service.port, proto)
     }
 
     /// The keys of all ports of a service, that of [`of_service`](Self::of_service) first.
@@ -37,27 +38,41 @@ impl MapKey {
     }
 
     /// The key of a VIP's own entry.
-    pub const fn of_vip(vip: IpAddr) -> Self {
+    pub const fn of_vip(vip: Prefix) -> Self {
         Self::new(vip, 0, 0)
     }
 
-    const fn new(addr: IpAddr, port: u16, proto: u8) -> Self {
+    /// The key of what a VIP has at a port and protocol.
+    pub const fn new(vip: Prefix, port: u16, proto: u8) -> Self {
         let port = port.to_be_bytes();
-        match addr {
+        let len = vip.bits();
+        match vip.addr() {
             IpAddr::V4(v4) => {
-                Self::V4(ServiceKeyV4 { addr: v4.octets(), port, proto, reserved: 0 })
+                let prefix_len = if len == 32 { 0 } else { len };
+                Self::V4(ServiceKeyV4 { addr: v4.octets(), port, proto, prefix_len })
             }
             IpAddr::V6(v6) => {
-                Self::V6(ServiceKeyV6 { addr: v6.octets(), port, proto, reserved: 0 })
+                let prefix_len = if len == 128 { 0 } else { len };
+                Self::V6(ServiceKeyV6 { addr: v6.octets(), port, proto, prefix_len })
             }
         }
     }
 
-    /// The VIP.
-    pub const fn vip(self) -> IpAddr {
+    /// The VIP. In a key that we never write the length may be none: then it is the address.
+    pub fn vip(self) -> Prefix {
+        let (addr, len) = match self {
+            Self::V4(key) => (IpAddr::V4(Ipv4Addr::from_octets(key.addr)), key.prefix_len),
+            Self::V6(key) => (IpAddr::V6(Ipv6Addr::from_octets(key.addr)), key.prefix_len),
+        };
+        let prefix = Prefix::new(addr, len).filter(|_| len != 0);
+        prefix.unwrap_or(Prefix::host(addr))
+    }
+
+    /// The length of a VIP that is a prefix; 0: it is one address.
+    pub const fn prefix_len(self) -> u8 {
         match self {
-            Self::V4(key) => IpAddr::V4(Ipv4Addr::from_octets(key.addr)),
-            Self::V6(key) => IpAddr::V6(Ipv6Addr::from_octets(key.addr)),
+            Self::V4(key) => key.prefix_len,
+            Self::V6(key) => key.prefix_len,
         }
     }
 
@@ -73,7 +88,7 @@ impl MapKey {
             ip_proto::SCTP => Protocol::Sctp,
             _ => return None,
         };
-        let service = ServiceAddr { addr: self.vip(), port: u16::from_be_bytes(port), protocol };
+        let service = ServiceAddr { addrs: self.vip(), port: u16::from_be_bytes(port), protocol };
         (Self::of_service(service) == self).then_some(service)
     }
 

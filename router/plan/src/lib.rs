@@ -25,7 +25,7 @@ mod slots;
 pub mod step;
 mod view;
 
-pub use constants::{constants, features_in_use};
+pub use constants::{constants, with_leftovers};
 pub use memory::Memory;
 pub use plan::{Plan, WITHDRAW_GRACE, plan, plan_with, stop};
 pub use rings::Rings;

@@ -9,7 +9,6 @@
 //! announced only while every slot of its rings names a backend that frames can be sent to, and
 //! only after test packets have shown it ([`proof`](crate::proof)).
 
-use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,10 +97,10 @@ pub fn plan_with(
     if !left.is_empty() {
         rounds.slots.push(Step::PutSlots { slots: left });
     }
-    let announced: BTreeSet<IpAddr> = wanted
+    let announced: BTreeSet<Prefix> = wanted
         .values()
         .filter(|(_, service)| service.advertise.is_some())
-        .map(|(_, service)| service.vip.addr)
+        .map(|(_, service)| service.vip.addrs)
         .collect();
     plan_deletes(observed, now, &entries, &wanted, &announced, &mut rounds);
     let vips = plan_routes(observed, now, &works, &vip_entries, &mut rounds);
@@ -172,10 +171,10 @@ fn plan_vip_entries(
     shared: &mut Shared<'_>,
     wanted: &BTreeMap<ServiceAddr, (&str, &Service)>,
     rounds: &mut Rounds,
-) -> BTreeSet<IpAddr> {
-    let mut echo: BTreeMap<IpAddr, bool> = BTreeMap::new();
+) -> BTreeSet<Prefix> {
+    let mut echo: BTreeMap<Prefix, bool> = BTreeMap::new();
     for (addr, (_, service)) in wanted {
-        *echo.entry(addr.addr).or_default() |= service.echo;
+        *echo.entry(addr.addrs).or_default() |= service.echo;
     }
     let mut in_place = BTreeSet::new();
     for (vip, echo) in echo {
@@ -201,21 +200,21 @@ fn plan_deletes(
     now: Timestamp,
     entries: &BTreeMap<MapKey, Entry>,
     wanted: &BTreeMap<ServiceAddr, (&str, &Service)>,
-    announced: &BTreeSet<IpAddr>,
+    announced: &BTreeSet<Prefix>,
     rounds: &mut Rounds,
 ) {
     let kept: BTreeSet<MapKey> = wanted
         .values()
-        .flat_map(|(_, spec)| MapKey::of_ports(spec).chain([MapKey::of_vip(spec.vip.addr)]))
+        .flat_map(|(_, spec)| MapKey::of_ports(spec).chain([MapKey::of_vip(spec.vip.addrs)]))
         .collect();
-    let has_services: BTreeSet<IpAddr> = entries
+    let has_services: BTreeSet<Prefix> = entries
         .keys()
         .filter(|key| **key != MapKey::of_vip(key.vip()))
         .map(|key| key.vip())
         .collect();
     for &key in entries.keys().filter(|key| !kept.contains(key)) {
-        let prefix = Prefix::host(key.vip());
-        let stays_announced = announced.contains(&key.vip());
+        let prefix = key.vip();
+        let stays_announced = announced.contains(&prefix);
         if !stays_announced && observed.advertised.contains_key(&prefix) {
             continue;
         }
@@ -224,7 +223,7 @@ fn plan_deletes(
             rounds.wake_at.push(gone_at);
             continue;
         }
-        if key != MapKey::of_vip(key.vip()) || !has_services.contains(&key.vip()) {
+        if key != MapKey::of_vip(prefix) || !has_services.contains(&prefix) {
             rounds.deletes.push(key.delete());
         }
     }
@@ -235,18 +234,17 @@ fn plan_routes(
     observed: &Observed,
     now: Timestamp,
     works: &[(Work<'_>, Outcome)],
-    vip_entries: &BTreeSet<IpAddr>,
+    vip_entries: &BTreeSet<Prefix>,
     rounds: &mut Rounds,
 ) -> BTreeMap<ServiceAddr, VipState> {
-    let mut by_vip: BTreeMap<IpAddr, Vec<&(Work<'_>, Outcome)>> = BTreeMap::new();
+    let mut by_vip: BTreeMap<Prefix, Vec<&(Work<'_>, Outcome)>> = BTreeMap::new();
     for work in works {
-        by_vip.entry(work.0.spec.vip.addr).or_default().push(work);
+        by_vip.entry(work.0.spec.vip.addrs).or_default().push(work);
     }
     let mut vips = BTreeMap::new();
     let mut announced = BTreeSet::new();
-    for (vip, group) in by_vip {
-        let prefix = Prefix::host(vip);
-        let has_entry = vip_entries.contains(&vip);
+    for (prefix, group) in by_vip {
+        let has_entry = vip_entries.contains(&prefix);
         let seen = observed.advertised.get(&prefix);
         let withheld = withheld(observed.datapath.attached, &group, has_entry, seen.is_some());
         let held = observed.held_down.get(&prefix).copied();

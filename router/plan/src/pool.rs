@@ -49,7 +49,7 @@ impl<'a> Pool<'a> {
         let mut wanted = BTreeMap::new();
         for service in desired.services.values() {
             for &addr in service.backends.keys() {
-                let identity = entry::wanted(service.mode, service.vip.addr, addr);
+                let identity = entry::wanted(service.mode, service.vip.addr(), addr);
                 let way = observed.ways.get(&addr);
                 wanted
                     .entry(identity)

@@ -11,11 +11,12 @@
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{
     Backend, Counter, Service as Entry, backend_kinds, ip_proto, service_flags, slot_of,
 };
+use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Protocol, ServiceAddr};
 
 use crate::entry;
@@ -37,6 +38,8 @@ const CLIENT_PORT: u16 = 40_000;
 pub struct Client {
     /// Its address.
     pub addr: IpAddr,
+    /// The address that it asks: that of the VIP or, of a prefix, one that is no other VIP's.
+    pub vip: IpAddr,
     /// The port that it asks: that of the service or, of a service of every port, one that no
     /// other service of the VIP has.
     pub port: u16,
@@ -102,12 +105,12 @@ impl fmt::Display for Flaw {
 /// The clients whose packets are run for a service: one for each backend that its ring names, in
 /// no order, each with that backend's index. One client with index 0 if there is no ring.
 pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(Client, u32)> {
-    let port = asked_port(service, datapath);
+    let (vip, port) = (asked_vip(service, datapath), asked_port(service, datapath));
     let entry = match MapKey::of_service(service) {
         MapKey::V4(key) => datapath.services_v4.get(&key),
         MapKey::V6(key) => datapath.services_v6.get(&key),
     };
-    let client = |number, flags| Client { addr: client_addr(service.addr, number, flags), port };
+    let client = |number, flags| Client { addr: client_addr(vip, number, flags), vip, port };
     let Some((entry, ring)) = entry.and_then(|entry| Some((entry, Span::of(entry)?))) else {
         return vec![(client(0, 0), 0)];
     };
@@ -129,7 +132,7 @@ pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(Cli
     let mut found = Vec::with_capacity(left);
     for number in 0..=u16::MAX {
         let client = client(number, entry.flags);
-        let hash = flow_hash(seed, service, client, entry);
+        let hash = flow_hash(seed, service.protocol, client, entry);
         let row = ring.offset.saturating_add(slot_of(hash, ring.size));
         let index = slots::at(&datapath.slots, row).current;
         if let Some(is_missing @ true) = missing.get_mut(index as usize) {
@@ -145,15 +148,65 @@ pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(Cli
 }
 
 /// As the packet path computes it.
-fn flow_hash(seed: u64, service: ServiceAddr, client: Client, entry: &Entry) -> u32 {
+fn flow_hash(seed: u64, protocol: Protocol, client: Client, entry: &Entry) -> u32 {
     let flow = Flow {
         src: client.addr,
-        dst: service.addr,
+        dst: client.vip,
         src_port: CLIENT_PORT,
         dst_port: client.port,
-        proto: proto(service.protocol),
+        proto: proto(protocol),
     };
     model::flow_hash(seed, &flow, entry.flags)
+}
+
+/// See [`Client::vip`].
+fn asked_vip(service: ServiceAddr, datapath: &Datapath) -> IpAddr {
+    let first = service.addr();
+    if service.prefix_len().is_none() {
+        return first;
+    }
+    // By their first addresses, a VIP that holds others before these; those beside it do not count.
+    let in_ours = |vip: &Prefix| {
+        vip.bits() > service.addrs.bits()
+            && Prefix::new(vip.addr(), service.addrs.bits()) == Some(service.addrs)
+    };
+    let entries = key::entries(datapath);
+    let others: BTreeSet<Prefix> = entries.keys().map(|key| key.vip()).filter(in_ours).collect();
+    let mut asked = bits(first);
+    for other in others {
+        if bits(other.addr()) > asked {
+            break; // A gap.
+        }
+        asked = asked.max(bits(last_addr(other)).saturating_add(1));
+    }
+    let asked = match first {
+        IpAddr::V4(_) => u32::try_from(asked).ok().map(|v4| Ipv4Addr::from_bits(v4).into()),
+        IpAddr::V6(_) => Some(Ipv6Addr::from_bits(asked).into()),
+    };
+    // Nobody can be asked where every address is another VIP's.
+    let is_ours = |addr: &IpAddr| Prefix::new(*addr, service.addrs.bits()) == Some(service.addrs);
+    asked.filter(is_ours).unwrap_or(first)
+}
+
+fn bits(addr: IpAddr) -> u128 {
+    match addr {
+        IpAddr::V4(v4) => v4.to_bits().into(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+fn last_addr(prefix: Prefix) -> IpAddr {
+    let open = |of: u8| u32::from(of.saturating_sub(prefix.bits()));
+    match prefix.addr() {
+        IpAddr::V4(v4) => {
+            let host_bits = !u32::MAX.checked_shl(open(32)).unwrap_or(0);
+            Ipv4Addr::from_bits(v4.to_bits() | host_bits).into()
+        }
+        IpAddr::V6(v6) => {
+            let host_bits = !u128::MAX.checked_shl(open(128)).unwrap_or(0);
+            Ipv6Addr::from_bits(v6.to_bits() | host_bits).into()
+        }
+    }
 }
 
 /// See [`Client::port`].
@@ -195,19 +248,18 @@ fn client_addr(vip: IpAddr, number: u16, flags: u32) -> IpAddr {
 
 /// The frame in which a client's first packet would come in: a TCP SYN, a UDP datagram or an SCTP
 /// INIT, padded to an IP packet of `packet_len` bytes.
-pub fn frame(service: ServiceAddr, client: Client, packet_len: u16) -> Vec<u8> {
-    let src = client.addr;
-    let (ip_header_len, ether_type) = match service.addr {
+pub fn frame(protocol: Protocol, client: Client, packet_len: u16) -> Vec<u8> {
+    let (ip_header_len, ether_type) = match client.vip {
         IpAddr::V4(_) => (20, [0x08, 0x00]),
         IpAddr::V6(_) => (40, [0x86, 0xdd]),
     };
     let packet_len = packet_len.max(ip_header_len + 20);
     let payload_len = packet_len - ip_header_len;
-    let proto = proto(service.protocol);
+    let proto = proto(protocol);
     let mut frame = Vec::with_capacity(LINK_LEN + usize::from(packet_len));
     frame.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]); // Locally administered, of nobody.
     frame.extend(ether_type);
-    match (src, service.addr) {
+    match (client.addr, client.vip) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             frame.extend(ipv4_header(src, dst, proto, packet_len));
         }
@@ -221,7 +273,7 @@ pub fn frame(service: ServiceAddr, client: Client, packet_len: u16) -> Vec<u8> {
     let transport = frame.len();
     frame.extend(CLIENT_PORT.to_be_bytes());
     frame.extend(client.port.to_be_bytes());
-    match service.protocol {
+    match protocol {
         Protocol::Tcp => {
             frame.extend([0; 8]); // Sequence numbers.
             frame.extend([5 << 4, 0x02, 0xff, 0xff, 0, 0, 0, 0]); // Five words, SYN, window.
@@ -324,11 +376,11 @@ fn outcome(
     entries: &BTreeMap<MapKey, Entry>,
 ) -> Finding {
     let Some(entry) = entries.get(&MapKey::of_service(service)) else {
-        let has_vip = entries.contains_key(&MapKey::of_vip(service.addr));
+        let has_vip = entries.contains_key(&MapKey::of_vip(service.addrs));
         let ended = if has_vip { Counter::DropNoService } else { Counter::PassNotOurs };
         return Finding::Ended(ended);
     };
-    let hash = flow_hash(seed, service, client, entry);
+    let hash = flow_hash(seed, service.protocol, client, entry);
     let row = entry.ring_offset.wrapping_add(slot_of(hash, entry.ring_size));
     match slots::at(&datapath.slots, row).current {
         0 => Finding::Ended(Counter::DropNoBackend),

@@ -141,7 +141,7 @@ impl<'a> Work<'a> {
         let mut states: BTreeMap<IpAddr, BackendState> = BTreeMap::new();
         let mut backends = Vec::with_capacity(spec.backends.len());
         for (&addr, backend) in &spec.backends {
-            let identity = entry::wanted(spec.mode, spec.vip.addr, addr);
+            let identity = entry::wanted(spec.mode, spec.vip.addr(), addr);
             let index = shared.pool.index(identity);
             let in_ring = index.is_some_and(|index| {
                 scan.current.contains_key(&index) || scan.previous.contains(&index)
@@ -206,7 +206,7 @@ impl<'a> Work<'a> {
             ring_offset: ring.offset,
             ring_size: ring.size,
             index: row,
-            flags: affinity_flags(self.spec.affinity, self.spec.vip.addr)
+            flags: affinity_flags(self.spec.affinity, self.spec.vip.addr())
                 | match self.spec.udp {
                     UdpFlows::Hashed => 0,
                     UdpFlows::Remembered => service_flags::UDP_FLOWS,
@@ -505,7 +505,7 @@ fn is_narrow(spec: &Service, identity: Identity, pool: &Pool<'_>) -> bool {
 fn judge(spec: &Service, backends: &[Backend], shared: &Shared<'_>) -> Proof {
     let findings = shared.observed.proofs.get(&spec.vip).map_or(&[][..], Vec::as_slice);
     let is_as_wanted = |backend: &Backend, headers: &proof::Headers| {
-        let identity = entry::wanted(spec.mode, spec.vip.addr, backend.addr);
+        let identity = entry::wanted(spec.mode, spec.vip.addr(), backend.addr);
         backend.state == BackendState::Active
             && shared.pool.wanted(identity).is_some_and(|wanted| proof::is_as(headers, wanted))
     };

@@ -1,7 +1,8 @@
 //! The maps with their types: what a step writes, what an observation reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Ebpf;
@@ -12,7 +13,9 @@ use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, FLOWS_MAX, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6,
     Slot, Traffic, UDP_FLOWS_MAX, backend_flags, backend_kinds, map_names,
 };
+use tidegate_bgp::types::Prefix;
 use tidegate_plan::entry::is_resolved;
+use tidegate_plan::key::MapKey;
 use tidegate_plan::observed;
 use tidegate_plan::step::Step;
 
@@ -29,6 +32,8 @@ type Services<K> = HashMap<MapData, Pod<K>, Pod<Service>>;
 pub(crate) struct Maps {
     services_v4: Services<ServiceKeyV4>,
     services_v6: Services<ServiceKeyV6>,
+    /// Lengths of VIPs that are prefixes, maybe of some that are gone.
+    prefix_lens: BTreeSet<u8>,
     slots: Slots,
     backends: Array<MapData, Pod<Backend>>,
     /// The same map, for reading all of it.
@@ -59,9 +64,14 @@ impl Maps {
         .map_err(|error| Error::kernel("open the map BACKENDS", error))?;
         let cpus =
             nr_cpus().map_err(|(path, error)| Error::kernel(format!("read {path}"), error))?;
+        let (services_v4, services_v6) =
+            (take(ebpf, map_names::SERVICES_V4)?, take(ebpf, map_names::SERVICES_V6)?);
+        let keys_v4 = read(&services_v4, map_names::SERVICES_V4)?.into_keys().map(MapKey::V4);
+        let keys_v6 = read(&services_v6, map_names::SERVICES_V6)?.into_keys().map(MapKey::V6);
         let mut maps = Self {
-            services_v4: take(ebpf, map_names::SERVICES_V4)?,
-            services_v6: take(ebpf, map_names::SERVICES_V6)?,
+            services_v4,
+            services_v6,
+            prefix_lens: keys_v4.chain(keys_v6).map(MapKey::prefix_len).collect(),
             slots,
             backends: used(backends, map_names::BACKENDS)?,
             backends_fd,
@@ -95,10 +105,12 @@ impl Maps {
             }
             Step::PutSlots { slots } => self.put_slots(slots),
             Step::PutServiceV4 { key, service, fresh } => {
+                self.prefix_lens.insert(key.prefix_len);
                 clear_row(&mut self.service_traffic, service.index, *fresh, self.cpus)?;
                 put(&mut self.services_v4, map_names::SERVICES_V4, *key, *service)
             }
             Step::PutServiceV6 { key, service, fresh } => {
+                self.prefix_lens.insert(key.prefix_len);
                 clear_row(&mut self.service_traffic, service.index, *fresh, self.cpus)?;
                 put(&mut self.services_v6, map_names::SERVICES_V6, *key, *service)
             }
@@ -168,7 +180,7 @@ impl Maps {
     /// A packet that has seen the slot before it was settled may be remembered after this. That
     /// flow has the backend that the slot has, so it does no harm, and goes the next time.
     fn forget_settled_flows(&mut self) -> Result<(), Error> {
-        let Self { flows, services_v4, services_v6, slots, .. } = self;
+        let Self { flows, services_v4, services_v6, prefix_lens, slots, .. } = self;
         // A service of many ports has one ring, which takes a while to look through.
         let mut rings = BTreeMap::new();
         let mut services = BTreeMap::new();
@@ -177,7 +189,7 @@ impl Maps {
             if let Some(&is_settled) = services.get(&of) {
                 return Ok(is_settled);
             }
-            let is_settled = match service_of(services_v4, services_v6, key)? {
+            let is_settled = match service_of(services_v4, services_v6, prefix_lens, key)? {
                 Some(Service { ring_offset, ring_size, .. }) => *rings
                     .entry((ring_offset, ring_size))
                     .or_insert_with(|| !slots.any_in_transition(ring_offset, ring_size)),
@@ -232,25 +244,31 @@ impl Maps {
     }
 }
 
-/// The service that a flow belongs to, if there is one.
+/// The service that a flow belongs to, if there is one: that of the longest prefix.
 fn service_of(
     services_v4: &Services<ServiceKeyV4>,
     services_v6: &Services<ServiceKeyV6>,
+    prefix_lens: &BTreeSet<u8>,
     flow: &FlowKey,
 ) -> Result<Option<Service>, MapError> {
     let FlowKey { dst, dst_port, proto, .. } = *flow;
-    for port in [dst_port, [0; 2]] {
+    let dst = match dst {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => IpAddr::from([a, b, c, d]),
+        dst => IpAddr::from(dst),
+    };
+    let shorter = prefix_lens.iter().rev().filter_map(|&len| Prefix::new(dst, len));
+    for vip in core::iter::once(Prefix::host(dst)).chain(shorter) {
         // That of its port, or else that of all ports.
-        let found = if let [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] = dst {
-            let key = ServiceKeyV4 { addr: [a, b, c, d], port, proto, reserved: 0 };
-            services_v4.get(&Pod(key), 0)
-        } else {
-            services_v6.get(&Pod(ServiceKeyV6 { addr: dst, port, proto, reserved: 0 }), 0)
-        };
-        match found {
-            Ok(Pod(service)) => return Ok(Some(service)),
-            Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(error),
+        for port in [u16::from_be_bytes(dst_port), 0] {
+            let found = match MapKey::new(vip, port, proto) {
+                MapKey::V4(key) => services_v4.get(&Pod(key), 0),
+                MapKey::V6(key) => services_v6.get(&Pod(key), 0),
+            };
+            match found {
+                Ok(Pod(service)) => return Ok(Some(service)),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(None)

@@ -256,7 +256,9 @@ fn backends_text(answer: &Backends) -> String {
 }
 
 fn vip_name(vip: &Vip) -> String {
-    service_name(vip.address, vip.port, vip.last_port, &vip.protocol)
+    let address = vip.address.to_string();
+    let text = vip.prefix_len.map_or(address.clone(), |len| format!("{address}/{len}"));
+    service_name(&text, vip.port, vip.last_port, &vip.protocol)
 }
 
 fn vip_state(vip: &Vip) -> String {

@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 
+use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Probe, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -7,7 +8,8 @@ use tokio::net::TcpListener;
 use super::*;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const SERVICE: ServiceAddr = ServiceAddr { addr: LOCALHOST, port: 80, protocol: Protocol::Tcp };
+const SERVICE: ServiceAddr =
+    ServiceAddr { addrs: Prefix::host(LOCALHOST), port: 80, protocol: Protocol::Tcp };
 const SHORT: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(10);
 

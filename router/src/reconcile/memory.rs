@@ -113,8 +113,8 @@ impl Seen {
         });
         for (vip, state) in &plan.vips {
             // What was withdrawn may still be in the speaker's snapshot.
-            let announced = observed.advertised.contains_key(&vip.prefix())
-                && !observed.withdrawn_at.contains_key(&vip.prefix());
+            let announced = observed.advertised.contains_key(&vip.addrs)
+                && !observed.withdrawn_at.contains_key(&vip.addrs);
             let waits = |backend: &BackendView| backend.state == BackendState::Unproven;
             let withheld = match state.withheld {
                 // On its way: no reason yet that anybody should act on.
@@ -145,7 +145,7 @@ impl Seen {
     /// cause mended.
     pub(super) fn on_withdraw(&mut self, plan: &Plan, prefix: Prefix, reason: Reason) {
         let seen = VipSeen { announced: false, withheld: Some(reason) };
-        let of_prefix = |(vip, _): &(&ServiceAddr, &VipState)| vip.prefix() == prefix;
+        let of_prefix = |(vip, _): &(&ServiceAddr, &VipState)| vip.addrs == prefix;
         for (vip, state) in plan.vips.iter().filter(of_prefix) {
             self.note_vip(*vip, &state.name, seen.clone(), SystemTime::now());
         }
@@ -158,15 +158,20 @@ impl Seen {
         }
         let was_announced = before.is_some_and(|before| before.announced);
         match (seen.announced, seen.withheld) {
-            (true, _) if !was_announced => info!(service, vip = %vip.addr, "VIP announced"),
+            (true, _) if !was_announced => info!(service, vip = %vip.vip(), "VIP announced"),
             (false, Some(reason)) if was_announced => {
-                warn!(service, vip = %vip.addr, code = reason.name(), "VIP withdrawn: {reason}");
+                warn!(service, vip = %vip.vip(), code = reason.name(), "VIP withdrawn: {reason}");
             }
             (false, None) if was_announced => {
-                warn!(service, vip = %vip.addr, "VIP withdrawn until the maps hold the service");
+                warn!(service, vip = %vip.vip(), "VIP withdrawn until the maps hold the service");
             }
             (false, Some(reason)) => {
-                info!(service, vip = %vip.addr, code = reason.name(), "VIP not announced: {reason}");
+                info!(
+                    service,
+                    vip = %vip.vip(),
+                    code = reason.name(),
+                    "VIP not announced: {reason}"
+                );
             }
             (true, _) | (false, None) => {} // On its way there.
         }

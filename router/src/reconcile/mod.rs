@@ -291,7 +291,7 @@ impl Reconciler {
         let advertised = self.advertised();
         let services = self.config.desired.services.values();
         let mut wanted = services.filter(|service| service.advertise.is_some());
-        let all = wanted.all(|it| advertised.contains_key(&Prefix::host(it.vip.addr)));
+        let all = wanted.all(|it| advertised.contains_key(&it.vip.addrs));
         if all && !self.settled {
             self.settled = self.parts.bgp.order(speaker::Order::Settled).await.is_ok();
         }

@@ -82,7 +82,7 @@ fn stands(desired: &Desired, vrps: &Vrps) -> BTreeMap<Prefix, Stand> {
         asns.insert(ours);
     }
     let announced = desired.services.values().filter(|service| service.advertise.is_some());
-    let prefixes = announced.map(|service| service.vip.prefix());
+    let prefixes = announced.map(|service| service.vip.addrs);
     let worst = |prefix| {
         let rank = |(validity, _): &Stand| match validity {
             Validity::Valid => 0,

@@ -172,7 +172,7 @@ impl Packet {
         datapath: &Datapath,
         runs: &mut u64,
     ) -> bool {
-        let frame = proof::frame(service, self.client, packet_len);
+        let frame = proof::frame(service.protocol, self.client, packet_len);
         let finding = datapath.prove(&frame, self.ingress);
         *runs += 1;
         std::mem::replace(&mut self.finding, finding) != finding

@@ -103,12 +103,11 @@ pub(super) fn respecialised(
 /// # Errors
 /// See [`Datapath::load_pinned`].
 pub(crate) fn load(desired: &Desired) -> Result<Datapath, bpf_io::Error> {
-    let mut constants = tidegate_plan::constants(desired);
+    let constants = tidegate_plan::constants(desired);
     let datapath = Datapath::load_pinned(&constants, &desired.router.pin_dir)?;
-    let in_use = tidegate_plan::features_in_use(&datapath.observe()?);
-    if in_use & !constants.features == 0 {
+    let needed = tidegate_plan::with_leftovers(constants, &datapath.observe()?);
+    if needed == constants {
         return Ok(datapath);
     }
-    constants.features |= in_use;
-    Datapath::load_pinned(&constants, &desired.router.pin_dir)
+    Datapath::load_pinned(&needed, &desired.router.pin_dir)
 }

@@ -94,7 +94,7 @@ fn service(name: &str, moves: &Moves, rate: Option<u64>) -> change::Service {
     let of_moved = |rate: u64| rate.saturating_mul(moved.into()) / u64::from(of.max(1));
     change::Service {
         service: name.into(),
-        vip: service_name(vip.addr, vip.port, last_port, protocol_name(vip.protocol)),
+        vip: service_name(&vip.vip(), vip.port, last_port, protocol_name(vip.protocol)),
         what: what.into(),
         slots_moved: moved,
         slots: of,

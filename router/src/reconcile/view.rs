@@ -197,13 +197,14 @@ impl Reconciler {
         let backends = backends.map(|(to, view)| self.backend(addr, *to, view, ring_size));
         Ok(Vip {
             service: state.name.clone(),
-            address: addr.addr,
+            address: addr.addr(),
+            prefix_len: addr.prefix_len(),
             port: addr.port,
             last_port: service.map(|it| it.last_port).filter(|&last| last != addr.port),
             protocol: protocol_name(addr.protocol).into(),
             mode: service.map_or("", |service| mode_name(service.mode)).into(),
             announced,
-            rpki: self.origins.of(addr.prefix()).map(|(validity, _)| validity.name().into()),
+            rpki: self.origins.of(addr.addrs).map(|(validity, _)| validity.name().into()),
             proof: state.proof.name().into(),
             held_down_secs: state.held_until.map(|until| (until - self.clock.now()).as_secs() + 1),
             fails_open: state.fails_open,

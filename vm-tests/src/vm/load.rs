@@ -8,7 +8,7 @@ use aya::programs::loaded_programs;
 use serde::{Deserialize, Serialize};
 use tidegate::bpf_io::Datapath;
 use tidegate::decap::Decap;
-use tidegate_abi::DatapathConfig;
+use tidegate_abi::{DatapathConfig, vip_lens};
 
 /// The port of GUE.
 const GUE_PORT: u16 = 6080;
@@ -42,16 +42,18 @@ pub struct Report {
 /// What the kernel has against it.
 pub fn run() -> Result<()> {
     let start = Instant::now();
-    let constants = |features| DatapathConfig {
+    let constants = |features, lens: &[u8]| DatapathConfig {
         hash_seed: 7,
         features,
         too_big_interval_ns: 1,
         vary_v4: 0xffff,
         vary_v6: 0xffff,
+        vip_lens_v4: vip_lens(lens.iter().copied()),
+        vip_lens_v6: vip_lens(lens.iter().copied()),
     };
     // What no configuration asks for is dead code, and not looked at: so with nothing and with all.
-    let _bare = Datapath::load(&constants(0))?;
-    let _full = Datapath::load(&constants(u64::MAX))?;
+    let _bare = Datapath::load(&constants(0, &[]))?;
+    let _full = Datapath::load(&constants(u64::MAX, &[31, 30, 29, 28, 24, 20, 16, 8]))?;
     let _decap = Decap::load(GUE_PORT)?;
     let millis = start.elapsed().as_millis();
     let mut programs = Vec::new();

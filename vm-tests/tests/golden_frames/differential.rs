@@ -13,9 +13,11 @@ use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use tidegate::bpf_io::Datapath;
 use tidegate_abi::{
-    Backend, Counter, DatapathConfig, FLOWS_MAX, RING_SIZE_MIN, Service, ServiceKeyV4,
-    ServiceKeyV6, Slot, Traffic, backend_flags, features, ip_proto::SCTP, service_flags,
+    Backend, Counter, DatapathConfig, FLOWS_MAX, RING_SIZE_MIN, Service, Slot, Traffic,
+    backend_flags, features, ip_proto::SCTP, service_flags, vip_lens,
 };
+use tidegate_bgp::types::Prefix;
+use tidegate_plan::key::MapKey;
 use tidegate_plan::model::{Model, Outcome};
 use tidegate_plan::observed;
 use tidegate_plan::step::Step;
@@ -29,8 +31,10 @@ const FRAMES: usize = 800;
 /// After so many frames the counters are read.
 const BATCH: usize = 50;
 const BACKENDS: u32 = 6;
-const SERVICES: u32 = 18;
+const SERVICES: u32 = 30;
 const PORTS: [u16; 3] = [80, 443, 53];
+const LENS_V4: [u8; 2] = [28, 25];
+const LENS_V6: [u8; 2] = [112, 64];
 
 /// SplitMix64: chance that a seed repeats.
 struct Dice(u64);
@@ -108,23 +112,37 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
             index,
             flags: u32::from(dice.byte() % 8) | uncounted(index % 2 == 0, dice),
         };
-        // Both VIPs, then each port in two protocols, then every port, then another protocol.
+        // Both VIPs, then each port in two protocols, then every port, then another protocol. Then
+        // prefixes, each without some of its entries.
         let nth = index as usize / 2;
         let (port, proto) = match index {
-            1 | 2 => (0, 0),
+            1 | 2 | 19..=22 => (0, 0),
             3..=14 => (PORTS[nth % 3], [TCP, UDP][nth / 3 % 2]),
             15 | 16 => (0, TCP),
-            _ => (80, SCTP),
+            17 | 18 => (80, SCTP),
+            _ => dice.of(&[(80, TCP), (443, TCP), (53, UDP), (0, UDP)]),
         };
-        let port = port.to_be_bytes();
+        let is_v4 = index % 2 == 0;
+        let len = match (index, is_v4) {
+            (..=18, _) => {
+                if is_v4 {
+                    32
+                } else {
+                    128
+                }
+            }
+            (_, true) => LENS_V4[nth % 2],
+            (_, false) => LENS_V6[nth % 2],
+        };
+        let vip = if is_v4 { VIP4.into() } else { VIP6.into() };
+        let vip = Prefix::new(vip, len).unwrap();
         let fresh = true;
-        let (v4, v6) = (VIP4.octets(), VIP6.octets());
-        apply(if index % 2 == 0 {
-            let key = ServiceKeyV4 { addr: v4, port, proto, reserved: 0 };
-            Step::PutServiceV4 { key, service, fresh }
-        } else {
-            let key = ServiceKeyV6 { addr: v6, port, proto, reserved: 0 };
-            Step::PutServiceV6 { key, service, fresh }
+        if index > 18 && dice.one_in(3) {
+            continue;
+        }
+        apply(match MapKey::new(vip, port, proto) {
+            MapKey::V4(key) => Step::PutServiceV4 { key, service, fresh },
+            MapKey::V6(key) => Step::PutServiceV6 { key, service, fresh },
         });
     }
 }
@@ -211,7 +229,7 @@ fn error(frame: Frame, dice: &mut Dice, is_v4: bool) -> Frame {
 fn ipv4(frame: Frame, dice: &mut Dice) -> Frame {
     let [high, low] = [dice.byte() % 4, dice.byte()];
     let client = if dice.one_in(3) { CLIENT4 } else { Ipv4Addr::new(203, 0, high, low) };
-    let to = if dice.one_in(8) { Ipv4Addr::new(192, 0, 2, low) } else { VIP4 };
+    let to = if dice.one_in(4) { Ipv4Addr::new(192, 0, 2, low) } else { VIP4 };
     let mut frame = frame.ipv4(client, to).ttl(dice.byte()).tos(dice.byte());
     if dice.one_in(4) {
         frame = frame.options(&vec![1; 4 * (1 + dice.below(10))]);
@@ -227,7 +245,8 @@ fn ipv6(frame: Frame, dice: &mut Dice) -> Frame {
     let [high, low] = [dice.byte() % 4, dice.byte()];
     let other = |word: u16| Ipv6Addr::new(0x2001, 0xdb8, 0xc, word, 0, 0, 0, low.into());
     let client = if dice.one_in(3) { CLIENT6 } else { other(high.into()) };
-    let to = if dice.one_in(8) { other(0xf) } else { VIP6 };
+    let beside = Ipv6Addr::from_bits(VIP6.to_bits() ^ u128::from(low) << dice.of(&[0, 12, 56]));
+    let to = dice.of(&[VIP6, VIP6, VIP6, VIP6, VIP6, VIP6, other(0xf), beside]);
     let mut frame = frame.ipv6(client, to).ttl(dice.of(&[255, 64, 1]));
     for _ in 0..dice.of(&[0, 0, 0, 1, 2, 7, 8]) {
         let kind = dice.of(&[ext::HOP_BY_HOP, ext::ROUTING, ext::DESTINATION, ext::AUTHENTICATION]);
@@ -315,6 +334,8 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
         features: dice.of(&wanted)
             | dice.of(&[0, features::UDP_FLOWS])
             | dice.of(&[0, features::ANY_PORT]),
+        vip_lens_v4: dice.of(&[0, 28, vip_lens(LENS_V4)]),
+        vip_lens_v6: dice.of(&[0, 112, vip_lens(LENS_V6)]),
         // No interval: as often as it is due, because the model knows no time.
         ..DatapathConfig::default()
     };

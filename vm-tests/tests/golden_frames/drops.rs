@@ -132,7 +132,7 @@ fn an_empty_ring_drops() {
 
     // A service without a ring must not fall into somebody else's.
     let service = Service { ring_offset: RING_OFFSET, index: 1, ..Service::default() };
-    let key = ServiceKeyV4 { addr: VIP4.octets(), port: [0, 80], proto: TCP, reserved: 0 };
+    let key = ServiceKeyV4 { addr: VIP4.octets(), port: [0, 80], proto: TCP, prefix_len: 0 };
     xdp.apply(&Step::PutServiceV4 { key, service, fresh: false });
     xdp.all_slots(Slot::settled(1));
     assert_eq!(xdp.run(&syn4()).counter, Counter::DropNoBackend);

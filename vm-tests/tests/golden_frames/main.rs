@@ -19,6 +19,7 @@ mod gue;
 mod live;
 mod parsing;
 mod pins;
+mod prefixes;
 mod proof;
 mod ring;
 mod too_big;

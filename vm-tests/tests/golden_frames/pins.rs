@@ -19,8 +19,15 @@ use tidegate_plan::step::Step;
 
 use crate::xdp::{VIP4, entry};
 
-pub(crate) const CONFIG: DatapathConfig =
-    DatapathConfig { hash_seed: 7, features: 0, too_big_interval_ns: 0, vary_v4: 0, vary_v6: 0 };
+pub(crate) const CONFIG: DatapathConfig = DatapathConfig {
+    hash_seed: 7,
+    features: 0,
+    too_big_interval_ns: 0,
+    vary_v4: 0,
+    vary_v6: 0,
+    vip_lens_v4: 0,
+    vip_lens_v6: 0,
+};
 
 /// A world with two interfaces, `tg.a` and `tg-b`, and a BPF file system.
 pub(crate) struct World {
@@ -77,7 +84,7 @@ fn names(interfaces: &[&str]) -> Vec<String> {
 }
 
 fn fill(datapath: &mut Datapath) {
-    let key = ServiceKeyV4 { addr: VIP4.octets(), port: [0, 80], proto: 6, reserved: 0 };
+    let key = ServiceKeyV4 { addr: VIP4.octets(), port: [0, 80], proto: 6, prefix_len: 0 };
     let service = Service { ring_offset: 0, ring_size: RING_SIZE_MIN, index: 1, flags: 0 };
     let slots = (0..RING_SIZE_MIN).map(|slot| (slot, Slot::settled(1))).collect();
     for step in [

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{Backend, Counter, Service, ServiceKeyV4, Slot, backend_kinds, service_flags};
+use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Protocol, ServiceAddr};
 use tidegate_plan::proof::{self, Client, Finding};
 use tidegate_plan::step::Step;
@@ -21,7 +22,7 @@ fn numbered(index: u8, kind: u8) -> Backend {
 }
 
 fn services() -> [ServiceAddr; 4] {
-    let of = |addr, protocol| ServiceAddr { addr, port: 80, protocol };
+    let of = |addr, protocol| ServiceAddr { addrs: Prefix::host(addr), port: 80, protocol };
     [
         of(VIP4.into(), Protocol::Tcp),
         of(VIP4.into(), Protocol::Udp),
@@ -31,7 +32,7 @@ fn services() -> [ServiceAddr; 4] {
 }
 
 fn client() -> Client {
-    Client { addr: CLIENT4.into(), port: 80 }
+    Client { addr: CLIENT4.into(), vip: VIP4.into(), port: 80 }
 }
 
 /// Everything that a packet can move.
@@ -71,7 +72,7 @@ fn a_test_packet_is_sent_as_a_clients_is_and_moves_no_counter_and_no_table() {
             };
             let slots = (0..RING_SIZE).map(|n| (RING_OFFSET + n, slot(n))).collect();
             xdp.apply(&Step::PutSlots { slots });
-            let of_family = |s: &ServiceAddr| s.addr.is_ipv4() == (family == 4);
+            let of_family = |s: &ServiceAddr| s.addr().is_ipv4() == (family == 4);
             for service in services().into_iter().filter(of_family) {
                 assert_leaves_no_trace(&xdp, service, kind);
             }
@@ -85,7 +86,7 @@ fn assert_leaves_no_trace(xdp: &Xdp, service: ServiceAddr, kind: u8) {
     let indices: BTreeSet<u32> = clients.iter().map(|&(_, index)| index).collect();
     assert_eq!(indices, BTreeSet::from([1, 2, 3]), "one client for each backend");
     for (client, index) in clients {
-        let frame = proof::frame(service, client, PACKET_LEN);
+        let frame = proof::frame(service.protocol, client, PACKET_LEN);
         let before = traces(xdp);
         let finding = xdp.datapath.prove(&frame, INGRESS);
         assert_eq!(traces(xdp), before, "{service:?}");
@@ -106,7 +107,8 @@ fn what_is_broken_is_told_by_the_counter_that_would_have_moved() {
     let kind = backend_kinds::IPV4_IN_IPV4;
     let no_way = Backend { flags: 0, ..numbered(1, kind) };
     let narrow = Backend { mtu: PACKET_LEN + 19, ..numbered(1, kind) };
-    let key = |port: [u8; 2], proto| ServiceKeyV4 { addr: VIP4.octets(), port, proto, reserved: 0 };
+    let key =
+        |port: [u8; 2], proto| ServiceKeyV4 { addr: VIP4.octets(), port, proto, prefix_len: 0 };
     let delete = |port, proto| Step::DeleteServiceV4 { key: key(port, proto) };
     let put_backend = |entry| Step::PutBackend { index: 1, entry, fresh: false };
     let every_slot = |slot| Step::PutSlots {
@@ -141,7 +143,7 @@ fn what_is_broken_is_told_by_the_counter_that_would_have_moved() {
         for step in &steps {
             xdp.apply(step);
         }
-        let frame = proof::frame(services()[0], client(), PACKET_LEN);
+        let frame = proof::frame(Protocol::Tcp, client(), PACKET_LEN);
         let before = traces(&xdp);
         let finding = xdp.datapath.prove(&frame, INGRESS);
         match wanted {
@@ -151,6 +153,6 @@ fn what_is_broken_is_told_by_the_counter_that_would_have_moved() {
         assert_eq!(traces(&xdp), before, "{name}");
     }
     let xdp = Xdp::over(world.load());
-    let frame = proof::frame(services()[0], client(), PACKET_LEN);
+    let frame = proof::frame(Protocol::Tcp, client(), PACKET_LEN);
     assert_eq!(xdp.datapath.prove(&frame, 4_000), Finding::NotRun, "no such interface");
 }

@@ -222,7 +222,7 @@ fn flows_of_a_settled_service_are_forgotten_while_another_changes() {
     let mut xdp = xdp();
     let ring_offset = RING_OFFSET + RING_SIZE;
     let service = Service { ring_offset, ring_size: RING_SIZE, index: 5, flags: 0 };
-    let key = ServiceKeyV4 { addr: VIP4.octets(), port: [0, 81], proto: TCP, reserved: 0 };
+    let key = ServiceKeyV4 { addr: VIP4.octets(), port: [0, 81], proto: TCP, prefix_len: 0 };
     xdp.apply(&Step::PutServiceV4 { key, service, fresh: true });
     let other = (ring_offset..ring_offset + RING_SIZE)
         .map(|index| (index, Slot::in_transition(NEW, OLD)))

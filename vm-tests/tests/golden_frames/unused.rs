@@ -7,8 +7,11 @@ use tidegate_abi::{DatapathConfig, features};
 
 /// Instructions of each loaded program, after the verifier has removed what is never reached.
 fn instructions(features: u64) -> BTreeMap<String, u32> {
-    let config = DatapathConfig { features, ..DatapathConfig::default() };
-    Datapath::load(&config).unwrap().loaded_instructions().unwrap()
+    instructions_of(&DatapathConfig { features, ..DatapathConfig::default() })
+}
+
+fn instructions_of(config: &DatapathConfig) -> BTreeMap<String, u32> {
+    Datapath::load(config).unwrap().loaded_instructions().unwrap()
 }
 
 #[test]
@@ -39,4 +42,16 @@ fn a_feature_that_is_not_used_is_not_in_the_program() {
             with.keys().filter(|it| !bare.contains_key(*it)).map(String::as_str).collect();
         assert_eq!(more, brought.iter().copied().collect(), "{name}");
     }
+}
+
+#[test]
+fn vips_that_are_prefixes_are_looked_for_only_in_the_version_that_has_some() {
+    let with = |v4, v6| {
+        let config =
+            DatapathConfig { vip_lens_v4: v4, vip_lens_v6: v6, ..DatapathConfig::default() };
+        instructions_of(&config)["tidegate"]
+    };
+    let (bare, v4, v6, both) = (with(0, 0), with(28, 0), with(0, 64), with(28, 64));
+    println!("bare {bare}, IPv4 {v4}, IPv6 {v6}, both {both}");
+    assert!(bare < v4 && bare < v6 && v4 < both && v6 < both);
 }

@@ -7,9 +7,11 @@ use nix::unistd::Uid;
 use proptest::test_runner::{Config, TestRunner};
 use tidegate::bpf_io::{Datapath, Verdict};
 use tidegate_abi::{
-    Backend, Counter, DatapathConfig, GUE_PORT, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
-    backend_flags, backend_kinds, service_flags,
+    Backend, Counter, DatapathConfig, GUE_PORT, Service, Slot, Traffic, backend_flags,
+    backend_kinds, service_flags,
 };
+use tidegate_bgp::types::Prefix;
+use tidegate_plan::key::MapKey;
 use tidegate_plan::step::Step;
 use tidegate_vm_tests::frame::{Frame, Mac, describe, eth};
 
@@ -136,17 +138,26 @@ impl Xdp {
     }
 
     fn put(&mut self, vip: IpAddr, port: u16, proto: u8, service: Service) {
-        let (port, fresh, reserved) = (port.to_be_bytes(), true, 0);
-        self.apply(&match vip {
-            IpAddr::V4(vip) => {
-                let key = ServiceKeyV4 { addr: vip.octets(), port, proto, reserved };
-                Step::PutServiceV4 { key, service, fresh }
-            }
-            IpAddr::V6(vip) => {
-                let key = ServiceKeyV6 { addr: vip.octets(), port, proto, reserved };
-                Step::PutServiceV6 { key, service, fresh }
-            }
+        self.put_at(Prefix::host(vip), port, proto, service);
+    }
+
+    /// The entry of a VIP, or of its service on a port.
+    pub(crate) fn put_at(&mut self, vip: Prefix, port: u16, proto: u8, service: Service) {
+        let fresh = true;
+        self.apply(&match MapKey::new(vip, port, proto) {
+            MapKey::V4(key) => Step::PutServiceV4 { key, service, fresh },
+            MapKey::V6(key) => Step::PutServiceV6 { key, service, fresh },
         });
+    }
+
+    /// A service on port 80 of a VIP that is a prefix, with the ring of the others; `vip` are the
+    /// flags of the VIP itself.
+    pub(crate) fn prefix_service(&mut self, prefix: Prefix, index: u32, proto: u8, vip: u32) {
+        self.put_at(prefix, 0, 0, Service { index: 9, flags: vip, ..Service::default() });
+        let flags = 0;
+        let service = Service { ring_offset: RING_OFFSET, ring_size: RING_SIZE, index, flags };
+        self.put_at(prefix, 80, proto, service);
+        self.services.push(index);
     }
 
     pub(crate) fn backend(&mut self, index: u32, entry: Backend) {

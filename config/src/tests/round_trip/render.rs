@@ -202,7 +202,7 @@ fn render_transport(out: &mut String, transport: &Transport) {
 }
 
 fn render_service(out: &mut String, service: &Service) {
-    text(out, "vip", &service.vip.addr);
+    text(out, "vip", &service.vip.vip());
     match service.vip.port {
         0 => text(out, "port", &"any"),
         port if port == service.last_port => key(out, "port", i64::from(port)),

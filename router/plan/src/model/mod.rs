@@ -16,10 +16,12 @@ mod pick;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{
-    Counter, DatagramKey, DatapathConfig, FlowKey, Service, ServiceKeyV4, ServiceKeyV6, features,
-    service_flags,
+    Counter, DatagramKey, DatapathConfig, FlowKey, Service, features, service_flags,
 };
+use tidegate_bgp::types::Prefix;
 
+use crate::constants;
+use crate::key::MapKey;
 use crate::observed::Datapath;
 pub use packet::{Addr, Flow, Packet, Parsed, Transport, parse};
 pub use pick::flow_hash;
@@ -136,7 +138,7 @@ impl Model<'_> {
     }
 
     fn is_for_vip(&self, packet: &Packet) -> bool {
-        !packet.is_for_group && self.service(packet.flow.dst, 0, 0).is_some()
+        !packet.is_for_group && self.vip(packet.flow.dst).is_some()
     }
 
     /// An ICMP error goes to the owner of the flow that it quotes.
@@ -208,30 +210,46 @@ impl Model<'_> {
         Ok(verdict)
     }
 
-    /// The service of a flow: the one of its port, or else the one of all ports.
+    /// The service of a flow, of the longest prefix that has it or is a VIP: the one of its port, or
+    /// else the one of all ports.
     fn service_of(&self, flow: Flow) -> Option<Service> {
         let any_port = self.constants.features & features::ANY_PORT != 0;
-        self.service(flow.dst, flow.dst_port, flow.proto)
-            .or_else(|| self.service(flow.dst, 0, flow.proto).filter(|_| any_port))
+        for vip in self.prefixes_of(flow.dst) {
+            let of_port = self.service(vip, flow.dst_port, flow.proto);
+            let of_all = || self.service(vip, 0, flow.proto).filter(|_| any_port);
+            let service = of_port.or_else(of_all);
+            if service.is_some() || self.service(vip, 0, 0).is_some() {
+                return service;
+            }
+        }
+        None
     }
 
-    /// The service of an address, port and protocol; of the VIP itself for port and protocol 0.
-    pub fn service(&self, addr: Addr, port: u16, proto: u8) -> Option<Service> {
-        let (port, reserved) = (port.to_be_bytes(), 0);
-        match addr {
-            Addr::V4(addr) => {
-                let key = ServiceKeyV4 { addr: addr.octets(), port, proto, reserved };
-                self.maps.services_v4.get(&key).copied()
-            }
-            Addr::V6(addr) => {
-                let key = ServiceKeyV6 { addr: addr.octets(), port, proto, reserved };
-                self.maps.services_v6.get(&key).copied()
-            }
+    /// The own entry of the VIP that an address lies in.
+    fn vip(&self, addr: Addr) -> Option<Service> {
+        self.prefixes_of(addr).find_map(|vip| self.service(vip, 0, 0))
+    }
+
+    /// The prefixes that an address lies in and that could be VIPs, the longest first.
+    fn prefixes_of(&self, addr: Addr) -> impl Iterator<Item = Prefix> {
+        let lens = match addr {
+            Addr::V4(_) => self.constants.vip_lens_v4,
+            Addr::V6(_) => self.constants.vip_lens_v6,
+        };
+        let shorter = constants::unpacked(lens).filter_map(move |len| Prefix::new(addr, len));
+        core::iter::once(Prefix::host(addr)).chain(shorter)
+    }
+
+    /// The service of a VIP, port and protocol; of the VIP itself for port and protocol 0.
+    fn service(&self, vip: Prefix, port: u16, proto: u8) -> Option<Service> {
+        match MapKey::new(vip, port, proto) {
+            MapKey::V4(key) => self.maps.services_v4.get(&key).copied(),
+            MapKey::V6(key) => self.maps.services_v6.get(&key).copied(),
         }
     }
 
     fn for_no_service(&self, packet: &Packet, outcome: &mut Outcome) -> Counter {
-        let Some(vip) = self.service(packet.flow.dst, 0, 0) else { return Counter::PassNotOurs };
+        let Some(vip) = self.vip(packet.flow.dst) else { return Counter::PassNotOurs };
         if packet.is_for_group {
             return Counter::PassGroupFrame;
         }

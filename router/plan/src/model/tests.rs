@@ -1,6 +1,6 @@
 use core::net::Ipv4Addr;
 
-use tidegate_abi::{Backend, Slot, backend_flags, backend_kinds};
+use tidegate_abi::{Backend, ServiceKeyV4, Slot, backend_flags, backend_kinds};
 
 use super::*;
 
@@ -8,7 +8,7 @@ const RING: u32 = 1_024;
 
 /// One service on 192.0.2.10:80/tcp with backend 1 in every slot.
 fn maps() -> Datapath {
-    let key = ServiceKeyV4 { addr: [192, 0, 2, 10], port: [0, 80], proto: 6, reserved: 0 };
+    let key = ServiceKeyV4 { addr: [192, 0, 2, 10], port: [0, 80], proto: 6, prefix_len: 0 };
     let vip = ServiceKeyV4 { port: [0; 2], proto: 0, ..key };
     let service = Service { ring_offset: 0, ring_size: RING, index: 5, flags: 0 };
     let entry = Backend {

@@ -1,7 +1,9 @@
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::RangeInclusive;
 
-use tidegate_abi::{Backend, Service as Entry, Slot, backend_flags, features, ring_size};
+use tidegate_abi::{
+    Backend, DatapathConfig, Service as Entry, Slot, backend_flags, features, ring_size,
+};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::{Asn, RouterId};
 use tidegate_config::desired::{
@@ -18,6 +20,7 @@ use crate::{Memory, entry};
 mod explain;
 mod flows;
 mod ports;
+mod prefixes;
 mod proof;
 mod property;
 mod world;
@@ -97,7 +100,7 @@ fn a_backend_without_a_verdict_stays_out_until_it_has_one() {
     world.observed.healthy = [(vip, backend(1))].into();
     world.settle(&desired);
     assert!(world.ring(vip).iter().all(|owner| *owner == Some(backend(1))));
-    assert!(world.observed.advertised.contains_key(&vip.prefix()));
+    assert!(world.observed.advertised.contains_key(&vip.addrs));
 }
 
 #[test]
@@ -146,7 +149,7 @@ fn too_few_is_less_than_min_healthy() {
     world.converge(&desired);
     world.observed.healthy.remove(&(vip, backend(1)));
     world.converge(&desired);
-    assert!(world.observed.advertised.contains_key(&vip.prefix()));
+    assert!(world.observed.advertised.contains_key(&vip.addrs));
     world.observed.healthy.remove(&(vip, backend(2)));
     let steps = world.settle(&desired);
     assert_eq!(steps[0], "withdraw 192.0.2.1/32: too-few-healthy");
@@ -167,7 +170,7 @@ fn without_a_way_slots_leave_first_and_the_reason_says_so() {
     world.observed.ways = [(backend(1), way(1)), (backend(2), way(2))].into();
     world.settle(&desired);
     assert_eq!(world.state(&desired, vip).backends[&backend(2)].index, Some(2), "as before");
-    assert!(world.observed.advertised.contains_key(&vip.prefix()));
+    assert!(world.observed.advertised.contains_key(&vip.addrs));
 }
 
 #[test]
@@ -269,9 +272,10 @@ fn a_changed_service_stays_on_the_air() {
     spec.advertise.as_mut().unwrap().attributes.med = Some(5);
     let steps = world.settle(&desired);
     assert_eq!(steps, ["put vip 192.0.2.1", "put service 80", "advertise 192.0.2.1/32"]);
-    assert_eq!(world.observed.advertised[&vip.prefix()].med, Some(5));
+    assert_eq!(world.observed.advertised[&vip.addrs].med, Some(5));
     let wanted = crate::constants(&desired).features & features::UDP_FLOWS;
-    let in_use = crate::features_in_use(&world.observed.datapath);
+    let in_use =
+        crate::with_leftovers(DatapathConfig::default(), &world.observed.datapath).features;
     assert_eq!((wanted, in_use), (features::UDP_FLOWS, features::UDP_FLOWS));
 }
 
@@ -302,7 +306,7 @@ fn all_services_of_a_vip_must_work_before_it_is_announced() {
     assert_eq!((state.reason, state.withheld), (None, Some(Reason::TooFewHealthy)));
     world.observed.healthy.insert((https, backend(2)));
     world.settle(&desired);
-    assert!(world.observed.advertised.contains_key(&http.prefix()));
+    assert!(world.observed.advertised.contains_key(&http.addrs));
 }
 
 #[test]
@@ -361,11 +365,7 @@ fn a_service_that_finds_no_room_says_so_and_gets_it_when_there_is_some() {
         let MapKey::V4(key) = MapKey::of_service(other) else { unreachable!() };
         world.observed.datapath.services_v4.insert(key, entry);
         world.memory.on_step(
-            &Step::Withdraw {
-                prefix: other.prefix(),
-                reason: Reason::NotConfigured,
-                hold_down: None,
-            },
+            &Step::Withdraw { prefix: other.addrs, reason: Reason::NotConfigured, hold_down: None },
             &world.observed.datapath,
             secs(99),
         );
@@ -375,7 +375,7 @@ fn a_service_that_finds_no_room_says_so_and_gets_it_when_there_is_some() {
     assert_eq!((state.programmed, state.withheld), (None, Some(Reason::NoRoom)));
     world.converge(&desired);
     assert_eq!(world.now, secs(101));
-    assert!(world.observed.advertised.contains_key(&vip.prefix()));
+    assert!(world.observed.advertised.contains_key(&vip.addrs));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::ether_type;
 
 use crate::maps::{SERVICES_V4, SERVICES_V6};
-use crate::parse;
+use crate::{config, parse};
 
 /// An IPv4 address, network order. Aligned, as the verifier wants it where it is kept on the stack.
 #[derive(Clone, Copy)]
@@ -38,8 +38,15 @@ pub(crate) trait Address: Copy {
     /// Type of its echo reply.
     const ECHO_REPLY: u8;
 
-    /// The service of an address, port and protocol; of the VIP itself for port and protocol 0.
-    fn service(self, port: [u8; 2], proto: u8) -> Option<&'static Service>;
+    /// The service of a VIP, port and protocol; of the VIP itself for port and protocol 0. The VIP is
+    /// this address or, with a length, the prefix of so many bits that begins with it.
+    fn service(self, prefix_len: u8, port: [u8; 2], proto: u8) -> Option<&'static Service>;
+
+    /// Lengths of the VIPs that are prefixes, the longest first: the lowest byte is the first one.
+    fn vip_lens() -> u64;
+
+    /// The first address with the same `len` first bits, of which there are not less than one.
+    fn first_of(self, len: u8) -> Self;
 
     /// Hash of a flow; with [`service_flags::AFFINITY_CLIENT`] of its client address alone, or of
     /// that address's first bits.
@@ -109,11 +116,22 @@ impl Address for V4 {
     const ECHO_REPLY: u8 = 0;
 
     #[inline(always)]
-    fn service(self, port: [u8; 2], proto: u8) -> Option<&'static Service> {
-        let key = ServiceKeyV4 { addr: self.0, port, proto, reserved: 0 };
+    fn service(self, prefix_len: u8, port: [u8; 2], proto: u8) -> Option<&'static Service> {
+        let key = ServiceKeyV4 { addr: self.0, port, proto, prefix_len };
         // SAFETY: entries live as long as the program runs; the daemon replaces them whole, and
         // one that is reused in the meantime is another valid service.
         unsafe { SERVICES_V4.get(key) }
+    }
+
+    #[inline(always)]
+    fn vip_lens() -> u64 {
+        config::vip_lens_v4()
+    }
+
+    #[inline(always)]
+    fn first_of(self, len: u8) -> Self {
+        let open = 32_u8.wrapping_sub(len) & 0x1f;
+        Self((u32::from_be_bytes(self.0) >> open << open).to_be_bytes())
     }
 
     #[inline(always)]
@@ -149,10 +167,26 @@ impl Address for V6 {
     const ECHO_REPLY: u8 = 129;
 
     #[inline(always)]
-    fn service(self, port: [u8; 2], proto: u8) -> Option<&'static Service> {
-        let key = ServiceKeyV6 { addr: self.0, port, proto, reserved: 0 };
+    fn service(self, prefix_len: u8, port: [u8; 2], proto: u8) -> Option<&'static Service> {
+        let key = ServiceKeyV6 { addr: self.0, port, proto, prefix_len };
         // SAFETY: as for IPv4.
         unsafe { SERVICES_V6.get(key) }
+    }
+
+    #[inline(always)]
+    fn vip_lens() -> u64 {
+        config::vip_lens_v6()
+    }
+
+    #[inline(always)]
+    fn first_of(self, len: u8) -> Self {
+        let [high, low] = words(self);
+        let open = 128_u8.wrapping_sub(len);
+        let [high, low] = match open.checked_sub(64) {
+            Some(of_high) => [high >> (of_high & 0x3f) << (of_high & 0x3f), 0],
+            None => [high, low >> (open & 0x3f) << (open & 0x3f)],
+        };
+        Self((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
     }
 
     #[inline(always)]

@@ -5,8 +5,15 @@ use tidegate_abi::{DatapathConfig, features as bits};
 
 /// Written by the daemon before the program is loaded.
 #[unsafe(no_mangle)]
-static CONFIG: DatapathConfig =
-    DatapathConfig { hash_seed: 0, features: 0, too_big_interval_ns: 0, vary_v4: 0, vary_v6: 0 };
+static CONFIG: DatapathConfig = DatapathConfig {
+    hash_seed: 0,
+    features: 0,
+    too_big_interval_ns: 0,
+    vary_v4: 0,
+    vary_v6: 0,
+    vip_lens_v4: 0,
+    vip_lens_v6: 0,
+};
 
 /// One field, read where it stands: the compiler must not take it for the value that stands here.
 macro_rules! constant {
@@ -33,6 +40,10 @@ constant! {
     vary_v4: u32,
     /// The same for the last four bytes of an IPv6 source.
     vary_v6: u32,
+    /// Lengths of VIPs that are prefixes.
+    vip_lens_v4: u64,
+    /// The same for IPv6.
+    vip_lens_v6: u64,
 }
 
 /// Whether any of these features is wanted.

@@ -21,14 +21,57 @@ pub(crate) fn of<A: Address>(packet: &Packet<A>) -> Option<&'static Service> {
     }
 }
 
-/// The service of a flow: the one of its port, or else the one of all ports, if there are such.
+/// The service of a flow, of the VIP with the longest prefix that its address lies in.
 #[inline(always)]
 pub(crate) fn find<A: Address>(flow: &Flow<A>) -> Option<&'static Service> {
-    let of_port = flow.dst.service(flow.dst_port, flow.proto);
+    let Flow { dst, dst_port, proto, .. } = *flow;
+    let of_address = of_vip(dst, 0, dst_port, proto);
+    if of_address.is_some() || A::vip_lens() == 0 {
+        return of_address;
+    }
+    if dst.service(0, [0; 2], 0).is_some() {
+        return None; // A VIP of its own.
+    }
+    let mut lens = A::vip_lens();
+    while lens != 0 {
+        let (first, len) = shortened(dst, &mut lens);
+        let found = of_vip(first, len, dst_port, proto);
+        if found.is_some() || first.service(len, [0; 2], 0).is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// The service of a VIP: the one of the port, or else the one of all ports, if there are such.
+#[inline(always)]
+fn of_vip<A: Address>(vip: A, len: u8, port: [u8; 2], proto: u8) -> Option<&'static Service> {
+    let of_port = vip.service(len, port, proto);
     if of_port.is_none() && config::has(features::ANY_PORT) {
-        return flow.dst.service([0; 2], flow.proto);
+        return vip.service(len, [0; 2], proto);
     }
     of_port
+}
+
+/// The VIP's own entry.
+#[inline(always)]
+fn vip<A: Address>(dst: A) -> Option<&'static Service> {
+    let mut found = dst.service(0, [0; 2], 0);
+    let mut lens = A::vip_lens();
+    while found.is_none() && lens != 0 {
+        let (first, len) = shortened(dst, &mut lens);
+        found = first.service(len, [0; 2], 0);
+    }
+    found
+}
+
+/// The first address of the prefix that has the next length, and that length.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the lowest byte")]
+fn shortened<A: Address>(dst: A, lens: &mut u64) -> (A, u8) {
+    let len = *lens as u8;
+    *lens >>= 8;
+    (dst.first_of(len), len)
 }
 
 /// The verdict on a packet that is for no service. One for a VIP of ours ends here, whatever it
@@ -36,9 +79,7 @@ pub(crate) fn find<A: Address>(flow: &Flow<A>) -> Option<&'static Service> {
 /// kernel does not pass on either is the kernel's: it may have the VIP as an address of its own.
 #[inline(always)]
 pub(crate) fn none<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Counter {
-    let Some(vip) = packet.flow.dst.service([0; 2], 0) else {
-        return Counter::PassNotOurs;
-    };
+    let Some(vip) = vip(packet.flow.dst) else { return Counter::PassNotOurs };
     if packet.is_for_group {
         return Counter::PassGroupFrame;
     }

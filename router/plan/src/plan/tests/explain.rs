@@ -54,7 +54,7 @@ fn a_service_that_goes_takes_its_route_along_and_a_rename_moves_nothing() {
     let (last_port, fate) = (vip.port, Fate::Removed);
     let moves = Moves { vip, last_port, fate, moved: 1024, of: 1024, drain_millis: 60_000 };
     assert_eq!(gone.services, [(name, moves)].into());
-    assert_eq!(gone.routes, [(vip.prefix(), Route::Withdrawn(Reason::NotConfigured))].into());
+    assert_eq!(gone.routes, [(vip.addrs, Route::Withdrawn(Reason::NotConfigured))].into());
     after.services.insert("renamed".into(), spec);
     let renamed = told(&before, &after, &world);
     assert_eq!((renamed.services.len(), renamed.routes.len()), (0, 0));
@@ -69,10 +69,7 @@ fn more_healthy_backends_asked_for_than_there_are_withdraws() {
     let mut after = before.clone();
     after.services.values_mut().next().unwrap().advertise.as_mut().unwrap().min_healthy = 3;
     let explanation = told(&before, &after, &world);
-    assert_eq!(
-        explanation.routes,
-        [(vip.prefix(), Route::Withdrawn(Reason::TooFewHealthy))].into()
-    );
+    assert_eq!(explanation.routes, [(vip.addrs, Route::Withdrawn(Reason::TooFewHealthy))].into());
     assert_eq!(explanation.services.len(), 0);
 }
 

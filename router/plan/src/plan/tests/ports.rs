@@ -28,7 +28,7 @@ fn every_port_of_a_range_has_the_service() {
     let spec = range(8_000..=8_099);
     let (mut world, desired) = up(&spec);
     assert_eq!(ports(&world), ((8_000..=8_099).collect(), 1));
-    assert!(world.observed.advertised.contains_key(&spec.vip.prefix()));
+    assert!(world.observed.advertised.contains_key(&spec.vip.addrs));
     assert_eq!(world.settle(&desired), [""; 0]);
 }
 
@@ -72,7 +72,7 @@ fn a_range_waits_until_there_is_room_for_all_of_it() {
     let others = world.observed.datapath.services_v4.clone();
     for n in 0..SERVICES_MAX - 3 {
         let [_, a, b, c] = n.to_be_bytes();
-        let MapKey::V4(key) = MapKey::of_vip(Ipv4Addr::new(9, a, b, c).into()) else {
+        let MapKey::V4(key) = MapKey::of_vip(Prefix::host(Ipv4Addr::new(9, a, b, c).into())) else {
             unreachable!()
         };
         world.observed.datapath.services_v4.insert(key, Entry::default());

@@ -72,7 +72,7 @@ fn what_is_broken_from_outside_is_withdrawn_with_its_reason_and_mended() {
         assert_eq!(state.held_until, Some(secs(105)), "{name}");
         world.converge(&desired);
         assert_eq!(world.now, secs(105), "{name}");
-        assert!(world.observed.advertised.contains_key(&vip.prefix()), "{name}");
+        assert!(world.observed.advertised.contains_key(&vip.addrs), "{name}");
     }
 }
 
@@ -130,7 +130,7 @@ fn hold_down_doubles_while_it_flaps_and_starts_anew_when_it_was_quiet() {
         world.settle(&desired);
         world.observed.healthy.extend([check, other]);
         world.settle(&desired);
-        while !world.observed.advertised.contains_key(&vip.prefix()) {
+        while !world.observed.advertised.contains_key(&vip.addrs) {
             let plan = world.round(&desired);
             world.now = plan.wake_at.filter(|_| plan.steps.is_empty()).unwrap_or(world.now);
         }
@@ -169,7 +169,7 @@ fn when_all_checks_fail_it_closes_or_opens_as_configured() {
         world.settle(&desired);
         let state = world.state(&desired, vip);
         assert_eq!((state.usable, state.fails_open), (usable, is_announced), "{when_all_down:?}");
-        assert_eq!(world.observed.advertised.contains_key(&vip.prefix()), is_announced);
+        assert_eq!(world.observed.advertised.contains_key(&vip.addrs), is_announced);
     }
 }
 

@@ -6,11 +6,15 @@ use tidegate_abi::{ServiceKeyV4, backend_kinds};
 use super::*;
 use crate::entry::Outer;
 
-/// Three services on one VIP of two, one of them UDP, and one on an IPv6 VIP.
+/// Two services on one VIP, one on an IPv6 prefix and one, of UDP, on an address of that.
 fn vip(n: u8) -> ServiceAddr {
-    let addr = if n < 2 { "192.0.2.1" } else { "2001:db8::1" };
+    let addrs = match n {
+        0 | 1 => Prefix::host(ip("192.0.2.1")),
+        2 => Prefix::new(ip("2001:db8::"), 64).unwrap(),
+        _ => Prefix::host(ip("2001:db8::")),
+    };
     let protocol = if n == 3 { Protocol::Udp } else { Protocol::Tcp };
-    ServiceAddr { addr: ip(addr), port: [80, 443][usize::from(n % 2)], protocol }
+    ServiceAddr { addrs, port: [80, 443][usize::from(n % 2)], protocol }
 }
 
 /// Ten IPv4 addresses, then IPv6 ones.
@@ -128,12 +132,12 @@ impl Garbage {
             let entry = Entry { ring_offset, ring_size, index, flags: index };
             let key = match n {
                 0..4 => MapKey::of_service(vip(n)),
-                4..6 => MapKey::of_vip(vip(n - 3).addr),
+                4..6 => MapKey::of_vip(vip(n - 3).addrs),
                 _ => MapKey::V4(ServiceKeyV4 {
                     addr: [192, 0, 2, n],
                     port: [0, 9],
                     proto: n,
-                    reserved: n,
+                    prefix_len: n,
                 }),
             };
             match key {
@@ -169,7 +173,7 @@ impl Garbage {
 /// Backends that take new flows, by service.
 fn usable(observed: &Observed, desired: &Desired) -> BTreeMap<ServiceAddr, BTreeSet<IpAddr>> {
     let is_usable = |service: &Service, addr: IpAddr, weight: u16| {
-        let identity = entry::wanted(service.mode, service.vip.addr, addr);
+        let identity = entry::wanted(service.mode, service.vip.addr(), addr);
         let is_up = service.health.is_none()
             || opens(observed, service)
             || observed.healthy.contains(&(service.vip, addr));
@@ -206,11 +210,11 @@ fn assert_as_wanted(world: &World, desired: &Desired) {
     let wanted: BTreeSet<MapKey> = desired
         .services
         .values()
-        .flat_map(|spec| MapKey::of_ports(spec).chain([MapKey::of_vip(spec.vip.addr)]))
+        .flat_map(|spec| MapKey::of_ports(spec).chain([MapKey::of_vip(spec.vip.addrs)]))
         .collect();
     assert_eq!(keys, wanted);
-    let is_announced = |addr: IpAddr| {
-        let of_vip = desired.services.values().filter(|service| service.vip.addr == addr);
+    let is_announced = |addrs: Prefix| {
+        let of_vip = desired.services.values().filter(|service| service.vip.addrs == addrs);
         let asking: Vec<(u32, usize)> = of_vip
             .filter_map(|s| Some((s.advertise.as_ref()?.min_healthy, usable[&s.vip].len())))
             .collect();
@@ -218,12 +222,8 @@ fn assert_as_wanted(world: &World, desired: &Desired) {
             && !asking.is_empty()
             && asking.iter().all(|&(min, usable)| usable >= min as usize)
     };
-    let announced: BTreeSet<Prefix> = usable
-        .keys()
-        .map(|vip| vip.addr)
-        .filter(|&addr| is_announced(addr))
-        .map(Prefix::host)
-        .collect();
+    let announced: BTreeSet<Prefix> =
+        usable.keys().map(|vip| vip.addrs).filter(|&addrs| is_announced(addrs)).collect();
     assert_eq!(observed.advertised.keys().copied().collect::<BTreeSet<_>>(), announced);
 }
 

@@ -14,7 +14,7 @@ pub(super) fn secs(secs: u64) -> Timestamp {
 }
 
 pub(super) fn tcp(addr: &str, port: u16) -> ServiceAddr {
-    ServiceAddr { addr: ip(addr), port, protocol: Protocol::Tcp }
+    ServiceAddr { addrs: Prefix::host(ip(addr)), port, protocol: Protocol::Tcp }
 }
 
 pub(super) fn backend(n: u8) -> IpAddr {
@@ -297,7 +297,7 @@ impl World {
         for &prefix in self.observed.advertised.keys() {
             let mut services = entries
                 .iter()
-                .filter(|(key, _)| Prefix::host(key.vip()) == prefix && key.service().is_some())
+                .filter(|(key, _)| key.vip() == prefix && key.service().is_some())
                 .peekable();
             if services.peek().is_none() {
                 broken.insert(format!("{prefix}: no service"));
@@ -327,10 +327,10 @@ impl World {
         let mut asking = desired
             .services
             .values()
-            .filter(|service| service.vip.prefix() == prefix && service.advertise.is_some())
+            .filter(|service| service.vip.addrs == prefix && service.advertise.is_some())
             .peekable();
         asking.peek().is_some()
-            && entries.contains_key(&MapKey::of_vip(prefix.addr()))
+            && entries.contains_key(&MapKey::of_vip(prefix))
             && asking.all(|service| {
                 entries
                     .get(&MapKey::of_service(service.vip))
@@ -429,7 +429,7 @@ pub(super) fn brief(step: &Step) -> String {
 pub(super) fn brief_key(verb: &str, key: MapKey) -> String {
     match key.service() {
         Some(service) => format!("{verb} service {}", service.port),
-        None => format!("{verb} vip {}", key.vip()),
+        None => format!("{verb} vip {}", key.vip().addr()),
     }
 }
 
