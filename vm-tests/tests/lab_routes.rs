@@ -7,7 +7,7 @@ use tidegate_vm_tests::lab::bird::Bird;
 use tidegate_vm_tests::lab::exabgp::Exabgp;
 use tidegate_vm_tests::lab::frr::Frr;
 use tidegate_vm_tests::lab::gobgp::Gobgp;
-use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS};
+use tidegate_vm_tests::lab::interop::{EDGE, EDGE_AS, Interop, PEER, PEER_AS, VIPS};
 
 /// The second daemon, on the backend's host.
 const OTHER: &str = "203.0.113.11";
@@ -75,6 +75,12 @@ fn two_paths_of_bird_reach_frr_under_identifiers_of_their_own_and_marked_for_cus
     });
     let received = received.unwrap();
     assert_ne!(received[0]["path_id"], received[1]["path_id"], "{received:?}");
+    let of = |state: &str| received.iter().find(|route| route["state"] == state).unwrap();
+    let (best, lost) = (of("best"), of("lost"));
+    assert_eq!(lost["lost_to"]["peer"], "bird", "{lost}");
+    assert_eq!(lost["lost_to"]["path_id"], best["path_id"], "{lost}");
+    let shown = job.tidegate(&["routes"]).unwrap();
+    assert!(shown.contains(&format!("lost to bird#{}: ", best["path_id"])), "{shown}");
     // BIRD has marked them itself.
     assert!(received.iter().all(|route| route["only_to_customer"] == OTHER_AS), "{received:?}");
 
@@ -162,6 +168,47 @@ fn two_paths_of_gobgp_reach_bird_and_a_leak_of_birds_is_not_taken() {
 }
 
 #[test]
+fn a_path_of_one_who_shuts_down_gracefully_is_the_last_choice_and_we_ask_for_the_same() {
+    let mut job = Interop::new().unwrap();
+    let asks = "export filter { if proto = \"two\" then bgp_community.add((65535, 0)); accept; };";
+    let leaving = Bird::start(&job.lab, "b1", &bird(OTHER, OTHER_AS, "", asks)).unwrap();
+    let longer = "export filter { bgp_path.prepend(64999); accept; };";
+    let staying = Bird::start(&job.lab, "peer", &bird(PEER[0], PEER_AS, "", longer)).unwrap();
+    let configure = |job: &mut Interop, more: &str| {
+        let leaving = peer("leaving", OTHER, OTHER_AS, "");
+        job.configure(&[leaving, peer("staying", PEER[0], PEER_AS, more), ALL.to_owned()].concat())
+    };
+    configure(&mut job, "").unwrap();
+    let preferred = |job: &Interop, best: &str, lost: &str| {
+        job.until(&format!("{best} to be preferred"), || {
+            let routes = routes(job, &["available"])?;
+            let of = |state: &str| routes.iter().find(|it| it["state"] == state).cloned();
+            let (is, other) = (of("best").unwrap_or_default(), of("lost").unwrap_or_default());
+            ensure!(is["peer"] == best && other["peer"] == lost, "{routes:?}");
+            ensure!(other["lost_to"]["peer"] == best, "{routes:?}");
+            Ok(other)
+        })
+    };
+    preferred(&job, "leaving", "staying").unwrap();
+    leaving.ask(&job.lab, "disable one").unwrap();
+    let lost = preferred(&job, "staying", "leaving").unwrap();
+    assert_eq!((&lost["local_pref"], &lost["reason"]), (&0.into(), &"lower LOCAL_PREF".into()));
+    assert_eq!(lost["communities"][0], "graceful-shutdown", "{lost}");
+
+    // The other way: whoever hears us is asked to, too.
+    let [vip, _] = VIPS;
+    let plain = job.until("the VIP at BIRD", || staying.route(&job.lab, vip)).unwrap();
+    assert!(!plain.contains("(65535,0)"), "{plain}");
+    configure(&mut job, "graceful-shutdown = true").unwrap();
+    job.until("BIRD to be asked to prefer others", || {
+        let route = staying.route(&job.lab, vip)?;
+        ensure!(route.contains("(65535,0)"), "{route}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_route_follows_the_way_to_its_next_hop() {
     let mut job = Interop::new().unwrap();
     let bird_ip = PEER[0];
@@ -194,44 +241,90 @@ fn a_route_follows_the_way_to_its_next_hop() {
 }
 
 /// What `tidegate routes` says of the rules of a family.
-fn rules(job: &Interop) -> Result<Vec<Value>> {
-    let question = ["routes", "--family", "ipv4-flowspec", "-o", "json"];
+fn rules(job: &Interop, family: &str) -> Result<Vec<Value>> {
+    let question = ["routes", "--family", family, "-o", "json"];
     let answer: Value = serde_json::from_str(&job.tidegate(&question)?)?;
     answer.get("routes").and_then(Value::as_array).cloned().with_context(|| answer.to_string())
 }
+
+/// Waits for a rule of IPv6 of each of both, as they put them.
+fn until_rules_of_ipv6(job: &Interop) -> Result<()> {
+    let both = job.until("a rule of IPv6 of each", || {
+        let rules = rules(job, "ipv6-flowspec")?;
+        ensure!(rules.len() == 2, "{rules:?}");
+        Ok(rules)
+    })?;
+    for (peer, rule, action) in [
+        ("exabgp", "dst 2001:db8:18::/48 proto =6 flow-label =7", "discard"),
+        ("gobgp", "dst 2001:db8:77::/48 proto =17 dst-port >=1024&<=2048", "rate-bytes:0:9600"),
+    ] {
+        let shown = both.iter().any(|it| {
+            it["peer"] == peer
+                && it["prefix"] == rule
+                && it["extended_communities"] == serde_json::json!([action])
+                && it["reason"] == "no route to its destination"
+        });
+        ensure!(shown, "{peer}: {both:?}");
+    }
+    Ok(())
+}
+
+/// A GoBGP with a rule of each family, and a route that one of them is about.
+fn gobgp_with_rules(job: &Interop) -> Result<Gobgp> {
+    let edge = EDGE[0];
+    let families = ["ipv4-unicast", "ipv4-flowspec", "ipv6-flowspec"].map(|name| {
+        format!(
+            "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\"\n"
+        )
+    });
+    let config = format!(
+        "[global.config]\nas = {OTHER_AS}\nrouter-id = \"{OTHER}\"\n\
+         local-address-list = [\"{OTHER}\"]\n[[neighbors]]\n[neighbors.config]\n\
+         neighbor-address = \"{edge}\"\npeer-as = {EDGE_AS}\n\
+         [neighbors.timers.config]\nconnect-retry = 5\n{}",
+        families.concat(),
+    );
+    let gobgp = Gobgp::start(&job.lab, "b1", &config)?;
+    let add = |words: &[&[&str]]| {
+        let words = words.concat();
+        gobgp.ask(&job.lab, &[&["global", "rib"][..], &words].concat())
+    };
+    add(&[&["-a", "ipv4-flowspec", "add"], &RULE])?;
+    let to = ["match", "destination", "2001:db8:77::/48", "protocol", "udp"];
+    let rest = ["destination-port", ">=1024&<=2048", "then", "rate-limit", "9600"];
+    add(&[&["-a", "ipv6-flowspec", "add"], &to, &rest])?;
+    add(&[&["add", PREFIX]])?;
+    Ok(gobgp)
+}
+
+/// The one of IPv4, in the words of its command line.
+const RULE: [&str; 9] = [
+    "match",
+    "destination",
+    "198.18.7.0/24",
+    "protocol",
+    "tcp",
+    "destination-port",
+    "==80",
+    "then",
+    "discard",
+];
 
 #[test]
 fn rules_of_gobgp_and_exabgp_are_shown_and_passed_on_to_neither() {
     let mut job = Interop::new().unwrap();
     let (edge, exabgp_ip) = (EDGE[0], PEER[0]);
-    let family = |name| {
-        format!(
-            "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\"\n"
-        )
-    };
-    let config = format!(
-        "[global.config]\nas = {OTHER_AS}\nrouter-id = \"{OTHER}\"\n\
-         local-address-list = [\"{OTHER}\"]\n[[neighbors]]\n[neighbors.config]\n\
-         neighbor-address = \"{edge}\"\npeer-as = {EDGE_AS}\n\
-         [neighbors.timers.config]\nconnect-retry = 5\n{}{}",
-        family("ipv4-unicast"),
-        family("ipv4-flowspec"),
-    );
-    let gobgp = Gobgp::start(&job.lab, "b1", &config).unwrap();
-    let rule = "match destination 198.18.7.0/24 protocol tcp destination-port ==80 then discard";
-    let words: Vec<&str> = rule.split(' ').collect();
-    gobgp
-        .ask(&job.lab, &[&["global", "rib", "-a", "ipv4-flowspec", "add"][..], &words].concat())
-        .unwrap();
-    gobgp.ask(&job.lab, &["global", "rib", "add", PREFIX]).unwrap();
+    let gobgp = gobgp_with_rules(&job).unwrap();
     let config = format!(
         "neighbor {edge} {{\n router-id {exabgp_ip};\n local-address {exabgp_ip};\n \
-         local-as {PEER_AS};\n peer-as {EDGE_AS};\n family {{ ipv4 unicast; ipv4 flow; }}\n \
+         local-as {PEER_AS};\n peer-as {EDGE_AS};\n family {{ ipv4 unicast; ipv4 flow; ipv6 flow; }}\n \
          flow {{ route r {{ match {{ destination 198.18.7.0/24; source 203.0.113.0/24; }} \
-         then {{ rate-limit 9600; }} }} }}\n}}\n"
+         then {{ rate-limit 9600; }} }}\n \
+         route r6 {{ match {{ destination 2001:db8:18::/48/0; next-header =tcp; \
+         flow-label =7; }} then {{ discard; }} }} }}\n}}\n"
     );
     let mut exabgp = Exabgp::start(&job.lab, "peer", &config).unwrap();
-    let families = "families = [\"ipv4-unicast\", \"ipv4-flowspec\"]";
+    let families = "families = [\"ipv4-unicast\", \"ipv4-flowspec\", \"ipv6-flowspec\"]";
     let peers = [
         peer("gobgp", OTHER, OTHER_AS, families),
         peer("exabgp", exabgp_ip, PEER_AS, families),
@@ -239,7 +332,7 @@ fn rules_of_gobgp_and_exabgp_are_shown_and_passed_on_to_neither() {
     ];
     job.configure(&peers.concat()).unwrap();
     let both = job.until("a rule of each, and the route", || {
-        let rules = rules(&job)?;
+        let rules = rules(&job, "ipv4-flowspec")?;
         ensure!(rules.len() == 2 && routes(&job, &["available"])?.len() == 1, "{rules:?}");
         Ok(rules)
     });
@@ -254,6 +347,7 @@ fn rules_of_gobgp_and_exabgp_are_shown_and_passed_on_to_neither() {
     assert_eq!(exabgps["prefix"], "dst 198.18.7.0/24 src 203.0.113.0/24");
     assert_eq!(exabgps["extended_communities"][0], "rate-bytes:0:9600");
     assert_eq!(exabgps["reason"], "the route to its destination is another peer's");
+    until_rules_of_ipv6(&job).unwrap();
     // Both have heard the end of what we have of these families, and no rule of the other.
     job.until("ExaBGP to have heard everything", || exabgp.heard(&["(ipv4 flow)"])).unwrap();
     let heard = exabgp.process.printed();
@@ -261,10 +355,10 @@ fn rules_of_gobgp_and_exabgp_are_shown_and_passed_on_to_neither() {
     let table = gobgp.ask(&job.lab, &["global", "rib", "-a", "ipv4-flowspec"]).unwrap();
     assert!(!table.contains("203.0.113.0/24"), "{table}");
     gobgp
-        .ask(&job.lab, &[&["global", "rib", "-a", "ipv4-flowspec", "del"][..], &words].concat())
+        .ask(&job.lab, &[&["global", "rib", "-a", "ipv4-flowspec", "del"][..], &RULE].concat())
         .unwrap();
     job.until("the rule to go", || {
-        let rules = rules(&job)?;
+        let rules = rules(&job, "ipv4-flowspec")?;
         ensure!(rules.len() == 1, "{rules:?}");
         Ok(())
     })

@@ -157,12 +157,14 @@ impl DecisionRules {
 
     /// Whether a path that can be used has a lower MED; one that cannot takes no part (§9.1.2).
     fn beaten_by_med(self, one: &Candidate, others: &[Candidate]) -> bool {
-        others.iter().any(|other| {
-            other.is_usable()
-                && other.rank.med < one.rank.med
-                && other.before_med(one).is_eq()
-                && self.compares_med(one, other)
-        })
+        others.iter().any(|other| self.beats_by_med(other, one))
+    }
+
+    fn beats_by_med(self, other: &Candidate, one: &Candidate) -> bool {
+        other.is_usable()
+            && other.rank.med < one.rank.med
+            && other.before_med(one).is_eq()
+            && self.compares_med(one, other)
     }
 
     /// Whether a destination keeps its best path when `new` joins it; `None`: all have to be
@@ -200,20 +202,23 @@ impl DecisionRules {
             .copied()
     }
 
-    /// Which filter removed `loser`, given that `best` won; `None`: it is used beside the best.
+    /// Which filter removed `loser`, given that `best` won, and the path that was preferred: the
+    /// best one, except that MED may prefer one that lost to the best itself later.
     pub(super) fn why_lost(
         self,
         loser: &Candidate,
         best: &Candidate,
         candidates: &[Candidate],
-    ) -> Filter {
+    ) -> (Filter, u32) {
+        let better = candidates.iter().filter(|other| self.beats_by_med(other, loser));
+        let by_med = better.min_by_key(|other| (other.rank.med, other.path != best.path));
         let checks = [
             (Filter::Local, loser.standing.local != best.standing.local),
             (Filter::LongStale, loser.rank.stale != best.rank.stale),
             (Filter::LocalPref, loser.rank.local_pref() != best.rank.local_pref()),
             (Filter::PathLength, loser.rank.path_len() != best.rank.path_len()),
             (Filter::Origin, loser.rank.origin() != best.rank.origin()),
-            (Filter::Med, self.beaten_by_med(loser, candidates)),
+            (Filter::Med, by_med.is_some()),
             (Filter::External, loser.standing.external != best.standing.external),
             (Filter::NextHopMetric, loser.rank.metric != best.rank.metric),
             (Filter::RouterId, loser.router_id() != best.router_id()),
@@ -221,7 +226,9 @@ impl DecisionRules {
             (Filter::PeerAddress, loser.standing.addr != best.standing.addr),
         ];
         let decided = checks.into_iter().find(|(_, differs)| *differs);
-        decided.map_or(Filter::PathId, |(filter, _)| filter)
+        let filter = decided.map_or(Filter::PathId, |(filter, _)| filter);
+        let winner = by_med.filter(|_| filter == Filter::Med).unwrap_or(best);
+        (filter, winner.path)
     }
 
     /// The paths that are used together, the best one first.

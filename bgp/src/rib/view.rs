@@ -93,6 +93,8 @@ pub enum PathState {
         by: Filter,
         /// To whose; `None`: ours.
         to: Option<PeerId>,
+        /// Which of several that it has (RFC 7911); else zero.
+        path_id: PathId,
     },
     /// Its next hop cannot be reached.
     Unusable,
@@ -252,15 +254,17 @@ fn states<K: Key>(table: &Table<K>, id: u32, view: View, around: &Around<'_>) ->
     let best = table.best_path(id).and_then(|best| all.iter().find(|one| one.path == best));
     let used = best.map_or(Vec::new(), |best| around.rules.used(best, &all));
     let shares = shares(table, &used, around);
-    let winner = table.best(id).map(|(peer, _)| learned(peer));
     let state = |path: &PathView| match path.post {
         Post::Rejected(why) => PathState::Rejected(why),
         Post::Accepted(_) => match (all.iter().find(|one| one.path == path.path), best) {
             (Some(one), Some(best)) if one.path == best.path => PathState::Best,
             (Some(one), Some(_)) if used.contains(&one.path) => PathState::Multipath,
             (Some(one), Some(best)) if one.is_usable() => {
-                let by = around.rules.why_lost(one, best, &all);
-                PathState::Lost { by, to: winner.flatten() }
+                let (by, winner) = around.rules.why_lost(one, best, &all);
+                let winner = table.paths_of(id).find(|path| path.path == winner);
+                let (to, path_id) =
+                    winner.map_or((None, PathId(0)), |it| (learned(it.peer), it.path_id));
+                PathState::Lost { by, to, path_id }
             }
             _ => PathState::Unusable,
         },

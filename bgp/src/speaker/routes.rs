@@ -2,7 +2,7 @@
 
 use super::{PeerName, Speaker};
 use crate::origin::{Origins, Validity};
-use crate::rib::{FlowView, Page, Query, RouteView, View};
+use crate::rib::{FlowView, Page, PathState, Query, RouteView, View};
 use crate::types::{Family, Prefix};
 use crate::wire::AttributesRef;
 
@@ -44,6 +44,8 @@ pub struct NamedRoute {
     pub from: Option<PeerName>,
     /// Whether who originates it may; `None`: there are no VRPs.
     pub validity: Option<Validity>,
+    /// Whose path was preferred, if another one was; `None`: ours, a VIP, or no other was.
+    pub lost_to: Option<PeerName>,
     /// The rest.
     pub route: RouteView,
 }
@@ -76,6 +78,10 @@ impl Speaker {
         let named = |route: RouteView| NamedRoute {
             from: route.from.and_then(name),
             validity: validity(origins, &route),
+            lost_to: match route.state {
+                PathState::Lost { to, .. } => to.and_then(name),
+                _ => None,
+            },
             route,
         };
         Routes {

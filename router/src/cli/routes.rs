@@ -13,7 +13,7 @@ use super::client::{Answer, get};
 use super::commands::{print, show};
 use super::table::Table;
 use super::{Failure, Read};
-use crate::view::routes::{Route, Routes};
+use crate::view::routes::{Preferred, Route, Routes};
 
 /// In which state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -146,8 +146,12 @@ pub(super) fn flows_text(routes: &Routes) -> String {
 
 /// Who brought it, and which of several paths it is.
 fn from(route: &Route) -> String {
-    let peer = route.peer.as_deref().unwrap_or("(vip)");
-    if route.path_id == 0 { peer.to_owned() } else { format!("{peer}#{}", route.path_id) }
+    path_name(route.peer.as_deref(), route.path_id)
+}
+
+fn path_name(peer: Option<&str>, path_id: u32) -> String {
+    let peer = peer.unwrap_or("(vip)");
+    if path_id == 0 { peer.to_owned() } else { format!("{peer}#{path_id}") }
 }
 
 fn state(route: &Route) -> String {
@@ -157,7 +161,16 @@ fn state(route: &Route) -> String {
             let share = route.share.map(|share| format!(" {}%", (share + 50) / 100));
             format!("{}{}{stale}", route.state, share.unwrap_or_default())
         }
-        _ => format!("{}{stale}", route.reason),
+        _ => {
+            let lost = match &route.lost_to {
+                None => String::new(),
+                Some(Preferred { peer: None, .. }) => "lost: ".into(),
+                Some(Preferred { peer, path_id }) => {
+                    format!("lost to {}: ", path_name(peer.as_deref(), *path_id))
+                }
+            };
+            format!("{lost}{}{stale}", route.reason)
+        }
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Route {
     pub state: String,
     /// Why, in words.
     pub reason: String,
+    /// The path that was preferred to one that lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_to: Option<Preferred>,
     /// Whether the AS that originates it may (RFC 6811): `valid`, `invalid` or `not-found`; absent
     /// while there is no word from an RPKI cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,6 +97,16 @@ pub struct Route {
     pub cluster_list: Vec<Ipv4Addr>,
 }
 
+/// The path that was preferred to another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preferred {
+    /// Name of the peer who brought it; absent: it is a VIP of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Path Identifier (RFC 7911); zero without.
+    pub path_id: u32,
+}
+
 impl From<Found> for Routes {
     fn from(found: Found) -> Self {
         let routes = found.routes.into_iter().map(Route::from);
@@ -129,14 +142,14 @@ impl Route {
             prefix: rule,
             state: if feasible { "feasible" } else { "infeasible" }.into(),
             reason: state.reason().into(),
-            ..Self::from(NamedRoute { from, validity: None, route })
+            ..Self::from(NamedRoute { from, validity: None, lost_to: None, route })
         }
     }
 }
 
 impl From<NamedRoute> for Route {
     fn from(named: NamedRoute) -> Self {
-        let NamedRoute { from, validity, route } = named;
+        let NamedRoute { from, validity, lost_to, route } = named;
         let RouteView { prefix, attributes, state, rejected_by, stale, path_id, share, from: _ } =
             route;
         let why = state.reason();
@@ -153,6 +166,13 @@ impl From<NamedRoute> for Route {
             peer: from.map(|name| name.to_string()),
             state: state_word(state).into(),
             reason,
+            lost_to: match state {
+                PathState::Lost { path_id, .. } => Some(Preferred {
+                    peer: lost_to.map(|name| name.to_string()),
+                    path_id: path_id.0,
+                }),
+                _ => None,
+            },
             rpki: validity.map(|validity| validity.name().into()),
             stale,
             path_id: path_id.0,

@@ -1,6 +1,6 @@
 //! Paths that are used together, their shares, and the rules that an operator chooses.
 
-use super::net::{Net, PLAIN, path};
+use super::net::{Net, PLAIN, parse, path};
 use super::*;
 use crate::types::ExtendedCommunity;
 
@@ -110,4 +110,25 @@ fn med_counts_as_the_rules_say() {
         let expected: Vec<_> = peers.into_iter().zip(expected).collect();
         assert_eq!(net.reasons(PREFIX), expected, "{name}");
     }
+}
+
+#[test]
+fn a_path_that_lost_says_to_whose_even_if_that_one_is_not_the_best() {
+    let mut net = Net::new();
+    let [first, second, third] = [64_502, 64_501, 64_501].map(|asn| (net.peer(asn, PLAIN), asn));
+    for ((peer, asn), med) in [(first, 9), (second, 5), (third, 4)] {
+        net.say(peer, 0, PREFIX, &Attributes { med: Some(med), ..path(&[asn]) });
+    }
+    let lost =
+        |by, (peer, _): (PeerId, u32)| PathState::Lost { by, to: Some(peer), path_id: PathId(0) };
+    let expected = [PathState::Best, lost(Filter::Med, third), lost(Filter::RouterId, first)];
+    let fates = net.fates(PREFIX);
+    assert!(fates.iter().map(|route| route.state).eq(expected), "{fates:?}");
+
+    // Ours is nobody's.
+    net.rib.originate(parse(PREFIX), &RouteAttributes::default());
+    let fates = net.fates(PREFIX);
+    let ours = PathState::Lost { by: Filter::Local, to: None, path_id: PathId(0) };
+    let lost = fates.iter().filter(|route| route.state == ours);
+    assert_eq!(lost.count(), 3, "{fates:?}");
 }

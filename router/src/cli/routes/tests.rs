@@ -11,6 +11,7 @@ fn route(state: &str, reason: &str, peer: Option<&str>, path: &str) -> Route {
         peer: peer.map(str::to_owned),
         state: state.into(),
         reason: reason.into(),
+        lost_to: None,
         rpki: None,
         stale: false,
         path_id: 0,
@@ -29,19 +30,27 @@ fn route(state: &str, reason: &str, peer: Option<&str>, path: &str) -> Route {
 }
 
 #[test]
-fn routes_show_why_they_lost() {
+fn routes_show_why_they_lost_and_to_whose() {
+    let lost = |reason, to: Option<&str>, path_id| Route {
+        lost_to: Some(Preferred { peer: to.map(str::to_owned), path_id }),
+        ..route("lost", reason, Some("tor-2"), "65011 65020")
+    };
     let routes = Routes {
         api_version: "v1".into(),
         routes: vec![
             route("best", "best", Some("tor-1"), "65010 65020"),
-            route("lost", "longer AS path", Some("tor-2"), "65011 65012 65020"),
+            lost("longer AS path", Some("tor-1"), 0),
+            lost("higher MED", Some("tor-1"), 3),
+            lost("a VIP of ours is preferred", None, 0),
         ],
         next: Some(7),
     };
     let expected = "\
-PREFIX           FROM   NEXT HOP  PREF  MED  AS PATH            STATE
-198.51.100.0/24  tor-1  10.0.0.1          5  65010 65020        best
-198.51.100.0/24  tor-2  10.0.0.1          5  65011 65012 65020  longer AS path
+PREFIX           FROM   NEXT HOP  PREF  MED  AS PATH      STATE
+198.51.100.0/24  tor-1  10.0.0.1          5  65010 65020  best
+198.51.100.0/24  tor-2  10.0.0.1          5  65011 65020  lost to tor-1: longer AS path
+198.51.100.0/24  tor-2  10.0.0.1          5  65011 65020  lost to tor-1#3: higher MED
+198.51.100.0/24  tor-2  10.0.0.1          5  65011 65020  lost: a VIP of ours is preferred
 more: --from 7
 ";
     assert_eq!(routes_text(&routes), expected, "{}", routes_text(&routes));
