@@ -1,7 +1,7 @@
 //! Virtual machines: other kernels than this one, and drivers that namespaces do not have. QEMU in
 //! software, so they run anywhere; a boot takes some seconds.
 //!
-//! A machine is its kernel and an archive made for it ([`initramfs`]). The first process in it is
+//! A machine is its kernel and an archive made for it (`initramfs`). The first process in it is
 //! `vm-guest`, which runs what the host asks for, one script after another ([`Vm::run`]). A machine
 //! ends with the value that holds it; when it was a panic that dropped it, its console is kept.
 
