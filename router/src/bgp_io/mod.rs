@@ -539,7 +539,12 @@ impl Conns {
     fn keep_socket(&self, remote: SocketAddr, stream: &TcpStream) -> Option<OwnedFd> {
         keys::has_key(&self.keys, remote.ip()).then_some(())?;
         if let Err(error) = keys::ask_for_first(stream, remote.ip(), &self.keys) {
-            warn!(%remote, %error, "the peer chooses among the keys of this session");
+            warn!(
+                %remote,
+                %error,
+                "the peer cannot be asked for the first key of its keychain; the \
+                 session goes on with another"
+            );
         }
         let cloned = stream.as_fd().try_clone_to_owned();
         let cannot =
@@ -565,13 +570,22 @@ impl Conns {
         for listener in &self.listeners {
             let is_ipv6 = listener.local_addr().is_ok_and(|addr| addr.is_ipv6());
             if let Err(error) = keys::change(listener, is_ipv6, &self.keys, &keys) {
-                warn!(%error, "the keys of a listener cannot be changed: restart tidegate");
+                warn!(
+                    %error,
+                    "new keys are not in force: peers that have them cannot connect until \
+                     tidegate is restarted"
+                );
             }
         }
         for conn in self.open.values() {
             let Conn::Open { remote, socket: Some(socket), .. } = conn else { continue };
             if let Err(error) = keys::rekey(socket, remote.ip(), &self.keys, &keys) {
-                warn!(%remote, %error, "an open session keeps the keys it has");
+                warn!(
+                    %remote,
+                    %error,
+                    "an open session keeps the keys it has until it is closed; the next one \
+                     takes the new ones"
+                );
             }
         }
         self.keys = Arc::new(keys);

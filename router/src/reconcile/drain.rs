@@ -21,7 +21,9 @@ impl Reconciler {
         match self.control.drains() {
             Ok(kept) => self.drains = Drains::resume(kept, self.clock.now()),
             Err(problem) => {
-                error!("nothing is drained any more: {problem}");
+                error!(
+                    "what drained is in service again, order it anew (`tidegate drain`): {problem}"
+                );
                 self.control.state_problem = Some(problem.to_string());
             }
         }

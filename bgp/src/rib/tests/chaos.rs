@@ -243,7 +243,7 @@ proptest! {
         }
         for peer in chaos.up.clone() {
             let heard: BTreeSet<_> = chaos.net.heard(peer).into_keys().collect();
-            prop_assert_eq!(heard.len(), chaos.told(peer).len(), "peer {}", peer);
+            prop_assert_eq!(heard, chaos.told(peer), "peer {}", peer);
         }
         chaos.check();
         for peer in 1..=4 {

@@ -1,6 +1,7 @@
 //! Other VRPs while routes are there, against a table that had them from the start.
 
 use super::net::{Net, PLAIN, path};
+use super::stale::plain;
 use super::*;
 use crate::origin::{Cover, Validity, Verb, Vrp, Vrps, changed, merge};
 
@@ -103,16 +104,7 @@ proptest! {
 #[test]
 fn changes_that_wait_are_gone_through_together_and_a_slice_is_no_longer_for_many_peers() {
     let mut lab = lab();
-    let look = Look {
-        neighbor: 64_500,
-        hops: 1,
-        med: None,
-        local_pref: None,
-        origin: 0,
-        no_export: false,
-        looped: false,
-    };
-    lab.step(&Step::Announce(1, (0..12).collect(), look));
+    lab.step(&Step::Announce(1, (0..12).collect(), plain(1)));
     lab.settle();
     let mut before = Vec::new();
     for asn in 0..40 {
@@ -152,16 +144,7 @@ fn changes_that_wait_are_gone_through_together_and_a_slice_is_no_longer_for_many
 #[test]
 fn vrps_that_concern_no_route_and_policies_that_do_not_ask_cost_nothing() {
     let mut lab = lab();
-    let look = Look {
-        neighbor: 64_500,
-        hops: 1,
-        med: None,
-        local_pref: None,
-        origin: 0,
-        no_export: false,
-        looped: false,
-    };
-    lab.step(&Step::Announce(1, (0..12).collect(), look));
+    lab.step(&Step::Announce(1, (0..12).collect(), plain(1)));
     lab.settle();
     let elsewhere = Vrp::new(Prefix::new([10, 0, 0, 0].into(), 8).unwrap(), 24, 64_501).unwrap();
     put(&mut lab, &[], &[elsewhere]);

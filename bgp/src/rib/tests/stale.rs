@@ -4,7 +4,7 @@
 use super::*;
 use crate::wire::LongLived;
 
-fn plain(hops: u8) -> Look {
+pub(super) fn plain(hops: u8) -> Look {
     let (neighbor, med, local_pref, origin) = (64_500, None, None, 0);
     Look { neighbor, hops, med, local_pref, origin, no_export: false, looped: false }
 }
