@@ -81,27 +81,35 @@ impl BmpHandle {
             if self.followed.iter().any(|it| it.station == *station) {
                 continue;
             }
-            let (publish, status) = watch::channel(StationStatus {
-                name: station.name.clone(),
-                remote: station.remote,
-                up: false,
-                since: SystemTime::now(),
-                sent_bytes: 0,
-                lost: 0,
-                problem: None,
-            });
-            let (stop, stopped) = watch::channel(());
-            let feeder = Feeder {
-                station: station.clone(),
-                outside: self.outside.clone(),
-                numbers: Arc::clone(&self.numbers),
-                node: self.node.clone(),
-                publish,
-                stopped,
-            };
+            let (feeder, status, stop) = self.feeder(station);
             let task = tokio::spawn(feeder.run());
             self.followed.push(Followed { station: station.clone(), status, stop, task });
         }
+    }
+
+    fn feeder(
+        &self,
+        station: &BmpStation,
+    ) -> (Feeder, watch::Receiver<StationStatus>, watch::Sender<()>) {
+        let (publish, status) = watch::channel(StationStatus {
+            name: station.name.clone(),
+            remote: station.remote,
+            up: false,
+            since: SystemTime::now(),
+            sent_bytes: 0,
+            lost: 0,
+            problem: None,
+        });
+        let (stop, stopped) = watch::channel(());
+        let feeder = Feeder {
+            station: station.clone(),
+            outside: self.outside.clone(),
+            numbers: Arc::clone(&self.numbers),
+            node: self.node.clone(),
+            publish,
+            stopped,
+        };
+        (feeder, status, stop)
     }
 
     /// How they stand.
@@ -213,6 +221,7 @@ impl Feeder {
         }
     }
 
+    /// However slowly it is taken, as long as it is.
     async fn write(
         &self,
         write: &mut (impl tokio::io::AsyncWrite + Unpin),
@@ -268,15 +277,43 @@ const fn view(view: BmpView) -> View {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_operator_reads_whether_a_station_was_ever_there_and_where() {
-        let station = BmpStation {
+    fn station() -> BmpStation {
+        BmpStation {
             name: "collector".into(),
             remote: SocketAddr::from(([192, 0, 2, 9], 11_019)),
             views: vec![BmpView::LocRib],
             stats_interval: None,
             connect_retry: Duration::from_secs(30),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_station_is_waited_for_and_one_that_takes_nothing_is_left() {
+        let bgp = crate::bgp_io::alone();
+        let (feeder, _status, _stop) = start(bgp.outside()).feeder(&station());
+        tokio::time::pause();
+        let (mut ours, mut theirs) = tokio::io::duplex(1);
+        let began = Instant::now();
+        let taken = async {
+            for _ in 0..9 {
+                sleep(STALLED_AFTER - Duration::from_secs(1)).await;
+                theirs.read_u8().await.unwrap();
+            }
+            core::future::pending::<()>().await;
         };
+        let ended = tokio::select! {
+            ended = feeder.write(&mut ours, &[0; 11]) => ended.unwrap_err(),
+            () = taken => unreachable!(),
+        };
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        let last_taken = 9 * (STALLED_AFTER - Duration::from_secs(1));
+        assert_eq!(began.elapsed().as_secs(), (last_taken + STALLED_AFTER).as_secs());
+        assert_eq!(feeder.publish.borrow().sent_bytes, 10);
+    }
+
+    #[test]
+    fn an_operator_reads_whether_a_station_was_ever_there_and_where() {
+        let station = station();
         let cases = [
             (
                 false,

@@ -10,7 +10,7 @@ use core::net::IpAddr;
 use std::io;
 
 use libc::sock_filter;
-use socket2::{SockFilter, SockRef};
+use socket2::{SockFilter, SockRef, Socket};
 use tidegate_bgp::types::Prefix;
 use tokio::net::TcpListener;
 use tracing::warn;
@@ -42,11 +42,12 @@ const DROP: u32 = 0;
 impl Conns {
     /// Makes the listeners refuse what comes from too far away.
     pub(super) fn guard(&mut self, guards: Vec<Guard>) {
-        if guards == self.guards {
+        if self.guards.as_ref() == Some(&guards) {
             return;
         }
         for listener in &self.listeners {
             if let Err(error) = attach(listener, &guards) {
+                drop(SockRef::from(listener).detach_filter()); // It fails if there never was one.
                 warn!(
                     %error,
                     "strangers can open connections to the BGP port of peers with ttl-security; they \
@@ -55,8 +56,14 @@ impl Conns {
                 );
             }
         }
-        self.guards = guards;
+        self.guards = Some(guards);
     }
+}
+
+/// Makes a socket hear nobody until it is told whom to hear: who connects before would be heard
+/// without a guard.
+pub(super) fn deafen(socket: &Socket) -> io::Result<()> {
+    socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, DROP)])
 }
 
 /// Makes a listener keep to these guards, and to no others.
@@ -69,7 +76,6 @@ fn attach(listener: &TcpListener, guards: &[Guard]) -> io::Result<()> {
     let mut filter: Vec<sock_filter> = guards.iter().filter(of_family).flat_map(rule).collect();
     let socket = SockRef::from(listener);
     if filter.is_empty() {
-        // It fails if there never was one.
         drop(socket.detach_filter());
         return Ok(());
     }
@@ -168,6 +174,19 @@ mod tests {
             let anybody = client(to, 64);
             assert_eq!(listener.accept().await.unwrap().1, of(&anybody));
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_heard_before_it_is_known_from_how_far() {
+        let own = "127.0.0.1:0".parse().unwrap();
+        let listener = super::super::socket::listen(own, &super::super::Keys::default()).unwrap();
+        let to = listener.local_addr().unwrap();
+        let early = client(to, 254);
+        attach(&listener, &[(prefix("127.0.0.0", 8), 255)]).unwrap();
+        let near = client(to, 255);
+        let (_, first) = listener.accept().await.unwrap();
+        assert_eq!(first, near.local_addr().unwrap().as_socket().unwrap(), "it came too early");
+        drop(early);
     }
 
     #[tokio::test]

@@ -223,7 +223,7 @@ pub fn start(
             tasks: JoinSet::new(),
             listeners,
             keys: Arc::new(keys),
-            guards: Vec::new(),
+            guards: None,
             inbound,
             links,
             drained: Arc::default(),
@@ -472,7 +472,7 @@ struct Conns {
     listeners: Vec<Arc<TcpListener>>,
     keys: Arc<Keys>,
     /// What the listeners keep to.
-    guards: Vec<Guard>,
+    guards: Option<Vec<Guard>>,
     inbound: mpsc::Sender<Inbound>,
     links: Links,
     /// Told when a send queue has become shorter.

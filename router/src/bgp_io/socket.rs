@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use tidegate_bgp::speaker::{Distance, Transport};
 
+use super::guard;
 use super::keys::{self, Keys};
 use super::sockopt::set_min_ttl;
 
@@ -26,8 +27,8 @@ const BACKLOG: i32 = 1024;
 /// Five SYNs of Linux fit into it. The speaker may give up earlier.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A socket that accepts connections to `addr`; one for `[::]` takes IPv6 only, so that a peer
-/// never shows up as an IPv4-mapped address.
+/// A socket that accepts connections to `addr`, once it knows its [`guard`]s; one for `[::]` takes
+/// IPv6 only, so that a peer never shows up as an IPv4-mapped address.
 pub(super) fn listen(addr: SocketAddr, keys: &Keys) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -39,6 +40,7 @@ pub(super) fn listen(addr: SocketAddr, keys: &Keys) -> io::Result<TcpListener> {
     mark(&socket, addr)?;
     set_ttl(&socket, addr.is_ipv6(), u8::MAX)?;
     keys::put(&socket, addr.is_ipv6(), keys)?;
+    guard::deafen(&socket)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

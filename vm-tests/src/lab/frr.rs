@@ -12,6 +12,7 @@ use super::{Lab, Process};
 /// Where Debian puts them.
 const BGPD: &str = "/usr/lib/frr/bgpd";
 const ZEBRA: &str = "/usr/lib/frr/zebra";
+const BFDD: &str = "/usr/lib/frr/bfdd";
 
 /// Until it answers.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -22,8 +23,8 @@ pub struct Frr {
     vty: PathBuf,
     /// Its process.
     pub process: Process,
-    /// What tells it of interfaces and their neighbours, if it is to know of any.
-    _zebra: Option<Process>,
+    /// What tells it of interfaces and their neighbours, or watches these by BFD, if it is to know.
+    _beside: Vec<Process>,
 }
 
 impl Frr {
@@ -32,7 +33,7 @@ impl Frr {
     /// # Errors
     /// When it does not start, or does not like its configuration.
     pub fn start(lab: &Lab, host: &'static str, address: &str, config: &str) -> Result<Self> {
-        Self::start_bgpd(lab, host, &["-Z", "-l", address], config, None)
+        Self::start_bgpd(lab, host, &["-Z", "-l", address], config, Vec::new())
     }
 
     /// Starts zebra and bgpd on `host`, so that neighbours can be named by interface.
@@ -40,6 +41,28 @@ impl Frr {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with_zebra(lab: &Lab, host: &'static str, config: &str) -> Result<Self> {
+        let (zebra, socket) = Self::start_zebra(lab, host)?;
+        Self::start_bgpd(lab, host, &["-z", &socket, "-l", "::"], config, vec![zebra])
+    }
+
+    /// Starts zebra, bfdd and bgpd on `host`, so that neighbours can be watched.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_bfdd(lab: &Lab, host: &'static str, config: &str) -> Result<Self> {
+        let (zebra, socket) = Self::start_zebra(lab, host)?;
+        let file = lab.write(&format!("{host}-bfdd.conf"), "log stdout\n")?.display().to_string();
+        let dir = Self::vty(lab, host)?;
+        let path = |name: &str| dir.join(name).display().to_string();
+        let (vty, control, pid) = (path(""), path("bfdd.sock"), path("bfdd.pid"));
+        let mut command = vec![BFDD, "-f", &file, "-i", &pid, "-z", &socket];
+        command.extend(["--vty_socket", &vty, "--bfdctl", &control, "-P", "0"]);
+        let bfdd = lab.start(host, "bfdd", &command)?;
+        Self::start_bgpd(lab, host, &["-z", &socket, "-l", "::"], config, vec![bfdd, zebra])
+    }
+
+    /// zebra, and the socket that it listens on.
+    fn start_zebra(lab: &Lab, host: &'static str) -> Result<(Process, String)> {
         let file = lab.write(&format!("{host}-zebra.conf"), "log stdout\n")?.display().to_string();
         let dir = Self::vty(lab, host)?;
         // zebra lays root down and has no way to be told not to.
@@ -52,7 +75,7 @@ impl Frr {
         lab.wait_for("zebra to listen", START_MAX, || {
             std::fs::metadata(&socket).with_context(|| format!("no {socket}"))
         })?;
-        Self::start_bgpd(lab, host, &["-z", &socket, "-l", "::"], config, Some(zebra))
+        Ok((zebra, socket))
     }
 
     fn vty(lab: &Lab, host: &str) -> Result<PathBuf> {
@@ -66,7 +89,7 @@ impl Frr {
         host: &'static str,
         more: &[&str],
         config: &str,
-        zebra: Option<Process>,
+        beside: Vec<Process>,
     ) -> Result<Self> {
         let config = format!("log stdout\nno service integrated-vtysh-config\n{config}");
         let file = lab.write(&format!("{host}-bgpd.conf"), &config)?.display().to_string();
@@ -75,7 +98,7 @@ impl Frr {
         let shown = vty.display().to_string();
         let plain = [BGPD, "-S", "-f", &file, "-i", &pid, "--vty_socket", &shown, "-P", "0"];
         let process = lab.start(host, "bgpd", &[&plain, more].concat())?;
-        let mut frr = Self { host, vty, process, _zebra: zebra };
+        let mut frr = Self { host, vty, process, _beside: beside };
         lab.wait_for("bgpd to answer", START_MAX, || {
             frr.process.alive()?;
             frr.ask(lab, "show bgp summary json")
