@@ -3,9 +3,13 @@
 
 use std::borrow::Cow;
 use std::hint::black_box;
+use std::time::Duration;
 
+use tidegate_bgp::bfd::{self, News, State};
 use tidegate_bgp::fsm::open::negotiate;
+use tidegate_bgp::rng::Rng;
 use tidegate_bgp::speaker::{Local, Offer, PeerConfig};
+use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::{Asn, Family, FamilySet, PathId, Prefix, RouterId};
 use tidegate_bgp::wire::{
     self, Announced, Announcer, Attributes, AttributesRef, HEADER_BYTES, Message, Negotiated, Open,
@@ -33,6 +37,34 @@ pub(crate) fn message(mut data: &[u8]) {
 pub(crate) fn update(mut data: &[u8]) {
     let context = context(&mut data);
     drain(&framed(2, data, &context), &context);
+}
+
+/// Packets of BFD for a session of ours, and between them, time: an octet of milliseconds, then a
+/// packet.
+pub(crate) fn bfd(data: &[u8]) {
+    const MICROS: u32 = 100_000;
+    let timing =
+        bfd::Timing { desired_min_tx_us: MICROS, required_min_rx_us: MICROS, detect_mult: 3 };
+    let mut now = Timestamp::from_nanos(0);
+    let mut session = bfd::Session::new(now, timing, 7, Rng::new(1));
+    for piece in data.chunks(1 + bfd::PACKET_BYTES) {
+        let Some((&wait, payload)) = piece.split_first() else { continue };
+        now = now + Duration::from_millis(wait.into());
+        let was = session.state();
+        let (_, news) = session.on_time(now);
+        assert!(news.is_none() || was == State::Up && matches!(news, Some(News::Down(_))));
+        if let Ok(packet) = bfd::Packet::decode(payload) {
+            assert_eq!(bfd::Packet::decode(&packet.encode()), Ok(packet));
+            let (was, answer) = (session.state(), session.received(now, &packet));
+            let (up, is_up) = (was == State::Up, session.state() == State::Up);
+            assert_eq!(up != is_up, answer.1.is_some(), "{packet:?}");
+            assert!(answer.0.is_none_or(|it| it.fin && !it.poll), "{answer:?}");
+        }
+        let own = session.packet();
+        assert_eq!(own.my_discriminator, 7);
+        // Who is heard can be found silent.
+        assert!(session.state() != State::Up || session.detection_time().is_some());
+    }
 }
 
 /// One OPEN, negotiated with an offer of ours.

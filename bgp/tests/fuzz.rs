@@ -95,3 +95,8 @@ fn damaged_opens_keep_every_promise() {
 fn damaged_attribute_blocks_keep_every_promise() {
     run("block", entries::block);
 }
+
+#[test]
+fn damaged_bfd_packets_keep_every_promise() {
+    run("bfd", entries::bfd);
+}
