@@ -181,7 +181,8 @@ table! {
         /// Source address of the session. When absent: what the kernel chooses.
         "local-address" => local_address: IpAddr, Optional;
         /// The interface, or VRF, that carries the session: what comes in by another one is not
-        /// heard. When absent: the routing table decides.
+        /// heard. When absent: the routing table decides. What a peer dials into a VRF is heard
+        /// where the sysctl `net.ipv4.tcp_l3mdev_accept` is 1.
         "interface" => interface: Interface, Optional;
         /// How many hops away the peer may be: the TTL of what we send. When absent: 1 for an
         /// external peer, which has to be on a link of ours, and 255 for an internal one.
