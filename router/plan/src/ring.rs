@@ -12,6 +12,10 @@
 use core::cmp::Reverse;
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+/// For each slot the position of its owner, if it has one.
+pub type Owners = Arc<[Option<u32>]>;
 
 /// A backend as the ring sees it. Its address is its identity: the position in the slice makes no
 /// difference, except that the result names backends by it.
@@ -46,7 +50,7 @@ const NOBODY: u32 = u32::MAX;
 /// A ring is filled at a coarse size first and then doubled, with as few corrections as the exact
 /// shares need. So the backend more that makes a ring double in size moves about as few flows as
 /// any other.
-pub fn base(seed: u64, members: &[Member], size: u32) -> Vec<Option<u32>> {
+pub fn base(seed: u64, members: &[Member], size: u32) -> Owners {
     let mut sorted: Vec<(u64, Member, u32)> = (0..)
         .zip(members)
         .map(|(position, &member)| (member_key(seed, member.addr), member, position))
@@ -66,14 +70,9 @@ pub fn base(seed: u64, members: &[Member], size: u32) -> Vec<Option<u32>> {
 
 /// The ring as it is served: `base`, with the slots of members that are not usable lent to those
 /// that are. `usable` runs beside `members`.
-pub fn lend(
-    seed: u64,
-    members: &[Member],
-    usable: &[bool],
-    base: &[Option<u32>],
-) -> Vec<Option<u32>> {
+pub fn lend(seed: u64, members: &[Member], usable: &[bool], base: &Owners) -> Owners {
     if usable.len() >= members.len() && usable.iter().all(|&usable| usable) {
-        return base.to_vec(); // Nearly always.
+        return Arc::clone(base); // Nearly always.
     }
     let is_usable = |member: u32| usable.get(member as usize).copied().unwrap_or(false);
     let lenders: Vec<Lender> = (0..)
@@ -87,7 +86,7 @@ pub fn lend(
         .collect();
     let size = u64::try_from(base.len()).unwrap_or(u64::MAX).max(1);
     (0_u64..)
-        .zip(base)
+        .zip(base.iter())
         .map(|(slot, &owner)| match owner {
             Some(owner) if is_usable(owner) => Some(owner),
             // The slot by its place among all hashes, whatever the size of the ring.
@@ -130,10 +129,11 @@ fn fill(keys: &[u64], members: &[Member], size: u32) -> Vec<u32> {
     let mut taken = vec![0_u64; (size as usize).div_ceil(64)];
     for member in Turns::new(members).take(size as usize) {
         let Some(walk) = walks.get_mut(member as usize) else { break };
+        let (mut next, step) = (walk.at, walk.step);
         // Ends: there are as many turns as slots, so one is still free.
         let at = loop {
-            let at = usize::try_from(walk.at & mask).unwrap_or_default();
-            walk.at = walk.at.wrapping_add(walk.step);
+            let at = usize::try_from(next & mask).unwrap_or_default();
+            next = next.wrapping_add(step);
             let Some(word) = taken.get_mut(at / 64) else { return owners };
             let bit = 1 << (at % 64);
             if *word & bit == 0 {
@@ -141,6 +141,7 @@ fn fill(keys: &[u64], members: &[Member], size: u32) -> Vec<u32> {
                 break at;
             }
         };
+        walk.at = next;
         if let Some(owner) = owners.get_mut(at) {
             *owner = member;
         }
@@ -228,7 +229,8 @@ struct Turns {
     queue: BinaryHeap<Reverse<Turn>>,
     /// Members of each weight in order, by [`Turn::class`].
     classes: Vec<Vec<u32>>,
-    /// Who of the first in the queue comes next.
+    /// The class that is first in the queue, and who of it comes next.
+    class: usize,
     next: usize,
 }
 
@@ -247,13 +249,14 @@ impl Turns {
         for (position, member) in (0..).zip(members).filter(|(_, member)| member.weight > 0) {
             classes.entry(member.weight).or_default().push(position);
         }
-        let queue = (0..)
+        let queue: BinaryHeap<_> = (0..)
             .zip(classes.keys())
             .map(|(class, &weight)| {
                 Reverse(Turn { time: 0, weight: u64::from(weight), count: 0, class })
             })
             .collect();
-        Self { queue, classes: classes.into_values().collect(), next: 0 }
+        let class = queue.peek().map_or(0, |first| first.0.class);
+        Self { queue, classes: classes.into_values().collect(), class, next: 0 }
     }
 }
 
@@ -261,8 +264,7 @@ impl Iterator for Turns {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let class = self.queue.peek()?.0.class;
-        let members = self.classes.get(class)?;
+        let members = self.classes.get(self.class)?;
         let member = members.get(self.next).copied();
         self.next += 1;
         if self.next >= members.len() {
@@ -271,6 +273,8 @@ impl Iterator for Turns {
             let Reverse(turn) = &mut *top;
             turn.count += 1;
             turn.time = ((2 * turn.count + 1) << 32) / turn.weight;
+            drop(top);
+            self.class = self.queue.peek()?.0.class;
         }
         member
     }

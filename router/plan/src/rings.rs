@@ -4,10 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use crate::ring::Owners;
 use crate::ring::{self, Member};
-
-/// For each slot the position of its owner.
-pub(crate) type Owners = Arc<[Option<u32>]>;
 
 /// Rings that the last plan used. It makes planning faster and never different.
 #[derive(Debug, Default)]
@@ -29,11 +27,11 @@ impl<K> Default for Cache<K> {
 }
 
 impl<K: Ord> Cache<K> {
-    fn get(&mut self, key: K, make: impl FnOnce() -> Vec<Option<u32>>) -> Owners {
+    fn get(&mut self, key: K, make: impl FnOnce() -> Owners) -> Owners {
         if let Some(ring) = self.used.get(&key) {
             return Arc::clone(ring);
         }
-        let ring = self.unused.remove(&key).unwrap_or_else(|| make().into());
+        let ring = self.unused.remove(&key).unwrap_or_else(make);
         self.used.insert(key, Arc::clone(&ring));
         ring
     }

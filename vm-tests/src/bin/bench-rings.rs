@@ -73,7 +73,7 @@ fn ring(members: &[Member], down: Option<u32>) -> Vec<Option<IpAddr>> {
     let usable: Vec<bool> = members.iter().map(|it| down.map(member) != Some(*it)).collect();
     let owners = lend(SEED, members, &usable, &base(SEED, members, size));
     let addr = |owner: u32| members.get(owner as usize).map(|member| member.addr);
-    owners.into_iter().map(|owner| owner.and_then(addr)).collect()
+    owners.iter().map(|owner| owner.and_then(addr)).collect()
 }
 
 /// Per cent of the flows that change their owner though the old one is still there, and the new
@@ -138,7 +138,7 @@ fn build_one(service: u32, size: u32, backends: u32, slots: &[AtomicU64]) {
     let owners = lend(SEED, &members, &usable, &base(SEED, &members, size));
     // The array holds 64 of them; the others are written over them.
     let offset = (service * size % RING_SLOTS_MAX) as usize;
-    for (word, owner) in slots.iter().skip(offset).zip(owners) {
+    for (word, owner) in slots.iter().skip(offset).zip(owners.iter()) {
         word.store(Slot::settled(owner.map_or(0, |it| it + 1)).to_word(), Ordering::Release);
     }
 }
