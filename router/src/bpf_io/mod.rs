@@ -19,10 +19,12 @@ pub(crate) mod sys;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::AsFd;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use aya::maps::{MapData, ProgramArray};
-use aya::programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{Program, ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use tidegate_abi::{Counter, DatapathConfig, Traffic};
 use tidegate_config::desired::AttachMode;
@@ -117,7 +119,9 @@ impl Datapath {
     }
 
     fn load_in(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Self, Error> {
-        let mut ebpf = load_program(config, pin_dir)?;
+        let mut ebpf = open(config, pin_dir)?;
+        let wanted = core::iter::once(PROGRAM).chain(rare::needed(config.features));
+        load(&mut ebpf, &wanted.collect::<Vec<_>>())?;
         let program = xdp(&ebpf)?;
         let unknown = |error| Error::program(PROGRAM, error);
         let program_id = program.info().map_err(unknown)?.id();
@@ -129,7 +133,7 @@ impl Datapath {
             None => None,
         };
         // After the programs are loaded: until then they name the maps by their file descriptors.
-        let rare = rare::load(&mut ebpf, config.features)?;
+        let rare = rare::install(&mut ebpf, config.features)?;
         let maps = Maps::take(&mut ebpf)?;
         let pin_dir = pin_dir.map(Path::to_owned);
         Ok(Self {
@@ -336,8 +340,8 @@ impl fmt::Debug for Datapath {
     }
 }
 
-/// Loads the object with these constants; the maps are those pinned in `pin_dir`.
-fn load_program(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> {
+/// Reads the object with these constants; the maps are those pinned in `pin_dir`.
+fn open(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> {
     let config = Pod(*config);
     let mut loader = EbpfLoader::new();
     // The object needs no relocation against the kernel's types, whose parsing takes a while.
@@ -347,10 +351,27 @@ fn load_program(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf,
             loader.map_pin_path(shape.name, dir.join(shape.name));
         }
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|error| Error::load(PROGRAM, error))?;
-    let program = program_mut(&mut ebpf, PROGRAM)?;
-    program.load().map_err(|error| Error::program(PROGRAM, error))?;
-    Ok(ebpf)
+    loader.load(OBJECT).map_err(|error| Error::load(PROGRAM, error))
+}
+
+/// Loads these programs side by side: the verifier takes some ten milliseconds for each.
+fn load(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<(), Error> {
+    if let Some(missing) = names.iter().find(|name| ebpf.program(name).is_none()) {
+        return Err(Error::missing(missing));
+    }
+    let named = |name: &str| names.iter().copied().find(|wanted| *wanted == name);
+    let programs = ebpf.programs_mut().filter_map(|(name, it)| Some((named(name)?, it)));
+    let load_one = |name, program: &mut Program| {
+        let program: Result<&mut Xdp, _> = program.try_into();
+        program.and_then(Xdp::load).map_err(|error| Error::program(name, error))
+    };
+    thread::scope(|scope| {
+        let loading: Vec<_> =
+            programs.map(|(name, it)| scope.spawn(move || load_one(name, it))).collect();
+        loading
+            .into_iter()
+            .try_for_each(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 fn xdp(ebpf: &Ebpf) -> Result<&Xdp, Error> {

@@ -12,7 +12,7 @@ use tidegate_abi::{DatapathConfig, features};
 use tidegate_plan::proof::{self, Finding};
 
 use super::error::Error;
-use super::{PROGRAM, load_program, run, xdp};
+use super::{PROGRAM, load, open, run, xdp};
 
 /// A program that decides as the attached one does.
 pub(crate) struct ProofCopy(Ebpf);
@@ -28,7 +28,8 @@ impl ProofCopy {
         live: &Ebpf,
     ) -> Result<Self, Error> {
         let features = config.features | features::PROOF;
-        let ebpf = load_program(&DatapathConfig { features, ..*config }, Some(pin_dir))?;
+        let mut ebpf = open(&DatapathConfig { features, ..*config }, Some(pin_dir))?;
+        load(&mut ebpf, &[PROGRAM])?;
         let unknown = |error| Error::program(PROGRAM, error);
         let ours = map_ids(xdp(live)?).map_err(unknown)?;
         let copy = map_ids(xdp(&ebpf)?).map_err(unknown)?;

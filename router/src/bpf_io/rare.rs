@@ -16,21 +16,25 @@ pub(crate) fn clear_others(rows: &mut ProgramArray<MapData>, features: u64) -> R
     Ok(())
 }
 
-/// Loads those that these features need into their rows. In a pinned map the program that still
-/// runs goes on with the new ones, and with those that it alone needs.
+/// Those that these features need.
+pub(crate) fn needed(features: u64) -> impl Iterator<Item = &'static str> {
+    let rows = (0..).zip(rare::NAMES);
+    rows.filter(move |(row, _)| rare::is_needed(*row, features)).map(|(_, name)| name)
+}
+
+/// Puts those that these features need, loaded, into their rows. In a pinned map the program that
+/// still runs goes on with the new ones, and with those that it alone needs.
 ///
 /// The map keeps the programs while it is pinned, or while the value that is returned lives.
-pub(crate) fn load(ebpf: &mut Ebpf, features: u64) -> Result<ProgramArray<MapData>, Error> {
+pub(crate) fn install(ebpf: &mut Ebpf, features: u64) -> Result<ProgramArray<MapData>, Error> {
     let mut rows: ProgramArray<MapData> = maps::take(ebpf, map_names::RARE)?;
     let failed = |error| Error::kernel("write the map RARE", error);
-    for (row, &name) in (0..).zip(&rare::NAMES) {
-        if !rare::is_needed(row, features) {
-            continue;
+    for (row, name) in (0..).zip(rare::NAMES) {
+        if rare::is_needed(row, features) {
+            let program = program_mut(ebpf, name)?;
+            let fd = program.fd().map_err(|error| Error::program(name, error))?;
+            rows.set(row, fd, 0).map_err(failed)?;
         }
-        let program = program_mut(ebpf, name)?;
-        program.load().map_err(|error| Error::program(name, error))?;
-        let fd = program.fd().map_err(|error| Error::program(name, error))?;
-        rows.set(row, fd, 0).map_err(failed)?;
     }
     Ok(rows)
 }
