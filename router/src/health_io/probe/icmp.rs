@@ -91,13 +91,13 @@ mod tests {
     #[test]
     fn an_echo_request_sums_up_to_nothing() {
         assert_eq!(checksum(&request(V4, &NONCE)), 0);
-        assert_eq!(request(V6, &NONCE), b"\x80\0\0\00123456789ab");
+        assert_eq!(request(V6, &NONCE), b"\x80\x00\x00\x000123456789ab");
     }
 
     #[test]
     fn only_the_reply_to_our_own_request_counts() {
-        let v4 = |kind, nonce: &[u8]| [&[0x45; 20], &[kind, 0, 0, 0], nonce].concat();
-        let v6 = |kind, nonce: &[u8]| [&[kind, 0, 0, 0], nonce].concat();
+        let v4 = |kind, nonce: &[u8]| [[0x45; 20].as_slice(), &[kind, 0, 0, 0], nonce].concat();
+        let v6 = |kind, nonce: &[u8]| [[kind, 0, 0, 0].as_slice(), nonce].concat();
         let cases = [
             ("a reply", V4, v4(0, &NONCE), true),
             ("our request, which loopback shows us too", V4, v4(8, &NONCE), false),
