@@ -13,13 +13,14 @@ use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::RouteAttributes;
 
 mod export;
+mod health;
 mod peer;
 
 use peer::{of_keychain, of_peer, of_range, place};
 
 use crate::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
-    HealthCheck, Probe, Protocol, Router, Service, ServiceAddr, UdpFlows,
+    Protocol, Router, Service, ServiceAddr, UdpFlows,
 };
 use crate::impact::{self, Impact};
 use crate::value::duration_text;
@@ -408,31 +409,12 @@ fn of_service(service: &Service) -> Rows {
     rows.put("service", "min-mtu", min_mtu);
     rows.put("service", "when-all-down", when_all_down);
     if let Some(health) = health {
-        of_health(health, &mut rows);
+        health::of_health(health, &mut rows);
     }
     if let Some(advertise) = advertise {
         of_advertise(advertise, &mut rows);
     }
     rows
-}
-
-fn of_health(health: &HealthCheck, rows: &mut Rows) {
-    let HealthCheck { probe, port, interval, timeout, retry, rise, fall } = health;
-    match probe {
-        Probe::Tcp => rows.put("service.health", "type", "tcp"),
-        Probe::Http { path, host, status } => {
-            rows.put("service.health", "type", "http");
-            rows.put("service.health", "path", path);
-            rows.maybe("service.health", "host", host.as_ref());
-            rows.put("service.health", "status", status);
-        }
-    }
-    rows.put("service.health", "port", port);
-    rows.put("service.health", "interval", duration_text(*interval));
-    rows.put("service.health", "timeout", duration_text(*timeout));
-    rows.put("service.health", "retry", duration_text(*retry));
-    rows.put("service.health", "rise", rise);
-    rows.put("service.health", "fall", fall);
 }
 
 fn of_advertise(advertise: &Advertise, rows: &mut Rows) {

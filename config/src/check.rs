@@ -7,6 +7,7 @@ mod across;
 mod datapath;
 mod decision;
 mod export;
+mod health;
 mod keychain;
 mod peer;
 mod policy;

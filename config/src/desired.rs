@@ -3,6 +3,7 @@
 //! two `Desired` is a difference that matters.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -346,7 +347,7 @@ impl Backend {
 pub struct HealthCheck {
     /// What is asked.
     pub probe: Probe,
-    /// Port asked, on the backend's own address.
+    /// Port asked, on the backend's own address; 0 where there is none.
     pub port: u16,
     /// From the start of one check to the start of the next, before jitter.
     pub interval: Duration,
@@ -366,15 +367,165 @@ pub struct HealthCheck {
 pub enum Probe {
     /// A TCP connection that opens.
     Tcp,
-    /// An HTTP/1.1 GET.
-    Http {
-        /// Path and query.
-        path: String,
-        /// Host header; the backend's address when absent.
+    /// An HTTP/1.1 request, with or without TLS.
+    Http(HttpProbe),
+    /// `grpc.health.v1.Health/Check`, over HTTP/2 without TLS.
+    Grpc {
+        /// The service that is asked for; empty: the server as a whole.
+        service: String,
+        /// The `:authority`; the backend's address when absent.
         host: Option<String>,
-        /// The status that means healthy.
-        status: u16,
     },
+    /// A datagram that is answered.
+    Udp {
+        /// What is sent.
+        send: Vec<u8>,
+        /// What the answer begins with.
+        expect: Vec<u8>,
+    },
+    /// A DNS query over UDP.
+    Dns(DnsProbe),
+    /// An ICMP or ICMPv6 echo.
+    Icmp,
+}
+
+/// What is asked of a web server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// How it is asked.
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// Host header; the backend's address when absent.
+    pub host: Option<String>,
+    /// The statuses that mean healthy, ascending, without overlap.
+    pub statuses: Vec<RangeInclusive<u16>>,
+    /// What the body holds.
+    pub body: Option<String>,
+    /// TLS, if it is spoken.
+    pub tls: Option<Tls>,
+}
+
+impl HttpProbe {
+    /// The statuses as they are written: `200, 300-399`.
+    pub fn statuses_text(&self) -> String {
+        let texts: Vec<String> = self
+            .statuses
+            .iter()
+            .map(|range| match (range.start(), range.end()) {
+                (first, last) if first == last => first.to_string(),
+                (first, last) => format!("{first}-{last}"),
+            })
+            .collect();
+        texts.join(", ")
+    }
+}
+
+/// How a backend proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The name that is asked for (SNI) and that the certificate has; when absent, that of the host
+    /// header, and without one the backend's address.
+    pub server_name: Option<String>,
+    /// Who may have signed the certificate; when absent, whom the system trusts.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A request method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    #[default]
+    Get,
+    /// HEAD
+    Head,
+    /// OPTIONS
+    Options,
+}
+
+impl Method {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+        }
+    }
+}
+
+/// What is asked of a name server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsProbe {
+    /// The name.
+    pub query: String,
+    /// The type of record.
+    pub query_type: DnsType,
+    /// The response code that means healthy.
+    pub rcode: DnsRcode,
+}
+
+/// A type of DNS records.
+#[expect(missing_docs, reason = "the names are those of RFC 1035, RFC 2782 and RFC 3596")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsType {
+    #[default]
+    A,
+    Aaaa,
+    Ns,
+    Soa,
+    Ptr,
+    Mx,
+    Txt,
+    Srv,
+}
+
+impl DnsType {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Ns => "NS",
+            Self::Soa => "SOA",
+            Self::Ptr => "PTR",
+            Self::Mx => "MX",
+            Self::Txt => "TXT",
+            Self::Srv => "SRV",
+        }
+    }
+}
+
+/// A DNS response code (RFC 1035 §4.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsRcode {
+    /// 0, with at least one record of the type that was asked for.
+    #[default]
+    NoError,
+    /// 3: there is no such name.
+    NxDomain,
+    /// 5: the server does not answer for it.
+    Refused,
+}
+
+impl DnsRcode {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoError => "NOERROR",
+            Self::NxDomain => "NXDOMAIN",
+            Self::Refused => "REFUSED",
+        }
+    }
+
+    /// As it is sent.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::NoError => 0,
+            Self::NxDomain => 3,
+            Self::Refused => 5,
+        }
+    }
 }
 
 /// How a VIP is announced.

@@ -18,13 +18,16 @@ use bgp::{AddPathTable, BfdTable, DecisionTable, KeychainTable};
 use export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
-use crate::desired::{AllDown, AttachMode, ForwardingMode, Protocol, UdpFlows};
+use crate::desired::{
+    AllDown, AttachMode, DnsRcode, DnsType, ForwardingMode, Method, Protocol, UdpFlows,
+};
 use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
 use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
-    AffinityKind, BgpListen, HttpHost, HttpPath, Int, Interface, MinHealthy, Name, Place, Port,
-    ProbeKind, Seed, ServicePort, ShutdownText, Span, Version, Vip,
+    AffinityKind, BgpListen, BodyText, DnsName, GrpcService, HttpHost, HttpPath, Int, Interface,
+    MinHealthy, Name, Payload, Place, Port, ProbeKind, Seed, ServicePort, ShutdownText, Span,
+    Statuses, Version, Vip,
 };
 
 table! {
@@ -378,16 +381,45 @@ table! {
 table! {
     /// How a backend's health is found out.
     pub(crate) struct HealthTable as "service.health" {
-        /// `"tcp"`: a connection opens; `"http"`: a GET is answered with the right status.
+        /// `"tcp"`: a connection opens; `"http"` and `"https"`: a request is answered with the right
+        /// status and body; `"grpc"`: the server says `SERVING` (`grpc.health.v1`, without TLS);
+        /// `"udp"`: a datagram is answered; `"dns"`: a query over UDP is answered; `"icmp"`: a ping
+        /// is answered.
         "type" => kind: ProbeKind, Required;
-        /// Port that is asked, on the backend's own address. When absent: the service's port.
+        /// Port that is asked, on the backend's own address; not for type `"icmp"`. When absent:
+        /// the service's port.
         "port" => port: Port, Optional;
-        /// Path that is requested, for type `"http"`. When absent: `/`.
+        /// Request method, for types `"http"` and `"https"`. When absent: `GET`.
+        "method" => method: Method, Optional;
+        /// Path that is requested, for types `"http"` and `"https"`. When absent: `/`.
         "path" => path: HttpPath, Optional;
-        /// Host header, for type `"http"`. When absent: the backend's address.
+        /// Host header, for types `"http"`, `"https"` and `"grpc"`. When absent: the backend's
+        /// address.
         "host" => host: HttpHost, Optional;
-        /// The status that means healthy, for type `"http"`. When absent: 200.
-        "status" => status: Int<u16, 100, 599>, Optional;
+        /// The statuses that mean healthy, for types `"http"` and `"https"`. When absent: 200.
+        "status" => status: Statuses, Optional;
+        /// What the first 64 KiB of the response's body must hold, for types `"http"` and `"https"`.
+        /// When absent: anything.
+        "body" => body: BodyText, Optional;
+        /// The name that is asked for by SNI and that the certificate must have, for type
+        /// `"https"`. When absent: that of `host`, and without one the backend's address.
+        "server-name" => server_name: DnsName, Optional;
+        /// File of the certificates, in PEM, that may have signed the backend's, for type `"https"`;
+        /// it is read when the check begins. When absent: those that the system trusts.
+        "ca-file" => ca_file: PathBuf, Optional;
+        /// The service that is asked for, for type `"grpc"`. When absent: the server as a whole.
+        "grpc-service" => grpc_service: GrpcService, Optional;
+        /// What is sent, for type `"udp"`: a text, or `"hex:…"` for any bytes.
+        "send" => send: Payload, Optional;
+        /// What the answer must begin with, for type `"udp"`. When absent: any answer will do.
+        "expect" => expect: Payload, Optional;
+        /// The name that is asked for, for type `"dns"`.
+        "query" => query: DnsName, Optional;
+        /// The type of records that are asked for, for type `"dns"`. When absent: `A`.
+        "query-type" => query_type: DnsType, Optional;
+        /// The response code that means healthy, for type `"dns"`. When absent: `NOERROR`, and a
+        /// record of the type must be there.
+        "rcode" => rcode: DnsRcode, Optional;
         /// From the start of one check to the start of the next.
         "interval" => interval: Span<100, 3_600_000>, Default("\"2s\"");
         /// A check that is not over by then has failed; not longer than the interval. When

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use toml::de::DeValue;
 
 use super::*;
-use crate::desired::Signing;
+use crate::desired::{Probe, Signing};
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, MaxPrefixesTable, PeerTable, RouterTable,
@@ -117,8 +117,18 @@ fn the_sample_stays_acceptable_with_every_comment_opened() {
         names(BackendTable::KEYS),
     ];
     for key in all.concat() {
-        assert!(opened.contains(&format!("{key} = ")) || key == "backend", "{key} is not shown");
+        assert!(SAMPLE.contains(&format!("{key} = ")) || key == "backend", "{key} is not shown");
     }
+}
+
+#[test]
+fn every_kind_of_check_in_the_sample_is_acceptable() {
+    let lines = SAMPLE.lines().filter_map(|line| line.strip_prefix("# health = "));
+    let kinds: Vec<Probe> = lines
+        .map(|health| BASE.replace("port = 80", &format!("port = 80\nhealth = {health}")))
+        .map(|text| accepted(&text).desired.services["web"].health.clone().unwrap().probe)
+        .collect();
+    assert!(kinds.len() >= 6, "{kinds:?}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::read::{Node, Value};
 
 pub(crate) use address::{BgpListen, Place, Vip};
 pub(crate) use duration::{Span, duration_text};
+pub(crate) use health::{BodyText, DnsName, GrpcService, Payload, ProbeKind, Statuses};
 pub(crate) use policy::{CommunityPattern, Then};
 
 /// A value that is typed as a string.
@@ -79,6 +80,7 @@ macro_rules! words {
     };
 }
 
+mod health;
 mod policy;
 
 words!(AttachMode: "auto" => Self::Auto, "native" => Self::Native, "generic" => Self::Generic;
@@ -96,8 +98,6 @@ words!(Family: "ipv4-unicast" => Self::Ipv4Unicast, "ipv6-unicast" => Self::Ipv6
     "ipv4-flowspec" => Self::Ipv4Flowspec, "ipv6-flowspec" => Self::Ipv6Flowspec);
 words!(Role: "provider" => Self::Provider, "customer" => Self::Customer, "peer" => Self::Peer,
     "rs" => Self::RouteServer, "rs-client" => Self::RouteServerClient);
-words!(ProbeKind: "tcp" => Self::Tcp, "http" => Self::Http;
-    "https" => "write \"http\" or \"tcp\": checks over TLS come in a later version");
 
 /// What keeps a client on one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,13 +105,6 @@ pub(crate) enum AffinityKind {
     FiveTuple,
     ClientAddress,
     ClientPrefix,
-}
-
-/// What a health check speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProbeKind {
-    Tcp,
-    Http,
 }
 
 fn alternatives(words: &[&str]) -> String {

@@ -1,23 +1,18 @@
 //! One service.
 
 use core::net::IpAddr;
-use core::time::Duration;
 use std::collections::BTreeMap;
 
 use tidegate_bgp::speaker::RouteAttributes;
 
 use super::{Role, check_address, distinct};
 use crate::desired::{
-    Advertise, Affinity, Backend, ForwardingMode, HealthCheck, Probe, Protocol, Service,
-    ServiceAddr, UdpFlows,
+    Advertise, Affinity, Backend, ForwardingMode, Protocol, Service, ServiceAddr, UdpFlows,
 };
 use crate::diagnostic::Found;
-use crate::raw::{AdvertiseSetting, AdvertiseTable, BackendTable, HealthTable, ServiceTable};
+use crate::raw::{AdvertiseSetting, AdvertiseTable, BackendTable, ServiceTable};
 use crate::read::{At, List, Tables};
-use crate::value::{AffinityKind, ProbeKind, ServicePort, duration_text};
-
-/// How long a check may take unless the file says so.
-const TIMEOUT: Duration = Duration::from_secs(1);
+use crate::value::{AffinityKind, duration_text};
 
 /// Communities of one kind on a route. So many of both kinds leave room for all else in an UPDATE
 /// of 4096 bytes (RFC 4271 §4.1).
@@ -29,7 +24,7 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
         check_address(vip, "a VIP", Role::Network, found);
     }
     let backends = raw.backends.as_ref().and_then(|list| backends(raw, list, found));
-    let health = raw.health.as_ref().map(|health| check_health(raw, health, found));
+    let health = raw.health.as_ref().map(|health| super::health::check(raw, health, found));
     let advertise = check_advertise(raw, found);
     let affinity = affinity(raw, found);
     let udp = udp(raw, found);
@@ -148,81 +143,6 @@ fn udp(raw: &ServiceTable, found: &mut Found<'_>) -> Option<UdpFlows> {
         return Some(UdpFlows::Hashed);
     }
     Some(udp.value)
-}
-
-fn check_health(
-    service: &ServiceTable,
-    at: &At<HealthTable>,
-    found: &mut Found<'_>,
-) -> Option<HealthCheck> {
-    let raw = &at.value;
-    let timeout = timeout(raw, found);
-    let port = match (&raw.port, &service.protocol) {
-        (None, Some(protocol)) if protocol.value != Protocol::Tcp => {
-            let sentence =
-                "a service that is not TCP is checked over TCP: it needs a port of its own";
-            let key = format!("{}.port", at.key);
-            found.error(&at.span, &key, sentence, "add port = …, where the backends answer TCP");
-            None
-        }
-        (Some(port), _) => Some(port.value.0),
-        (None, _) if service.port.as_ref().is_some_and(|at| is_many(at.value)) => {
-            let sentence = "a service of many ports is checked on one: it has to be named";
-            let key = format!("{}.port", at.key);
-            found.error(&at.span, &key, sentence, "add port = …, where the backends answer TCP");
-            None
-        }
-        (None, _) => service.port.as_ref().map(|port| port.value.first),
-    };
-    let probe = probe(raw, found);
-    Some(HealthCheck {
-        probe: probe?,
-        port: port?,
-        interval: raw.interval.as_ref()?.value.0,
-        retry: raw.retry.as_ref()?.value.0.min(raw.interval.as_ref()?.value.0),
-        timeout: timeout?,
-        rise: raw.rise.as_ref()?.value.0,
-        fall: raw.fall.as_ref()?.value.0,
-    })
-}
-
-const fn is_many(port: ServicePort) -> bool {
-    port.first == 0 || port.first != port.last
-}
-
-fn timeout(raw: &HealthTable, found: &mut Found<'_>) -> Option<Duration> {
-    let interval = raw.interval.as_ref()?.value.0;
-    let Some(timeout) = &raw.timeout else { return Some(TIMEOUT.min(interval)) };
-    if timeout.value.0 > interval {
-        let sentence = format!(
-            "a timeout of {} is longer than the interval of {}",
-            duration_text(timeout.value.0),
-            duration_text(interval)
-        );
-        let remedy = format!("write at most \"{}\"", duration_text(interval));
-        found.error(&timeout.span, &timeout.key, sentence, remedy);
-    }
-    Some(timeout.value.0)
-}
-
-fn probe(raw: &HealthTable, found: &mut Found<'_>) -> Option<Probe> {
-    match raw.kind.as_ref()?.value {
-        ProbeKind::Http => Some(Probe::Http {
-            path: raw.path.as_ref().map_or_else(|| "/".to_owned(), |path| path.value.0.clone()),
-            host: raw.host.as_ref().map(|host| host.value.0.clone()),
-            status: raw.status.as_ref().map_or(200, |status| status.value.0),
-        }),
-        ProbeKind::Tcp => {
-            let path = raw.path.as_ref().map(|at| (&at.span, &at.key));
-            let host = raw.host.as_ref().map(|at| (&at.span, &at.key));
-            let status = raw.status.as_ref().map(|at| (&at.span, &at.key));
-            for (span, key) in [path, host, status].into_iter().flatten() {
-                let sentence = "a check of type \"tcp\" asks for nothing";
-                found.error(span, key, sentence, "write type = \"http\", or remove this key");
-            }
-            Some(Probe::Tcp)
-        }
-    }
 }
 
 #[expect(clippy::option_option, reason = "outer: could it be read; inner: is it wanted")]

@@ -212,7 +212,38 @@ const CASES: &[(&str, &str, &str)] = &[
     ("UDP flows of a TCP service", "port = 80", "port = 80\nudp = \"flow\""),
     ("drain too long", "port = 80", "port = 80\ndrain = \"25h\""),
     // Health.
-    ("a check of unknown type", "port = 80", "port = 80\nhealth = { type = \"https\" }"),
+    ("a check of unknown type", "port = 80", "port = 80\nhealth = { type = \"htps\" }"),
+    ("a ping by its other name", "port = 80", "port = 80\nhealth = { type = \"ping\" }"),
+    (
+        "statuses that are none",
+        "port = 80",
+        "port = 80\nhealth = { type = \"http\", status = [200, \"399-300\", 99] }",
+    ),
+    ("no status", "port = 80", "port = 80\nhealth = { type = \"http\", status = [] }"),
+    (
+        "a body of HEAD",
+        "port = 80",
+        "port = 80\nhealth = { type = \"http\", method = \"HEAD\", body = \"ok\" }",
+    ),
+    (
+        "TLS of a check without",
+        "port = 80",
+        "port = 80\nhealth = { type = \"http\", server-name = \"a.example\", ca-file = \"/ca\" }",
+    ),
+    ("nothing to send", "port = 80", "port = 80\nhealth = { type = \"udp\", port = 7 }"),
+    (
+        "half a byte",
+        "port = 80",
+        "port = 80\nhealth = { type = \"udp\", port = 7, send = \"hex:123\" }",
+    ),
+    ("DNS on a TCP port", "port = 80", "port = 80\nhealth = { type = \"dns\", query = \"a\" }"),
+    (
+        "no name to ask for",
+        "port = 80",
+        "port = 80\nhealth = { type = \"dns\", port = 53, query = \"a..b\" }",
+    ),
+    ("nothing to ask for", "port = 80", "port = 80\nhealth = { type = \"dns\", port = 53 }"),
+    ("a port of a ping", "port = 80", "port = 80\nhealth = { type = \"icmp\", port = 80 }"),
     ("a check without type", "port = 80", "port = 80\nhealth = { interval = \"1s\" }"),
     ("a path of a TCP check", "port = 80", "port = 80\nhealth = { type = \"tcp\", path = \"/\" }"),
     (

@@ -26,7 +26,8 @@ pub(crate) use render::render;
 use super::accepted;
 use crate::desired::{
     Advertise, Affinity, AllDown, AoAlgorithm, AoKey, Api, AttachMode, Backend, Datapath, Desired,
-    ForwardingMode, HealthCheck, Probe, Protocol, Router, Service, ServiceAddr, Signing, UdpFlows,
+    DnsProbe, DnsRcode, DnsType, ForwardingMode, HealthCheck, HttpProbe, Method, Probe, Protocol,
+    Router, Service, ServiceAddr, Signing, Tls, UdpFlows,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -263,18 +264,46 @@ fn whole_peer() -> impl Strategy<Value = PeerConfig> {
     })
 }
 
-fn health() -> impl Strategy<Value = HealthCheck> {
-    let http = ("/[!-\"$-~]{0,20}", option::of("[a-z0-9.:-]{1,20}"), 100_u16..600);
-    let probe = prop_oneof![
-        Just(Probe::Tcp),
-        http.prop_map(|(path, host, status)| Probe::Http { path, host, status }),
+fn probe() -> impl Strategy<Value = Probe> {
+    let name = || option::of("[a-z0-9]{1,20}(\\.[a-z-]{1,9})?");
+    let tls = (name(), option::of("/[a-z]{1,9}"))
+        .prop_map(|(server_name, ca)| Tls { server_name, ca_file: ca.map(Into::into) });
+    // Apart from each other, as equal sets are equal values.
+    let statuses = prop_oneof![
+        (100_u16..600).prop_map(|status| vec![status..=status]),
+        (100_u16..300, 300_u16..=400, 402_u16..600)
+            .prop_map(|(first, last, other)| vec![first..=last, other..=other]),
     ];
+    let asked = prop_oneof![
+        (Just(Method::Get), option::of("[ -~]{1,20}")),
+        (prop_oneof![Just(Method::Head), Just(Method::Options)], Just(None)),
+    ];
+    let http =
+        (asked, "/[!-\"$-~]{0,20}", option::of("[a-z0-9.:-]{1,20}"), statuses, option::of(tls));
+    let octets = |least| proptest::collection::vec(any::<u8>(), least..20);
+    let types = prop_oneof![Just(DnsType::A), Just(DnsType::Aaaa), Just(DnsType::Srv)];
+    let rcodes = prop_oneof![Just(DnsRcode::NoError), Just(DnsRcode::Refused)];
+    prop_oneof![
+        Just(Probe::Tcp),
+        Just(Probe::Icmp),
+        http.prop_map(|((method, body), path, host, statuses, tls)| {
+            Probe::Http(HttpProbe { method, path, host, statuses, body, tls })
+        }),
+        ("[a-z.]{0,20}", name()).prop_map(|(service, host)| Probe::Grpc { service, host }),
+        (octets(1), octets(0)).prop_map(|(send, expect)| Probe::Udp { send, expect }),
+        ("[a-z]{1,20}", types, rcodes).prop_map(|(query, query_type, rcode)| {
+            Probe::Dns(DnsProbe { query, query_type, rcode })
+        }),
+    ]
+}
+
+fn health() -> impl Strategy<Value = HealthCheck> {
     let times = (100_u64..=3_600_000)
         .prop_flat_map(|interval| (Just(interval), 10..=interval, 10..=interval));
-    (probe, 1_u16.., times, 1_u32..=100, 1_u32..=100).prop_map(
+    (probe(), 1_u16.., times, 1_u32..=100, 1_u32..=100).prop_map(
         |(probe, port, (interval, timeout, retry), rise, fall)| HealthCheck {
+            port: if probe == Probe::Icmp { 0 } else { port },
             probe,
-            port,
             interval: Duration::from_millis(interval),
             timeout: Duration::from_millis(timeout),
             retry: Duration::from_millis(retry),

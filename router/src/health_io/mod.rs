@@ -2,6 +2,7 @@
 //!
 //! What a result means for the backend (rise, fall) is the receiver's matter.
 
+mod failure;
 mod probe;
 mod random;
 
@@ -10,12 +11,14 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_config::desired::{HealthCheck, ServiceAddr};
+use rustls::ClientConfig;
+use tidegate_config::desired::{HealthCheck, HttpProbe, Probe, ServiceAddr};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use probe::Failure;
+pub use failure::Failure;
+use probe::tls::Trust;
 use random::Random;
 
 /// Checks in flight at a time. Each holds a socket, and systemd's default leaves a process 1024
@@ -43,6 +46,7 @@ pub struct CheckResult {
 pub struct Checks {
     running: BTreeMap<(ServiceAddr, IpAddr), Check>,
     results: mpsc::Sender<CheckResult>,
+    trust: Trust,
     in_flight: Arc<Semaphore>,
 }
 
@@ -50,7 +54,7 @@ pub struct Checks {
 pub fn start() -> (Checks, mpsc::Receiver<CheckResult>) {
     let (results, receiver) = mpsc::channel(RESULTS_MAX);
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-    (Checks { running: BTreeMap::new(), results, in_flight }, receiver)
+    (Checks { running: BTreeMap::new(), results, trust: Trust::default(), in_flight }, receiver)
 }
 
 impl Checks {
@@ -58,8 +62,10 @@ impl Checks {
     /// are gone or changed stop at once. Needs a Tokio runtime.
     pub fn set(&mut self, wanted: BTreeMap<(ServiceAddr, IpAddr), HealthCheck>) {
         self.running.retain(|key, check| wanted.get(key) == Some(&check.asks));
+        self.trust.forget_unused();
         for ((service, backend), asks) in wanted {
             self.running.entry((service, backend)).or_insert_with(|| {
+                let trust = trust_of(&asks.probe, &mut self.trust);
                 let target = SocketAddr::new(backend, asks.port);
                 let results = self.results.clone();
                 let in_flight = Arc::clone(&self.in_flight);
@@ -68,10 +74,18 @@ impl Checks {
                     let result = CheckResult { service, backend, outcome };
                     async move { results.send(result).await }
                 };
-                let task = tokio::spawn(run(asks.clone(), target, in_flight, report));
+                let task = tokio::spawn(run(asks.clone(), trust, target, in_flight, report));
                 Check { asks, task }
             });
         }
+    }
+}
+
+/// Whom the check has to trust, if anybody; a file that cannot be read fails the check.
+fn trust_of(probe: &Probe, trust: &mut Trust) -> Result<Option<Arc<ClientConfig>>, Failure> {
+    match probe {
+        Probe::Http(HttpProbe { tls: Some(tls), .. }) => trust.of(tls).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -92,6 +106,7 @@ impl Drop for Check {
 /// interval after the start of this one, and never before this one has ended.
 async fn run<F>(
     check: HealthCheck,
+    trust: Result<Option<Arc<ClientConfig>>, Failure>,
     target: SocketAddr,
     in_flight: Arc<Semaphore>,
     report: impl Fn(Result<Duration, Failure>) -> F,
@@ -108,7 +123,10 @@ async fn run<F>(
         let started = Instant::now();
         // Plus or minus a tenth: checks of many nodes do not fall into step.
         let jitter = 0.9 + 0.2 * random.fraction();
-        let asked = tokio::time::timeout(check.timeout, probe::ask(&check.probe, target));
+        let ask = async {
+            probe::ask(&check.probe, trust.as_ref().map_err(Clone::clone)?.as_ref(), target).await
+        };
+        let asked = tokio::time::timeout(check.timeout, ask);
         let outcome = match asked.await {
             Ok(answer) => answer.map(|()| started.elapsed()),
             Err(_elapsed) => Err(Failure::TimedOut(check.timeout)),

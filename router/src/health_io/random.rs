@@ -11,12 +11,29 @@ impl Random {
         Self(RandomState::new().build_hasher().finish() | 1)
     }
 
-    /// At least 0, less than 1.
-    pub(super) fn fraction(&mut self) -> f64 {
+    fn next(&mut self) -> [u8; 8] {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        let [high @ .., _, _, _, _] = self.0.to_be_bytes();
+        self.0.to_be_bytes()
+    }
+
+    /// Any octets.
+    pub(super) fn octets<const N: usize>(&mut self) -> [u8; N] {
+        core::array::from_fn(|_| {
+            let [first, ..] = self.next();
+            first
+        })
+    }
+
+    /// Any number.
+    pub(super) fn number(&mut self) -> u16 {
+        u16::from_be_bytes(self.octets())
+    }
+
+    /// At least 0, less than 1.
+    pub(super) fn fraction(&mut self) -> f64 {
+        let [high @ .., _, _, _, _] = self.next();
         f64::from(u32::from_be_bytes(high)) / (f64::from(u32::MAX) + 1.0)
     }
 }

@@ -1,11 +1,13 @@
 use std::net::Ipv4Addr;
 
 use tidegate_bgp::types::Prefix;
-use tidegate_config::desired::{Probe, Protocol};
+use tidegate_config::desired::{Method, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+
+mod kinds;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const SERVICE: ServiceAddr =
@@ -14,7 +16,18 @@ const SHORT: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(10);
 
 fn http(status: u16) -> Probe {
-    Probe::Http { path: "/health".to_owned(), host: Some("web.example".to_owned()), status }
+    Probe::Http(http_probe(status))
+}
+
+fn http_probe(status: u16) -> HttpProbe {
+    HttpProbe {
+        method: Method::Get,
+        path: "/health".to_owned(),
+        host: Some("web.example".to_owned()),
+        statuses: vec![status..=status],
+        body: None,
+        tls: None,
+    }
 }
 
 fn check(probe: Probe, port: u16, timeout: Duration) -> HealthCheck {
@@ -100,7 +113,7 @@ async fn every_kind_of_answer_is_told_apart() {
     let healthy = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let sick = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
     let truncated = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok";
-    let wrong = Failure::WrongStatus { got: 503, wanted: 200 };
+    let wrong = Failure::WrongStatus { got: 503, wanted: "200".to_owned() };
     let line = b"X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     let cases = [
         ("TCP opens", Probe::Tcp, silent_server().await, LONG, Ok(())),
@@ -110,7 +123,13 @@ async fn every_kind_of_answer_is_told_apart() {
         ("another status", http(200), server(sick).await, LONG, Err(wrong)),
         ("the status that is wanted", http(503), server(sick).await, LONG, Ok(())),
         ("silence", http(200), silent_server().await, SHORT, Err(Failure::TimedOut(SHORT))),
-        ("garbage", http(200), server(b"SSH-2.0-x\r\n").await, LONG, Err(Failure::Malformed)),
+        (
+            "garbage",
+            http(200),
+            server(b"SSH-2.0-x\r\n").await,
+            LONG,
+            Err(Failure::Malformed("an HTTP/1.1 response")),
+        ),
         ("closed at once", http(200), server(b"").await, LONG, Err(Failure::ClosedEarly)),
         ("cut off", http(200), server(truncated).await, LONG, Err(Failure::ClosedEarly)),
         (
@@ -128,10 +147,49 @@ async fn every_kind_of_answer_is_told_apart() {
 }
 
 #[tokio::test]
+async fn a_body_is_searched_and_several_statuses_can_be_good() {
+    let healthy = b"HTTP/1.1 204 No Content\r\n\r\n";
+    let page = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nstate: up";
+    let of = |body: Option<&str>, statuses| {
+        Probe::Http(HttpProbe { statuses, body: body.map(str::to_owned), ..http_probe(200) })
+    };
+    let (low, wanted) =
+        (Failure::WrongStatus { got: 200, wanted: "204, 300-399".to_owned() }, "up");
+    let cases = [
+        ("in the range", of(None, vec![200..=299]), server(healthy).await, Ok(())),
+        ("in the list", of(None, vec![200..=200, 204..=204]), server(healthy).await, Ok(())),
+        ("in none", of(None, vec![204..=204, 300..=399]), server(page).await, Err(low)),
+        ("the body holds it", of(Some(wanted), vec![200..=200]), server(page).await, Ok(())),
+        (
+            "the body lacks it",
+            of(Some("down"), vec![200..=200]),
+            server(page).await,
+            Err(Failure::WrongBody("down".to_owned())),
+        ),
+        (
+            "there is no body",
+            of(Some(wanted), vec![200..=204]),
+            server(healthy).await,
+            Err(Failure::WrongBody(wanted.to_owned())),
+        ),
+        (
+            "a body without end",
+            of(Some("up"), vec![200..=200]),
+            endless_server(b"\r\n\r\n").await,
+            Err(Failure::WrongBody("up".to_owned())),
+        ),
+    ];
+    for (name, probe, port, expected) in cases {
+        assert_eq!(outcome(check(probe, port, LONG)).await, expected, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_cannot_be_written_is_a_failure_not_a_panic() {
     let port = silent_server().await;
     for (path, host) in [("/a b", "web.example"), ("/", "a\nb")] {
-        let probe = Probe::Http { path: path.to_owned(), host: Some(host.to_owned()), status: 200 };
+        let (path, host) = (path.to_owned(), Some(host.to_owned()));
+        let probe = Probe::Http(HttpProbe { path, host, ..http_probe(200) });
         assert_eq!(outcome(check(probe, port, LONG)).await, Err(Failure::Unaskable));
     }
 }
@@ -140,7 +198,7 @@ async fn a_request_that_cannot_be_written_is_a_failure_not_a_panic() {
 async fn failures_read_as_words() {
     let cases = [
         (Failure::TimedOut(Duration::from_secs(2)), "timed out after 2000 ms"),
-        (Failure::WrongStatus { got: 503, wanted: 200 }, "status 503 instead of 200"),
+        (Failure::WrongStatus { got: 503, wanted: "200".to_owned() }, "status 503 instead of 200"),
         (Failure::HeaderTooLong, "response header longer than 16384 bytes"),
     ];
     for (failure, words) in cases {

@@ -1,5 +1,7 @@
 //! A configuration in words.
 
+use core::ops::RangeInclusive;
+
 use super::*;
 
 /// `key = value`.
@@ -278,14 +280,47 @@ fn render_health(out: &mut String, health: &HealthCheck) {
     out.push_str("[service.health]\n");
     match &health.probe {
         Probe::Tcp => key(out, "type", "tcp"),
-        Probe::Http { path, host, status } => {
-            text(out, "type", &"http");
-            text(out, "path", &path);
+        Probe::Icmp => key(out, "type", "icmp"),
+        Probe::Http(http) => {
+            text(out, "type", if http.tls.is_some() { &"https" } else { &"http" });
+            text(out, "method", &http.method.name());
+            text(out, "path", &http.path);
+            maybe(out, "host", http.host.as_ref());
+            let range = |range: &RangeInclusive<u16>| format!("{}-{}", range.start(), range.end());
+            key(out, "status", http.statuses.iter().map(range).collect::<Vec<_>>());
+            maybe(out, "body", http.body.as_ref());
+            if let Some(Tls { server_name, ca_file }) = &http.tls {
+                maybe(out, "server-name", server_name.as_ref());
+                maybe(out, "ca-file", ca_file.as_ref().map(|file| file.display()).as_ref());
+            }
+        }
+        Probe::Grpc { service, host } => {
+            text(out, "type", &"grpc");
+            maybe(out, "grpc-service", Some(service).filter(|name| !name.is_empty()));
             maybe(out, "host", host.as_ref());
-            key(out, "status", i64::from(*status));
+        }
+        Probe::Udp { send, expect } => {
+            let hex = |octets: &[u8]| {
+                octets.iter().fold("hex:".to_owned(), |text, octet| format!("{text}{octet:02x}"))
+            };
+            text(out, "type", &"udp");
+            text(out, "send", &hex(send));
+            maybe(
+                out,
+                "expect",
+                Some(expect).filter(|it| !it.is_empty()).map(|it| hex(it)).as_ref(),
+            );
+        }
+        Probe::Dns(DnsProbe { query, query_type, rcode }) => {
+            text(out, "type", &"dns");
+            text(out, "query", &query);
+            text(out, "query-type", &query_type.name());
+            text(out, "rcode", &rcode.name());
         }
     }
-    key(out, "port", i64::from(health.port));
+    if health.probe != Probe::Icmp {
+        key(out, "port", i64::from(health.port));
+    }
     time(out, "interval", health.interval);
     time(out, "timeout", health.timeout);
     time(out, "retry", health.retry);
