@@ -93,7 +93,7 @@ mod tests {
             for slots in [2, 3, 5, 16, 251] {
                 for step in [1, 2, 3, 16, 200, 201, 256] {
                     // Who has used up all ports goes on from another address.
-                    let flow = |n: u32| (n * step / 65_536, ((n * step % 65_536) << 16) | 443);
+                    let flow = |n: u32| (n * step / 65_536, ((n * step % 65_536) << 16) + 443);
                     let flows = || (0..20 * slots).map(flow);
                     let v4 = flows().map(|(client, ports)| {
                         flow_hash_v4(seed, u64::from(0x0a00_0000 + client) << 32 | VIP, ports, 6)
