@@ -172,7 +172,11 @@ fn frr_and_we_watch_each_other() {
         Ok(())
     })
     .unwrap();
-    assert!(other.path(&job.lab, VIPS[0]).is_err());
+    job.until("FRR to forget", || {
+        ensure!(other.path(&job.lab, VIPS[0]).is_err(), "it still has the route");
+        Ok(())
+    })
+    .unwrap();
     daemon.signal(nix::sys::signal::Signal::SIGCONT).unwrap();
     job.wait_until_established().unwrap();
     job.until("FRR's route", || other.path(&job.lab, VIPS[0])).unwrap();
