@@ -121,7 +121,6 @@ fn ten_thousand_hostile_sessions_leave_a_good_one_and_the_daemon_as_they_were() 
     for vip in VIPS {
         job.until("BIRD's route", || bird.route(&job.lab, vip)).unwrap();
     }
-    let before = bird.ask(&job.lab, "show protocols edge").unwrap();
     let pid = job.edge.as_ref().unwrap().pid();
     let held_before = resident_kib(pid);
     for id in THEM {
@@ -147,7 +146,10 @@ fn ten_thousand_hostile_sessions_leave_a_good_one_and_the_daemon_as_they_were() 
     job.edge.as_mut().unwrap().alive().unwrap();
     all.unwrap().unwrap();
 
-    assert_eq!(bird.ask(&job.lab, "show protocols edge").unwrap(), before, "the good session");
+    // Since when it is so, BIRD reckons anew each time, from a clock that somebody may be setting.
+    // That it is the same session is what our own count says below.
+    let after = bird.ask(&job.lab, "show protocols edge").unwrap();
+    assert!(after.contains("up") && after.contains("Established"), "the good session: {after}");
     for vip in VIPS {
         bird.route(&job.lab, vip).unwrap();
     }
