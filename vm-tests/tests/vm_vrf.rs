@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_vm_tests::lab;
-use tidegate_vm_tests::lab::bird::{self, Session};
+use tidegate_vm_tests::lab::bird;
+use tidegate_vm_tests::vm::network::SESSION;
 use tidegate_vm_tests::vm::{KERNELS, Machine, Vm};
 
 const SOON: Duration = Duration::from_mins(4);
@@ -35,13 +36,6 @@ fn config(more: &str) -> String {
 
 #[test]
 fn vm_sessions_in_a_vrf_come_up_whoever_dials() {
-    let session = Session {
-        name: "edge",
-        local: "203.0.113.1",
-        local_as: 64_512,
-        neighbor: "203.0.113.2",
-        neighbor_as: 64_513,
-    };
     let tidegate = lab::program("tidegate").unwrap().display().to_string();
     let mut vm = Vm::boot(&Machine {
         name: "vrf",
@@ -52,7 +46,7 @@ fn vm_sessions_in_a_vrf_come_up_whoever_dials() {
         ..Machine::default()
     })
     .unwrap();
-    let bird = bird::config("203.0.113.1", &[session]);
+    let bird = bird::config("203.0.113.1", &[SESSION]);
     let passive = bird.replace("    hold time", "    passive on;\n    hold time");
     let put = |name: &str, text: &str| format!("cat >/run/{name} <<'END'\n{text}END\n");
     let start = [put("bird.conf", &passive), put("tidegate.toml", &config("")), SET_UP.into()];

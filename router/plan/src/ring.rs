@@ -229,8 +229,7 @@ struct Turns {
     queue: BinaryHeap<Reverse<Turn>>,
     /// Members of each weight in order, by [`Turn::class`].
     classes: Vec<Vec<u32>>,
-    /// The class that is first in the queue, and who of it comes next.
-    class: usize,
+    /// Who of the first in the queue comes next.
     next: usize,
 }
 
@@ -249,14 +248,13 @@ impl Turns {
         for (position, member) in (0..).zip(members).filter(|(_, member)| member.weight > 0) {
             classes.entry(member.weight).or_default().push(position);
         }
-        let queue: BinaryHeap<_> = (0..)
+        let queue = (0..)
             .zip(classes.keys())
             .map(|(class, &weight)| {
                 Reverse(Turn { time: 0, weight: u64::from(weight), count: 0, class })
             })
             .collect();
-        let class = queue.peek().map_or(0, |first| first.0.class);
-        Self { queue, classes: classes.into_values().collect(), class, next: 0 }
+        Self { queue, classes: classes.into_values().collect(), next: 0 }
     }
 }
 
@@ -264,7 +262,8 @@ impl Iterator for Turns {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let members = self.classes.get(self.class)?;
+        let class = self.queue.peek()?.0.class;
+        let members = self.classes.get(class)?;
         let member = members.get(self.next).copied();
         self.next += 1;
         if self.next >= members.len() {
@@ -273,8 +272,6 @@ impl Iterator for Turns {
             let Reverse(turn) = &mut *top;
             turn.count += 1;
             turn.time = ((2 * turn.count + 1) << 32) / turn.weight;
-            drop(top);
-            self.class = self.queue.peek()?.0.class;
         }
         member
     }

@@ -81,7 +81,7 @@ impl Checks {
     }
 }
 
-/// Whom the check has to trust, if anybody; a file that cannot be read fails the check.
+/// Whom the check has to trust, if anybody; while the file cannot be read the check fails.
 fn trust_of(probe: &Probe, trust: &mut Trust) -> Result<Option<Arc<ClientConfig>>, Failure> {
     match probe {
         Probe::Http(HttpProbe { tls: Some(tls), .. }) => trust.of(tls).map(Some),
@@ -106,7 +106,7 @@ impl Drop for Check {
 /// interval after the start of this one, and never before this one has ended.
 async fn run<F>(
     check: HealthCheck,
-    trust: Result<Option<Arc<ClientConfig>>, Failure>,
+    mut trust: Result<Option<Arc<ClientConfig>>, Failure>,
     target: SocketAddr,
     in_flight: Arc<Semaphore>,
     report: impl Fn(Result<Duration, Failure>) -> F,
@@ -123,6 +123,10 @@ async fn run<F>(
         let started = Instant::now();
         // Plus or minus a tenth: checks of many nodes do not fall into step.
         let jitter = 0.9 + 0.2 * random.fraction();
+        if trust.is_err() {
+            // Somebody may have mended the file, and expects no more to be needed.
+            trust = trust_of(&check.probe, &mut Trust::default());
+        }
         let ask = async {
             probe::ask(&check.probe, trust.as_ref().map_err(Clone::clone)?.as_ref(), target).await
         };

@@ -18,7 +18,8 @@ pub const EDGE: &str = "203.0.113.2/24";
 /// What every machine with this network needs.
 pub const MODULES: [&str; 4] = ["veth", "bridge", "ipip", "vrf"];
 
-const SESSION: Session = Session {
+/// The router's session with the edge.
+pub const SESSION: Session = Session {
     name: "edge",
     local: "203.0.113.1",
     local_as: 64_512,

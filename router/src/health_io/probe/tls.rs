@@ -31,7 +31,7 @@ impl Trust {
     /// Those of this check's file, read if no check had it before.
     ///
     /// # Errors
-    /// There is none that can be read; the next check that names the file tries again.
+    /// There is none that can be read; who asks again tries again.
     pub(in crate::health_io) fn of(&mut self, tls: &Tls) -> Result<Arc<ClientConfig>, Failure> {
         let file = tls.ca_file.as_deref().unwrap_or(Path::new(SYSTEM));
         if let Some(known) = self.0.get(file) {

@@ -81,6 +81,25 @@ fn https(host: Option<&str>, server_name: Option<&str>, ca_file: &Path) -> Probe
 }
 
 #[tokio::test]
+async fn a_file_of_certificates_that_is_mended_counts_without_another_word() {
+    let (port, ca) = tls_server("web.example").await;
+    let file = File::of("none\n");
+    let probe = https(Some("web.example"), None, &file.0);
+    let (mut checks, mut results) = start();
+    checks.set(BTreeMap::from([((SERVICE, LOCALHOST), check(probe, port, LONG))]));
+    let unmended = next(&mut results).await.outcome.unwrap_err();
+    assert!(matches!(unmended, Failure::NoTrust { .. }), "{unmended}");
+    std::fs::copy(&ca.0, &file.0).unwrap();
+    // One may be on its way; the file may be read half written.
+    for _ in 0..10 {
+        if next(&mut results).await.outcome.is_ok() {
+            return;
+        }
+    }
+    panic!("it is as if nothing had been mended");
+}
+
+#[tokio::test]
 async fn a_backend_proves_by_tls_who_it_is() {
     let (port, ca) = tls_server("web.example").await;
     let (by_address, ca_by_address) = tls_server("127.0.0.1").await;
