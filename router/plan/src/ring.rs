@@ -11,11 +11,32 @@
 
 use core::cmp::Reverse;
 use core::net::IpAddr;
+use core::num::NonZeroU16;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
+mod walk;
+
+use walk::{Free, Taken, Walk};
+
 /// For each slot the position of its owner, if it has one.
-pub type Owners = Arc<[Option<u32>]>;
+pub type Owners = Arc<[Option<Position>]>;
+
+/// Where a member is in the slice of all: in two bytes, `Option` included, as there are many rings
+/// of many slots. Members beyond the first 65,534 own nothing; far fewer can be configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position(NonZeroU16);
+
+impl Position {
+    fn of(index: usize) -> Option<Self> {
+        u16::try_from(index).ok()?.checked_add(1).and_then(NonZeroU16::new).map(Self)
+    }
+
+    /// The index into the slice of all members.
+    pub const fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// A backend as the ring sees it. Its address is its identity: the position in the slice makes no
 /// difference, except that the result names backends by it.
@@ -41,7 +62,7 @@ const fn coarse_size(size: u32) -> u32 {
 }
 
 /// No member owns the slot.
-const NOBODY: u32 = u32::MAX;
+const NOBODY: u16 = u16::MAX;
 
 /// The base ring: for each slot the position in `members` of its owner, `None` everywhere if no
 /// member has a weight. `size` is a power of two; every member with a weight owns at least one
@@ -51,11 +72,12 @@ const NOBODY: u32 = u32::MAX;
 /// shares need. So the backend more that makes a ring double in size moves about as few flows as
 /// any other.
 pub fn base(seed: u64, members: &[Member], size: u32) -> Owners {
-    let mut sorted: Vec<(u64, Member, u32)> = (0..)
+    let mut sorted: Vec<(u64, Member, Option<Position>)> = (0..)
         .zip(members)
-        .map(|(position, &member)| (member_key(seed, member.addr), member, position))
+        .map(|(index, &member)| (member_key(seed, member.addr), member, Position::of(index)))
         .collect();
-    sorted.sort_unstable();
+    sorted.truncate(usize::from(NOBODY));
+    sorted.sort_unstable_by_key(|&(key, member, _)| (key, member));
     let members: Vec<Member> = sorted.iter().map(|&(_, member, _)| member).collect();
     let keys: Vec<u64> = sorted.iter().map(|&(key, _, _)| key).collect();
     let mut level = coarse_size(size).min(size);
@@ -64,7 +86,8 @@ pub fn base(seed: u64, members: &[Member], size: u32) -> Owners {
         level = level.saturating_mul(2);
         owners = double(&keys, &owners, &shares(&members, level));
     }
-    let position = |owner: u32| sorted.get(owner as usize).map(|&(_, _, position)| position);
+    let positions: Vec<Option<Position>> = sorted.iter().map(|&(_, _, it)| it).collect();
+    let position = |owner: u16| positions.get(usize::from(owner)).copied().flatten();
     owners.into_iter().map(position).collect()
 }
 
@@ -74,37 +97,42 @@ pub fn lend(seed: u64, members: &[Member], usable: &[bool], base: &Owners) -> Ow
     if usable.len() >= members.len() && usable.iter().all(|&usable| usable) {
         return Arc::clone(base); // Nearly always.
     }
-    let is_usable = |member: u32| usable.get(member as usize).copied().unwrap_or(false);
+    let is_usable = |member: Position| usable.get(member.index()).copied().unwrap_or(false);
     let lenders: Vec<Lender> = (0..)
         .zip(members)
-        .filter(|&(position, member)| member.weight > 0 && is_usable(position))
+        .filter(|(_, member)| member.weight > 0)
+        .filter_map(|(index, member)| Some((Position::of(index)?, member)))
+        .filter(|&(position, _)| is_usable(position))
         .map(|(position, member)| Lender {
             position,
             key: member_key(seed, member.addr),
             weight: u64::from(member.weight),
         })
         .collect();
-    let size = u64::try_from(base.len()).unwrap_or(u64::MAX).max(1);
     (0_u64..)
         .zip(base.iter())
         .map(|(slot, &owner)| match owner {
             Some(owner) if is_usable(owner) => Some(owner),
-            // The slot by its place among all hashes, whatever the size of the ring.
-            Some(_) => rendezvous(&lenders, (slot << 32) / size),
+            Some(_) => rendezvous(&lenders, place(slot, base.len())),
             None => None,
         })
         .collect()
 }
 
+/// Where a slot lies among all hashes, whatever the size of the ring: a power of two.
+const fn place(slot: u64, size: usize) -> u64 {
+    (slot << 32) >> size.trailing_zeros()
+}
+
 struct Lender {
-    position: u32,
+    position: Position,
     key: u64,
     weight: u64,
 }
 
 /// The lender with the highest weighted score for this place. -log(random) / weight is least for
 /// a member with a probability in proportion to its weight, whoever else takes part.
-fn rendezvous(lenders: &[Lender], place: u64) -> Option<u32> {
+fn rendezvous(lenders: &[Lender], place: u64) -> Option<Position> {
     lenders
         .iter()
         .min_by_key(|lender| {
@@ -116,33 +144,31 @@ fn rendezvous(lenders: &[Lender], place: u64) -> Option<u32> {
 
 /// Weighted Maglev: the members take turns, and each takes the first free slot of its own
 /// permutation. The size is a power of two, so any odd step visits every slot.
-fn fill(keys: &[u64], members: &[Member], size: u32) -> Vec<u32> {
-    struct Walk {
-        at: u64,
-        step: u64,
-    }
-    let mask = u64::from(size).wrapping_sub(1);
-    let mut walks: Vec<Walk> =
-        keys.iter().map(|key| Walk { at: mix(key ^ 1), step: mix(key ^ 2) | 1 }).collect();
+///
+/// While many slots are free a member walks to one. The last ones are far: there each free slot is
+/// asked how many steps away it is, which is a few of them at a time for the processor.
+fn fill(keys: &[u64], members: &[Member], size: u32) -> Vec<u16> {
+    let mask = walk::low(u64::from(size).wrapping_sub(1));
+    let mut walks: Vec<Walk> = keys
+        .iter()
+        .map(|key| Walk { at: walk::low(mix(key ^ 1)), step: walk::low(mix(key ^ 2)) | 1 })
+        .collect();
     let mut owners = vec![NOBODY; size as usize];
-    // A bit for each slot that is taken: most steps find that out, and bits stay in the cache.
-    let mut taken = vec![0_u64; (size as usize).div_ceil(64)];
-    for member in Turns::new(members).take(size as usize) {
-        let Some(walk) = walks.get_mut(member as usize) else { break };
-        let (mut next, step) = (walk.at, walk.step);
-        // Ends: there are as many turns as slots, so one is still free.
-        let at = loop {
-            let at = usize::try_from(next & mask).unwrap_or_default();
-            next = next.wrapping_add(step);
-            let Some(word) = taken.get_mut(at / 64) else { return owners };
-            let bit = 1 << (at % 64);
-            if *word & bit == 0 {
-                *word |= bit;
-                break at;
-            }
-        };
-        walk.at = next;
-        if let Some(owner) = owners.get_mut(at) {
+    let mut turns = Turns::new(members).take(size as usize);
+    let few = (4 * size.isqrt()) as usize;
+    let mut taken = Taken::new();
+    for member in turns.by_ref().take((size as usize).saturating_sub(few)) {
+        let Some(walk) = walks.get_mut(usize::from(member)) else { return owners };
+        let at = walk.step_to_free(mask, &mut taken);
+        if let Some(owner) = owners.get_mut(usize::from(at)) {
+            *owner = member;
+        }
+    }
+    let mut free = Free::new(&taken, mask);
+    for member in turns {
+        let Some(walk) = walks.get_mut(usize::from(member)) else { return owners };
+        let Some(at) = walk.jump_to_free(mask, &mut free) else { return owners };
+        if let Some(owner) = owners.get_mut(usize::from(at)) {
             *owner = member;
         }
     }
@@ -152,23 +178,23 @@ fn fill(keys: &[u64], members: &[Member], size: u32) -> Vec<u32> {
 /// Each slot becomes two of the same owner; then who has too many for its exact share gives of
 /// the new ones to who has too few. Which ones, and to whom, is for each slot a matter of hashes, so
 /// that a backend that comes or goes changes little of it.
-fn double(keys: &[u64], owners: &[u32], shares: &[u32]) -> Vec<u32> {
-    let place = |slot: usize| mix(((slot as u64) << 32) / owners.len().max(1) as u64);
-    let cost = |member: u32, place: u64| {
-        let key = keys.get(member as usize).copied().unwrap_or_default();
-        (mix(key ^ place), key)
+fn double(keys: &[u64], owners: &[u16], shares: &[u32]) -> Vec<u16> {
+    let place = |slot: usize| mix(place(slot as u64, owners.len()));
+    let cost = |member: u16, place: u64| {
+        let key = keys.get(usize::from(member)).copied().unwrap_or_default();
+        mix(key ^ place)
     };
     let mut surplus: Vec<i64> = shares.iter().map(|&share| -i64::from(share)).collect();
     for &owner in owners {
-        if let Some(surplus) = surplus.get_mut(owner as usize) {
+        if let Some(surplus) = surplus.get_mut(usize::from(owner)) {
             *surplus += 2;
         }
     }
     // Those with a surplus give the slots that they want least.
     let mut offers: Vec<Vec<_>> = surplus.iter().map(|_| Vec::new()).collect();
     for (slot, &owner) in owners.iter().enumerate() {
-        if surplus.get(owner as usize).is_some_and(|&surplus| surplus > 0)
-            && let Some(offers) = offers.get_mut(owner as usize)
+        if surplus.get(usize::from(owner)).is_some_and(|&surplus| surplus > 0)
+            && let Some(offers) = offers.get_mut(usize::from(owner))
         {
             offers.push((Reverse(cost(owner, place(slot))), slot));
         }
@@ -183,15 +209,20 @@ fn double(keys: &[u64], owners: &[u32], shares: &[u32]) -> Vec<u32> {
         *surplus = (*surplus).min(0);
     }
     given.sort_unstable();
-    let mut doubled: Vec<u32> = owners.iter().flat_map(|&owner| [owner, owner]).collect();
-    let mut short: Vec<u32> =
-        (0_u32..).zip(&surplus).filter(|&(_, &surplus)| surplus < 0).map(|(it, _)| it).collect();
+    let mut doubled: Vec<u16> = vec![NOBODY; owners.len().saturating_mul(2)];
+    for (twins, &owner) in doubled.as_chunks_mut::<2>().0.iter_mut().zip(owners) {
+        *twins = [owner, owner];
+    }
+    let mut short: Vec<u16> =
+        (0_u16..).zip(&surplus).filter(|&(_, &surplus)| surplus < 0).map(|(it, _)| it).collect();
     for (place, slot) in given {
-        let taker = short.iter().copied().min_by_key(|&member| cost(member, place));
+        // The key settles it between two that want the slot as much.
+        let want = |member: u16| (cost(member, place), keys.get(usize::from(member)));
+        let taker = short.iter().copied().min_by_key(|&member| want(member));
         let twin = doubled.get_mut(slot.saturating_mul(2).saturating_add(1));
         let (Some(taker), Some(twin)) = (taker, twin) else { break };
         *twin = taker;
-        if let Some(surplus) = surplus.get_mut(taker as usize) {
+        if let Some(surplus) = surplus.get_mut(usize::from(taker)) {
             *surplus += 1;
             if *surplus >= 0 {
                 short.retain(|&member| member != taker);
@@ -213,7 +244,7 @@ fn shares(members: &[Member], size: u32) -> Vec<u32> {
     }
     let mut shares = vec![0; members.len()];
     for member in Turns::new(members).take(size as usize) {
-        if let Some(share) = shares.get_mut(member as usize) {
+        if let Some(share) = shares.get_mut(usize::from(member)) {
             *share += 1;
         }
     }
@@ -228,8 +259,9 @@ fn shares(members: &[Member], size: u32) -> Vec<u32> {
 struct Turns {
     queue: BinaryHeap<Reverse<Turn>>,
     /// Members of each weight in order, by [`Turn::class`].
-    classes: Vec<Vec<u32>>,
-    /// Who of the first in the queue comes next.
+    classes: Vec<Vec<u16>>,
+    /// The class of the first in the queue, and who of it comes next.
+    class: usize,
     next: usize,
 }
 
@@ -244,36 +276,44 @@ struct Turn {
 impl Turns {
     /// `members` in the order of their keys.
     fn new(members: &[Member]) -> Self {
-        let mut classes: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
+        let mut classes: BTreeMap<u16, Vec<u16>> = BTreeMap::new();
         for (position, member) in (0..).zip(members).filter(|(_, member)| member.weight > 0) {
             classes.entry(member.weight).or_default().push(position);
         }
-        let queue = (0..)
+        let queue: BinaryHeap<Reverse<Turn>> = (0..)
             .zip(classes.keys())
             .map(|(class, &weight)| {
                 Reverse(Turn { time: 0, weight: u64::from(weight), count: 0, class })
             })
             .collect();
-        Self { queue, classes: classes.into_values().collect(), next: 0 }
+        let class = queue.peek().map_or(0, |Reverse(turn)| turn.class);
+        Self { queue, classes: classes.into_values().collect(), class, next: 0 }
+    }
+
+    /// The class has had its turn: when it has the next one, and whose turn it is now.
+    fn pass(&mut self) -> Option<()> {
+        let mut top = self.queue.peek_mut()?;
+        let Reverse(turn) = &mut *top;
+        turn.count += 1;
+        turn.time = ((2 * turn.count + 1) << 32) / turn.weight;
+        drop(top);
+        self.class = self.queue.peek()?.0.class;
+        self.next = 0;
+        Some(())
     }
 }
 
 impl Iterator for Turns {
-    type Item = u32;
+    type Item = u16;
 
-    fn next(&mut self) -> Option<u32> {
-        let class = self.queue.peek()?.0.class;
-        let members = self.classes.get(class)?;
-        let member = members.get(self.next).copied();
-        self.next += 1;
-        if self.next >= members.len() {
-            self.next = 0;
-            let mut top = self.queue.peek_mut()?;
-            let Reverse(turn) = &mut *top;
-            turn.count += 1;
-            turn.time = ((2 * turn.count + 1) << 32) / turn.weight;
+    fn next(&mut self) -> Option<u16> {
+        loop {
+            if let Some(&member) = self.classes.get(self.class)?.get(self.next) {
+                self.next += 1;
+                return Some(member);
+            }
+            self.pass()?;
         }
-        member
     }
 }
 

@@ -308,7 +308,7 @@ impl<'a> Work<'a> {
                 From::Other(None) => Slot::default(),
             };
             let target = match owner {
-                Some(owner) => ready.get(*owner as usize).copied().flatten(),
+                Some(owner) => ready.get(owner.index()).copied().flatten(),
                 None => Some(0),
             };
             let Some(target) = target else {

@@ -15,7 +15,7 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_config::Desired;
 use tidegate_config::desired::Backend;
 use tidegate_plan::observed::Observed;
-use tidegate_plan::ring::{Member, base, lend};
+use tidegate_plan::ring::{Member, Position, base, lend};
 use tidegate_plan::step::Step;
 use tidegate_plan::{Rings, plan_with};
 use tidegate_vm_tests::bench::edge::{desired, ways};
@@ -72,7 +72,7 @@ fn ring(members: &[Member], down: Option<u32>) -> Vec<Option<IpAddr>> {
     let size = ring_size(u32::try_from(members.len()).unwrap_or(u32::MAX));
     let usable: Vec<bool> = members.iter().map(|it| down.map(member) != Some(*it)).collect();
     let owners = lend(SEED, members, &usable, &base(SEED, members, size));
-    let addr = |owner: u32| members.get(owner as usize).map(|member| member.addr);
+    let addr = |owner: Position| members.get(owner.index()).map(|member| member.addr);
     owners.iter().map(|owner| owner.and_then(addr)).collect()
 }
 
@@ -139,7 +139,8 @@ fn build_one(service: u32, size: u32, backends: u32, slots: &[AtomicU64]) {
     // The array holds 64 of them; the others are written over them.
     let offset = (service * size % RING_SLOTS_MAX) as usize;
     for (word, owner) in slots.iter().skip(offset).zip(owners.iter()) {
-        word.store(Slot::settled(owner.map_or(0, |it| it + 1)).to_word(), Ordering::Release);
+        let index = owner.map_or(0, |it| 1 + u32::try_from(it.index()).unwrap_or(u32::MAX));
+        word.store(Slot::settled(index).to_word(), Ordering::Release);
     }
 }
 

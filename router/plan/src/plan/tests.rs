@@ -416,6 +416,6 @@ fn the_ring_is_the_ring_of_the_configuration() {
         .collect();
     let base = crate::ring::base(7, &members, ring_size(3));
     let owners: Vec<Option<IpAddr>> =
-        base.iter().map(|owner| owner.map(|owner| members[owner as usize].addr)).collect();
+        base.iter().map(|owner| owner.map(|owner| members[owner.index()].addr)).collect();
     assert!(world.ring(vip) == owners, "whoever else computes it gets the same");
 }

@@ -20,8 +20,8 @@ fn weighted(weights: &[u16]) -> Vec<Member> {
 }
 
 /// The owner's address by slot.
-fn by_addr(members: &[Member], ring: &[Option<u32>]) -> Vec<Option<IpAddr>> {
-    ring.iter().map(|owner| owner.map(|owner| members[owner as usize].addr)).collect()
+fn by_addr(members: &[Member], ring: &[Option<Position>]) -> Vec<Option<IpAddr>> {
+    ring.iter().map(|owner| owner.map(|owner| members[owner.index()].addr)).collect()
 }
 
 fn built(members: &[Member]) -> Vec<Option<IpAddr>> {
