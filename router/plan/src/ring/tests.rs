@@ -5,6 +5,8 @@ use tidegate_abi::ring_size;
 
 use super::*;
 
+mod spread;
+
 const SEED: u64 = 7;
 
 fn addr(n: u32) -> IpAddr {
