@@ -52,7 +52,7 @@ fn unevenness(backends: u32, hash: fn(Flow) -> u32, flow: fn(u32, u32) -> Flow) 
         let mut hits = vec![0_u32; backends as usize];
         for throw in 0..THROWS {
             let slot = slot_of(hash(flow(sample, throw)), size);
-            hits[ring[slot as usize].unwrap() as usize] += 1;
+            hits[ring[slot as usize].unwrap().index()] += 1;
         }
         let expected = f64::from(THROWS) / f64::from(backends);
         sum += hits.iter().map(|&hit| (f64::from(hit) - expected).powi(2) / expected).sum::<f64>();
