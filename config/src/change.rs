@@ -13,6 +13,7 @@ use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::RouteAttributes;
 
 mod export;
+mod guard;
 mod health;
 mod peer;
 
@@ -34,6 +35,8 @@ pub enum Object {
     Api,
     /// `[datapath]`
     Datapath,
+    /// `[guard]`
+    Guard,
     /// `[decision]`
     Decision,
     /// A peer or a range of peers, by name.
@@ -60,6 +63,7 @@ impl Display for Object {
             Self::Router => f.write_str("router"),
             Self::Api => f.write_str("api"),
             Self::Datapath => f.write_str("datapath"),
+            Self::Guard => f.write_str("guard"),
             Self::Decision => f.write_str("decision"),
             Self::Peer(name) => write!(f, "peer {name}"),
             Self::Keychain(name) => write!(f, "keychain {name}"),
@@ -125,6 +129,8 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     let datapath = [before, after].map(|desired| of_datapath(&desired.datapath));
     let [datapath, datapath_after] = datapath;
     compare(&Object::Datapath, &datapath, &datapath_after, &mut changes);
+    let [guard, guard_after] = [before, after].map(|desired| guard::of_guard(&desired.guard));
+    compare(&Object::Guard, &guard, &guard_after, &mut changes);
     let [decision, decision_after] = [before, after].map(|desired| of_decision(desired.decision));
     compare(&Object::Decision, &decision, &decision_after, &mut changes);
     for name in union(&before.peers, &after.peers) {
@@ -358,6 +364,7 @@ fn of_service(service: &Service) -> Rows {
         mode,
         affinity,
         udp,
+        limits,
         echo,
         drain,
         min_mtu,
@@ -404,6 +411,7 @@ fn of_service(service: &Service) -> Rows {
         UdpFlows::Remembered => "flow",
     };
     rows.put("service", "udp", udp);
+    guard::of_service(*limits, &mut rows);
     rows.put("service", "echo", echo);
     rows.put("service", "drain", duration_text(*drain));
     rows.put("service", "min-mtu", min_mtu);

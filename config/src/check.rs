@@ -7,6 +7,7 @@ mod across;
 mod datapath;
 mod decision;
 mod export;
+mod guard;
 mod health;
 mod keychain;
 mod peer;
@@ -39,6 +40,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let named = policy::check(file, our_as, found);
     let checked_datapath =
         file.datapath.as_ref().and_then(|table| datapath::check(&table.value, router, found));
+    let checked_guard = file.guard.as_ref().and_then(|table| guard::check(&table.value, found));
     let checked_decision = file.decision.as_ref().and_then(|table| decision::check(&table.value));
     let checked_peers: Vec<_> =
         peers.iter().map(|peer| peer::check(peer, router, &named, found)).collect();
@@ -56,6 +58,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let mut desired = Desired {
         router: checked_router?,
         datapath: checked_datapath?,
+        guard: checked_guard?,
         decision: checked_decision?,
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),

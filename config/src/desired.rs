@@ -14,6 +14,10 @@ use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
+mod guard;
+
+pub use guard::{Admission, Guard, Limits, OwnLimits};
+
 /// Everything a node shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
@@ -21,6 +25,8 @@ pub struct Desired {
     pub router: Router,
     /// How packets are treated.
     pub datapath: Datapath,
+    /// What protects all services.
+    pub guard: Guard,
     /// How the best of several paths is chosen.
     pub decision: DecisionRules,
     /// BGP peers by name.
@@ -224,6 +230,8 @@ pub struct Service {
     pub affinity: Affinity,
     /// What becomes of UDP flows when backends change.
     pub udp: UdpFlows,
+    /// Its own limits.
+    pub limits: OwnLimits,
     /// Whether ICMP echo to the VIP is answered.
     pub echo: bool,
     /// How long flows of before a change of backends stay where they are.

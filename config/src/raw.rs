@@ -4,6 +4,7 @@
 
 pub(crate) mod bgp;
 pub(crate) mod export;
+pub(crate) mod guard;
 pub(crate) mod policy;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 
 use bgp::{AddPathTable, BfdTable, DecisionTable, KeychainTable};
 use export::{BmpStationTable, MrtTable, RpkiCacheTable};
+use guard::{GuardTable, ServiceGuardTable};
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
 use crate::desired::{
@@ -41,6 +43,8 @@ table! {
         "api" => api: ApiTable, Default("{}");
         /// How packets are treated, whatever service they are for.
         "datapath" => datapath: DatapathTable, Default("{}");
+        /// Who may send packets to the VIPs, and how many.
+        "guard" => guard: GuardTable, Default("{}");
         /// How the best of several paths to a prefix is chosen.
         "decision" => decision: DecisionTable, Default("{}");
         /// BGP peers: routers that learn the VIPs from us.
@@ -332,6 +336,8 @@ table! {
         /// once and on every node alike; right for DNS and the like. `"flow"`: they are remembered,
         /// as many as 65536 on a node, and those that a change would move stay for the `drain` time.
         "udp" => udp: UdpFlows, Default("\"hash\"");
+        /// Limits of the service that differ from those in `[guard]`.
+        "guard" => guard: ServiceGuardTable, Optional;
         /// Whether a ping to the VIP is answered. Services that share a VIP must agree.
         "echo" => echo: bool, Default("true");
         /// How long flows stay on their backend after a change of backends would move them.

@@ -7,6 +7,7 @@ use schemars::SchemaGenerator;
 use crate::impact::{self, Impact};
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
+use crate::raw::guard::{GuardTable, ServiceGuardTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -32,6 +33,7 @@ pub fn reference() -> String {
     section::<RouterTable>(&mut out, "`[router]`");
     section::<ApiTable>(&mut out, "`[api]`");
     section::<DatapathTable>(&mut out, "`[datapath]`");
+    section::<GuardTable>(&mut out, "`[guard]`");
     section::<DecisionTable>(&mut out, "`[decision]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
     section::<KeychainTable>(&mut out, "`[[keychain]]`");
@@ -50,6 +52,7 @@ pub fn reference() -> String {
     section::<BmpStationTable>(&mut out, "`[[bmp-station]]`");
     section::<MrtTable>(&mut out, "`[mrt]`");
     section::<ServiceTable>(&mut out, "`[[service]]`");
+    section::<ServiceGuardTable>(&mut out, "`service.guard`");
     section::<BackendTable>(&mut out, "`[[service.backend]]`");
     section::<HealthTable>(&mut out, "`service.health`");
     section::<AdvertiseTable>(&mut out, "`service.advertise`");

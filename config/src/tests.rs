@@ -6,6 +6,7 @@ use toml::de::DeValue;
 use super::*;
 use crate::desired::{Probe, Signing};
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
+use crate::raw::guard::{GuardTable, ServiceGuardTable};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, MaxPrefixesTable, PeerTable, RouterTable,
     ServiceTable,
@@ -13,6 +14,7 @@ use crate::raw::{
 use crate::read::{KeySpec, Need, Table};
 
 mod export;
+mod guard;
 mod mistakes;
 pub(crate) mod round_trip;
 mod well_known;
@@ -106,6 +108,8 @@ fn the_sample_stays_acceptable_with_every_comment_opened() {
     let all = [
         names(RouterTable::KEYS),
         names(ApiTable::KEYS),
+        names(GuardTable::KEYS),
+        names(ServiceGuardTable::KEYS),
         names(DecisionTable::KEYS),
         names(PeerTable::KEYS),
         names(AddPathTable::KEYS),
@@ -157,6 +161,7 @@ fn schema_and_reader_know_the_same_keys() {
     compare::<ApiTable>(&schema);
     compare::<PeerTable>(&schema);
     compare::<ServiceTable>(&schema);
+    compare::<GuardTable>(&schema);
     compare::<BackendTable>(&schema);
     compare::<HealthTable>(&schema);
     compare::<AdvertiseTable>(&schema);
@@ -199,7 +204,9 @@ fn a_default_written_out_changes_nothing() {
         };
         writeln!(long, "{more}").unwrap();
     }
-    long.push_str("[api]\n");
+    long.push_str("[guard]\n");
+    long.push_str(&defaults::<GuardTable>(&[], "\n"));
+    long.push_str("\n[api]\n");
     long.push_str(&defaults::<ApiTable>(&[], "\n"));
     assert_eq!(accepted(&long).desired, accepted(&short).desired);
 }

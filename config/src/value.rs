@@ -16,7 +16,7 @@ use crate::desired::{
 use crate::diagnostic::{Found, did_you_mean, quote};
 use crate::read::{Node, Value};
 
-pub(crate) use address::{BgpListen, Place, Vip};
+pub(crate) use address::{BgpListen, Network, Place, Vip};
 pub(crate) use duration::{Span, duration_text};
 pub(crate) use health::{BodyText, DnsName, GrpcService, Payload, ProbeKind, Statuses};
 pub(crate) use policy::{CommunityPattern, Then};

@@ -1,11 +1,13 @@
 //! The configuration file, and the files it names: read from disk, checked by `tidegate-config`.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use tidegate_bgp::types::Prefix;
-use tidegate_config::Checked;
-use tidegate_config::desired::{Desired, Signing};
+use tidegate_config::desired::{Desired, Guard, Signing};
 use tidegate_config::overlay::{self, Overlay};
+use tidegate_config::{Checked, FILE_BYTES_MAX};
 
 use crate::bgp_io::{AoKey, Keys, Signer, try_keys};
 
@@ -81,8 +83,8 @@ pub fn read_text(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })
 }
 
-/// Checks a text with what the API changed, and reads the files with passwords and keys that they
-/// name.
+/// Checks a text with what the API changed, and reads the files with prefixes, passwords and keys
+/// that they name.
 ///
 /// # Errors
 /// [`Error`]: nothing has been changed by then.
@@ -90,7 +92,8 @@ pub fn check(path: &Path, text: String, overlay: Overlay) -> Result<ConfigFile, 
     let mistakes = |found: tidegate_config::Diagnostics| Error::Mistakes(found.to_string());
     let name = path.display().to_string();
     let checked = overlay::check_with(&name, &text, &overlay).map_err(mistakes)?;
-    let Checked { desired, warnings } = checked;
+    let Checked { mut desired, warnings } = checked;
+    read_prefixes(&mut desired.guard)?;
     let mut keys = Keys::new();
     for (name, signing) in &desired.signing {
         let of_peer = desired.peers.get(name).map(|peer| Prefix::host(peer.remote.ip()));
@@ -101,6 +104,24 @@ pub fn check(path: &Path, text: String, overlay: Overlay) -> Result<ConfigFile, 
     }
     let (path, warnings) = (path.to_owned(), warnings.to_string());
     Ok(ConfigFile { path, text, overlay, desired, keys, warnings })
+}
+
+/// Takes in the files of prefixes that the guard names, with all mistakes in all of them.
+fn read_prefixes(guard: &mut Guard) -> Result<(), Error> {
+    let mut mistakes = Vec::new();
+    let files: Vec<_> = guard.files().map(|(path, it)| (path.to_owned(), it)).collect();
+    for (path, admission) in files {
+        let mut text = String::new();
+        let most = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        let read = File::open(&path).and_then(|file| file.take(most).read_to_string(&mut text));
+        if let Err(cause) = read {
+            mistakes.push(Error::Read { path, cause }.to_string());
+            continue;
+        }
+        let found = guard.read_file(admission, &path.display().to_string(), &text);
+        mistakes.extend(found.err().map(|found| found.to_string()));
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(Error::Mistakes(mistakes.join("\n\n"))) }
 }
 
 /// What signs the session of a peer.
@@ -151,6 +172,30 @@ fn first_line(path: &Path) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_prefixes_are_read_and_all_mistakes_in_them_are_told() {
+        let dir = std::env::temp_dir().join(format!("tidegate-prefixes-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let [good, bad, none] = ["good", "bad", "none"].map(|name| dir.join(name));
+        std::fs::write(&good, "192.0.2.0/24 # documentation\n").unwrap();
+        std::fs::write(&bad, "192.0.2.0/24\nnobody\n10.0.0.1/8\n").unwrap();
+        let of = |files: &[&Path]| {
+            let text = format!(
+                "[router]\nasn = 65001\nrouter-id = \"192.0.2.1\"\ninterfaces = [\"eth0\"]\n\
+                 [guard]\ndeny-files = {files:?}\n"
+            );
+            check(Path::new("tidegate.toml"), text, Overlay::default())
+        };
+        assert_eq!(of(&[&good]).unwrap().desired.guard.prefixes.len(), 1);
+        let error = of(&[&bad, &good, &none]).unwrap_err().to_string();
+        let [bad, none] = [&bad, &none].map(|path| path.display().to_string());
+        for told in [format!("{bad}:2:1: "), format!("{bad}:3:1: "), format!("cannot read {none}")]
+        {
+            assert!(error.contains(&told), "{told} is not in {error}");
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn files_with_keys_are_read_and_tried_on_the_kernel() {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
+use crate::raw::guard::{GuardTable, ServiceGuardTable};
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -25,6 +26,8 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<RouterTable>(),
         of::<ApiTable>(),
         of::<DatapathTable>(),
+        of::<GuardTable>(),
+        of::<ServiceGuardTable>(),
         of::<DecisionTable>(),
         of::<AddPathTable>(),
         of::<BfdTable>(),
@@ -182,8 +185,9 @@ proptest! {
     fn a_default_written_out_in_full_is_no_difference(desired in desired(), choice in any::<u64>()) {
         let mut full: toml::Table = toml::from_str(&render(&desired)).unwrap();
         let mut short = full.clone();
-        let paths: [(&[&str], &[KeySpec]); 9] = [
+        let paths: [(&[&str], &[KeySpec]); 10] = [
             (&["datapath"], DatapathTable::KEYS),
+            (&["guard"], GuardTable::KEYS),
             (&["peer", "max-prefixes"], MaxPrefixesTable::KEYS),
             (&["router"], RouterTable::KEYS),
             (&["api"], ApiTable::KEYS),

@@ -34,6 +34,7 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
         mode: raw.mode.as_ref()?.value,
         affinity: affinity?,
         udp: udp?,
+        limits: super::guard::of_service(raw),
         echo: raw.echo.as_ref()?.value,
         drain: raw.drain.as_ref()?.value.0,
         min_mtu: raw.min_mtu.as_ref()?.value.0,

@@ -357,12 +357,12 @@ fn service() -> impl Strategy<Value = Service> {
     );
     let all_down = prop_oneof![Just(AllDown::FailClosed), Just(AllDown::FailOpen)];
     let times = (millis(0..=86_400_000), 576_u16..=3_400, all_down);
-    let options = (any::<bool>(), affinity, any::<bool>(), times);
+    let options = (any::<bool>(), affinity, any::<bool>(), (times, super::guard::own_limits()));
     (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
         .prop_map(
             |(
                 (addrs, (port, more), protocol),
-                (l2, affinity, echo, (drain, min_mtu, when_all_down)),
+                (l2, affinity, echo, ((drain, min_mtu, when_all_down), limits)),
                 health,
                 advertise,
                 v4,
@@ -384,6 +384,7 @@ fn service() -> impl Strategy<Value = Service> {
                     } else {
                         UdpFlows::Hashed
                     },
+                    limits,
                     echo,
                     drain,
                     min_mtu,
@@ -433,8 +434,9 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of(signed()), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
     let beside = (decision(), super::export::beside());
-    let parts = (router(), datapath(), peers, beside, services);
-    parts.prop_map(|(router, datapath, peers, (decision, beside), services)| {
+    let datapath = (datapath(), super::guard::guard());
+    let parts = (router(), datapath, peers, beside, services);
+    parts.prop_map(|(router, (datapath, guard), peers, (decision, beside), services)| {
         let (rpki_caches, bmp_stations, mrt) = beside;
         let mut desired = Desired {
             decision,
@@ -447,6 +449,7 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
                     .filter(|_| router.encap_source_v6.is_none()),
                 ..datapath
             },
+            guard,
             router,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),

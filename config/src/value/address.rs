@@ -224,6 +224,27 @@ impl Text for Vip {
     }
 }
 
+/// Clients by their addresses: a prefix, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Network(pub(crate) Prefix);
+
+impl Text for Network {
+    fn kind() -> String {
+        "a prefix or an IP address".to_owned()
+    }
+
+    fn keywords() -> serde_json::Value {
+        serde_json::json!({ "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$" })
+    }
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        if text.contains('/') {
+            return <Prefix as Text>::parse(text).map(Self);
+        }
+        <IpAddr as Text>::parse(text).map(|addr| Self(Prefix::host(addr)))
+    }
+}
+
 impl Text for Prefix {
     fn kind() -> String {
         "a prefix".to_owned()

@@ -70,11 +70,21 @@ counters! {
     DropNoProgram = 19, "drop_no_program";
     /// Event: a packet in GUE left without the outer checksum that its backend wants.
     ChecksumMissing = 20, "checksum_missing";
+    /// Dropped: the client's address lies in a prefix that is denied.
+    DropDenied = 21, "drop_denied";
+    /// Dropped: the source sends the service more packets than it may.
+    DropSourceRate = 22, "drop_source_rate";
+    /// Dropped: the source opens more connections to the service than it may.
+    DropSourceSynRate = 23, "drop_source_syn_rate";
+    /// Dropped: the service gets more packets than it may.
+    DropServiceRate = 24, "drop_service_rate";
+    /// Dropped: more connections to the service are opened than may be.
+    DropServiceSynRate = 25, "drop_service_syn_rate";
 }
 
 impl Counter {
     /// Rows of the map.
-    pub const COUNT: u32 = 21;
+    pub const COUNT: u32 = 26;
 
     /// Whether this counts something beside the packet's verdict.
     pub const fn is_event(self) -> bool {
@@ -99,6 +109,11 @@ impl Counter {
                 | Self::DropTooBig
                 | Self::DropNoHeadroom
                 | Self::DropNoProgram
+                | Self::DropDenied
+                | Self::DropSourceRate
+                | Self::DropSourceSynRate
+                | Self::DropServiceRate
+                | Self::DropServiceSynRate
         )
     }
 }

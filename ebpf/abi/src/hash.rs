@@ -37,6 +37,13 @@ pub const fn slot_of(hash: u32, size: u32) -> u32 {
     ((hash as u64 * size as u64) >> 32) as u32
 }
 
+/// The token buckets of a source at a service, by the bits of its address that count. Sources share
+/// buckets by chance: there is nothing to insert and nothing to push out, however many come.
+#[inline(always)]
+pub const fn source_bucket(seed: u64, service: u32, source: u64) -> u32 {
+    slot_of(finish(mix(seed ^ INITIAL ^ source), service, 0), crate::SOURCE_BUCKETS)
+}
+
 #[inline(always)]
 const fn finish(x: u64, ports: u32, proto: u8) -> u32 {
     // One multiplication carries what differs between neighbouring ports past the top bits, which

@@ -164,6 +164,46 @@ plain! {
         pub reserved: [u8; 3],
     }
 
+    /// Key of `PREFIXES_V4`, as the kernel's tries have it.
+    #[derive(Default)]
+    pub struct PrefixV4 {
+        /// How many bits count.
+        pub len: u32,
+        /// Network order.
+        pub addr: [u8; 4],
+    }
+
+    /// Key of `PREFIXES_V6`, likewise.
+    #[derive(Default)]
+    pub struct PrefixV6 {
+        /// How many bits count.
+        pub len: u32,
+        /// Network order.
+        pub addr: [u8; 16],
+    }
+
+    /// How often a service takes a packet: nanoseconds from one to the next, zero for no limit.
+    #[derive(Default)]
+    pub struct Rates {
+        /// Of one source.
+        pub source_ns: u64,
+        /// Of one source, those that open a connection.
+        pub source_syn_ns: u64,
+        /// Of all sources.
+        pub service_ns: u64,
+        /// Of all sources, those that open a connection.
+        pub service_syn_ns: u64,
+    }
+
+    /// Token buckets, each kept as the time when its next token comes; in the past, it is full.
+    #[derive(Default)]
+    pub struct Buckets {
+        /// For every packet.
+        pub packets_ns: u64,
+        /// For those that open a connection, in addition.
+        pub syns_ns: u64,
+    }
+
     /// What is constant while a program is loaded: patched into `.rodata`, so that the verifier
     /// removes what the configuration does not use.
     #[derive(Default)]
@@ -183,6 +223,13 @@ plain! {
         pub vip_lens_v4: u64,
         /// The same for IPv6.
         pub vip_lens_v6: u64,
+        /// How long a token bucket takes to fill up: so much may come at once after a pause.
+        pub burst_ns: u64,
+        /// So many last bits of an IPv4 client's address do not tell sources apart, at most 24.
+        pub source_open_v4: u32,
+        /// So many last bits of the first 64 of an IPv6 client's address do not, at most 48; the
+        /// other 64 never do.
+        pub source_open_v6: u32,
     }
 }
 
@@ -271,6 +318,16 @@ pub mod service_flags {
     pub const ECHO: u32 = 1 << 1;
     /// Remember the service's UDP flows, so that they stay while a slot is in transition.
     pub const UDP_FLOWS: u32 = 1 << 2;
+    /// The service has [`Rates`](super::Rates).
+    pub const RATED: u32 = 1 << 16;
+}
+
+/// What becomes of a client whose address lies in a prefix; the longest one that has it counts.
+pub mod admissions {
+    /// Its packets are dropped.
+    pub const DENY: u32 = 1;
+    /// They are not: an exception from a shorter prefix.
+    pub const ALLOW: u32 = 2;
 }
 
 /// Values of [`Backend::kind`]: what is put around the packet.

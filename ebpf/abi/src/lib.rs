@@ -13,10 +13,11 @@ mod hash;
 mod layout;
 
 pub use counter::{Counter, DecapCounter, Limit};
-pub use hash::{flow_hash_v4, flow_hash_v6, slot_of};
+pub use hash::{flow_hash_v4, flow_hash_v6, slot_of, source_bucket};
 pub use layout::{
-    Backend, DatagramKey, DatapathConfig, FlowKey, Plain, Ports, Service, ServiceKeyV4,
-    ServiceKeyV6, Slot, Traffic, backend_flags, backend_kinds, service_flags,
+    Backend, Buckets, DatagramKey, DatapathConfig, FlowKey, Plain, Ports, PrefixV4, PrefixV6,
+    Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, admissions, backend_flags,
+    backend_kinds, service_flags,
 };
 
 /// Services, IPv4 and IPv6 each, the VIP entries (port 0, protocol 0) included.
@@ -42,6 +43,12 @@ pub const VIP_LENS_ROOM: usize = 8;
 pub const UDP_FLOWS_MAX: u32 = 1 << 16;
 /// Datagrams whose first part is remembered, for the sake of the others: the last that came.
 pub const FRAGMENTS_MAX: u32 = 1 << 14;
+/// Prefixes of clients that are denied or allowed, of each IP version.
+pub const PREFIXES_MAX: u32 = 1 << 17;
+/// Room for them: those of before and after a change that replaces all of them.
+pub const PREFIXES_ROOM: u32 = 2 * PREFIXES_MAX;
+/// Token buckets of sources, where there are limits for those.
+pub const SOURCE_BUCKETS: u32 = 1 << 20;
 /// Network devices the datapath can send to.
 pub const DEVICES_MAX: u32 = 256;
 /// Addresses of its own that a backend takes encapsulated packets for.
@@ -65,6 +72,14 @@ pub mod features {
     pub const ANY_PORT: u64 = 1 << 6;
     /// Some services remember their UDP flows.
     pub const UDP_FLOWS: u64 = 1 << 7;
+    /// Some IPv4 clients are denied or allowed by their addresses.
+    pub const PREFIXES_V4: u64 = 1 << 16;
+    /// The same for IPv6.
+    pub const PREFIXES_V6: u64 = 1 << 17;
+    /// Some services take only so many packets in a second.
+    pub const RATES: u64 = 1 << 18;
+    /// Some of them only so many from one source.
+    pub const SOURCE_RATES: u64 = 1 << 19;
     /// Any of those that take more than a copy of finished headers.
     pub const OUTER: u64 = GUE_CHECKSUM | VARY_V4 | VARY_V6;
     /// The program is a proof copy: the same object with the same maps, attached nowhere, that test
@@ -183,6 +198,16 @@ pub mod map_names {
     pub const DEVICES: &str = "DEVICES";
     /// Per-CPU `u64` by [`Limit`](super::Limit): when the next one may come.
     pub const LIMITS: &str = "LIMITS";
+    /// [`PrefixV4`](super::PrefixV4) to one of [`admissions`](super::admissions).
+    pub const PREFIXES_V4: &str = "PREFIXES_V4";
+    /// [`PrefixV6`](super::PrefixV6) to one of [`admissions`](super::admissions).
+    pub const PREFIXES_V6: &str = "PREFIXES_V6";
+    /// [`Rates`](super::Rates) by [`Service::index`](super::Service).
+    pub const RATES: &str = "RATES";
+    /// [`Buckets`](super::Buckets) by [`Service::index`](super::Service).
+    pub const SERVICE_BUCKETS: &str = "SERVICE_BUCKETS";
+    /// [`Buckets`](super::Buckets) by [`source_bucket`](super::source_bucket).
+    pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
     /// The programs of [`rare`](super::rare).
     pub const RARE: &str = "RARE";
     /// Addresses (16 bytes, IPv4 as v4-mapped) that `tidegate decap` takes packets for; the

@@ -9,6 +9,7 @@ use tidegate_abi::{
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, ForwardingMode, ServiceAddr, UdpFlows};
 
+use crate::admission;
 use crate::key::{self, MapKey};
 use crate::observed::Datapath;
 
@@ -27,14 +28,16 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         (datapath.vary_source_v4.is_some(), features::VARY_V4),
         (datapath.vary_source_v6.is_some(), features::VARY_V6),
     ];
+    let guard = admission::constants(desired);
     DatapathConfig {
         hash_seed: router.hash_seed,
-        features: all(wanted),
-        too_big_interval_ns: interval_ns(datapath.too_big_rate),
+        features: all(wanted) | guard.features,
+        too_big_interval_ns: admission::interval_ns(datapath.too_big_rate),
         vary_v4: datapath.vary_source_v4.map_or(0, |prefix| host_bits(prefix, 32)),
         vary_v6: datapath.vary_source_v6.map_or(0, |prefix| host_bits(prefix, 128)),
         vip_lens_v4: packed(lens(desired, IpAddr::is_ipv4), []),
         vip_lens_v6: packed(lens(desired, IpAddr::is_ipv6), []),
+        ..guard
     }
 }
 
@@ -101,11 +104,6 @@ fn all(features: impl IntoIterator<Item = (bool, u64)>) -> u64 {
     features.into_iter().fold(0, |all, (wanted, bit)| if wanted { all | bit } else { all })
 }
 
-/// Nanoseconds from one to the next of so many in a second; none of them: 0.
-fn interval_ns(per_second: u32) -> u64 {
-    1_000_000_000_u64.checked_div(per_second.into()).unwrap_or(0)
-}
-
 /// The bits of the last word that a prefix of an address with `bits` leaves open.
 fn host_bits(prefix: Prefix, bits: u32) -> u32 {
     let open = bits.saturating_sub(prefix.bits().into());
@@ -133,10 +131,5 @@ mod tests {
         assert_eq!(packed([24], [0]), 24);
         assert_eq!(lens(packed([24, 28], [0, 31, 24])), [31, 28, 24]);
         assert_eq!(lens(packed([9, 10, 11, 12], 20..30)), [23, 22, 21, 20, 12, 11, 10, 9]);
-    }
-
-    #[test]
-    fn so_many_a_second_is_one_every_so_often() {
-        assert_eq!([0, 1, 1_000].map(interval_ns), [0, 1_000_000_000, 1_000_000]);
     }
 }

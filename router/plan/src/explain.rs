@@ -16,8 +16,9 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::Impact;
 use tidegate_config::change::{Change, Object, What, changes};
-use tidegate_config::desired::{Desired, Service, ServiceAddr};
+use tidegate_config::desired::{Desired, Guard, Service, ServiceAddr};
 
+use crate::admission;
 use crate::entry;
 use crate::key::{self, MapKey};
 use crate::memory::Memory;
@@ -133,6 +134,8 @@ pub fn explain(
         Desired {
             router: desired.router.clone(),
             datapath: desired.datapath.clone(),
+            // Prefixes of clients move no route and no slot.
+            guard: Guard { limits: desired.guard.limits, ..Guard::default() },
             decision: desired.decision,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
@@ -206,6 +209,7 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<P
             Object::Router
             | Object::Api
             | Object::Datapath
+            | Object::Guard
             | Object::Decision
             | Object::Peer(_)
             | Object::Keychain(_)
@@ -384,6 +388,7 @@ impl Observed {
             attached: all.attached,
             backends: all.backends.clone(),
             slots: vec![Slot::default(); all.slots.len()],
+            rates: all.rates.clone(),
             ..Datapath::default()
         };
         for (key, entry) in
@@ -430,6 +435,9 @@ impl Observed {
             }
             Step::DeleteServiceV4 { key } => drop(datapath.services_v4.remove(key)),
             Step::DeleteServiceV6 { key } => drop(datapath.services_v6.remove(key)),
+            Step::PutPrefixes { .. } | Step::DeletePrefixes { .. } | Step::PutRates { .. } => {
+                admission::apply(step, datapath);
+            }
             Step::Advertise { prefix, attributes } => {
                 self.advertised.insert(*prefix, attributes.clone());
             }

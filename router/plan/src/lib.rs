@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 mod constants;
 pub mod drain;
 pub mod entry;

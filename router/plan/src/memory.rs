@@ -49,6 +49,9 @@ impl Memory {
             Step::PutServiceV6 { key, .. } => self.on_service(MapKey::V6(*key)),
             Step::PutBackend { .. }
             | Step::FreeBackend { .. }
+            | Step::PutPrefixes { .. }
+            | Step::DeletePrefixes { .. }
+            | Step::PutRates { .. }
             | Step::DeleteServiceV4 { .. }
             | Step::DeleteServiceV6 { .. } => {}
         }

@@ -2,8 +2,9 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use tidegate_abi::{Backend, Service, ServiceKeyV4, ServiceKeyV6, Slot};
+use tidegate_abi::{Backend, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
@@ -72,6 +73,10 @@ pub struct Datapath {
     /// `RING_SLOTS` up to the last slot that is not zero; slots beyond are zero. More than the
     /// services use: a ring stands complete beside the old one before its service names it.
     pub slots: Vec<Slot>,
+    /// `PREFIXES_V4` and `PREFIXES_V6`: what is said of clients by their addresses.
+    pub prefixes: Arc<BTreeMap<Prefix, u32>>,
+    /// `RATES`, without those that limit nothing, by [`Service::index`].
+    pub rates: BTreeMap<u32, Rates>,
 }
 
 /// The way to an address: what the kernel's routes, neighbours and links say.

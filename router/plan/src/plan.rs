@@ -17,6 +17,7 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, Service, ServiceAddr};
 
+use crate::admission;
 use crate::drain::{self, Phase};
 use crate::key::{self, MapKey};
 use crate::life::Life;
@@ -71,6 +72,7 @@ pub fn plan_with(
         entries: &entries,
         now,
         hash_seed: desired.router.hash_seed,
+        limits: desired.guard.limits,
         pool: Pool::new(desired, observed, &named, in_transition),
         rings,
         spans: Spans::default(),
@@ -80,7 +82,8 @@ pub fn plan_with(
     };
     let seen = look(&mut shared, &wanted);
 
-    let mut rounds = Rounds::default();
+    let mut rounds =
+        Rounds { guard: admission::plan(desired, &observed.datapath), ..Rounds::default() };
     let vip_entries = plan_vip_entries(&mut shared, &wanted, &mut rounds);
     let mut works = Vec::with_capacity(wanted.len());
     for (addr, &(name, spec)) in &wanted {
@@ -119,6 +122,7 @@ pub fn stop(observed: &Observed) -> Vec<Step> {
 /// Steps by what they are, to be put in order at the end.
 #[derive(Default)]
 struct Rounds {
+    guard: Vec<Step>,
     withdraws: Vec<Step>,
     slots: Vec<Step>,
     services: Vec<Step>,
@@ -134,8 +138,16 @@ impl Rounds {
         frees: Vec<Step>,
         vips: BTreeMap<ServiceAddr, VipState>,
     ) -> Plan {
-        let parts =
-            [self.withdraws, puts, self.slots, self.services, self.deletes, frees, self.advertises];
+        let parts = [
+            self.guard,
+            self.withdraws,
+            puts,
+            self.slots,
+            self.services,
+            self.deletes,
+            frees,
+            self.advertises,
+        ];
         let wake_at = self.wake_at.into_iter().min();
         Plan { steps: parts.into_iter().flatten().collect(), wake_at, vips }
     }
@@ -340,4 +352,4 @@ fn withheld(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,10 +3,11 @@
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_abi::{Service as Entry, Slot, ring_size, service_flags};
+use tidegate_abi::{Rates, Service as Entry, Slot, ring_size, service_flags};
 use tidegate_bgp::time::Timestamp;
-use tidegate_config::desired::{Affinity, AllDown, Service, UdpFlows};
+use tidegate_config::desired::{Affinity, AllDown, Limits, Service, UdpFlows};
 
+use crate::admission;
 use crate::drain::Phase;
 use crate::entry::{self, Identity};
 use crate::key::MapKey;
@@ -27,6 +28,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) entries: &'a BTreeMap<MapKey, Entry>,
     pub(crate) now: Timestamp,
     pub(crate) hash_seed: u64,
+    /// Of services that do not say otherwise.
+    pub(crate) limits: Limits,
     pub(crate) pool: Pool<'a>,
     pub(crate) rings: &'a mut Rings,
     pub(crate) spans: Spans,
@@ -204,6 +207,7 @@ impl<'a> Work<'a> {
             outcome.no_room = true;
             return outcome;
         };
+        let rates = admission::rates(self.spec.limits.or(shared.limits));
         let entry = Entry {
             ring_offset: ring.offset,
             ring_size: ring.size,
@@ -212,13 +216,16 @@ impl<'a> Work<'a> {
                 | match self.spec.udp {
                     UdpFlows::Hashed => 0,
                     UdpFlows::Remembered => service_flags::UDP_FLOWS,
-                },
+                }
+                | if rates == Rates::default() { 0 } else { service_flags::RATED },
         };
         // The first key's write clears a fresh row, before anything counts there.
         let to_write = MapKey::of_ports(self.spec)
             .filter(|key| shared.entries.get(key) != Some(&entry))
             .map(|key| key.put(entry, key == self.key && self.seen.row.is_none()));
-        outcome.puts = to_write.collect();
+        let seen = shared.observed.datapath.rates.get(&row).copied().unwrap_or_default();
+        let put_rates = (seen != rates).then_some(Step::PutRates { index: row, rates });
+        outcome.puts = put_rates.into_iter().chain(to_write).collect();
         outcome.is_programmed = outcome.puts.is_empty() && !ring_plan.is_building;
         outcome
     }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use tidegate_abi::{Backend, Service, ServiceKeyV4, ServiceKeyV6, Slot};
+use tidegate_abi::{Backend, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::Prefix;
 
@@ -58,6 +58,23 @@ pub enum Step {
     DeleteServiceV6 {
         /// Key in `SERVICES_V6`.
         key: ServiceKeyV6,
+    },
+    /// Say of these prefixes of clients whether they are denied or allowed, in this order.
+    PutPrefixes {
+        /// Prefix and one of [`admissions`](tidegate_abi::admissions).
+        prefixes: Vec<(Prefix, u32)>,
+    },
+    /// Say nothing of these any more, in this order.
+    DeletePrefixes {
+        /// Which.
+        prefixes: Vec<Prefix>,
+    },
+    /// Write the limits of a service.
+    PutRates {
+        /// Its [`index`](Service::index).
+        index: u32,
+        /// Its limits.
+        rates: Rates,
     },
     /// Originate a route, or change its attributes.
     Advertise {

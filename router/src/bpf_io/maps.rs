@@ -21,6 +21,7 @@ use tidegate_plan::step::Step;
 
 use super::error::Error;
 use super::flows::Flows;
+use super::guard::Guard;
 use super::pod::Pod;
 use super::slots::Slots;
 use super::sys;
@@ -40,6 +41,7 @@ pub(crate) struct Maps {
     backends_fd: OwnedFd,
     flows: Flows,
     udp_flows: Flows,
+    guard: Guard,
     /// UDP flows may be remembered with backends whose entries are free by now.
     remembers_freed: bool,
     service_traffic: Rows<Traffic>,
@@ -77,6 +79,7 @@ impl Maps {
             backends_fd,
             flows: Flows::take(ebpf, map_names::FLOWS, FLOWS_MAX)?,
             udp_flows: Flows::take(ebpf, map_names::UDP_FLOWS, UDP_FLOWS_MAX)?,
+            guard: Guard::take(ebpf)?,
             remembers_freed: true,
             service_traffic: take(ebpf, map_names::SERVICE_TRAFFIC)?,
             backend_traffic: take(ebpf, map_names::BACKEND_TRAFFIC)?,
@@ -120,6 +123,9 @@ impl Maps {
             Step::DeleteServiceV6 { key } => {
                 delete(&mut self.services_v6, map_names::SERVICES_V6, *key)
             }
+            Step::PutPrefixes { prefixes } => self.guard.put(prefixes),
+            Step::DeletePrefixes { prefixes } => self.guard.delete(prefixes),
+            Step::PutRates { index, rates } => self.guard.put_rates(*index, *rates),
             Step::Advertise { .. } | Step::Withdraw { .. } => Ok(()),
         }
     }
@@ -217,7 +223,16 @@ impl Maps {
             backends.insert(index, entry);
         }
         let slots = self.slots.used();
-        Ok(observed::Datapath { attached, services_v4, services_v6, backends, slots })
+        let mut observed = observed::Datapath {
+            attached,
+            services_v4,
+            services_v6,
+            backends,
+            slots,
+            ..observed::Datapath::default()
+        };
+        self.guard.observe(&mut observed);
+        Ok(observed)
     }
 
     pub(crate) fn service_traffic(&self, index: u32) -> Result<Traffic, Error> {

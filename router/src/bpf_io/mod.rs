@@ -7,6 +7,7 @@
 
 mod error;
 mod flows;
+mod guard;
 mod link;
 mod maps;
 mod pins;
@@ -26,7 +27,7 @@ use std::thread;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use tidegate_abi::{Counter, DatapathConfig, Traffic};
+use tidegate_abi::{Counter, DatapathConfig, Traffic, map_names};
 use tidegate_config::desired::AttachMode;
 use tidegate_plan::observed;
 use tidegate_plan::proof::Finding;
@@ -356,7 +357,10 @@ fn open(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> 
     let mut loader = EbpfLoader::new();
     // The object needs no relocation against the kernel's types, whose parsing takes a while.
     loader.btf(None).override_global("CONFIG", &config, true);
+    let buckets = pins::source_buckets(config.0.features);
+    loader.map_max_entries(map_names::SOURCE_BUCKETS, buckets);
     if let Some(dir) = pin_dir {
+        pins::make_room(dir, buckets)?;
         for shape in &pins::SHAPES {
             loader.map_pin_path(shape.name, dir.join(shape.name));
         }

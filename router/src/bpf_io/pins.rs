@@ -8,9 +8,10 @@ use std::path::Path;
 use aya::maps::{MapInfo, MapType};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX, FlowKey,
-    Limit, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
-    UDP_FLOWS_MAX, map_names, rare,
+    BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX,
+    FlowKey, Limit, PREFIXES_ROOM, Ports, PrefixV4, PrefixV6, RING_SLOTS_MAX, Rates, SERVICES_MAX,
+    SOURCE_BUCKETS, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, UDP_FLOWS_MAX, features,
+    map_names, rare,
 };
 
 use super::error::Error;
@@ -34,7 +35,7 @@ const fn shape<K, V>(name: &'static str, kind: MapType, max_entries: u32) -> Sha
 }
 
 /// All maps of the packet path.
-pub(crate) const SHAPES: [Shape; 13] = [
+pub(crate) const SHAPES: [Shape; 18] = [
     shape::<ServiceKeyV4, Service>(map_names::SERVICES_V4, MapType::Hash, SERVICES_MAX),
     shape::<ServiceKeyV6, Service>(map_names::SERVICES_V6, MapType::Hash, SERVICES_MAX),
     shape::<u32, Slot>(map_names::RING_SLOTS, MapType::Array, RING_SLOTS_MAX),
@@ -48,8 +49,28 @@ pub(crate) const SHAPES: [Shape; 13] = [
     // The value is the kernel's struct bpf_devmap_val.
     shape::<u32, [u32; 2]>(map_names::DEVICES, MapType::DevMapHash, DEVICES_MAX),
     shape::<u32, u64>(map_names::LIMITS, MapType::PerCpuArray, Limit::COUNT),
+    shape::<PrefixV4, u32>(map_names::PREFIXES_V4, MapType::LpmTrie, PREFIXES_ROOM),
+    shape::<PrefixV6, u32>(map_names::PREFIXES_V6, MapType::LpmTrie, PREFIXES_ROOM),
+    shape::<u32, Rates>(map_names::RATES, MapType::Array, SERVICES_MAX),
+    shape::<u32, Buckets>(map_names::SERVICE_BUCKETS, MapType::Array, SERVICES_MAX),
+    shape::<u32, Buckets>(map_names::SOURCE_BUCKETS, MapType::Array, SOURCE_BUCKETS),
     shape::<u32, u32>(map_names::RARE, MapType::ProgramArray, rare::COUNT),
 ];
+
+/// Token buckets of sources with these features: many, if any are used.
+pub(crate) const fn source_buckets(features: u64) -> u32 {
+    if features & features::SOURCE_RATES == 0 { 1 } else { SOURCE_BUCKETS }
+}
+
+/// Lets go of the pinned buckets of sources if they are of another number. Whoever still uses them
+/// keeps them; what was in them is over in a moment.
+pub(crate) fn make_room(dir: &Path, buckets: u32) -> Result<(), Error> {
+    let path = dir.join(map_names::SOURCE_BUCKETS);
+    match MapInfo::from_pin(&path) {
+        Ok(info) if info.max_entries() != buckets => remove(&path),
+        Ok(_) | Err(_) => Ok(()), // What is not there is made; what is no map is refused by others.
+    }
+}
 
 /// Makes the directory if it is missing, and looks whether what is pinned there can be used.
 pub(crate) fn prepare(dir: &Path) -> Result<(), Error> {
@@ -85,7 +106,8 @@ fn check(shape: &Shape, path: &Path) -> Result<(), Error> {
     let size = |size| u32::try_from(size).unwrap_or(u32::MAX);
     let wanted =
         description(shape.kind, size(shape.key_size), size(shape.value_size), shape.max_entries);
-    if found == wanted {
+    let is_small = shape.name == map_names::SOURCE_BUCKETS && info.max_entries() == 1;
+    if found == wanted || is_small {
         return Ok(());
     }
     Err(Error::PinnedShape { path: path.to_owned(), found, wanted })

@@ -17,6 +17,8 @@ const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
+const MAP_UPDATE_BATCH: libc::c_int = 26;
+const MAP_DELETE_BATCH: libc::c_int = 27;
 const LINK_CREATE: libc::c_int = 28;
 const LINK_UPDATE: libc::c_int = 29;
 const ATTACH_TYPE_XDP: u32 = 37;
@@ -164,10 +166,11 @@ pub(crate) fn read_hash<K: Plain>(
 
 /// Reads a whole map by one call; both have room for all of it. Returns how much there was.
 fn read_all<K, V>(map: BorrowedFd<'_>, keys: &mut [K], values: &mut [V]) -> io::Result<usize> {
-    let mut position = 0_u32;
+    // Of a hash it is a bucket's number, of others a key: those of tries are the longest.
+    let mut position = [0_u64; 4];
     let mut attr = BatchAttr {
         in_batch: 0, // From the start.
-        out_batch: std::ptr::from_mut(&mut position) as u64,
+        out_batch: position.as_mut_ptr() as u64,
         keys: keys.as_mut_ptr() as u64,
         values: values.as_mut_ptr() as u64,
         count: u32::try_from(keys.len().min(values.len())).map_err(io::Error::other)?,
@@ -180,4 +183,50 @@ fn read_all<K, V>(map: BorrowedFd<'_>, keys: &mut [K], values: &mut [V]) -> io::
         _ => {} // ENOENT: the end of the map was reached, as it should be.
     }
     usize::try_from(attr.count).map_err(io::Error::other)
+}
+
+/// Writes these values to these keys, as many of both, in this order.
+pub(crate) fn update_all<K: Plain>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[u32],
+) -> io::Result<()> {
+    let len = keys.len().min(values.len());
+    if len == 0 {
+        return Ok(());
+    }
+    let mut attr = batch(map, keys, len)?;
+    attr.values = values.as_ptr() as u64;
+    bpf(MAP_UPDATE_BATCH, &mut attr).map(|_| ())
+}
+
+/// Removes these keys, in this order; those that are not there are no mistake.
+pub(crate) fn delete_all<K: Plain>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
+    let mut left = keys;
+    while !left.is_empty() {
+        let mut attr = batch(map, left, left.len())?;
+        match bpf(MAP_DELETE_BATCH, &mut attr) {
+            Ok(_) => return Ok(()),
+            // The kernel stops there.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                let done = usize::try_from(attr.count).map_err(io::Error::other)?;
+                left = left.get(done + 1..).unwrap_or_default();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn batch<K>(map: BorrowedFd<'_>, keys: &[K], len: usize) -> io::Result<BatchAttr> {
+    Ok(BatchAttr {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: 0,
+        count: u32::try_from(len).map_err(io::Error::other)?,
+        map_fd: raw(map),
+        elem_flags: 0,
+        flags: 0,
+    })
 }

@@ -455,10 +455,15 @@ impl Reconciler {
             | Step::PutServiceV4 { .. }
             | Step::DeleteServiceV4 { .. }
             | Step::PutServiceV6 { .. }
-            | Step::DeleteServiceV6 { .. } => {
+            | Step::DeleteServiceV6 { .. }
+            | Step::PutPrefixes { .. }
+            | Step::DeletePrefixes { .. }
+            | Step::PutRates { .. } => {
                 self.parts.datapath.apply(step)?;
                 self.map_writes += match step {
                     Step::PutSlots { slots } => slots.len() as u64,
+                    Step::PutPrefixes { prefixes } => prefixes.len() as u64,
+                    Step::DeletePrefixes { prefixes } => prefixes.len() as u64,
                     _ => 1,
                 };
                 return Ok(false);

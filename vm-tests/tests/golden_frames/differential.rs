@@ -13,8 +13,8 @@ use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use tidegate::bpf_io::Datapath;
 use tidegate_abi::{
-    Backend, Counter, DatapathConfig, FLOWS_MAX, RING_SIZE_MIN, Service, Slot, Traffic,
-    backend_flags, features, ip_proto::SCTP, service_flags, vip_lens,
+    Backend, Counter, DatapathConfig, FLOWS_MAX, RING_SIZE_MIN, Rates, Service, Slot, Traffic,
+    admissions, backend_flags, features, ip_proto::SCTP, service_flags, vip_lens,
 };
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::key::MapKey;
@@ -28,6 +28,8 @@ use crate::xdp::{CLIENT4, CLIENT6, ROUTER, TCP, UDP, US, VIP4, VIP6, verdict_of}
 
 const WORLDS: u64 = 10;
 const FRAMES: usize = 800;
+/// In a unit of it no token comes back while the test runs.
+const HOUR: u64 = 3_600_000_000_000;
 /// After so many frames the counters are read.
 const BATCH: usize = 50;
 const BACKENDS: u32 = 6;
@@ -110,7 +112,9 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
             ring_offset: dice.of(&[0, 1, RING_SIZE_MIN, u32::MAX]),
             ring_size: dice.of(&[RING_SIZE_MIN, RING_SIZE_MIN, 2 * RING_SIZE_MIN, 1, 0]),
             index,
-            flags: u32::from(dice.byte() % 8) | uncounted(index % 2 == 0, dice),
+            flags: u32::from(dice.byte() % 8)
+                | uncounted(index % 2 == 0, dice)
+                | dice.of(&[0, 0, service_flags::RATED]),
         };
         // Both VIPs, then each port in two protocols, then every port, then another protocol. Then
         // prefixes, each without some of its entries.
@@ -144,6 +148,32 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
             MapKey::V4(key) => Step::PutServiceV4 { key, service, fresh },
             MapKey::V6(key) => Step::PutServiceV6 { key, service, fresh },
         });
+    }
+}
+
+/// Prefixes around the clients that there are, and limits that are reached.
+fn fill_guard(datapath: &mut Datapath, dice: &mut Dice) {
+    let mut prefixes = Vec::new();
+    for _ in 0..8 {
+        let [high, low] = [dice.byte() % 4, dice.byte()];
+        let v4 = dice.of(&[CLIENT4, Ipv4Addr::new(203, 0, high, low)]);
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0xc, high.into(), 0, 0, 0, low.into());
+        let v6 = dice.of(&[CLIENT6, v6]);
+        let admission = dice.of(&[admissions::DENY, admissions::ALLOW, 7]);
+        let v4 = Prefix::new(v4.into(), dice.of(&[9, 22, 24, 25, 30, 32]));
+        let v6 = Prefix::new(v6.into(), dice.of(&[48, 62, 64, 121, 128]));
+        prefixes.extend([v4, v6].map(|prefix| (prefix.unwrap(), admission)));
+    }
+    datapath.apply(&Step::PutPrefixes { prefixes }).unwrap();
+    for index in 1..=SERVICES {
+        let mut interval = || dice.of(&[0, HOUR, 3 * HOUR, 20 * HOUR]);
+        let rates = Rates {
+            source_ns: interval(),
+            source_syn_ns: interval(),
+            service_ns: interval(),
+            service_syn_ns: interval(),
+        };
+        datapath.apply(&Step::PutRates { index, rates }).unwrap();
     }
 }
 
@@ -333,7 +363,12 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
         hash_seed: dice.roll(),
         features: dice.of(&wanted)
             | dice.of(&[0, features::UDP_FLOWS])
-            | dice.of(&[0, features::ANY_PORT]),
+            | dice.of(&[0, features::ANY_PORT])
+            | dice.of(&[0, features::PREFIXES_V4 | features::PREFIXES_V6])
+            | dice.of(&[0, features::RATES, features::RATES | features::SOURCE_RATES]),
+        burst_ns: 10 * HOUR,
+        source_open_v4: dice.of(&[0, 8]),
+        source_open_v6: dice.of(&[0, 16]),
         vip_lens_v4: dice.of(&[0, 28, vip_lens(LENS_V4)]),
         vip_lens_v6: dice.of(&[0, 112, vip_lens(LENS_V6)]),
         // No interval: as often as it is due, because the model knows no time.
@@ -341,6 +376,7 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
     };
     let mut datapath = Datapath::load(&constants).unwrap();
     fill(&mut datapath, dice, devices);
+    fill_guard(&mut datapath, dice);
     let maps: observed::Datapath = datapath.observe().unwrap();
     let mut model = Model {
         constants,
@@ -348,6 +384,8 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
         flows: BTreeMap::new(),
         udp_flows: BTreeMap::new(),
         fragments: BTreeMap::new(),
+        source_buckets: BTreeMap::new(),
+        service_buckets: BTreeMap::new(),
         flows_max: FLOWS_MAX as usize,
         devices: devices.iter().copied().collect::<BTreeSet<u32>>(),
     };

@@ -15,6 +15,7 @@ mod echo;
 mod errors;
 mod forward;
 mod fragments;
+mod guard;
 mod gue;
 mod live;
 mod parsing;

@@ -23,13 +23,17 @@ fn a_feature_that_is_not_used_is_not_in_the_program() {
     let always = ["tidegate", "tidegate_errors", "tidegate_fragments"];
     assert_eq!(bare.keys().collect::<Vec<_>>(), always);
     // The programs that each one brings.
-    let cases: [(&str, u64, &[&str]); 6] = [
+    let cases: [(&str, u64, &[&str]); 10] = [
         ("too-big", features::TOO_BIG, &["tidegate_too_big"]),
         ("gue", features::GUE, &[]),
         ("gue-checksum", features::GUE | features::GUE_CHECKSUM, &CHECKSUMS),
         ("vary-source", features::VARY_V4 | features::VARY_V6, &["tidegate_outer"]),
         ("any port", features::ANY_PORT, &[]),
         ("udp flows", features::UDP_FLOWS, &[]),
+        ("prefixes", features::PREFIXES_V4, &[]),
+        ("IPv6 prefixes", features::PREFIXES_V6, &[]),
+        ("limits", features::RATES, &[]),
+        ("limits of sources", features::RATES | features::SOURCE_RATES, &[]),
     ];
     for (name, features, brought) in cases {
         let with = instructions(features);

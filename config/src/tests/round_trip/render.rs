@@ -34,6 +34,7 @@ pub(crate) fn render(desired: &Desired) -> String {
     let mut out = String::new();
     render_router(&mut out, &desired.router);
     render_datapath(&mut out, &desired.datapath);
+    super::super::guard::render(&mut out, &desired.guard);
     render_decision(&mut out, desired.decision);
     for (name, peer) in &desired.peers {
         render_peer(&mut out, peer, &peer.remote.ip());
@@ -248,6 +249,7 @@ fn render_service(out: &mut String, service: &Service) {
     if service.advertise.is_none() {
         key(out, "advertise", false);
     }
+    super::super::guard::render_own(out, service.limits);
     if let Some(health) = &service.health {
         render_health(out, health);
     }

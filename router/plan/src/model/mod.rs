@@ -6,17 +6,19 @@
 //! both and compare verdict, frame and counters. [`Outcome`] also says which way a packet took, for
 //! people who ask why.
 //!
-//! Left out is what depends on time: limits count as not reached.
+//! Time stands still: no token comes back into a bucket, and answers to packets that are too big are
+//! not limited.
 
 mod answer;
 mod encap;
+mod guard;
 mod packet;
 mod pick;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{
-    Counter, DatagramKey, DatapathConfig, FlowKey, Service, features, service_flags,
+    Buckets, Counter, DatagramKey, DatapathConfig, FlowKey, Service, features, service_flags,
 };
 use tidegate_bgp::types::Prefix;
 
@@ -41,6 +43,10 @@ pub struct Model<'a> {
     pub fragments: BTreeMap<DatagramKey, Flow>,
     /// Flows that the table holds at most.
     pub flows_max: usize,
+    /// What is taken out of the buckets of sources.
+    pub source_buckets: BTreeMap<u32, Buckets>,
+    /// The same of services.
+    pub service_buckets: BTreeMap<u32, Buckets>,
     /// Devices that frames can be redirected to.
     pub devices: BTreeSet<u32>,
 }
@@ -99,7 +105,14 @@ impl Model<'_> {
             _ => None,
         };
         match service {
-            Some(service) => self.deliver(&packet, service, frame, ingress_ifindex, outcome),
+            Some(service) => {
+                if self.is_denied(packet.flow.src) {
+                    return Err(Counter::DropDenied);
+                }
+                self.limit(&packet, service)?;
+                self.deliver(&packet, service, frame, ingress_ifindex, outcome)
+            }
+            None if self.is_turned_away(&packet) => Err(Counter::DropDenied),
             None if packet.transport == Transport::Error && self.is_for_vip(&packet) => {
                 self.deliver_error(&packet, frame, ingress_ifindex, outcome)
             }
@@ -122,10 +135,11 @@ impl Model<'_> {
         let known = if part.is_first { part.says } else { self.said(&part.key) };
         let (flow, opens) = known.ok_or(Counter::DropFragment)?;
         let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
+        let whole = Packet { flow, transport: Transport::Ports { opens }, ..packet.clone() };
+        self.limit(&whole, service)?;
         if part.is_first {
             self.fragments.insert(part.key, flow);
         }
-        let whole = Packet { flow, transport: Transport::Ports { opens }, ..packet.clone() };
         let verdict = self.deliver(&whole, service, frame, ingress_ifindex, outcome)?;
         if verdict != Counter::AnswerTooBig {
             outcome.events.push(Counter::FragmentForwarded);
@@ -135,6 +149,14 @@ impl Model<'_> {
 
     fn said(&self, datagram: &DatagramKey) -> Option<(Flow, bool)> {
         self.fragments.get(datagram).map(|&flow| (flow, false))
+    }
+
+    /// A denied client's packet to a VIP that is for none of its services. Messages of a link are not
+    /// a client's.
+    fn is_turned_away(&self, packet: &Packet) -> bool {
+        self.is_for_vip(packet)
+            && packet.transport != Transport::NeighbourDiscovery
+            && self.is_denied(packet.flow.src)
     }
 
     fn is_for_vip(&self, packet: &Packet) -> bool {
@@ -157,6 +179,7 @@ impl Model<'_> {
             return Err(Counter::DropNoService);
         }
         let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
+        self.limit(packet, service)?; // Its source is who sends the error.
         let quoted = Packet { flow, transport: Transport::Other, ..packet.clone() };
         let verdict = self.send(&quoted, service, frame, ingress_ifindex, outcome)?;
         outcome.events.push(Counter::IcmpErrorForwarded);

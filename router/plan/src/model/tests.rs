@@ -33,6 +33,8 @@ fn model(maps: &Datapath) -> Model<'_> {
         flows: BTreeMap::new(),
         udp_flows: BTreeMap::new(),
         fragments: BTreeMap::new(),
+        source_buckets: BTreeMap::new(),
+        service_buckets: BTreeMap::new(),
         flows_max: 2,
         devices: BTreeSet::new(),
     }

@@ -25,7 +25,7 @@ mod ports;
 mod prefixes;
 mod proof;
 mod property;
-mod world;
+pub(crate) mod world;
 
 use world::*;
 

@@ -2,15 +2,16 @@
 
 use core::mem::transmute;
 
+use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{
-    DatagramKey, FlowKey, Service, ServiceKeyV4, ServiceKeyV6, backend_kinds, flow_hash_v4,
-    flow_hash_v6, ip_proto, service_flags,
+    DatagramKey, FlowKey, Service, ServiceKeyV4, ServiceKeyV6, backend_kinds, features,
+    flow_hash_v4, flow_hash_v6, ip_proto, service_flags,
 };
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::ether_type;
 
-use crate::maps::{SERVICES_V4, SERVICES_V6};
+use crate::maps::{PREFIXES_V4, PREFIXES_V6, SERVICES_V4, SERVICES_V6};
 use crate::{config, parse};
 
 /// An IPv4 address, network order. Aligned, as the verifier wants it where it is kept on the stack.
@@ -54,6 +55,13 @@ pub(crate) trait Address: Copy {
 
     /// The address as it stands in a [`FlowKey`], in two words as they stand in memory.
     fn flow_addr(self) -> [u64; 2];
+
+    /// What the longest prefix that has this client's address says; 0 for none, or none of this
+    /// family being configured.
+    fn admission(self) -> u32;
+
+    /// The bits of a client's address that tell sources apart.
+    fn source(self) -> u64;
 
     /// The flow whose answer stands here, quoted in `room` bytes; `None` if less of it is quoted
     /// than every error must.
@@ -153,6 +161,24 @@ impl Address for V4 {
     }
 
     #[inline(always)]
+    fn admission(self) -> u32 {
+        if !config::has(features::PREFIXES_V4) {
+            return 0;
+        }
+        let ([l0, l1, l2, l3], [a, b, c, d]) = (32_u32.to_ne_bytes(), self.0);
+        let key = u64::from_ne_bytes([l0, l1, l2, l3, a, b, c, d]);
+        // SAFETY: as many bytes, any value of which is a key, and a key has no alignment.
+        let key = unsafe { &*(&raw const key).cast::<Key<[u8; 4]>>() };
+        PREFIXES_V4.get(key).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn source(self) -> u64 {
+        let open = config::source_open_v4() & 0x1f;
+        u64::from(u32::from_be_bytes(self.0) >> open)
+    }
+
+    #[inline(always)]
     fn quoted(_: &XdpContext, at: Cursor, room: usize) -> Option<Flow<Self>> {
         parse::quoted_ipv4(at, room)
     }
@@ -206,6 +232,32 @@ impl Address for V6 {
     #[inline(always)]
     fn flow_addr(self) -> [u64; 2] {
         words(self).map(u64::to_be)
+    }
+
+    #[inline(always)]
+    fn admission(self) -> u32 {
+        if !config::has(features::PREFIXES_V6) {
+            return 0;
+        }
+        /// The length stands where the words of the address behind it are aligned, as the verifier
+        /// wants them on the stack.
+        #[repr(C, align(8))]
+        struct Aligned {
+            unused: u32,
+            len: u32,
+            addr: [u64; 2],
+        }
+        let key = Aligned { unused: 0, len: 128, addr: self.flow_addr() };
+        // SAFETY: behind the first four bytes are as many as a key has, any value of which is one,
+        // and it has no alignment.
+        let key = unsafe { &*(&raw const key).byte_add(4).cast::<Key<[u8; 16]>>() };
+        PREFIXES_V6.get(key).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn source(self) -> u64 {
+        let [high, _] = words(self);
+        high >> (config::source_open_v6() & 0x3f)
     }
 
     #[inline(always)]

@@ -13,6 +13,9 @@ static CONFIG: DatapathConfig = DatapathConfig {
     vary_v6: 0,
     vip_lens_v4: 0,
     vip_lens_v6: 0,
+    burst_ns: 0,
+    source_open_v4: 0,
+    source_open_v6: 0,
 };
 
 /// One field, read where it stands: the compiler must not take it for the value that stands here.
@@ -44,6 +47,12 @@ constant! {
     vip_lens_v4: u64,
     /// The same for IPv6.
     vip_lens_v6: u64,
+    /// How long a token bucket takes to fill up.
+    burst_ns: u64,
+    /// Bits of an IPv4 address that do not tell sources apart.
+    source_open_v4: u32,
+    /// The same for the first word of an IPv6 address.
+    source_open_v6: u32,
 }
 
 /// Whether any of these features is wanted.

@@ -8,7 +8,7 @@ use tidegate_abi::{Counter, Ports};
 use crate::address::{Address, Flow};
 use crate::maps::FRAGMENTS;
 use crate::parse::{Packet, Transport};
-use crate::{config, count, deliver_to_any, gue, service};
+use crate::{config, count, deliver_to_any, guard, gue, service};
 
 /// Sends a part on.
 #[inline(always)]
@@ -21,6 +21,7 @@ pub(crate) fn forward<A: Address>(
         return Err(Counter::DropFragment);
     }
     let service = service::of(&whole).ok_or(Counter::DropNoService)?;
+    guard::limit(&whole, service)?;
     if packet.transport != Transport::Fragment {
         remember(packet);
     }

@@ -1,11 +1,12 @@
-//! The packet path: `parse → service → pick → encap → send`, and beside it `echo` and what `rare`
-//! packets need.
+//! The packet path: `parse → service → guard → pick → encap → send`, and beside it `echo` and what
+//! `rare` packets need.
 //!
 //! Every stage returns what the next one needs, or ends the walk with a verdict. A verdict is the
 //! [`Counter`] it moves, so that no packet goes uncounted, and none is counted twice.
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
@@ -24,6 +25,7 @@ mod echo;
 mod encap;
 mod errors;
 mod fragment;
+mod guard;
 mod gue;
 mod limit;
 mod maps;
@@ -112,7 +114,10 @@ fn walk<const PARTS: bool>(
 #[inline(always)]
 fn balance<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, Counter> {
     match service::of(packet) {
-        Some(service) => deliver(ctx, packet, service),
+        Some(service) => {
+            guard::admit(packet, service)?;
+            deliver(ctx, packet, service)
+        }
         None => Err(service::none(ctx, packet)),
     }
 }

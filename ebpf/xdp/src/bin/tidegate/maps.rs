@@ -1,12 +1,14 @@
 //! The maps. Their names are the ABI's; the daemon looks them up by name.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::btf_maps::{
+    Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray,
+};
 use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX, FlowKey,
-    Limit, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
-    UDP_FLOWS_MAX, rare,
+    BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX,
+    FlowKey, Limit, PREFIXES_ROOM, Ports, RING_SLOTS_MAX, Rates, SERVICES_MAX, Service,
+    ServiceKeyV4, ServiceKeyV6, Slot, Traffic, UDP_FLOWS_MAX, rare,
 };
 
 #[btf_map]
@@ -48,3 +50,14 @@ pub(crate) static DEVICES: DevMapHash<{ DEVICES_MAX as usize }> = DevMapHash::ne
 pub(crate) static LIMITS: PerCpuArray<u64, { Limit::COUNT as usize }> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static RARE: ProgramArray<{ rare::COUNT as usize }> = ProgramArray::new();
+#[btf_map]
+pub(crate) static PREFIXES_V4: LpmTrie<[u8; 4], u32, { PREFIXES_ROOM as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static PREFIXES_V6: LpmTrie<[u8; 16], u32, { PREFIXES_ROOM as usize }> = LpmTrie::new();
+#[btf_map]
+pub(crate) static RATES: Array<Rates, { SERVICES_MAX as usize }> = Array::new();
+#[btf_map]
+pub(crate) static SERVICE_BUCKETS: Array<Buckets, { SERVICES_MAX as usize }> = Array::new();
+/// The loader makes it larger where sources have limits.
+#[btf_map]
+pub(crate) static SOURCE_BUCKETS: Array<Buckets, 1> = Array::new();

@@ -7,7 +7,7 @@ use tidegate_xdp::wire::{Icmp, Ipv6};
 
 use crate::address::{Address, Flow};
 use crate::parse::{Packet, Transport};
-use crate::{config, echo, errors, rare};
+use crate::{config, echo, errors, guard, rare};
 
 /// The service the packet is for. None in a frame for a group of hosts: each of them that balances
 /// would forward it, and no host takes unicast out of such a frame (RFC 1122 §3.3.6).
@@ -85,6 +85,7 @@ pub(crate) fn none<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Counter 
     }
     match packet.transport {
         Transport::Other if is_neighbour_discovery(ctx, packet) => Counter::PassNeighbour,
+        _ if guard::is_denied(packet) => Counter::DropDenied,
         Transport::Other if errors::is_error(packet) => {
             rare::go_on(ctx, tidegate_abi::rare::ERRORS);
             Counter::DropNoService

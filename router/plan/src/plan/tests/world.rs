@@ -1,6 +1,9 @@
 //! A node whose maps, peers and backends do as they are told, and what tests say of it.
 
+use tidegate_config::desired::{Guard, OwnLimits};
+
 use super::*;
+use crate::admission;
 use crate::drain::Drains;
 
 /// More rounds than any plan needs.
@@ -22,7 +25,7 @@ pub(super) fn backend(n: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, n).into()
 }
 
-pub(super) fn desired(services: &[Service]) -> Desired {
+pub(crate) fn desired(services: &[Service]) -> Desired {
     Desired {
         router: Router {
             asn: Asn::new(64_512).unwrap(),
@@ -47,6 +50,7 @@ pub(super) fn desired(services: &[Service]) -> Desired {
             vary_source_v4: None,
             vary_source_v6: None,
         },
+        guard: Guard::default(),
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),
         signing: BTreeMap::new(),
@@ -67,6 +71,7 @@ pub(super) fn service(vip: ServiceAddr, backends: RangeInclusive<u8>) -> Service
         mode: ForwardingMode::Ipip,
         affinity: Affinity::FiveTuple,
         udp: UdpFlows::Hashed,
+        limits: OwnLimits::default(),
         echo: true,
         drain: Duration::from_mins(1),
         min_mtu: 1_280,
@@ -246,6 +251,9 @@ impl World {
             }
             Step::DeleteServiceV6 { key } => {
                 assert!(datapath.services_v6.remove(key).is_some());
+            }
+            Step::PutPrefixes { .. } | Step::DeletePrefixes { .. } | Step::PutRates { .. } => {
+                admission::apply(step, datapath);
             }
             Step::Advertise { prefix, attributes } => {
                 assert!(datapath.attached, "announced without a program");
@@ -428,6 +436,9 @@ pub(super) fn brief(step: &Step) -> String {
         Step::PutServiceV6 { key, .. } => brief_key("put", MapKey::V6(*key)),
         Step::DeleteServiceV4 { key } => brief_key("delete", MapKey::V4(*key)),
         Step::DeleteServiceV6 { key } => brief_key("delete", MapKey::V6(*key)),
+        Step::PutPrefixes { prefixes } => format!("put {} prefixes", prefixes.len()),
+        Step::DeletePrefixes { prefixes } => format!("delete {} prefixes", prefixes.len()),
+        Step::PutRates { index, .. } => format!("put rates {index}"),
         Step::Advertise { prefix, .. } => format!("advertise {prefix}"),
         Step::Withdraw { prefix, reason, .. } => format!("withdraw {prefix}: {}", reason.name()),
     }
