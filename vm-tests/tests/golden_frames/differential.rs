@@ -166,12 +166,11 @@ fn fill_guard(datapath: &mut Datapath, dice: &mut Dice) {
     }
     datapath.apply(&Step::PutPrefixes { prefixes }).unwrap();
     for index in 1..=SERVICES {
-        let mut interval = || dice.of(&[0, HOUR, 3 * HOUR, 20 * HOUR]);
         let rates = Rates {
-            source_ns: interval(),
-            source_syn_ns: interval(),
-            service_ns: interval(),
-            service_syn_ns: interval(),
+            source_ns: dice.of(&[0, 2 * HOUR, 5 * HOUR]),
+            source_syn_ns: dice.of(&[0, 10 * HOUR, 20 * HOUR]),
+            service_ns: dice.of(&[0, 0, HOUR]),
+            service_syn_ns: dice.of(&[0, 3 * HOUR]),
         };
         datapath.apply(&Step::PutRates { index, rates }).unwrap();
     }

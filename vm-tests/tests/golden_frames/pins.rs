@@ -199,7 +199,7 @@ fn a_daemon_killed_at_any_point_of_its_start_leaves_what_the_next_one_takes() {
         paths
     };
     let all = pins();
-    assert_eq!(all.len(), 16, "thirteen maps, the program and two links: {all:?}");
+    assert_eq!(all.len(), 21, "eighteen maps, the program and two links: {all:?}");
     // Each alone is missing; then, in the order of their names, all before it are.
     for missing in 0..all.len() {
         fs::remove_file(&all[missing]).unwrap();
@@ -323,8 +323,8 @@ fn bpftool_reads_the_pinned_object_by_names() {
     assert!(program["btf_id"].is_u64(), "{shown}");
     assert_eq!(
         program["map_ids"].as_array().unwrap().len(),
-        12,
-        "eleven it uses, and .rodata: {shown}"
+        17,
+        "sixteen it uses, and .rodata: {shown}"
     );
 
     let dumped = run(&format!("bpftool -j map dump pinned {}/SERVICES_V4", dir.display()));

@@ -43,6 +43,18 @@ pub(crate) fn config(changing_weight: u16) -> String {
     parts.concat()
 }
 
+/// The same services behind a guard that looks every packet up and lets it in: a thousand prefixes
+/// of others, and more tokens than there are packets.
+fn guarded() -> String {
+    let other = |n: u32| format!("\"{}/24\"", Ipv4Addr::from_bits(0x6440_0000 + (n << 8)));
+    let others = (0..1_000).map(other).collect::<Vec<_>>().join(", ");
+    format!(
+        "{}[guard]\ndeny = [{others}]\nburst = \"60s\"\nsource-rate = 10000000\n\
+         source-syn-rate = 10000000\nservice-rate = 10000000\nservice-syn-rate = 10000000\n",
+        config(1)
+    )
+}
+
 fn service(vip: &str, port: u16, mode: &str, backends: &str) -> String {
     format!(
         "[[service]]\nname = \"{}-{port}\"\nvip = \"{vip}\"\nport = {port}\nmode = \"{mode}\"\n\
@@ -102,6 +114,8 @@ const fn ns(ns: f64) -> Bar {
 
 struct Scenario {
     name: &'static str,
+    /// Behind a guard.
+    guarded: bool,
     traffic: Traffic,
     effect: Effect,
     bar: Bar,
@@ -120,6 +134,8 @@ struct Measured {
 
 pub(crate) struct Bench {
     edge: Edge,
+    /// Holds the maps of scenarios behind a guard.
+    _guarded: Edge,
     load_time: Duration,
     all: Vec<Measured>,
 }
@@ -137,7 +153,8 @@ const PASSES: Effect = Effect { action: PASS, growth: 0, rewrites: false };
 #[rustfmt::skip]
 fn scenarios() -> Vec<Scenario> {
     let (ack, syn) = (tcp::ACK, tcp::SYN);
-    let row = |name, traffic, effect, bar| Scenario { name, traffic, effect, bar };
+    let row = |name, traffic, effect, bar| Scenario { name, guarded: false, traffic, effect, bar };
+    let guarded = |name, traffic, bar| Scenario { guarded: true, ..row(name, traffic, grows(20), bar) };
     let strict = Bar { ns: 35.0, cycles: Some(160.0) };
     let other4 = eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ipv4(CLIENT4, Ipv4Addr::new(203, 0, 113, 9));
     let other6 = eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
@@ -158,6 +175,8 @@ fn scenarios() -> Vec<Scenario> {
         row("v6 SYN flood, 16 Mi sources", traffic6(v6(IPIP, syn), MI16), grows(40), ns(50.0)),
         row("v6 TCP in IPv4, 1 flow", traffic6(v6(IPIP_OTHER, ack), 1), grows(20), ns(40.0)),
         row("v6 TCP, l2, 1 flow", traffic6(v6(L2, ack), 1), grows(0), ns(40.0)),
+        guarded("v4 TCP, guard, 1 flow", traffic4(v4(IPIP, ack), 1), ns(120.0)),
+        guarded("v4 SYN flood, guard, 16 Mi sources", traffic4(v4(IPIP, syn), MI16), ns(200.0)),
         row("v4, not ours", traffic4(other4.tcp(1_024, 80, ack), 1), PASSES, ns(20.0)),
         row("v6, not ours", traffic6(other6.tcp(1_024, 80, ack), 1), PASSES, ns(20.0)),
         row("neither", traffic4(neither, 1), PASSES, ns(20.0)),
@@ -181,21 +200,23 @@ impl Bench {
         let load_time = best_load_time()?;
         let mut edge = Edge::new(&config(1), LOOPBACK)?;
         edge.configure(&config(0))?; // The first of ten is drained, and stays so.
+        let guarded = Edge::new(&guarded(), LOOPBACK)?;
         let mut all = Vec::new();
         for scenario in scenarios() {
             if only.is_some_and(|text| !scenario.name.contains(text)) {
                 continue;
             }
             let Scenario { traffic, effect, .. } = &scenario;
+            let edge = if scenario.guarded { &guarded } else { &edge };
             let program = Around::program(edge.datapath.program_fd()?, traffic, *effect)?;
             let idle = Around::floor(Floor::Tx, traffic)?;
             let floor = if effect.growth == 40 { Floor::Ipv6 } else { Floor::Ipv4 };
             let encap = Around::floor(floor, traffic)?;
-            let counted = Instructions::of(&edge, &scenario)
+            let counted = Instructions::of(edge, &scenario)
                 .with_context(|| format!("instructions of {}", scenario.name))?;
             all.push(Measured { scenario, program, idle, encap, counted, rounds: Vec::new() });
         }
-        let mut bench = Self { edge, load_time, all };
+        let mut bench = Self { edge, _guarded: guarded, load_time, all };
         bench.fill_flow_table()?;
         Ok(bench)
     }
