@@ -6,6 +6,7 @@ pub mod export;
 pub mod history;
 pub mod routes;
 pub mod rpki;
+pub mod said;
 
 use std::net::{IpAddr, SocketAddr};
 
