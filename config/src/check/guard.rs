@@ -49,12 +49,12 @@ fn files(list: &At<List<PathBuf>>, found: &mut Found<'_>) -> Vec<PathBuf> {
 /// What a service says of its limits.
 pub(super) fn of_service(raw: &ServiceTable) -> OwnLimits {
     let Some(At { value, .. }) = &raw.guard else { return OwnLimits::default() };
-    let ServiceGuardTable { source_rate, source_syn_rate, service_rate, service_syn_rate } = value;
+    let ServiceGuardTable { source, source_syn, service, service_syn } = value;
     OwnLimits {
-        source_rate: source_rate.as_ref().map(|at| at.value.0),
-        source_syn_rate: source_syn_rate.as_ref().map(|at| at.value.0),
-        service_rate: service_rate.as_ref().map(|at| at.value.0),
-        service_syn_rate: service_syn_rate.as_ref().map(|at| at.value.0),
+        source_rate: source.as_ref().map(|at| at.value.0),
+        source_syn_rate: source_syn.as_ref().map(|at| at.value.0),
+        service_rate: service.as_ref().map(|at| at.value.0),
+        service_syn_rate: service_syn.as_ref().map(|at| at.value.0),
     }
 }
 
@@ -111,7 +111,9 @@ struct Prefixes {
 impl Prefixes {
     fn of(all: &BTreeMap<Prefix, Admission>) -> Self {
         let mut prefixes = Self { all: all.clone(), ..Self::default() };
-        all.keys().for_each(|prefix| *prefixes.count(*prefix) += 1);
+        for prefix in all.keys() {
+            *prefixes.count(*prefix) += 1;
+        }
         prefixes
     }
 

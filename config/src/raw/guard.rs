@@ -54,13 +54,13 @@ table! {
     /// Limits of the service that differ from those in `[guard]`.
     pub(crate) struct ServiceGuardTable as "service.guard" {
         /// Packets per second from one source; 0: no limit. When absent: as in `[guard]`.
-        "source-rate" => source_rate: Int<u32, 0, 10_000_000>, Optional;
+        "source-rate" => source: Int<u32, 0, 10_000_000>, Optional;
         /// TCP SYNs (and SCTP INITs) among them. When absent: as in `[guard]`.
-        "source-syn-rate" => source_syn_rate: Int<u32, 0, 10_000_000>, Optional;
+        "source-syn-rate" => source_syn: Int<u32, 0, 10_000_000>, Optional;
         /// Packets per second from all sources; 0: no limit. When absent: as in `[guard]`.
-        "service-rate" => service_rate: Int<u32, 0, 10_000_000>, Optional;
+        "service-rate" => service: Int<u32, 0, 10_000_000>, Optional;
         /// TCP SYNs (and SCTP INITs) among them. When absent: as in `[guard]`.
-        "service-syn-rate" => service_syn_rate: Int<u32, 0, 10_000_000>, Optional;
+        "service-syn-rate" => service_syn: Int<u32, 0, 10_000_000>, Optional;
     }
     hints {
         "deny" => "write it in [guard]: it is for all services",

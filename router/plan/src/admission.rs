@@ -231,7 +231,9 @@ mod tests {
         let mut seen = Datapath::default();
         let steps = plan(&wanted, &seen);
         assert_eq!(steps.len(), 25);
-        steps.iter().for_each(|step| apply(step, &mut seen));
+        for step in &steps {
+            apply(step, &mut seen);
+        }
         assert_eq!(plan(&wanted, &seen), []);
     }
 

@@ -28,6 +28,8 @@ use crate::xdp::{CLIENT4, CLIENT6, ROUTER, TCP, UDP, US, VIP4, VIP6, verdict_of}
 
 const WORLDS: u64 = 10;
 const FRAMES: usize = 800;
+/// Limits of sources too.
+const OF_SOURCES: u64 = features::RATES | features::SOURCE_RATES;
 /// In a unit of it no token comes back while the test runs.
 const HOUR: u64 = 3_600_000_000_000;
 /// After so many frames the counters are read.
@@ -167,8 +169,8 @@ fn fill_guard(datapath: &mut Datapath, dice: &mut Dice) {
     datapath.apply(&Step::PutPrefixes { prefixes }).unwrap();
     for index in 1..=SERVICES {
         let rates = Rates {
-            source_ns: dice.of(&[0, 2 * HOUR, 5 * HOUR]),
-            source_syn_ns: dice.of(&[0, 10 * HOUR, 20 * HOUR]),
+            source_ns: dice.of(&[0, 20 * HOUR]),
+            source_syn_ns: dice.of(&[0, 20 * HOUR]),
             service_ns: dice.of(&[0, 0, HOUR]),
             service_syn_ns: dice.of(&[0, 3 * HOUR]),
         };
@@ -364,7 +366,7 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
             | dice.of(&[0, features::UDP_FLOWS])
             | dice.of(&[0, features::ANY_PORT])
             | dice.of(&[0, features::PREFIXES_V4 | features::PREFIXES_V6])
-            | dice.of(&[0, features::RATES, features::RATES | features::SOURCE_RATES]),
+            | dice.of(&[0, features::RATES, OF_SOURCES, OF_SOURCES]),
         burst_ns: 10 * HOUR,
         source_open_v4: dice.of(&[0, 8]),
         source_open_v6: dice.of(&[0, 16]),
