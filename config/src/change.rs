@@ -14,6 +14,7 @@ use tidegate_bgp::speaker::RouteAttributes;
 
 mod export;
 mod health;
+mod nat;
 mod peer;
 
 use peer::{of_keychain, of_peer, of_range, place};
@@ -34,6 +35,8 @@ pub enum Object {
     Api,
     /// `[datapath]`
     Datapath,
+    /// `[nat]`
+    Nat,
     /// `[decision]`
     Decision,
     /// A peer or a range of peers, by name.
@@ -60,6 +63,7 @@ impl Display for Object {
             Self::Router => f.write_str("router"),
             Self::Api => f.write_str("api"),
             Self::Datapath => f.write_str("datapath"),
+            Self::Nat => f.write_str("nat"),
             Self::Decision => f.write_str("decision"),
             Self::Peer(name) => write!(f, "peer {name}"),
             Self::Keychain(name) => write!(f, "keychain {name}"),
@@ -125,6 +129,8 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     let datapath = [before, after].map(|desired| of_datapath(&desired.datapath));
     let [datapath, datapath_after] = datapath;
     compare(&Object::Datapath, &datapath, &datapath_after, &mut changes);
+    let [nat, nat_after] = [before, after].map(|desired| nat::of_nat(&desired.nat));
+    compare(&Object::Nat, &nat, &nat_after, &mut changes);
     let [decision, decision_after] = [before, after].map(|desired| of_decision(desired.decision));
     compare(&Object::Decision, &decision, &decision_after, &mut changes);
     for name in union(&before.peers, &after.peers) {
@@ -356,6 +362,7 @@ fn of_service(service: &Service) -> Rows {
         vip,
         last_port,
         mode,
+        backend_port,
         affinity,
         udp,
         echo,
@@ -376,6 +383,7 @@ fn of_service(service: &Service) -> Rows {
         ForwardingMode::Ipip => "ipip",
         ForwardingMode::Gue => "gue",
         ForwardingMode::L2 => "l2",
+        ForwardingMode::Nat => "nat",
     };
     let mut rows = Rows::default();
     let affinity = match affinity {
@@ -398,6 +406,7 @@ fn of_service(service: &Service) -> Rows {
     }
     rows.put("service", "protocol", protocol);
     rows.put("service", "mode", mode);
+    rows.maybe("service", "backend-port", Some(backend_port).filter(|port| **port != 0));
     rows.put("service", "affinity", affinity);
     let udp = match udp {
         UdpFlows::Hashed => "hash",

@@ -9,6 +9,7 @@ mod decision;
 mod export;
 mod health;
 mod keychain;
+mod nat;
 mod peer;
 mod policy;
 mod router;
@@ -39,6 +40,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let named = policy::check(file, our_as, found);
     let checked_datapath =
         file.datapath.as_ref().and_then(|table| datapath::check(&table.value, router, found));
+    let checked_nat = file.nat.as_ref().and_then(|table| nat::check(&table.value, found));
     let checked_decision = file.decision.as_ref().and_then(|table| decision::check(&table.value));
     let checked_peers: Vec<_> =
         peers.iter().map(|peer| peer::check(peer, router, &named, found)).collect();
@@ -51,11 +53,12 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let caches = export::caches(file, found);
     let stations = export::stations(file, found);
     across::names_beside(file, found);
-    across::check(router, peers, services, found);
+    across::check(file, peers, services, found);
 
     let mut desired = Desired {
         router: checked_router?,
         datapath: checked_datapath?,
+        nat: checked_nat?,
         decision: checked_decision?,
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),

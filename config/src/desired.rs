@@ -2,6 +2,8 @@
 //! resolved, defaults are written in. Equal intent gives equal values, so a difference between
 //! two `Desired` is a difference that matters.
 
+mod nat;
+
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::RangeInclusive;
 use core::time::Duration;
@@ -14,6 +16,8 @@ use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
+pub use nat::{Nat, NatTimeouts};
+
 /// Everything a node shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
@@ -21,6 +25,8 @@ pub struct Desired {
     pub router: Router,
     /// How packets are treated.
     pub datapath: Datapath,
+    /// How connections of services in NAT are translated.
+    pub nat: Nat,
     /// How the best of several paths is chosen.
     pub decision: DecisionRules,
     /// BGP peers by name.
@@ -220,6 +226,8 @@ pub struct Service {
     pub last_port: u16,
     /// How packets reach a backend.
     pub mode: ForwardingMode,
+    /// The port of the backends, in mode `nat`; 0: the one that the client asks.
+    pub backend_port: u16,
     /// What keeps a client on one backend.
     pub affinity: Affinity,
     /// What becomes of UDP flows when backends change.
@@ -289,6 +297,8 @@ pub enum ForwardingMode {
     Gue,
     /// With the backend's MAC address; it must share a link with us.
     L2,
+    /// From an address of ours, and the answers go through us, too.
+    Nat,
 }
 
 /// What keeps a client on one backend.

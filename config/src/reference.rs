@@ -7,6 +7,7 @@ use schemars::SchemaGenerator;
 use crate::impact::{self, Impact};
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
+use crate::raw::nat::NatTable;
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -32,6 +33,7 @@ pub fn reference() -> String {
     section::<RouterTable>(&mut out, "`[router]`");
     section::<ApiTable>(&mut out, "`[api]`");
     section::<DatapathTable>(&mut out, "`[datapath]`");
+    section::<NatTable>(&mut out, "`[nat]`");
     section::<DecisionTable>(&mut out, "`[decision]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
     section::<KeychainTable>(&mut out, "`[[keychain]]`");

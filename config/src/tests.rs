@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use super::*;
 use crate::desired::{Probe, Signing};
+use crate::raw::nat::NatTable;
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, MaxPrefixesTable, PeerTable, RouterTable,
@@ -14,6 +15,7 @@ use crate::read::{KeySpec, Need, Table};
 
 mod export;
 mod mistakes;
+mod nat;
 pub(crate) mod round_trip;
 mod well_known;
 
@@ -106,6 +108,7 @@ fn the_sample_stays_acceptable_with_every_comment_opened() {
     let all = [
         names(RouterTable::KEYS),
         names(ApiTable::KEYS),
+        names(NatTable::KEYS),
         names(DecisionTable::KEYS),
         names(PeerTable::KEYS),
         names(AddPathTable::KEYS),

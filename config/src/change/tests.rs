@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
+use crate::raw::nat::NatTable;
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -25,6 +26,7 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<RouterTable>(),
         of::<ApiTable>(),
         of::<DatapathTable>(),
+        of::<NatTable>(),
         of::<DecisionTable>(),
         of::<AddPathTable>(),
         of::<BfdTable>(),

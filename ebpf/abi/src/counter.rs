@@ -70,11 +70,27 @@ counters! {
     DropNoProgram = 19, "drop_no_program";
     /// Event: a packet in GUE left without the outer checksum that its backend wants.
     ChecksumMissing = 20, "checksum_missing";
+    /// Sent to a client, from a backend in NAT, through the interface it came in by.
+    AnswerTx = 21, "answer_tx";
+    /// Sent to a client, from a backend in NAT, through another interface.
+    AnswerRedirect = 22, "answer_redirect";
+    /// Dropped: for a service in NAT, of no connection that is known, and opens none.
+    DropNatUnknown = 23, "drop_nat_unknown";
+    /// Dropped: would open a connection in NAT, and no more are remembered.
+    DropNatFull = 24, "drop_nat_full";
+    /// Dropped: would open a connection in NAT, and found no free port towards its backend.
+    DropNatNoPort = 25, "drop_nat_no_port";
+    /// Passed to the kernel: for a service in NAT, and its time to live ends here.
+    PassExpired = 26, "pass_expired";
+    /// Dropped: from a backend in NAT, and its time to live ends here.
+    DropExpired = 27, "drop_expired";
+    /// Event: a connection in NAT begins.
+    NatOpened = 28, "nat_opened";
 }
 
 impl Counter {
     /// Rows of the map.
-    pub const COUNT: u32 = 21;
+    pub const COUNT: u32 = 29;
 
     /// Whether this counts something beside the packet's verdict.
     pub const fn is_event(self) -> bool {
@@ -84,6 +100,7 @@ impl Counter {
                 | Self::IcmpErrorForwarded
                 | Self::FragmentForwarded
                 | Self::ChecksumMissing
+                | Self::NatOpened
         )
     }
 
@@ -99,6 +116,10 @@ impl Counter {
                 | Self::DropTooBig
                 | Self::DropNoHeadroom
                 | Self::DropNoProgram
+                | Self::DropNatUnknown
+                | Self::DropNatFull
+                | Self::DropNatNoPort
+                | Self::DropExpired
         )
     }
 }

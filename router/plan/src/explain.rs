@@ -133,6 +133,7 @@ pub fn explain(
         Desired {
             router: desired.router.clone(),
             datapath: desired.datapath.clone(),
+            nat: desired.nat.clone(),
             decision: desired.decision,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
@@ -206,6 +207,7 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<P
             Object::Router
             | Object::Api
             | Object::Datapath
+            | Object::Nat
             | Object::Decision
             | Object::Peer(_)
             | Object::Keychain(_)

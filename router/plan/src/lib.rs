@@ -16,6 +16,7 @@ pub mod key;
 mod life;
 mod memory;
 pub mod model;
+pub mod nat;
 pub mod observed;
 mod plan;
 mod pool;

@@ -11,6 +11,7 @@ use crate::drain::Phase;
 use crate::entry::{self, Identity};
 use crate::key::MapKey;
 use crate::life::Life;
+use crate::nat;
 use crate::observed::Observed;
 use crate::pool::{Pool, Rows};
 use crate::proof::{self, Finding, Flaw};
@@ -212,7 +213,8 @@ impl<'a> Work<'a> {
                 | match self.spec.udp {
                     UdpFlows::Hashed => 0,
                     UdpFlows::Remembered => service_flags::UDP_FLOWS,
-                },
+                }
+                | nat::flags(self.spec),
         };
         // The first key's write clears a fresh row, before anything counts there.
         let to_write = MapKey::of_ports(self.spec)

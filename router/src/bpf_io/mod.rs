@@ -9,6 +9,7 @@ mod error;
 mod flows;
 mod link;
 mod maps;
+mod nat;
 mod pins;
 mod pod;
 mod proof;
@@ -16,7 +17,7 @@ mod rare;
 mod slots;
 pub(crate) mod sys;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::AsFd;
 use std::panic::resume_unwind;
@@ -26,8 +27,9 @@ use std::thread;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use tidegate_abi::{Counter, DatapathConfig, Traffic};
-use tidegate_config::desired::AttachMode;
+use tidegate_abi::{Counter, DatapathConfig, Traffic, features};
+use tidegate_config::desired::{AttachMode, NatTimeouts};
+use tidegate_plan::nat::Place;
 use tidegate_plan::observed;
 use tidegate_plan::proof::Finding;
 use tidegate_plan::step::Step;
@@ -192,6 +194,9 @@ impl Datapath {
             }
         };
         self.links.push(link);
+        if self.features & features::NAT != 0 {
+            self.maps.put_device(ifindex)?; // Answers leave where their clients' packets came in.
+        }
         Ok(ifindex)
     }
 
@@ -277,6 +282,29 @@ impl Datapath {
     /// What the kernel says.
     pub fn flow_count(&self) -> Result<usize, Error> {
         self.maps.flow_count()
+    }
+
+    /// Looks at the next connections in NAT, and forgets those that are over. True if that was the
+    /// last of a round.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn sweep_nat(
+        &mut self,
+        timeouts: &NatTimeouts,
+        dead: &BTreeSet<Place>,
+    ) -> Result<bool, Error> {
+        self.maps.nat.sweep(timeouts, dead)
+    }
+
+    /// Whether there are services in NAT, or connections of such as there were.
+    pub fn has_nat(&self) -> bool {
+        self.features & features::NAT != 0 || !self.nat_connections().is_empty()
+    }
+
+    /// Connections in NAT of each service and backend, as the last round counted them.
+    pub const fn nat_connections(&self) -> &BTreeMap<Place, u64> {
+        self.maps.nat.counted()
     }
 
     /// Instructions the verifier looked at in each loaded program, of the million it may; unknown

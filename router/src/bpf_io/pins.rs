@@ -9,7 +9,7 @@ use aya::maps::{MapInfo, MapType};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX, FlowKey,
-    Limit, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
+    Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
     UDP_FLOWS_MAX, map_names, rare,
 };
 
@@ -34,7 +34,7 @@ const fn shape<K, V>(name: &'static str, kind: MapType, max_entries: u32) -> Sha
 }
 
 /// All maps of the packet path.
-pub(crate) const SHAPES: [Shape; 13] = [
+pub(crate) const SHAPES: [Shape; 15] = [
     shape::<ServiceKeyV4, Service>(map_names::SERVICES_V4, MapType::Hash, SERVICES_MAX),
     shape::<ServiceKeyV6, Service>(map_names::SERVICES_V6, MapType::Hash, SERVICES_MAX),
     shape::<u32, Slot>(map_names::RING_SLOTS, MapType::Array, RING_SLOTS_MAX),
@@ -42,6 +42,8 @@ pub(crate) const SHAPES: [Shape; 13] = [
     shape::<FlowKey, u32>(map_names::FLOWS, MapType::Hash, FLOWS_MAX),
     shape::<FlowKey, u32>(map_names::UDP_FLOWS, MapType::LruHash, UDP_FLOWS_MAX),
     shape::<DatagramKey, Ports>(map_names::FRAGMENTS, MapType::LruHash, FRAGMENTS_MAX),
+    shape::<FlowKey, NatFlow>(map_names::NAT_FLOWS, MapType::Hash, NAT_FLOWS_MAX),
+    shape::<FlowKey, NatAnswer>(map_names::NAT_ANSWERS, MapType::Hash, NAT_FLOWS_MAX),
     shape::<u32, Traffic>(map_names::SERVICE_TRAFFIC, MapType::PerCpuArray, SERVICES_MAX),
     shape::<u32, Traffic>(map_names::BACKEND_TRAFFIC, MapType::PerCpuArray, BACKENDS_MAX),
     shape::<u32, u64>(map_names::COUNTERS, MapType::PerCpuArray, Counter::COUNT),

@@ -281,5 +281,6 @@ const fn mode_name(mode: ForwardingMode) -> &'static str {
         ForwardingMode::Ipip => "ipip",
         ForwardingMode::Gue => "gue",
         ForwardingMode::L2 => "l2",
+        ForwardingMode::Nat => "nat",
     }
 }

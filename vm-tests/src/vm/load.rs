@@ -50,6 +50,8 @@ pub fn run() -> Result<()> {
         vary_v6: 0xffff,
         vip_lens_v4: vip_lens(lens.iter().copied()),
         vip_lens_v6: vip_lens(lens.iter().copied()),
+        nat_port_first: 1_024,
+        nat_port_count: 31_744,
     };
     // What no configuration asks for is dead code, and not looked at: so with nothing and with all.
     let _bare = Datapath::load(&constants(0, &[]))?;

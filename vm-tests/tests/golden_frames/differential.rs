@@ -7,30 +7,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use tidegate::bpf_io::Datapath;
 use tidegate_abi::{
-    Backend, Counter, DatapathConfig, FLOWS_MAX, RING_SIZE_MIN, Service, Slot, Traffic,
-    backend_flags, features, ip_proto::SCTP, service_flags, vip_lens,
+    Backend, Counter, DatapathConfig, FLOWS_MAX, NAT_FLOWS_MAX, RING_SIZE_MIN, Service, Slot,
+    Traffic, backend_flags, backend_kinds, features, ip_proto::SCTP, service_flags, vip_lens,
 };
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::key::MapKey;
-use tidegate_plan::model::{Model, Outcome};
+use tidegate_plan::model::{Connections, Flow, Model, Outcome};
 use tidegate_plan::observed;
 use tidegate_plan::step::Step;
 use tidegate_vm_tests::frame::{Frame, describe, eth, ext};
 
 use crate::pins::run as command;
-use crate::xdp::{CLIENT4, CLIENT6, ROUTER, TCP, UDP, US, VIP4, VIP6, verdict_of};
+use crate::xdp::{
+    CLIENT4, CLIENT6, ROUTER, SOURCE4, SOURCE6, TCP, UDP, US, VIP4, VIP6, verdict_of,
+};
 
 const WORLDS: u64 = 10;
 const FRAMES: usize = 800;
 /// After so many frames the counters are read.
 const BATCH: usize = 50;
-const BACKENDS: u32 = 6;
+const BACKENDS: u32 = 8;
 const SERVICES: u32 = 30;
 const PORTS: [u16; 3] = [80, 443, 53];
 const LENS_V4: [u8; 2] = [28, 25];
@@ -81,21 +83,29 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
             vlan_tci: if dice.one_in(3) { dice.bytes() } else { [0; 2] },
             ip: dice.bytes(),
             // Those that there are, and one that there is not.
-            kind: 1 + dice.byte() % 6,
+            kind: 1 + dice.byte() % 8,
             flags: if dice.one_in(6) { 0 } else { backend_flags::RESOLVED },
             egress_ifindex: dice.of(devices),
             mtu: dice.of(&[1_500, 1_500, 100, 65_535]),
             gue_port: [0; 2],
         };
-        if index <= 4 {
-            // Enough that go well: one of each kind of header.
-            entry.kind = u8::try_from(index).unwrap();
+        if index <= 6 {
+            // Enough that go well: one of each kind of header, and NAT of both versions, always
+            // from one address.
+            entry.kind = [1, 2, 3, 4, 6, 7][index as usize - 1];
             entry.flags = backend_flags::RESOLVED;
+        }
+        match entry.kind {
+            backend_kinds::NAT_V4 => entry.ip[12..16].copy_from_slice(&SOURCE4.octets()),
+            backend_kinds::NAT_V6 => entry.ip[8..24].copy_from_slice(&SOURCE6.octets()),
+            _ => {}
         }
         apply(Step::PutBackend { index, entry, fresh: true });
     }
     let slots = (0..4 * RING_SIZE_MIN).map(|index| {
-        let (current, older) = (dice.byte() % 8, dice.byte() % 8);
+        // Those in NAT more often: a packet finds one only of its own version.
+        let current = if dice.one_in(2) { 5 + dice.byte() % 2 } else { dice.byte() % 10 };
+        let older = dice.byte() % 10;
         let (current, older) = (u32::from(current), u32::from(older));
         let slot = if dice.one_in(2) {
             Slot::settled(current)
@@ -110,7 +120,7 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
             ring_offset: dice.of(&[0, 1, RING_SIZE_MIN, u32::MAX]),
             ring_size: dice.of(&[RING_SIZE_MIN, RING_SIZE_MIN, 2 * RING_SIZE_MIN, 1, 0]),
             index,
-            flags: u32::from(dice.byte() % 8) | uncounted(index % 2 == 0, dice),
+            flags: u32::from(dice.byte() % 8) | uncounted(index % 2 == 0, dice) | nat(dice),
         };
         // Both VIPs, then each port in two protocols, then every port, then another protocol. Then
         // prefixes, each without some of its entries.
@@ -145,6 +155,75 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
             MapKey::V6(key) => Step::PutServiceV6 { key, service, fresh },
         });
     }
+}
+
+/// The own entries of the addresses that connections in NAT come from.
+fn fill_sources(datapath: &mut Datapath) {
+    let service = Service { flags: service_flags::NAT_SOURCE, ..Service::default() };
+    for source in [SOURCE4.into(), SOURCE6.into()] {
+        let fresh = true;
+        let step = match MapKey::of_vip(Prefix::host(source)) {
+            MapKey::V4(key) => Step::PutServiceV4 { key, service, fresh },
+            MapKey::V6(key) => Step::PutServiceV6 { key, service, fresh },
+        };
+        datapath.apply(&step).unwrap();
+    }
+}
+
+/// A third of the services are in NAT, some of them with a port of their own.
+fn nat(dice: &mut Dice) -> u32 {
+    let port = dice.of(&[0, 0, 8_080]) << service_flags::BACKEND_PORT;
+    if dice.one_in(3) { service_flags::NAT | port } else { 0 }
+}
+
+/// What comes to an address that connections in NAT come from: an answer, or an error about what was
+/// sent to a backend; now and then of nobody that is known.
+fn inside(dice: &mut Dice, nat: &Connections) -> Frame {
+    let answers: Vec<Flow> = nat.answers().collect();
+    let mut frame = eth(ROUTER, if dice.one_in(30) { [0xff; 6] } else { US });
+    if dice.one_in(3) {
+        frame = frame.vlan(dice.short());
+    }
+    let Some(mut flow) = (!answers.is_empty()).then(|| dice.of(&answers)) else {
+        return frame.ipv4(CLIENT4, SOURCE4).tcp(1, 2, 0x10);
+    };
+    if dice.one_in(10) {
+        flow.dst_port ^= 1;
+    }
+    let ttl = dice.of(&[0, 1, 2, 64, 255]);
+    let addressed = |frame: Frame, src, dst| match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => frame.ipv4(src, dst),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => frame.ipv6(src, dst),
+        _ => unreachable!("a flow has one version"),
+    };
+    let (ours, port, to, to_port) = (flow.dst, flow.dst_port, flow.src, flow.src_port);
+    let flags = dice.of(&[0x12, 0x10, 0x11, 0x04]);
+    let transport = |frame: Frame, from, to, flags| match flow.proto {
+        TCP => frame.tcp(from, to, flags),
+        _ => frame.udp(from, to),
+    };
+    if !dice.one_in(3) {
+        let frame = addressed(frame, flow.src, ours).ttl(ttl);
+        return transport(frame, to_port, port, flags).payload(vec![9; dice.below(90)]);
+    }
+    // What we have sent, and a router on the way there did not like.
+    let mut sent = addressed(eth(US, ROUTER), ours, to);
+    if dice.one_in(6) && ours.is_ipv6() {
+        sent = sent.extension(ext::DESTINATION, &[0; 6]);
+    }
+    let sent = transport(sent, port, to_port, 0x10).payload(vec![7; dice.below(60)]);
+    let mut quoted = sent.bytes().split_off(14);
+    if dice.one_in(3) {
+        quoted.truncate(dice.of(&[28, 48, 20, 30, 38, 60]));
+    }
+    let router = if ours.is_ipv4() { CLIENT4.into() } else { CLIENT6.into() };
+    let frame = addressed(frame, router, ours).ttl(ttl);
+    let frame = if ours.is_ipv4() {
+        frame.icmp(dice.of(&[3, 11, 12, 5, 8]), 4, dice.bytes())
+    } else {
+        frame.icmpv6(dice.of(&[1, 2, 3, 4, 128]), 0, dice.bytes())
+    };
+    frame.payload(quoted)
 }
 
 /// The last bits of the client's address that do not count, in a service's flags.
@@ -230,7 +309,8 @@ fn ipv4(frame: Frame, dice: &mut Dice) -> Frame {
     let [high, low] = [dice.byte() % 4, dice.byte()];
     let client = if dice.one_in(3) { CLIENT4 } else { Ipv4Addr::new(203, 0, high, low) };
     let to = if dice.one_in(4) { Ipv4Addr::new(192, 0, 2, low) } else { VIP4 };
-    let mut frame = frame.ipv4(client, to).ttl(dice.byte()).tos(dice.byte());
+    let (any, tos) = (dice.byte(), dice.byte());
+    let mut frame = frame.ipv4(client, to).ttl(dice.of(&[any, any, any, 1])).tos(tos);
     if dice.one_in(4) {
         frame = frame.options(&vec![1; 4 * (1 + dice.below(10))]);
     }
@@ -264,8 +344,9 @@ fn ipv6(frame: Frame, dice: &mut Dice) -> Frame {
 }
 
 /// Bytes that somebody means harm with, or that are a sound frame.
-fn any_frame(dice: &mut Dice) -> Vec<u8> {
-    let mut bytes = sound(dice).bytes();
+fn any_frame(dice: &mut Dice, nat: &Connections) -> Vec<u8> {
+    let frame = if dice.one_in(4) { inside(dice, nat) } else { sound(dice) };
+    let mut bytes = frame.bytes();
     match dice.below(10) {
         0 => bytes.truncate(14 + dice.below(80)), // The kernel runs no shorter ones.
         1 | 2 => {
@@ -333,7 +414,10 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
         hash_seed: dice.roll(),
         features: dice.of(&wanted)
             | dice.of(&[0, features::UDP_FLOWS])
-            | dice.of(&[0, features::ANY_PORT]),
+            | dice.of(&[0, features::ANY_PORT])
+            | dice.of(&[0, features::NAT, features::NAT]),
+        nat_port_first: 2_000,
+        nat_port_count: dice.of(&[2, 20_000]),
         vip_lens_v4: dice.of(&[0, 28, vip_lens(LENS_V4)]),
         vip_lens_v6: dice.of(&[0, 112, vip_lens(LENS_V6)]),
         // No interval: as often as it is due, because the model knows no time.
@@ -341,6 +425,7 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
     };
     let mut datapath = Datapath::load(&constants).unwrap();
     fill(&mut datapath, dice, devices);
+    fill_sources(&mut datapath);
     let maps: observed::Datapath = datapath.observe().unwrap();
     let mut model = Model {
         constants,
@@ -348,12 +433,13 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
         flows: BTreeMap::new(),
         udp_flows: BTreeMap::new(),
         fragments: BTreeMap::new(),
+        nat: Connections::none_of(NAT_FLOWS_MAX as usize),
         flows_max: FLOWS_MAX as usize,
         devices: devices.iter().copied().collect::<BTreeSet<u32>>(),
     };
     let mut wanted = Moved::seen(&datapath);
     for turn in 1..=FRAMES {
-        let frame = any_frame(dice);
+        let frame = any_frame(dice, &model.nat);
         let ingress = dice.of(devices);
         let outcome = model.run(&frame, ingress);
         let run = datapath.test_run(&frame, ingress).unwrap();
@@ -393,6 +479,7 @@ fn the_program_and_the_model_agree_on_every_frame() {
         Counter::FlowTableFull,
         Counter::DropNoProgram,
         Counter::ChecksumMissing,
+        Counter::DropNatFull,
     ];
     let missing: Vec<_> = Counter::ALL
         .iter()

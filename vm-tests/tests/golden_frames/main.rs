@@ -17,6 +17,7 @@ mod forward;
 mod fragments;
 mod gue;
 mod live;
+mod nat;
 mod parsing;
 mod pins;
 mod prefixes;

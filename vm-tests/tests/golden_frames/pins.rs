@@ -27,6 +27,8 @@ pub(crate) const CONFIG: DatapathConfig = DatapathConfig {
     vary_v6: 0,
     vip_lens_v4: 0,
     vip_lens_v6: 0,
+    nat_port_first: 1_024,
+    nat_port_count: 31_744,
 };
 
 /// A world with two interfaces, `tg.a` and `tg-b`, and a BPF file system.

@@ -18,18 +18,26 @@ fn instructions_of(config: &DatapathConfig) -> BTreeMap<String, u32> {
 fn a_feature_that_is_not_used_is_not_in_the_program() {
     const CHECKSUMS: [&str; 3] =
         ["tidegate_checksum_redirect", "tidegate_checksum_tx", "tidegate_outer"];
+    const NAT: [&str; 5] = [
+        "tidegate_nat",
+        "tidegate_nat_answer",
+        "tidegate_nat_error",
+        "tidegate_nat_open",
+        "tidegate_nat_port",
+    ];
     let bare = instructions(0);
     println!("bare: {bare:?}");
     let always = ["tidegate", "tidegate_errors", "tidegate_fragments"];
     assert_eq!(bare.keys().collect::<Vec<_>>(), always);
     // The programs that each one brings.
-    let cases: [(&str, u64, &[&str]); 6] = [
+    let cases: [(&str, u64, &[&str]); 7] = [
         ("too-big", features::TOO_BIG, &["tidegate_too_big"]),
         ("gue", features::GUE, &[]),
         ("gue-checksum", features::GUE | features::GUE_CHECKSUM, &CHECKSUMS),
         ("vary-source", features::VARY_V4 | features::VARY_V6, &["tidegate_outer"]),
         ("any port", features::ANY_PORT, &[]),
         ("udp flows", features::UDP_FLOWS, &[]),
+        ("nat", features::NAT, &NAT),
     ];
     for (name, features, brought) in cases {
         let with = instructions(features);

@@ -10,6 +10,7 @@
 
 mod answer;
 mod encap;
+mod nat;
 mod packet;
 mod pick;
 
@@ -23,6 +24,7 @@ use tidegate_bgp::types::Prefix;
 use crate::constants;
 use crate::key::MapKey;
 use crate::observed::Datapath;
+pub use nat::Connections;
 pub use packet::{Addr, Flow, Packet, Parsed, Transport, parse};
 pub use pick::flow_hash;
 
@@ -39,6 +41,8 @@ pub struct Model<'a> {
     pub udp_flows: BTreeMap<FlowKey, u32>,
     /// What the first parts of datagrams have said. The table forgets, the model does not.
     pub fragments: BTreeMap<DatagramKey, Flow>,
+    /// Connections in NAT.
+    pub nat: Connections,
     /// Flows that the table holds at most.
     pub flows_max: usize,
     /// Devices that frames can be redirected to.
@@ -99,7 +103,13 @@ impl Model<'_> {
             _ => None,
         };
         match service {
+            Some(service) if self.is_nat(service) => {
+                self.translate(&packet, service, frame, ingress_ifindex, outcome)
+            }
             Some(service) => self.deliver(&packet, service, frame, ingress_ifindex, outcome),
+            None if self.is_nat_source(packet.flow.dst) => {
+                self.to_client(&packet, frame, ingress_ifindex, outcome)
+            }
             None if packet.transport == Transport::Error && self.is_for_vip(&packet) => {
                 self.deliver_error(&packet, frame, ingress_ifindex, outcome)
             }
@@ -122,6 +132,9 @@ impl Model<'_> {
         let known = if part.is_first { part.says } else { self.said(&part.key) };
         let (flow, opens) = known.ok_or(Counter::DropFragment)?;
         let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
+        if self.is_nat(service) {
+            return Err(Counter::DropFragment);
+        }
         if part.is_first {
             self.fragments.insert(part.key, flow);
         }
@@ -157,6 +170,9 @@ impl Model<'_> {
             return Err(Counter::DropNoService);
         }
         let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
+        if self.is_nat(service) {
+            return self.error_to_backend(packet, frame, ingress_ifindex, outcome);
+        }
         let quoted = Packet { flow, transport: Transport::Other, ..packet.clone() };
         let verdict = self.send(&quoted, service, frame, ingress_ifindex, outcome)?;
         outcome.events.push(Counter::IcmpErrorForwarded);
@@ -179,7 +195,7 @@ impl Model<'_> {
         // Another program begins anew.
         let picked = self.pick(packet, service, &mut outcome.events)?;
         let without_df = self.constants.features & features::TOO_BIG_WITHOUT_DF != 0;
-        let answer = answer::too_big(frame, packet, &picked.entry, without_df);
+        let answer = answer::too_big(frame, packet, &picked.entry, without_df, self.constants.features);
         outcome.frame = answer.ok_or(Counter::DropTooBig)?;
         Ok(Counter::AnswerTooBig)
     }
@@ -194,7 +210,7 @@ impl Model<'_> {
         outcome: &mut Outcome,
     ) -> Result<Counter, Counter> {
         let picked = self.pick(packet, service, &mut outcome.events)?;
-        let wrapped = encap::wrap(frame, packet, &picked.entry)?;
+        let wrapped = encap::wrap(frame, packet, &picked.entry, self.constants.features)?;
         let egress = picked.entry.egress_ifindex;
         // The program has written by the time it finds out that there is no way out.
         outcome.frame = wrapped;

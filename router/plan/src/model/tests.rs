@@ -33,6 +33,7 @@ fn model(maps: &Datapath) -> Model<'_> {
         flows: BTreeMap::new(),
         udp_flows: BTreeMap::new(),
         fragments: BTreeMap::new(),
+        nat: Connections::default(),
         flows_max: 2,
         devices: BTreeSet::new(),
     }

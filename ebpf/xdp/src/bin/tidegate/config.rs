@@ -13,6 +13,8 @@ static CONFIG: DatapathConfig = DatapathConfig {
     vary_v6: 0,
     vip_lens_v4: 0,
     vip_lens_v6: 0,
+    nat_port_first: 0,
+    nat_port_count: 0,
 };
 
 /// One field, read where it stands: the compiler must not take it for the value that stands here.
@@ -44,6 +46,10 @@ constant! {
     vip_lens_v4: u64,
     /// The same for IPv6.
     vip_lens_v6: u64,
+    /// The first port that connections in NAT may get.
+    nat_port_first: u32,
+    /// How many there are.
+    nat_port_count: u32,
 }
 
 /// Whether any of these features is wanted.

@@ -21,6 +21,9 @@ pub(crate) fn forward<A: Address>(
         return Err(Counter::DropFragment);
     }
     let service = service::of(&whole).ok_or(Counter::DropNoService)?;
+    if service::is_nat(service) {
+        return Err(Counter::DropFragment);
+    }
     if packet.transport != Transport::Fragment {
         remember(packet);
     }
