@@ -5,8 +5,8 @@ use toml::de::DeValue;
 
 use super::*;
 use crate::desired::{Probe, Signing};
-use crate::raw::nat::NatTable;
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
+use crate::raw::nat::NatTable;
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, MaxPrefixesTable, PeerTable, RouterTable,
     ServiceTable,

@@ -6,7 +6,8 @@ use crate::value::duration_text;
 
 pub(super) fn of_nat(nat: &Nat) -> Rows {
     let Nat { source_v4, source_v6, first_port, last_port, timeouts } = nat;
-    let NatTimeouts { tcp_handshake, tcp_established, tcp_half_closed, tcp_closed, udp } = *timeouts;
+    let NatTimeouts { tcp_handshake, tcp_established, tcp_half_closed, tcp_closed, udp } =
+        *timeouts;
     let mut rows = Rows::default();
     rows.maybe("nat", "source-v4", source_v4.as_ref());
     rows.maybe("nat", "source-v6", source_v6.as_ref());

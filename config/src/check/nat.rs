@@ -54,7 +54,8 @@ pub(super) fn check_service(raw: &ServiceTable, found: &mut Found<'_>) -> Option
 /// A translated packet keeps its IP version.
 pub(super) fn check_backend(raw: &ServiceTable, backend: &At<IpAddr>, found: &mut Found<'_>) {
     let (Some(mode), Some(vip)) = (&raw.mode, &raw.vip) else { return };
-    if mode.value == ForwardingMode::Nat && vip.value.0.addr().is_ipv4() != backend.value.is_ipv4() {
+    if mode.value == ForwardingMode::Nat && vip.value.0.addr().is_ipv4() != backend.value.is_ipv4()
+    {
         let sentence =
             format!("in mode nat, {} cannot serve a VIP of the other IP version", backend.value);
         let remedy = "write the backend's address of the VIP's version, or mode = \"ipip\"";

@@ -26,8 +26,8 @@ pub(crate) use render::render;
 use super::accepted;
 use crate::desired::{
     Advertise, Affinity, AllDown, AoAlgorithm, AoKey, Api, AttachMode, Backend, Datapath, Desired,
-    DnsProbe, DnsRcode, DnsType, ForwardingMode, HealthCheck, HttpProbe, Method, Nat, Probe, Protocol,
-    Router, Service, ServiceAddr, Signing, Tls, UdpFlows,
+    DnsProbe, DnsRcode, DnsType, ForwardingMode, HealthCheck, HttpProbe, Method, Nat, Probe,
+    Protocol, Router, Service, ServiceAddr, Signing, Tls, UdpFlows,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.

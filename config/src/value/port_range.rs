@@ -20,7 +20,8 @@ impl Text for PortRange {
 
     fn parse(text: &str) -> Result<Self, (String, String)> {
         let port = |text: &str| text.trim().parse().ok().filter(|port: &u16| *port > 0);
-        let ports = text.split_once('-').and_then(|(first, last)| Some((port(first)?, port(last)?)));
+        let ports =
+            text.split_once('-').and_then(|(first, last)| Some((port(first)?, port(last)?)));
         match ports {
             Some((first, last)) if first <= last => Ok(Self { first, last }),
             _ => Err((

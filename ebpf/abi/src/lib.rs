@@ -16,11 +16,11 @@ mod nat;
 
 pub use counter::{Counter, DecapCounter, Limit};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of};
-pub use nat::{NAT_FLOWS_MAX, NAT_PROBES, NatAnswer, NatFlow, nat_port, nat_state};
 pub use layout::{
     Backend, DatagramKey, DatapathConfig, FlowKey, Plain, Ports, Service, ServiceKeyV4,
     ServiceKeyV6, Slot, Traffic, backend_flags, backend_kinds, service_flags,
 };
+pub use nat::{NAT_FLOWS_MAX, NAT_PROBES, NatAnswer, NatFlow, nat_port, nat_state};
 
 /// Services, IPv4 and IPv6 each, the VIP entries (port 0, protocol 0) included.
 pub const SERVICES_MAX: u32 = 16_384;
@@ -130,7 +130,9 @@ pub mod rare {
             TOO_BIG => features & super::features::TOO_BIG != 0,
             CHECKSUM_TX | CHECKSUM_REDIRECT => features & super::features::GUE_CHECKSUM != 0,
             OUTER => features & super::features::OUTER != 0,
-            NAT | NAT_OPEN | NAT_ANSWER | NAT_ERROR | NAT_PORT => features & super::features::NAT != 0,
+            NAT | NAT_OPEN | NAT_ANSWER | NAT_ERROR | NAT_PORT => {
+                features & super::features::NAT != 0
+            }
             _ => false,
         }
     }

@@ -68,7 +68,8 @@ pub const fn idle_max(proto: u8, client: u32, backend: u32, timeouts: &NatTimeou
 
 /// The least that it may be: of a connection that was seen since, nothing else has to be asked.
 pub fn idle_min(timeouts: &NatTimeouts) -> Duration {
-    let NatTimeouts { tcp_handshake, tcp_established, tcp_half_closed, tcp_closed, udp } = *timeouts;
+    let NatTimeouts { tcp_handshake, tcp_established, tcp_half_closed, tcp_closed, udp } =
+        *timeouts;
     [tcp_handshake, tcp_established, tcp_half_closed, tcp_closed, udp]
         .into_iter()
         .fold(Duration::MAX, Duration::min)
@@ -95,7 +96,8 @@ pub fn dead(vips: &BTreeMap<ServiceAddr, VipState>) -> BTreeSet<Place> {
     for vip in vips.values() {
         let Some(programmed) = vip.programmed else { continue };
         let is_dead = |state| matches!(state, BackendState::Down | BackendState::Disabled);
-        let indices = vip.backends.values().filter(|it| is_dead(it.state)).filter_map(|it| it.index);
+        let indices =
+            vip.backends.values().filter(|it| is_dead(it.state)).filter_map(|it| it.index);
         dead.extend(indices.map(|index| (programmed.index, index)));
     }
     dead

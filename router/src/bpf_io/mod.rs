@@ -299,7 +299,7 @@ impl Datapath {
 
     /// Whether there are services in NAT, or connections of such as there were.
     pub fn has_nat(&self) -> bool {
-        self.features & features::NAT != 0 || !self.nat_connections().is_empty()
+        self.features & features::NAT != 0 || self.maps.nat.is_used()
     }
 
     /// Connections in NAT of each service and backend, as the last round counted them.

@@ -72,6 +72,8 @@ pub(crate) struct Nat {
     /// Connections in this round so far, and in the last whole one.
     counting: BTreeMap<Place, u64>,
     counted: BTreeMap<Place, u64>,
+    /// There was one: nobody knows before how many a process of before has left.
+    is_counted: bool,
 }
 
 impl Nat {
@@ -81,6 +83,7 @@ impl Nat {
             answers: Table::take(ebpf, map_names::NAT_ANSWERS)?,
             counting: BTreeMap::new(),
             counted: BTreeMap::new(),
+            is_counted: false,
         })
     }
 
@@ -119,6 +122,7 @@ impl Nat {
         let is_round = self.flows.position.is_none() && self.answers.position.is_none();
         if self.flows.position.is_none() {
             self.counted = std::mem::take(&mut self.counting);
+            self.is_counted = true;
         }
         Ok(is_round)
     }
@@ -143,6 +147,11 @@ impl Nat {
     fn forget(&mut self, key: FlowKey, flow: &NatFlow) -> Result<(), Error> {
         self.flows.remove(key)?;
         self.answers.remove(answer_key(&key, flow))
+    }
+
+    /// Whether there may be connections.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.is_counted || !self.counted.is_empty()
     }
 
     /// Connections of each service and backend, as they were counted last.

@@ -9,8 +9,8 @@ use aya::maps::{MapInfo, MapType};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX, FlowKey,
-    Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
-    UDP_FLOWS_MAX, map_names, rare,
+    Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service,
+    ServiceKeyV4, ServiceKeyV6, Slot, Traffic, UDP_FLOWS_MAX, map_names, rare,
 };
 
 use super::error::Error;

@@ -110,6 +110,7 @@ impl Reconciler {
             )
             .unwrap_or(u64::MAX),
             proof_packets: self.proofs.runs(),
+            nat_connections: self.all_nat_connections(),
             counters: self.counters()?,
         })
     }
@@ -247,6 +248,7 @@ impl Reconciler {
             share: share.and_then(|share| u32::try_from(share).ok()).unwrap_or(0),
             packets,
             bytes,
+            connections: self.nat_connections(service, view.index),
         })
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use tidegate_abi::{
-    Backend, Counter, Service, Slot, backend_kinds, features, service_flags,
-};
+use tidegate_abi::{Backend, Counter, Service, Slot, backend_kinds, features, service_flags};
 use tidegate_bgp::types::Prefix;
 use tidegate_vm_tests::frame::{Frame, Mac, assert_frame_eq, describe, eth, ext, tcp};
 
@@ -75,7 +73,10 @@ fn port_in(run: &Run) -> u16 {
 /// Opens a connection with this frame; returns our port.
 fn open(xdp: &Xdp, frame: &Frame) -> u16 {
     let run = xdp.run(frame);
-    assert_eq!((run.counter, run.events.as_slice()), (Counter::ForwardTx, &[Counter::NatOpened][..]));
+    assert_eq!(
+        (run.counter, run.events.as_slice()),
+        (Counter::ForwardTx, &[Counter::NatOpened][..])
+    );
     assert_eq!(run.backend, Some(1));
     port_in(&run)
 }
@@ -92,7 +93,10 @@ fn a_connection_is_translated_both_ways_with_sound_checksums() {
     let port = open(&xdp, &asked4(tcp::SYN));
     let run = xdp.run(&asked4(tcp::SYN));
     assert_eq!((run.counter, run.events.len()), (Counter::ForwardTx, 0), "the same one again");
-    assert_frame_eq(&run.frame, &to_backend().ipv4(SOURCE4, BACKEND4).ttl(63).tcp(port, PORT, tcp::SYN));
+    assert_frame_eq(
+        &run.frame,
+        &to_backend().ipv4(SOURCE4, BACKEND4).ttl(63).tcp(port, PORT, tcp::SYN),
+    );
     let layers: [(&str, fn(Frame) -> Frame); 5] = [
         ("nothing more", |frame| frame),
         ("data of an odd length", |frame| frame.payload(*b"hello")),
@@ -263,8 +267,7 @@ fn a_packet_loses_a_hop_and_goes_no_further_than_it_may() {
         assert_eq!((run.counter, run.events.len()), (Counter::PassExpired, 0), "and opens nothing");
     }
     let port = open(&xdp, &asked(2));
-    let answer =
-        |ttl| from_backend().ipv4(BACKEND4, SOURCE4).ttl(ttl).tcp(PORT, port, tcp::ACK);
+    let answer = |ttl| from_backend().ipv4(BACKEND4, SOURCE4).ttl(ttl).tcp(PORT, port, tcp::ACK);
     // To the kernel this address is its own: it would reset the connection.
     assert_eq!(xdp.run(&answer(1)).counter, Counter::DropExpired);
     let wanted = to_client().ipv4(VIP4, CLIENT4).ttl(1).tcp(80, CLIENT_PORT, tcp::ACK);
@@ -322,7 +325,8 @@ fn an_error_shows_each_end_the_packet_that_it_has_sent() {
         // What crosses the two networks: the same packet before and behind us.
         let sent = transport(bare().ipv4(SOURCE4, BACKEND4), port, PORT).payload(*b"hello there");
         let asked = transport(bare().ipv4(CLIENT4, VIP4), CLIENT_PORT, 80).payload(*b"hello there");
-        let answered = transport(bare().ipv4(VIP4, CLIENT4), 80, CLIENT_PORT).payload(*b"hello there");
+        let answered =
+            transport(bare().ipv4(VIP4, CLIENT4), 80, CLIENT_PORT).payload(*b"hello there");
         let answer = transport(bare().ipv4(BACKEND4, SOURCE4), PORT, port).payload(*b"hello there");
         for len in [28, 48, 33].into_iter().filter(|&len| is_tcp || len < 34) {
             let cut = |frame: &Frame| frame.bytes()[14..][..len].to_vec();

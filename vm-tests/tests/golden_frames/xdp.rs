@@ -247,10 +247,9 @@ pub(crate) fn verdict_of(counter: Counter) -> Verdict {
         | Counter::PassGroupFrame
         | Counter::PassNeighbour
         | Counter::PassExpired => Verdict::Pass,
-        Counter::ForwardTx
-        | Counter::EchoReply
-        | Counter::AnswerTooBig
-        | Counter::AnswerTx => Verdict::Tx,
+        Counter::ForwardTx | Counter::EchoReply | Counter::AnswerTooBig | Counter::AnswerTx => {
+            Verdict::Tx
+        }
         Counter::ForwardRedirect | Counter::AnswerRedirect => Verdict::Redirect,
         _ => Verdict::Drop,
     }

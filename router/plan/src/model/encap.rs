@@ -44,11 +44,7 @@ pub(super) fn wrap(
 
 /// Ether type and length of what goes around a packet to this backend; `None` for one of the other
 /// family.
-pub(super) fn outer(
-    packet: &Packet,
-    backend: &Backend,
-    wanted: u64,
-) -> Option<([u8; 2], usize)> {
+pub(super) fn outer(packet: &Packet, backend: &Backend, wanted: u64) -> Option<([u8; 2], usize)> {
     const IPV4: [u8; 2] = [0x08, 0x00];
     const IPV6: [u8; 2] = [0x86, 0xdd];
     match (backend.kind, packet.flow.dst.is_ipv4()) {

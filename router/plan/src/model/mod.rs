@@ -195,7 +195,8 @@ impl Model<'_> {
         // Another program begins anew.
         let picked = self.pick(packet, service, &mut outcome.events)?;
         let without_df = self.constants.features & features::TOO_BIG_WITHOUT_DF != 0;
-        let answer = answer::too_big(frame, packet, &picked.entry, without_df, self.constants.features);
+        let answer =
+            answer::too_big(frame, packet, &picked.entry, without_df, self.constants.features);
         outcome.frame = answer.ok_or(Counter::DropTooBig)?;
         Ok(Counter::AnswerTooBig)
     }

@@ -25,10 +25,9 @@ pub(crate) fn verdict(counter: Counter) -> u32 {
         | Counter::PassGroupFrame
         | Counter::PassNeighbour
         | Counter::PassExpired => xdp_action::XDP_PASS,
-        Counter::ForwardTx
-        | Counter::EchoReply
-        | Counter::AnswerTooBig
-        | Counter::AnswerTx => xdp_action::XDP_TX,
+        Counter::ForwardTx | Counter::EchoReply | Counter::AnswerTooBig | Counter::AnswerTx => {
+            xdp_action::XDP_TX
+        }
         Counter::ForwardRedirect | Counter::AnswerRedirect => xdp_action::XDP_REDIRECT,
         _ => xdp_action::XDP_DROP,
     }

@@ -5,8 +5,8 @@ use aya_ebpf::btf_maps::{Array, DevMapHash, HashMap, LruHashMap, PerCpuArray, Pr
 use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX, FlowKey,
-    Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic,
-    UDP_FLOWS_MAX, rare,
+    Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, Ports, RING_SLOTS_MAX, SERVICES_MAX, Service,
+    ServiceKeyV4, ServiceKeyV6, Slot, Traffic, UDP_FLOWS_MAX, rare,
 };
 
 use crate::nat::Draft;

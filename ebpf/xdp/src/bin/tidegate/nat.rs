@@ -56,10 +56,7 @@ pub(crate) fn enter<A: Family>(
 
 /// A packet of a client: nearly always of a connection that is known, and comes as it came before.
 #[inline(always)]
-pub(crate) fn forward<A: Family>(
-    ctx: &XdpContext,
-    packet: &Packet<A>,
-) -> Result<Counter, Counter> {
+pub(crate) fn forward<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, Counter> {
     let key = packet.flow.key();
     if packet.transport == (Transport::Ports { opens: false })
         && let Some(flow) = NAT_FLOWS.get_ptr_mut(key)

@@ -48,9 +48,8 @@ pub(super) fn learn_back(ctx: &XdpContext, link_len: usize, answer: &mut NatAnsw
     let mut at = Cursor::of(ctx);
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5]: [u8; 12] = at.take()?;
     let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9]: [u8; 10] = at.peek()?;
-    answer.link = [
-        s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5, t0, t1, t2, t3, t4, t5, t6, t7, t8, t9,
-    ];
+    answer.link =
+        [s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5, t0, t1, t2, t3, t4, t5, t6, t7, t8, t9];
     answer.link_len = link_len as u16;
     answer.egress_ifindex = ingress(ctx);
     Some(())

@@ -122,8 +122,7 @@ fn draft<A: Family>(
     flow.service = service.index;
     flow.state = state_of(packet);
     flow.address_sum = address_sum;
-    flow.transport_sum =
-        ones_add(address_sum, ones_add(ports, u16::from_be_bytes(backend_port)));
+    flow.transport_sum = ones_add(address_sum, ones_add(ports, u16::from_be_bytes(backend_port)));
     answer.seen_ns = now;
     answer.client = client.bytes();
     answer.vip = vip.bytes();
