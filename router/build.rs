@@ -16,7 +16,8 @@ const FLAGS: &[&str] = &[
     "-Clink-arg=--btf",
     "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
 ];
-const PROGRAMS: &[&str] = &["tidegate", "decap"];
+const DATAPATH: &str = "tidegate";
+const PROGRAMS: &[&str] = &[DATAPATH, "decap"];
 /// Not carried by the daemon: what the benchmark runs around the packet path.
 const BENCH: &str = "bench";
 
@@ -67,8 +68,11 @@ fn build() -> Result<(), String> {
         fs::copy(&object, out.join(format!("{program}.bpf.o")))
             .map_err(|error| format!("{} cannot be copied: {error}", object.display()))?;
     }
-    // To the build script of the crate that measures, by way of `links` in the manifest.
-    println!("cargo::metadata=bench={}", out.join(format!("{BENCH}.bpf.o")).display());
+    // To the build script of the crate that measures them, by way of `links` in the manifest.
+    for program in [BENCH, DATAPATH] {
+        let object = out.join(format!("{program}.bpf.o"));
+        println!("cargo::metadata={program}={}", object.display());
+    }
     Ok(())
 }
 

@@ -260,7 +260,10 @@ fn plan_routes(
         };
         let held = observed.held_down.get(&prefix).copied();
         // Mended or about to be: people still want to know what it was.
-        let is_well = matches!(withheld, None | Some(Reason::NotProgrammed | Reason::NotProven));
+        let is_well = matches!(
+            withheld,
+            None | Some(Reason::NotChecked | Reason::NotProgrammed | Reason::NotProven)
+        );
         let is_held = |held: &HoldDown| seen.is_none() && is_well && held.until > now;
         let waits = held.filter(is_held);
         rounds.wake_at.extend(waits.map(|held| held.until));

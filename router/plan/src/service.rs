@@ -234,6 +234,9 @@ impl<'a> Work<'a> {
 
     fn plan_ring(&self, shared: &mut Shared<'_>, is_drained: bool) -> RingPlan {
         let old = self.seen.ring;
+        if self.awaits_checks() {
+            return RingPlan::default();
+        }
         // Nobody is up, but somebody may be: what the maps hold may be right. It stays until the
         // first verdicts, which a check's timeout bounds.
         if self.count(BackendState::Active) == 0 && self.count(BackendState::Unproven) > 0 {
@@ -267,6 +270,15 @@ impl<'a> Work<'a> {
         }
         let ring = if is_complete { Some(new) } else { old };
         RingPlan { slots, ring, is_building: true, no_room: false }
+    }
+
+    /// It is not in the maps, and not all of its backends have a verdict yet. A ring of those that
+    /// have one would be another one than other nodes use, and flows that routers bring from there
+    /// would go to the wrong backends, also after the ring has changed: to those of before.
+    fn awaits_checks(&self) -> bool {
+        let counts =
+            |backend: &Backend| backend.weight > 0 && backend.state == BackendState::Unproven;
+        self.seen.ring.is_none() && self.backends.iter().any(counts)
     }
 
     /// Slots to write so that the ring holds what one of `size` slots holds, its own size or a
@@ -350,6 +362,9 @@ impl<'a> Work<'a> {
                 && backend.index.is_some_and(|index| self.scan.current.contains_key(&index))
         });
         let in_ring = u32::try_from(in_ring.count()).unwrap_or(u32::MAX);
+        if self.awaits_checks() {
+            return Some(Reason::NotChecked);
+        }
         self.too_few(0).or_else(|| {
             let is_there = outcome.is_programmed && self.is_served && has_vip_entry;
             (!is_there || in_ring < self.min_healthy())

@@ -84,6 +84,8 @@ pub enum Reason {
     NotConfigured,
     /// The program is not attached to every configured interface.
     NotAttached,
+    /// Not every backend has had its first health checks since the service is new here.
+    NotChecked,
     /// The maps do not hold the service yet.
     NotProgrammed,
     /// Fewer healthy backends than `min_healthy`.
@@ -115,6 +117,7 @@ impl Reason {
         match self {
             Self::NotConfigured => "not-configured",
             Self::NotAttached => "not-attached",
+            Self::NotChecked => "not-checked",
             Self::NotProgrammed => "not-programmed",
             Self::TooFewHealthy => "too-few-healthy",
             Self::NoWay => "no-way",
@@ -134,6 +137,7 @@ impl fmt::Display for Reason {
             Self::Proof(flaw) => return flaw.fmt(f),
             Self::NotConfigured => "the configuration does not announce it",
             Self::NotAttached => "the program is not attached to every configured interface",
+            Self::NotChecked => "the first health checks of its backends are not over",
             Self::NotProgrammed => "the maps do not hold the service yet",
             Self::TooFewHealthy => "too few healthy backends",
             Self::NoWay => "no route or no neighbour towards enough healthy backends",

@@ -327,6 +327,16 @@ impl Datapath {
         loaded.map(|(name, size)| Some((name, size? / SIZE))).collect()
     }
 
+    /// The kernel's identifiers of the maps that the program uses.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn map_ids(&self) -> Result<Vec<u32>, Error> {
+        let unknown = |error| Error::program(PROGRAM, error);
+        let info = self.program()?.info().map_err(unknown)?;
+        Ok(info.map_ids().map_err(unknown)?.unwrap_or_default())
+    }
+
     /// Runs one frame through the loaded program with the live maps, as if it had come in by the
     /// interface; nothing is sent. Counters move.
     ///

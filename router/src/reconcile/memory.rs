@@ -119,7 +119,7 @@ impl Seen {
             let waits = |backend: &BackendView| backend.state == BackendState::Unproven;
             let withheld = match state.withheld {
                 // On its way: no reason yet that anybody should act on.
-                Some(Reason::NotProgrammed | Reason::NotProven) => None,
+                Some(Reason::NotChecked | Reason::NotProgrammed | Reason::NotProven) => None,
                 Some(Reason::TooFewHealthy) if state.backends.values().any(waits) => None,
                 withheld => withheld,
             };

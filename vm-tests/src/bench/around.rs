@@ -23,6 +23,27 @@ pub struct Traffic {
     pub port_at: u32,
 }
 
+impl Traffic {
+    /// The frame of the flow whose turn it is, as the programs over there make it.
+    pub fn of_flow(&self, turn: u32) -> Vec<u8> {
+        const STRIDE: u32 = 0x9e37_79b1;
+        let mut frame = self.frame.clone();
+        if self.flows > 1 {
+            let flow = turn.wrapping_mul(STRIDE) & (self.flows - 1);
+            let port = u16::try_from(1_024 + (flow & 0x7fff)).unwrap_or_default();
+            put(&mut frame, self.addr_at, &(0x0a00_0000 | flow).to_be_bytes());
+            put(&mut frame, self.port_at, &port.to_be_bytes());
+        }
+        frame
+    }
+}
+
+fn put(frame: &mut [u8], at: u32, octets: &[u8]) {
+    for (to, from) in frame.iter_mut().skip(at as usize).zip(octets) {
+        *to = *from;
+    }
+}
+
 /// What a program does with a frame, as far as the next round has to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effect {

@@ -6,6 +6,7 @@
 //! baseline, and cycles and nanoseconds are judged by the best of several rounds.
 
 pub mod around;
+pub mod count;
 pub mod edge;
 pub mod machine;
 pub mod perf;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use tidegate_vm_tests::lab::http;
+use tidegate_vm_tests::lab::{http, traffic};
 
 /// The servers and the client of a lab.
 #[derive(Parser)]
@@ -22,6 +22,15 @@ enum Part {
         /// While this file exists, answer 503 on /healthz.
         #[arg(long)]
         sick_when: Option<PathBuf>,
+    },
+    /// Answer datagrams with this server's name and what they hold.
+    Echo {
+        /// This server's name.
+        #[arg(long)]
+        name: String,
+        /// Address and port.
+        #[arg(long)]
+        at: SocketAddr,
     },
     /// Ask many times, each on a connection of its own; print what became of it, as JSON.
     Load {
@@ -39,6 +48,7 @@ enum Part {
 fn main() -> Result<()> {
     match Part::parse() {
         Part::Serve { name, port, sick_when } => http::serve(&name, port, sick_when.as_deref())?,
+        Part::Echo { name, at } => traffic::echo(&name, at)?,
         Part::Load { to, requests, concurrency } => {
             let load = http::load(to, requests, concurrency);
             writeln!(io::stdout(), "{}", serde_json::to_string(&load)?)?;

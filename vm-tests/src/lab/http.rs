@@ -30,6 +30,9 @@ pub struct Seen {
     pub client: IpAddr,
     /// The address the client asked for.
     pub vip: IpAddr,
+    /// The path it asked for, many times: an answer that is damaged or another one's shows.
+    #[serde(default)]
+    pub echo: String,
 }
 
 /// What became of many requests, each on a connection of its own.
@@ -85,19 +88,24 @@ fn converse(
     name: &str,
     sick_when: Option<&Path>,
 ) -> io::Result<()> {
-    let seen = Seen {
+    let mut seen = Seen {
         backend: name.to_owned(),
         client: client.ip().to_canonical(),
         vip: stream.local_addr()?.ip().to_canonical(),
+        echo: String::new(),
     };
-    let seen = serde_json::to_string(&seen)?;
     let mut requests = BufReader::new(stream.try_clone()?);
     let mut answers = stream;
     loop {
         let head = read_head(&mut requests)?;
         let Some(first) = head.first() else { return Ok(()) };
         let sick = first.contains(" /healthz ") && sick_when.is_some_and(Path::exists);
-        let (status, body) = if sick { ("503 Sick", "sick") } else { ("200 OK", &*seen) };
+        seen.echo = echo(first.split(' ').nth(1).unwrap_or_default());
+        let (status, body) = if sick {
+            ("503 Sick", "sick".to_owned())
+        } else {
+            ("200 OK", serde_json::to_string(&seen)?)
+        };
         let close = head.iter().any(|line| line.eq_ignore_ascii_case("connection: close"));
         let word = if close { "close" } else { "keep-alive" };
         let length = body.len();
@@ -109,6 +117,12 @@ fn converse(
             return Ok(());
         }
     }
+}
+
+/// So often that it takes more than one segment.
+fn echo(path: &str) -> String {
+    const LEN: usize = 2_000;
+    path.repeat(LEN / path.len().max(1))
 }
 
 /// The lines of a request's or an answer's head; none when the other side has closed.
@@ -128,22 +142,27 @@ fn read_head(from: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
 }
 
 /// A client's side of one connection.
-struct Client {
+pub(super) struct Client {
     answers: BufReader<TcpStream>,
+    /// Requests so far.
+    requests: u64,
 }
 
 impl Client {
-    fn connect(to: SocketAddr) -> io::Result<Self> {
+    pub(super) fn connect(to: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&to, SILENCE_MAX)?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         stream.set_write_timeout(Some(SILENCE_MAX))?;
         stream.set_nodelay(true)?;
-        Ok(Self { answers: BufReader::new(stream) })
+        Ok(Self { answers: BufReader::new(stream), requests: 0 })
     }
 
     /// Asks once; `connection` is the header of that name.
-    fn ask(&mut self, connection: &str) -> io::Result<Seen> {
-        let request = format!("GET / HTTP/1.1\r\nHost: vip\r\nConnection: {connection}\r\n\r\n");
+    pub(super) fn ask(&mut self, connection: &str) -> io::Result<Seen> {
+        self.requests += 1;
+        let path = format!("/{}", self.requests);
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: vip\r\nConnection: {connection}\r\n\r\n");
         self.answers.get_mut().write_all(request.as_bytes())?;
         let head = read_head(&mut self.answers)?;
         let status = head.first().ok_or_else(|| io::Error::other("closed without an answer"))?;
@@ -156,7 +175,11 @@ impl Client {
             .ok_or_else(|| io::Error::other("an answer without a length"))?;
         let mut body = Vec::new();
         self.answers.by_ref().take(SIZE_MAX.min(length)).read_to_end(&mut body)?;
-        Ok(serde_json::from_slice(&body)?)
+        let seen: Seen = serde_json::from_slice(&body)?;
+        if seen.echo != echo(&path) {
+            return Err(io::Error::other("the answer is damaged"));
+        }
+        Ok(seen)
     }
 }
 
@@ -181,7 +204,7 @@ pub fn load(to: SocketAddr, requests: usize, concurrency: usize) -> Load {
     tally(arrived)
 }
 
-fn tally(outcomes: impl IntoIterator<Item = (io::Result<Seen>, Duration)>) -> Load {
+pub(super) fn tally(outcomes: impl IntoIterator<Item = (io::Result<Seen>, Duration)>) -> Load {
     let mut load = Load::default();
     let mut micros = Vec::new();
     for (answer, took) in outcomes {

@@ -31,7 +31,7 @@ pub const ROUTER_AS: u32 = 64_512;
 pub const EDGE_AS: u32 = 64_513;
 
 /// The router's end of the fabric.
-const ROUTER: [&str; 2] = ["203.0.113.1", "2001:db8:f::1"];
+pub(super) const ROUTER: [&str; 2] = ["203.0.113.1", "2001:db8:f::1"];
 /// The edge's addresses, and so the next hops of what it announces.
 pub const EDGE: [&str; 2] = ["203.0.113.2", "2001:db8:f::2"];
 /// The client's addresses.
@@ -436,7 +436,7 @@ advertise = {{ communities = ["{EDGE_AS}:80"], med = 50, prepend = 1 }}
 }
 
 /// One of a host's two addresses.
-fn of_family(v6: bool, [v4_addr, v6_addr]: [&'static str; 2]) -> &'static str {
+pub(super) fn of_family(v6: bool, [v4_addr, v6_addr]: [&'static str; 2]) -> &'static str {
     if v6 { v6_addr } else { v4_addr }
 }
 
@@ -478,12 +478,12 @@ impl Dump {
     }
 }
 
-fn backend_host(backend: usize) -> Result<(&'static str, [&'static str; 2])> {
+pub(super) fn backend_host(backend: usize) -> Result<(&'static str, [&'static str; 2])> {
     BACKENDS.get(backend).copied().context("no such backend")
 }
 
 /// Starts the other end of the tunnel and waits until it is attached.
-fn start_decap(lab: &Lab, host: &str, interface: &str) -> Result<Process> {
+pub(super) fn start_decap(lab: &Lab, host: &str, interface: &str) -> Result<Process> {
     let tidegate = program("tidegate")?.display().to_string();
     let mut decap = lab.start(host, "decap", &[&tidegate, "decap", "--interface", interface])?;
     lab.wait_for(&format!("tidegate decap on {host}"), SOON, || {

@@ -15,10 +15,12 @@ pub mod gobgp;
 pub mod http;
 pub mod interop;
 pub mod main_job;
+pub mod pair;
 mod process;
 pub mod stayrtr;
 pub mod sweep;
 pub mod topology;
+pub mod traffic;
 
 use std::fs::{self, File};
 use std::io;

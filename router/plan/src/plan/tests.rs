@@ -89,18 +89,45 @@ fn a_restart_in_the_middle_of_a_drain_keeps_the_drain() {
 }
 
 #[test]
-fn a_backend_without_a_verdict_stays_out_until_it_has_one() {
+fn a_service_that_is_new_here_waits_for_the_verdicts_of_all_and_then_has_no_past() {
     let vip = tcp(VIP, 80);
-    let desired = desired(&[service(vip, 1..=2)]);
+    let mut desired = desired(&[service(vip, 1..=4)]);
+    for spec in desired.services.values_mut() {
+        spec.backends.insert(backend(4), Weight::of_weight(0)); // It may stay without.
+    }
     let mut world = World::new();
-    world.observed.unproven = [(vip, backend(1)), (vip, backend(2))].into();
+    world.observed.unproven = (1..=4).map(|n| (vip, backend(n))).collect();
+    world.observed.healthy.clear();
     world.settle(&desired);
     let state = world.state(&desired, vip);
     assert_eq!(state.backends[&backend(1)].state, BackendState::Unproven);
-    assert_eq!((state.programmed, state.withheld), (None, Some(Reason::TooFewHealthy)));
-    world.observed.unproven = [(vip, backend(2))].into();
+    assert_eq!((state.programmed, state.withheld), (None, Some(Reason::NotChecked)));
+    world.observed.unproven = [(vip, backend(2)), (vip, backend(4))].into();
     world.observed.healthy = [(vip, backend(1))].into();
     world.settle(&desired);
+    let state = world.state(&desired, vip);
+    assert_eq!((state.programmed, state.withheld), (None, Some(Reason::NotChecked)));
+    assert!(world.observed.advertised.is_empty());
+
+    // Flows that other nodes have opened find the same backends here: no slot has a previous one.
+    world.observed.unproven = [(vip, backend(4))].into();
+    world.observed.healthy = [(vip, backend(1)), (vip, backend(2))].into();
+    world.settle(&desired);
+    let state = world.state(&desired, vip);
+    assert_eq!(state.programmed.unwrap().unsettled, 0);
+    assert!(world.ring(vip).iter().all(|owner| *owner != Some(backend(3))));
+    assert!(world.observed.advertised.contains_key(&vip.addrs));
+}
+
+#[test]
+fn a_new_backend_without_a_verdict_stays_out_of_a_ring_until_it_has_one() {
+    let (mut world, mut desired, vip) = running(1);
+    for spec in desired.services.values_mut() {
+        spec.backends.insert(backend(2), Weight::of_weight(1));
+    }
+    world.observed.unproven = [(vip, backend(2))].into();
+    world.settle(&desired);
+    assert_eq!(world.state(&desired, vip).backends[&backend(2)].state, BackendState::Unproven);
     assert!(world.ring(vip).iter().all(|owner| *owner == Some(backend(1))));
     assert!(world.observed.advertised.contains_key(&vip.addrs));
 }

@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tidegate::bpf_io::Datapath;
 use tidegate_abi::DatapathConfig;
 use tidegate_vm_tests::bench::around::{Around, Effect, Floor, PASS, TX, Traffic};
+use tidegate_vm_tests::bench::count::Counter;
 use tidegate_vm_tests::bench::edge::Edge;
 use tidegate_vm_tests::bench::perf::Pmu;
 use tidegate_vm_tests::bench::table::{PerPacket, Spread};
@@ -112,6 +113,7 @@ struct Measured {
     program: Around,
     idle: Around,
     encap: Around,
+    counted: Instructions,
     /// The empty program, the one under test, the floor that encapsulates.
     rounds: Vec<[PerPacket; 3]>,
 }
@@ -189,7 +191,9 @@ impl Bench {
             let idle = Around::floor(Floor::Tx, traffic)?;
             let floor = if effect.growth == 40 { Floor::Ipv6 } else { Floor::Ipv4 };
             let encap = Around::floor(floor, traffic)?;
-            all.push(Measured { scenario, program, idle, encap, rounds: Vec::new() });
+            let counted = Instructions::of(&edge, &scenario)
+                .with_context(|| format!("instructions of {}", scenario.name))?;
+            all.push(Measured { scenario, program, idle, encap, counted, rounds: Vec::new() });
         }
         let mut bench = Self { edge, load_time, all };
         bench.fill_flow_table()?;
@@ -241,9 +245,41 @@ impl Bench {
     }
 }
 
+/// BPF instructions of a packet, and calls of helpers among them, on average over some flows.
+#[derive(Clone, Copy)]
+pub(crate) struct Instructions {
+    pub(crate) instructions: f64,
+    calls: f64,
+}
+
+impl Instructions {
+    /// As many flows as differ: those of a scenario differ in nothing else.
+    const FLOWS: u32 = 1 << 10;
+
+    fn of(edge: &Edge, scenario: &Scenario) -> Result<Self> {
+        let Scenario { traffic, effect, .. } = scenario;
+        let mut counter = Counter::of(&edge.datapath)?;
+        let flows = traffic.flows.min(Self::FLOWS);
+        let (mut instructions, mut calls) = (0, 0);
+        for turn in 0..flows {
+            let frame = traffic.of_flow(turn);
+            let counted = counter.run(&frame, LOOPBACK)?;
+            let run = edge.datapath.test_run(&frame, LOOPBACK)?;
+            ensure!(counted.frame == run.frame, "the kernel made another frame of it");
+            ensure!(counted.action == effect.action, "XDP action {}", counted.action);
+            instructions += counted.instructions;
+            calls += counted.calls;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let mean = |sum: u64| sum as f64 / f64::from(flows);
+        Ok(Self { instructions: mean(instructions), calls: mean(calls) })
+    }
+}
+
 /// A line of the table.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
+    pub(crate) counted: Instructions,
     bar: Bar,
     gross_ns: Spread,
     /// The empty program in the same rounds.
@@ -263,6 +299,7 @@ impl Row {
         let ns: fn(&PerPacket) -> f64 = |it| it.ns;
         Self {
             name: measured.scenario.name,
+            counted: measured.counted,
             bar: measured.scenario.bar,
             gross_ns: spread(1, ns),
             idle_ns: spread(0, ns),
@@ -290,8 +327,10 @@ impl Row {
         self.idle_ns.best < 8.0
     }
 
-    pub(crate) const HEAD: [&str; 11] = [
+    pub(crate) const HEAD: [&str; 13] = [
         "scenario",
+        "BPF",
+        "helpers",
         "ns",
         "median",
         "net ns",
@@ -308,6 +347,8 @@ impl Row {
         let counted = |text: String| if has_pmu { text } else { "-".to_owned() };
         vec![
             self.name.to_owned(),
+            format!("{:.1}", self.counted.instructions),
+            format!("{:.1}", self.counted.calls),
             format!("{:.1}", self.gross_ns.best),
             format!("{:.1}", self.gross_ns.median),
             format!("{:.1}", self.net.ns),
