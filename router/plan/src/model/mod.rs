@@ -108,7 +108,7 @@ impl Model<'_> {
             }
             Some(service) => self.deliver(&packet, service, frame, ingress_ifindex, outcome),
             None if self.is_nat_source(packet.flow.dst) => {
-                self.to_client(&packet, frame, ingress_ifindex, outcome)
+                self.send_to_client(&packet, frame, ingress_ifindex, outcome)
             }
             None if packet.transport == Transport::Error && self.is_for_vip(&packet) => {
                 self.deliver_error(&packet, frame, ingress_ifindex, outcome)

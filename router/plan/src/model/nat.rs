@@ -108,7 +108,7 @@ impl Model<'_> {
             (known.link, known.ingress_ifindex) = (link, ingress_ifindex);
         }
         let connection = known.clone();
-        self.to_backend(packet, &connection, frame, ingress_ifindex, outcome)
+        self.send_to_backend(packet, &connection, frame, ingress_ifindex, outcome)
     }
 
     /// Whether a SYN belongs to a connection that was not over.
@@ -179,7 +179,7 @@ impl Model<'_> {
         self.nat.by_answer.insert(key(&back(inside)), client);
         self.nat.by_client.insert(client, connection.clone());
         outcome.events.push(Counter::NatOpened);
-        self.to_backend(packet, &connection, frame, ingress_ifindex, outcome)
+        self.send_to_backend(packet, &connection, frame, ingress_ifindex, outcome)
     }
 
     /// The verdict on a packet that cannot go on to a backend.
@@ -206,7 +206,7 @@ impl Model<'_> {
         is_expired(frame, packet).then_some(Err(Counter::PassExpired))
     }
 
-    fn to_backend(
+    fn send_to_backend(
         &mut self,
         packet: &Packet,
         to: &Connection,
@@ -255,7 +255,7 @@ impl Model<'_> {
     }
 
     /// A packet to an address that connections come from.
-    pub(super) fn to_client(
+    pub(super) fn send_to_client(
         &mut self,
         packet: &Packet,
         frame: &[u8],
