@@ -21,6 +21,7 @@ mod drains;
 mod explain;
 mod flows;
 mod life;
+mod nat;
 mod ports;
 mod prefixes;
 mod proof;
