@@ -1,12 +1,19 @@
 //! Services in NAT.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
-use tidegate_abi::{Backend, Counter, Service, Slot, backend_kinds, features, service_flags};
+use tidegate_abi::{
+    Backend, Counter, DatapathConfig, Service, Slot, backend_kinds, features, service_flags,
+};
 use tidegate_bgp::types::Prefix;
+use tidegate_config::desired::{NatTimeouts, Protocol, ServiceAddr};
+use tidegate_plan::proof::{self, Client, Finding};
+use tidegate_plan::step::Step;
 use tidegate_vm_tests::frame::{Frame, Mac, assert_frame_eq, describe, eth, ext, tcp};
 
+use crate::pins::{CONFIG, World};
 use crate::xdp::{
     BACKEND4, BACKEND6, CLIENT4, CLIENT6, INGRESS, NEXT_HOP, ROUTER, Run, SOURCE4, SOURCE6, TCP,
     UDP, US, VIP4, VIP6, Xdp, entry, from_router, to_backend,
@@ -20,7 +27,7 @@ const CLIENT_PORT: u16 = 40_000;
 const OTHER: Mac = [2, 0, 0, 0, 0, 9];
 /// On the way to a client or a backend.
 const HOP4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
-const HOP6: core::net::Ipv6Addr = core::net::Ipv6Addr::new(0x2001, 0xdb8, 0xe, 0, 0, 0, 0, 1);
+const HOP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xe, 0, 0, 0, 0, 1);
 
 /// TCP and UDP on both VIPs in NAT, with so many ports to choose from.
 fn nat(backend: Backend, ports: u32, more: u64) -> Xdp {
@@ -155,7 +162,7 @@ fn udp_opens_with_any_datagram_and_keeps_having_no_checksum() {
     // Every value of a word: the checksum comes to zero, and stands there as its complement.
     for word in 0..=u16::MAX {
         let asked = asked().payload(word.to_be_bytes());
-        if word % 256 == 0 || asked.bytes()[40..42] == [0xff; 2] || is_full(&asked, port, word) {
+        if word % 256 == 0 || is_full(port, word) {
             let wanted = to_backend().ipv4(SOURCE4, BACKEND4).ttl(63).udp(port, PORT);
             let wanted = wanted.payload(word.to_be_bytes());
             assert_becomes(&xdp, "a word", &asked, Counter::ForwardTx, &wanted);
@@ -168,7 +175,7 @@ fn udp_opens_with_any_datagram_and_keeps_having_no_checksum() {
 }
 
 /// Whether the datagram's checksum would be zero behind us.
-fn is_full(_: &Frame, port: u16, word: u16) -> bool {
+fn is_full(port: u16, word: u16) -> bool {
     let sent = to_backend().ipv4(SOURCE4, BACKEND4).udp(port, PORT).payload(word.to_be_bytes());
     sent.bytes()[40..42] == [0xff; 2]
 }
@@ -176,7 +183,7 @@ fn is_full(_: &Frame, port: u16, word: u16) -> bool {
 #[test]
 fn what_opens_nothing_and_is_of_no_connection_goes_nowhere() {
     let xdp = nat4();
-    for flags in [tcp::ACK, tcp::SYN | tcp::ACK, 0x01, 0x04, 0] {
+    for flags in [tcp::ACK, tcp::SYN | tcp::ACK, tcp::FIN, tcp::RST, 0] {
         let run = xdp.run(&asked4(flags));
         assert_eq!(run.counter, Counter::DropNatUnknown, "{flags:#x}");
     }
@@ -223,7 +230,7 @@ fn a_connection_keeps_its_backend_whatever_becomes_of_the_ring() {
     assert_eq!(backend(&xdp, 40_001, tcp::ACK), Some(2));
     // Ports are used again: the same SYN is the old connection's until that is over.
     assert_eq!(backend(&xdp, CLIENT_PORT, tcp::SYN), Some(1));
-    backend(&xdp, CLIENT_PORT, tcp::ACK | 0x04);
+    backend(&xdp, CLIENT_PORT, tcp::ACK | tcp::RST);
     assert_eq!(backend(&xdp, CLIENT_PORT, tcp::SYN), Some(2));
     // One whose backend cannot be reached does not hold its client.
     xdp.backend(2, Backend { flags: 0, ..second });
@@ -371,4 +378,120 @@ fn an_error_of_icmpv6_does_so_too() {
     assert_eq!(run.counter, Counter::ForwardTx);
     let wanted = to_backend().ipv6(SOURCE6, BACKEND6).ttl(63).icmpv6(3, 0, [0; 4]);
     assert_frame_eq(&run.frame, &wanted.inner_of(&answer));
+}
+
+/// All times so long, but for one.
+fn timeouts(change: impl FnOnce(&mut NatTimeouts)) -> NatTimeouts {
+    const LONG: Duration = Duration::from_hours(1);
+    let mut timeouts = NatTimeouts {
+        tcp_handshake: LONG,
+        tcp_established: LONG,
+        tcp_half_closed: LONG,
+        tcp_closed: LONG,
+        udp: LONG,
+    };
+    change(&mut timeouts);
+    timeouts
+}
+
+#[test]
+fn what_is_silent_for_too_long_or_with_a_dead_backend_is_forgotten_on_both_sides() {
+    let mut xdp = nat4();
+    let asked = |port, flags| from_router().ipv4(CLIENT4, VIP4).tcp(port, 80, flags);
+    let answer = |port, flags| from_backend().ipv4(BACKEND4, SOURCE4).tcp(PORT, port, flags);
+    let [half_open, open_one, closed] = [1, 2, 3].map(|port| open(&xdp, &asked(port, tcp::SYN)));
+    for (client, ours) in [(2, open_one), (3, closed)] {
+        xdp.run(&answer(ours, tcp::SYN | tcp::ACK));
+        xdp.run(&asked(client, tcp::ACK));
+    }
+    xdp.run(&answer(closed, tcp::FIN | tcp::ACK));
+    xdp.run(&asked(3, tcp::FIN | tcp::ACK));
+    let mut left = |timeouts: NatTimeouts, dead: &[(u32, u32)]| {
+        assert!(xdp.datapath.sweep_nat(&timeouts, &dead.iter().copied().collect()).unwrap());
+        let known = [half_open, open_one, closed]
+            .map(|port| xdp.run(&answer(port, tcp::ACK)).counter == Counter::AnswerTx);
+        (xdp.datapath.nat_connections().values().sum::<u64>(), known)
+    };
+    let none = timeouts(|_| {});
+    assert_eq!(left(none, &[(1, 7), (7, 1)]), (3, [true, true, true]), "others are dead");
+    let short = timeouts(|it| it.udp = Duration::ZERO);
+    assert_eq!(left(short, &[]), (3, [true, true, true]), "none of them is UDP");
+    // The backend has just been heard of again, and so has said ACK: the handshake waits for the
+    // client alone.
+    let short = timeouts(|it| it.tcp_handshake = Duration::ZERO);
+    assert_eq!(left(short, &[]), (2, [false, true, true]));
+    let short = timeouts(|it| it.tcp_closed = Duration::ZERO);
+    assert_eq!(left(short, &[]), (1, [false, true, false]));
+    assert_eq!(left(timeouts(|_| {}), &[(1, 1)]), (0, [false; 3]));
+    assert_eq!(xdp.run(&asked(2, tcp::ACK)).counter, Counter::DropNatUnknown);
+    assert_ne!(open(&xdp, &asked(2, tcp::SYN)), 0);
+}
+
+#[test]
+fn a_backend_whose_entry_becomes_free_leaves_no_connection_to_who_gets_it_next() {
+    let mut xdp = nat4();
+    open(&xdp, &asked4(tcp::SYN));
+    xdp.apply(&Step::FreeBackend { index: 1 });
+    xdp.backend(1, entry(backend_kinds::NAT_V4));
+    assert_eq!(xdp.run(&asked4(tcp::ACK)).counter, Counter::DropNatUnknown);
+}
+
+#[test]
+fn a_test_packet_shows_backend_and_source_and_opens_nothing() {
+    let world = World::new("nat-proof");
+    let mut xdp = Xdp::over(world.load_with(&DatapathConfig { features: features::NAT, ..CONFIG }));
+    xdp.vip(0);
+    xdp.service(1, TCP, service_flags::NAT);
+    xdp.service(2, UDP, service_flags::NAT);
+    xdp.all_slots(Slot::settled(1));
+    for (vip, kind) in [(VIP4.into(), backend_kinds::NAT_V4), (VIP6.into(), backend_kinds::NAT_V6)]
+    {
+        let wanted = entry(kind);
+        xdp.backend(1, wanted);
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let service = ServiceAddr { addrs: Prefix::host(vip), port: 80, protocol };
+            let observed = xdp.datapath.observe().unwrap();
+            let clients = proof::clients(CONFIG.hash_seed, service, &observed);
+            let frame = proof::frame(protocol, clients[0].0, 1_280);
+            let before = xdp.datapath.counters().unwrap();
+            let finding = xdp.datapath.prove(&frame, INGRESS);
+            assert_eq!(xdp.datapath.counters().unwrap(), before);
+            let is_as = matches!(finding, Finding::Sent(it) if proof::is_as(&it, &wanted));
+            assert!(is_as, "{service:?}: {finding:?}");
+            let nobody = [].into();
+            assert!(xdp.datapath.sweep_nat(&timeouts(|_| {}), &nobody).unwrap());
+            assert!(xdp.datapath.nat_connections().is_empty(), "{service:?}");
+        }
+    }
+    // What a client sends leaves with the same headers.
+    xdp.backend(1, entry(backend_kinds::NAT_V4));
+    let client = Client { addr: CLIENT4.into(), vip: VIP4.into(), port: 80 };
+    let frame = proof::frame(Protocol::Tcp, client, 1_280);
+    let finding = xdp.datapath.prove(&frame, INGRESS);
+    let sent = xdp.datapath.test_run(&frame, INGRESS).unwrap();
+    assert_eq!(proof::read(Counter::ForwardTx as u32, &sent.frame), finding);
+}
+
+#[test]
+fn a_restart_of_the_daemon_finds_every_connection() {
+    let world = World::new("nat-restart");
+    let config = DatapathConfig { features: features::NAT, ..CONFIG };
+    let fill = |xdp: &mut Xdp| {
+        xdp.vip(0);
+        xdp.service(1, TCP, service_flags::NAT | u32::from(PORT) << service_flags::BACKEND_PORT);
+        let own = Service { flags: service_flags::NAT_SOURCE, ..Service::default() };
+        xdp.put_at(Prefix::host(SOURCE4.into()), 0, 0, own);
+        xdp.backend(1, entry(backend_kinds::NAT_V4));
+        xdp.all_slots(Slot::settled(1));
+    };
+    let mut xdp = Xdp::over(world.load_with(&config));
+    fill(&mut xdp);
+    let port = port_in(&xdp.run(&asked4(tcp::SYN)));
+    drop(xdp);
+    let mut xdp = Xdp::over(world.load_with(&config));
+    fill(&mut xdp);
+    let run = xdp.run(&asked4(tcp::ACK));
+    assert_eq!((run.counter, port_in(&run)), (Counter::ForwardTx, port));
+    assert!(xdp.datapath.sweep_nat(&timeouts(|_| {}), &[].into()).unwrap());
+    assert_eq!(xdp.datapath.nat_connections(), &[((1, 1), 1)].into());
 }
