@@ -29,6 +29,7 @@ pub(super) fn check(
     vips_of_nobody_else(file, peers, services, found);
     backends_are_no_vips(services, found);
     vip_lengths(services, found);
+    vips_with_addresses(services, found);
     limits(services, found);
 }
 
@@ -263,6 +264,47 @@ fn vip_lengths(services: &[At<ServiceTable>], found: &mut Found<'_>) {
             found.error(&vip.span, &vip.key, sentence, remedy);
         }
     }
+}
+
+/// An address is served by the longest VIP that it lies in: where every address of a prefix is or
+/// lies in another VIP, no packet reaches its services, and no test packet could prove them.
+fn vips_with_addresses(services: &[At<ServiceTable>], found: &mut Found<'_>) {
+    let vip = |at: &At<ServiceTable>| at.value.vip.as_ref().map(|vip| vip.value.0);
+    let vips: BTreeSet<Prefix> = services.iter().filter_map(vip).collect();
+    for vip in services.iter().filter_map(|at| at.value.vip.as_ref()) {
+        let Vip(prefix) = vip.value;
+        if halves(prefix).is_some_and(|halves| halves.iter().all(|&half| is_covered(half, &vips))) {
+            let sentence = "every address of it belongs to a longer VIP, which counts";
+            found.error(&vip.span, &vip.key, sentence, "leave it an address, or remove it");
+        }
+    }
+}
+
+/// Whether every address of a prefix lies in one of these. Looks no further where none begins.
+fn is_covered(prefix: Prefix, vips: &BTreeSet<Prefix>) -> bool {
+    let begins_here = |vip: &&Prefix| Prefix::new(vip.addr(), prefix.bits()) == Some(prefix);
+    if vips.contains(&prefix) {
+        return true;
+    }
+    // They are in order of their addresses.
+    vips.range(prefix..).next().is_some_and(|vip| begins_here(&vip))
+        && halves(prefix).is_some_and(|halves| halves.iter().all(|&half| is_covered(half, vips)))
+}
+
+/// The two longer prefixes that are all of this one.
+fn halves(prefix: Prefix) -> Option<[Prefix; 2]> {
+    let bits = prefix.bits().checked_add(1)?;
+    let upper = match prefix.addr() {
+        IpAddr::V4(addr) => {
+            let bit = 1_u32.checked_shl(32_u32.checked_sub(bits.into())?)?;
+            IpAddr::V4((addr.to_bits() | bit).into())
+        }
+        IpAddr::V6(addr) => {
+            let bit = 1_u128.checked_shl(128_u32.checked_sub(bits.into())?)?;
+            IpAddr::V6((addr.to_bits() | bit).into())
+        }
+    };
+    Some([Prefix::new(prefix.addr(), bits)?, Prefix::new(upper, bits)?])
 }
 
 /// What the maps hold. Each service is counted with a ring of its own.

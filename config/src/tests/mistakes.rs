@@ -205,6 +205,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "port = \"8000-8100\"\nhealth = { type = \"tcp\" }",
     ),
     (
+        "a prefix whose addresses are all others'",
+        "[[service]]",
+        "[[service]]\nname = \"pool\"\nvip = \"198.51.100.8/30\"\nport = 80\n\
+         [[service.backend]]\naddress = \"10.0.0.11\"\n\
+         [[service]]\nname = \"low\"\nvip = \"198.51.100.8/31\"\nport = 80\n\
+         [[service.backend]]\naddress = \"10.0.0.11\"\n\
+         [[service]]\nname = \"last\"\nvip = \"198.51.100.11\"\nport = 80\n\
+         [[service.backend]]\naddress = \"10.0.0.11\"\n[[service]]",
+    ),
+    (
         "ports of two services overlap",
         "[[service]]",
         "[[service]]\nname = \"www\"\nvip = \"198.51.100.10\"\nport = \"79-90\"\n[[service.backend]]\naddress = \"10.0.0.11\"\n[[service]]",
