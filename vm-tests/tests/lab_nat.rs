@@ -20,7 +20,7 @@ fn check(load: &Load, vip: Vip, backends: &[&str]) -> Result<()> {
 fn wait_until_served_by(job: &MainJob, vip: Vip, backends: &[&str]) {
     let what = format!("{} to be served by {backends:?}", vip.addr);
     let served = job.lab.wait_for(&what, SOON, || check(&job.load(vip, 100, 10)?, vip, backends));
-    served.unwrap_or_else(|error| panic!("{error:#}\n{}", job.lab.log_tails()));
+    assert!(served.is_ok(), "{served:?}\n{}", job.lab.log_tails());
 }
 
 /// What the edge says of a backend of the IPv4 service.

@@ -74,32 +74,38 @@ impl Dice {
     }
 }
 
+/// An entry that may be anything; enough go well.
+fn any_backend(index: u32, dice: &mut Dice, devices: &[u32]) -> Backend {
+    let mut entry = Backend {
+        macs: dice.bytes(),
+        vlan_tci: if dice.one_in(3) { dice.bytes() } else { [0; 2] },
+        ip: dice.bytes(),
+        // Those that there are, and one that there is not.
+        kind: 1 + dice.byte() % 8,
+        flags: if dice.one_in(6) { 0 } else { backend_flags::RESOLVED },
+        egress_ifindex: dice.of(devices),
+        mtu: dice.of(&[1_500, 1_500, 100, 65_535]),
+        gue_port: [0; 2],
+    };
+    if index <= 6 {
+        // Enough that go well: one of each kind of header, and NAT of both versions, always
+        // from one address.
+        entry.kind = [1, 2, 3, 4, 6, 7][index as usize - 1];
+        entry.flags = backend_flags::RESOLVED;
+    }
+    match entry.kind {
+        backend_kinds::NAT_V4 => entry.ip[12..16].copy_from_slice(&SOURCE4.octets()),
+        backend_kinds::NAT_V6 => entry.ip[8..24].copy_from_slice(&SOURCE6.octets()),
+        _ => {}
+    }
+    entry
+}
+
 /// Maps that are sound only as far as the daemon's types go.
 fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
     let mut apply = |step: Step| datapath.apply(&step).unwrap();
     for index in 1..=BACKENDS {
-        let mut entry = Backend {
-            macs: dice.bytes(),
-            vlan_tci: if dice.one_in(3) { dice.bytes() } else { [0; 2] },
-            ip: dice.bytes(),
-            // Those that there are, and one that there is not.
-            kind: 1 + dice.byte() % 8,
-            flags: if dice.one_in(6) { 0 } else { backend_flags::RESOLVED },
-            egress_ifindex: dice.of(devices),
-            mtu: dice.of(&[1_500, 1_500, 100, 65_535]),
-            gue_port: [0; 2],
-        };
-        if index <= 6 {
-            // Enough that go well: one of each kind of header, and NAT of both versions, always
-            // from one address.
-            entry.kind = [1, 2, 3, 4, 6, 7][index as usize - 1];
-            entry.flags = backend_flags::RESOLVED;
-        }
-        match entry.kind {
-            backend_kinds::NAT_V4 => entry.ip[12..16].copy_from_slice(&SOURCE4.octets()),
-            backend_kinds::NAT_V6 => entry.ip[8..24].copy_from_slice(&SOURCE6.octets()),
-            _ => {}
-        }
+        let entry = any_backend(index, dice, devices);
         apply(Step::PutBackend { index, entry, fresh: true });
     }
     let slots = (0..4 * RING_SIZE_MIN).map(|index| {

@@ -23,6 +23,8 @@ use crate::xdp::{
 const PORT: u16 = 8_080;
 const FIRST: u32 = 2_000;
 const CLIENT_PORT: u16 = 40_000;
+/// What follows a transport header.
+type More = fn(Frame) -> Frame;
 /// Another router in front of us.
 const OTHER: Mac = [2, 0, 0, 0, 0, 9];
 /// On the way to a client or a backend.
@@ -104,7 +106,7 @@ fn a_connection_is_translated_both_ways_with_sound_checksums() {
         &run.frame,
         &to_backend().ipv4(SOURCE4, BACKEND4).ttl(63).tcp(port, PORT, tcp::SYN),
     );
-    let layers: [(&str, fn(Frame) -> Frame); 5] = [
+    let layers: [(&str, More); 5] = [
         ("nothing more", |frame| frame),
         ("data of an odd length", |frame| frame.payload(*b"hello")),
         ("TCP options", |frame| frame.options(&[1; 12]).payload(*b"a")),
