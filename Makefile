@@ -36,7 +36,7 @@ test: setup-root ## every test: unit, property, golden frames, labs with a real 
 test-vm: setup-vm ## the packet path on Debian's other kernels, in virtual machines
 	@vm-tests/test vm
 
-bench: setup-root ## what it costs, held against bars; PART=rings, datapath, bgp or changes for one, UPDATE=true keeps it
+bench: setup-root ## what it costs, held against bars; PART=rings, datapath, bgp, health or changes, UPDATE=true keeps it
 	@UPDATE=$(or $(UPDATE),false) vm-tests/bench $(PART)
 
 lint: setup ## formatting, clippy and documentation, warnings being errors

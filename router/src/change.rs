@@ -1,5 +1,6 @@
 //! What the API and signals may ask of the configuration, and how it is refused.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::view::change::{Applied, History, Plan};
 use crate::view::drain;
+use crate::view::said::Said;
 use crate::{api, config_file, store_io};
 
 /// The way to the task that owns the configuration. Bounded: when four requests wait, the next one
@@ -50,6 +52,8 @@ pub(crate) enum What {
     Undrain(drain::Target),
     /// What drains.
     Drains,
+    /// Somebody says how a backend is, or takes that back.
+    Say { service: String, backend: IpAddr, saying: Option<Saying> },
 }
 
 /// A configuration that could be in force.
@@ -74,6 +78,15 @@ impl Candidate {
     }
 }
 
+/// What somebody says of a backend's health.
+#[derive(Clone, Debug)]
+pub(crate) struct Saying {
+    pub(crate) up: bool,
+    /// For how long.
+    pub(crate) ttl: Duration,
+    pub(crate) reason: Option<String>,
+}
+
 /// How a change is made.
 #[derive(Debug, Default)]
 pub(crate) struct Terms {
@@ -93,6 +106,7 @@ pub(crate) enum Answer {
     History(History),
     Documents(Documents),
     Drains(drain::Drains),
+    Said(Said),
 }
 
 /// The configuration in force.
@@ -155,6 +169,12 @@ pub(crate) enum Refused {
     /// It is in service.
     #[error("{0} is not drained: 'tidegate status' shows what is")]
     NotDrained(String),
+    /// Its backends are up whatever anybody says.
+    #[error(
+        "{0} has no health check whose word could be overruled: give it one, or drain the backend \
+         ('tidegate drain backend')"
+    )]
+    NotChecked(String),
     /// It was made for a configuration that is no longer in force.
     #[error(
         "generation {asked} is no longer in force, {current} is: read it again and decide anew"

@@ -49,6 +49,10 @@ fn describe() {
             "tidegate_bgp_timer_lateness_max_seconds",
             "How late a BGP timer has fired at worst since the start.",
         ),
+        (
+            "tidegate_health_check_lateness_max_seconds",
+            "How late a health check has begun at worst since the start.",
+        ),
         ("tidegate_bgp_prefixes", "Prefixes of a peer: view is received or advertised."),
         ("tidegate_bmp_station_up", "1 while the BMP station is connected."),
         ("tidegate_rpki_cache_up", "1 while the RPKI cache answers."),
@@ -106,6 +110,8 @@ fn status(status: &Status) {
     gauge!("tidegate_uptime_seconds").set(exact(status.uptime_secs));
     gauge!("tidegate_bgp_timer_lateness_max_seconds")
         .set(exact(status.timer_lateness_max_us) / 1e6);
+    gauge!("tidegate_health_check_lateness_max_seconds")
+        .set(exact(status.check_lateness_max_us) / 1e6);
     for interface in &status.interfaces {
         let labels = [("interface", interface.name.clone()), ("mode", interface.mode.clone())];
         gauge!("tidegate_interface_attached", &labels).set(flag(interface.mode != "detached"));

@@ -6,6 +6,7 @@ pub mod export;
 pub mod history;
 pub mod routes;
 pub mod rpki;
+pub mod said;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -88,6 +89,9 @@ pub struct Status {
     /// How late a BGP timer has fired at worst since the start, in microseconds.
     #[serde(default)]
     pub timer_lateness_max_us: u64,
+    /// How late a health check has begun at worst since the start, in microseconds.
+    #[serde(default)]
+    pub check_lateness_max_us: u64,
     /// Test packets that were run through the packet path since the start.
     pub proof_packets: u64,
     /// Connections in NAT that are remembered; absent where there is none in mode `nat`.
@@ -395,6 +399,7 @@ pub(crate) mod tests {
             vips: Tally { up: 1, configured: 2 },
             backends: Tally { up: 1, configured: 3 },
             timer_lateness_max_us: 0,
+            check_lateness_max_us: 0,
             proof_packets: 1_024,
             nat_connections: None,
             counters: vec![

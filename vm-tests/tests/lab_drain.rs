@@ -145,3 +145,46 @@ fn a_node_is_a_last_resort_before_it_is_withdrawn_and_so_it_is_at_a_stop() {
     assert!(job.edge().unwrap().ended(SOON).unwrap().success());
     job.wait_for_no_routes().unwrap();
 }
+
+#[test]
+fn what_somebody_says_of_a_backend_counts_until_its_time_is_over() {
+    let job = MainJob::announced(Variant { weights: [1, 1, 1], ..Variant::default() }).unwrap();
+    wait_until_served_by(&job, &["b1", "b2", "b3"]);
+    let [b1, b2] = ["b1", "b2"].map(|server| backend_of(&job, server));
+    let say = |arguments: &[&str]| job.tidegate(&[&["health"], arguments].concat());
+    let web = VIP_V4.service;
+
+    // Against a check that is content, and for as long as is said.
+    let told = say(&["set", web, &b1, "down", "--ttl", "3s", "--reason", "its disk fails"]);
+    assert!(told.unwrap().contains("counts as down for 3s"));
+    wait_until_served_by(&job, &["b2", "b3"]);
+    wait_until_served_by(&job, &["b1", "b2", "b3"]);
+
+    // Until it is taken back; those who look are told who and why.
+    say(&["set", web, &b1, "down", "--ttl", "1h", "--reason", "its disk fails"]).unwrap();
+    wait_until_served_by(&job, &["b2", "b3"]);
+    let shown = job.tidegate(&["backends", "-o", "json"]).unwrap();
+    let why = "by root (uid 0";
+    assert!(shown.contains("said to be down") && shown.contains(why), "{shown}");
+    assert!(shown.contains("its disk fails"), "{shown}");
+    say(&["clear", web, &b1]).unwrap();
+    wait_until_served_by(&job, &["b1", "b2", "b3"]);
+
+    // Against one that is not.
+    job.make_sick(1, true).unwrap();
+    wait_until_served_by(&job, &["b1", "b3"]);
+    say(&["set", web, &b2, "up", "--ttl", "1h"]).unwrap();
+    wait_until_served_by(&job, &["b1", "b2", "b3"]);
+    say(&["clear", web, &b2]).unwrap();
+    wait_until_served_by(&job, &["b1", "b3"]);
+
+    for (arguments, why) in [
+        (["set", "nobody", &b1, "down", "--ttl", "1m"], "no service"),
+        (["set", web, "192.0.2.99", "down", "--ttl", "1m"], "no backend"),
+        (["set", web, &b1, "down", "--ttl", "9d"], "not from 1s to 24h"),
+        (["set", web, &b1, "down", "--ttl", "soon"], "is no time"),
+    ] {
+        let refused = say(&arguments).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+}

@@ -101,7 +101,7 @@ fn made(answer: Answer) -> Response {
         Answer::Plan(plan) => tagged(plan.from_generation, Json(plan)),
         Answer::Applied(applied) => tagged(applied.generation, Json(applied)),
         Answer::History(history) => tagged(history.in_force, Json(history)),
-        Answer::Documents(_) | Answer::Drains(_) => unexpected().into_response(),
+        Answer::Documents(_) | Answer::Drains(_) | Answer::Said(_) => unexpected().into_response(),
     }
 }
 
@@ -341,6 +341,7 @@ impl From<Refused> for Problem {
             Refused::NeedsRestart(_) => (StatusCode::CONFLICT, "needs-restart"),
             Refused::PacketPath(_) | Refused::Api(_) => (StatusCode::CONFLICT, "not-possible"),
             Refused::TooFewLeft { .. } => (StatusCode::CONFLICT, "too-few-left"),
+            Refused::NotChecked(_) => (StatusCode::CONFLICT, "not-checked"),
             Refused::NotDrained(_) => (StatusCode::CONFLICT, "not-drained"),
             Refused::Waiting(_) => (StatusCode::CONFLICT, "unconfirmed"),
             Refused::NothingWaits | Refused::NothingBefore => {

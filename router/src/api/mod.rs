@@ -7,6 +7,7 @@ mod caller;
 mod change;
 mod drain;
 mod dump;
+mod health;
 mod peer;
 mod problem;
 mod refresh;
@@ -112,7 +113,10 @@ pub(crate) fn serve(
     histories: Histories,
     dumper: Dumper,
 ) -> Server {
-    let all = routes(views.clone()).merge(change::routes(asks.clone())).merge(drain::router(asks));
+    let all = routes(views.clone())
+        .merge(change::routes(asks.clone()))
+        .merge(drain::router(asks.clone()));
+    let all = all.merge(health::router(asks));
     let all = all.merge(routes::router(asker.clone()));
     let all = all.merge(refresh::router(asker));
     let routes = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));

@@ -46,6 +46,25 @@ pub(super) async fn post<T: DeserializeOwned>(
     answered(socket, CHANGE_WITHIN, request, body).await
 }
 
+/// Puts something in a place.
+pub(super) async fn put<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<Answer<T>, Failure> {
+    let body = serde_json::to_vec(body).map_err(Failure::new)?.into();
+    let request = http::Request::put(path).header(http::header::CONTENT_TYPE, "application/json");
+    answered(socket, CHANGE_WITHIN, request, body).await
+}
+
+/// Takes something away.
+pub(super) async fn delete<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+) -> Result<Answer<T>, Failure> {
+    answered(socket, CHANGE_WITHIN, http::Request::delete(path), Bytes::new()).await
+}
+
 async fn answered<T: DeserializeOwned>(
     socket: &Path,
     within: Duration,

@@ -5,6 +5,7 @@ mod change;
 mod client;
 mod commands;
 mod drain;
+mod health;
 mod peer;
 mod refresh;
 mod routes;
@@ -80,6 +81,8 @@ enum Command {
     Drain(drain::DrainArgs),
     /// Take it back into service
     Undrain(drain::UndrainArgs),
+    /// Say that a backend is up or down, in the place of its health check
+    Health(health::HealthArgs),
     /// The backend's side of ipip and gue: take packets out of their outer headers
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
@@ -211,6 +214,7 @@ impl Cli {
             Command::Rollback(args) => change::rollback(args).await,
             Command::History(args) => change::history(args).await,
             Command::Drain(args) => drain::drain(args).await,
+            Command::Health(args) => health::health(args).await,
             Command::Undrain(args) => drain::undrain(args).await,
             Command::Decap(args) => {
                 crate::decap::run(&args.interface, args.gue_port).await.map_err(Failure::new)

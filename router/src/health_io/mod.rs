@@ -10,6 +10,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::ClientConfig;
 use tidegate_config::desired::{HealthCheck, HttpProbe, Probe, ServiceAddr};
@@ -30,6 +31,10 @@ const IN_FLIGHT_MAX: usize = 512;
 /// its next one is late: no result is lost, and a slow receiver is asked for less.
 const RESULTS_MAX: usize = 1024;
 
+/// The first checks of many backends are spread over this time, or over the interval if that is
+/// shorter: a service that is new waits for all of them.
+const FIRST_WITHIN: Duration = Duration::from_secs(1);
+
 /// What came of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckResult {
@@ -48,16 +53,40 @@ pub struct Checks {
     results: mpsc::Sender<CheckResult>,
     trust: Trust,
     in_flight: Arc<Semaphore>,
+    late: Arc<Late>,
+}
+
+/// How late a check has begun at worst, in microseconds.
+#[derive(Debug, Default)]
+struct Late(AtomicU64);
+
+impl Late {
+    fn note(&self, due: Instant) {
+        let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.fetch_max(micros, Ordering::Relaxed);
+    }
 }
 
 /// No checks yet, and where their results will come out.
 pub fn start() -> (Checks, mpsc::Receiver<CheckResult>) {
     let (results, receiver) = mpsc::channel(RESULTS_MAX);
-    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-    (Checks { running: BTreeMap::new(), results, trust: Trust::default(), in_flight }, receiver)
+    let checks = Checks {
+        running: BTreeMap::new(),
+        results,
+        trust: Trust::default(),
+        in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        late: Arc::default(),
+    };
+    (checks, receiver)
 }
 
 impl Checks {
+    /// How late a check has begun at worst, since the start: it waited for others that were in
+    /// flight, or for the CPU.
+    pub fn lateness_max(&self) -> Duration {
+        Duration::from_micros(self.late.0.load(Ordering::Relaxed))
+    }
+
     /// Runs exactly the checks of `wanted`: those that are unchanged go on undisturbed, those that
     /// are gone or changed stop at once. Needs a Tokio runtime.
     pub fn set(&mut self, wanted: BTreeMap<(ServiceAddr, IpAddr), HealthCheck>) {
@@ -68,13 +97,14 @@ impl Checks {
                 let trust = trust_of(&asks.probe, &mut self.trust);
                 let target = SocketAddr::new(backend, asks.port);
                 let results = self.results.clone();
-                let in_flight = Arc::clone(&self.in_flight);
+                let turn =
+                    Turn { in_flight: Arc::clone(&self.in_flight), late: Arc::clone(&self.late) };
                 let report = move |outcome| {
                     let results = results.clone();
                     let result = CheckResult { service, backend, outcome };
                     async move { results.send(result).await }
                 };
-                let task = tokio::spawn(run(asks.clone(), trust, target, in_flight, report));
+                let task = tokio::spawn(run(asks.clone(), trust, target, turn, report));
                 Check { asks, task }
             });
         }
@@ -102,24 +132,32 @@ impl Drop for Check {
     }
 }
 
+/// What checks share.
+struct Turn {
+    in_flight: Arc<Semaphore>,
+    late: Arc<Late>,
+}
+
 /// Asks at every interval until nobody wants to hear the results. The next check starts one
 /// interval after the start of this one, and never before this one has ended.
 async fn run<F>(
     check: HealthCheck,
     mut trust: Result<Option<Arc<ClientConfig>>, Failure>,
     target: SocketAddr,
-    in_flight: Arc<Semaphore>,
+    turn: Turn,
     report: impl Fn(Result<Duration, Failure>) -> F,
 ) where
     F: Future<Output = Result<(), mpsc::error::SendError<CheckResult>>>,
 {
     let mut random = Random::new();
-    // Anywhere within the first interval: checks that were set together do not ask together.
+    // Checks that were set together do not ask together.
     let mut failures = 0;
-    let mut next = Instant::now() + check.interval.mul_f64(random.fraction());
+    let mut next = Instant::now() + check.interval.min(FIRST_WITHIN).mul_f64(random.fraction());
+    let mut is_first = true;
     loop {
         tokio::time::sleep_until(next).await;
-        let Ok(permit) = in_flight.acquire().await else { return };
+        let Ok(permit) = turn.in_flight.acquire().await else { return };
+        turn.late.note(next);
         let started = Instant::now();
         // Plus or minus a tenth: checks of many nodes do not fall into step.
         let jitter = 0.9 + 0.2 * random.fraction();
@@ -139,7 +177,13 @@ async fn run<F>(
         failures = if outcome.is_ok() { 0 } else { failures + 1 };
         // One that is about to be called down is asked again soon; one that is down has time.
         let is_doubtful = (1..check.fall).contains(&failures);
-        let pause = if is_doubtful { check.retry } else { check.interval };
+        let pause = if is_doubtful {
+            check.retry
+        } else if core::mem::take(&mut is_first) {
+            check.interval.mul_f64(random.fraction()) // From now on, all over the interval.
+        } else {
+            check.interval
+        };
         next = started + pause.mul_f64(jitter);
         if report(outcome).await.is_err() {
             return;

@@ -68,6 +68,9 @@ impl Reconciler {
                 self.drain(&target, terms, force, who).map(Answer::Drains)
             }
             What::Undrain(target) => self.undrain(&target, who).map(Answer::Drains),
+            What::Say { service, backend, saying } => {
+                self.say(service, backend, saying, who).map(Answer::Said)
+            }
             What::Drains => {
                 let (api_version, drains) = (API_VERSION.into(), self.drains_view());
                 Ok(Answer::Drains(crate::view::drain::Drains { api_version, drains }))

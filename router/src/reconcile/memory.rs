@@ -15,6 +15,8 @@ use tracing::{info, warn};
 
 use crate::health_io::CheckResult;
 
+use super::said::Words;
+
 /// A backend of a service.
 pub(super) type BackendKey = (ServiceAddr, IpAddr);
 
@@ -55,13 +57,23 @@ impl Healths {
         known.health.on_result(result.outcome.is_ok()).is_some()
     }
 
-    /// Backends that are up, and those of which nothing is known yet.
-    pub(super) fn verdicts(&self) -> (BTreeSet<BackendKey>, BTreeSet<BackendKey>) {
-        let with = |verdict| {
-            let these = self.0.iter().filter(move |(_, known)| known.health.verdict() == verdict);
+    /// Backends that are up, and those of which nothing is known yet. What somebody says counts
+    /// more than what checks find.
+    pub(super) fn verdicts(&self, words: &Words) -> (BTreeSet<BackendKey>, BTreeSet<BackendKey>) {
+        let verdict = |key: &BackendKey, known: &Known| match words.of(key) {
+            Some(true) => Verdict::Up,
+            Some(false) => Verdict::Down,
+            None => known.health.verdict(),
+        };
+        let with = |wanted| {
+            let these = self.0.iter().filter(|(key, known)| verdict(key, known) == wanted);
             these.map(|(key, _)| *key).collect()
         };
         (with(Verdict::Up), with(Verdict::Unknown))
+    }
+
+    pub(super) fn is_checked(&self, key: &BackendKey) -> bool {
+        self.0.contains_key(key)
     }
 
     fn last_failure(&self, key: &BackendKey) -> Option<&str> {
@@ -104,7 +116,7 @@ impl Seen {
         &mut self,
         plan: &Plan,
         observed: &Observed,
-        healths: &Healths,
+        (healths, words): (&Healths, &Words),
         no_ways: &BTreeMap<IpAddr, String>,
     ) {
         let now = SystemTime::now();
@@ -128,7 +140,9 @@ impl Seen {
             for (addr, backend) in &state.backends {
                 let key = (*vip, *addr);
                 let reason = match backend.state {
-                    BackendState::Down => healths.last_failure(&key).map(str::to_owned),
+                    BackendState::Down => {
+                        words.text(&key).or_else(|| healths.last_failure(&key).map(str::to_owned))
+                    }
                     BackendState::NoWay => no_ways.get(addr).cloned(),
                     BackendState::Narrow => Some("the way is narrower than min-mtu".into()),
                     BackendState::NoRoom => Some("the map of backends is full".into()),
@@ -137,7 +151,7 @@ impl Seen {
                         let drain = observed.drains.backend(*vip, *addr);
                         Some(out_of_service(backend.state, drain).into())
                     }
-                    BackendState::Active => None,
+                    BackendState::Active => words.text(&key),
                 };
                 let seen = BackendSeen { state: backend.state, reason };
                 self.note_backend(key, &state.name, seen, now);

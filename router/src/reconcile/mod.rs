@@ -11,6 +11,7 @@ mod nat;
 mod origins;
 mod proofs;
 mod reload;
+mod said;
 mod told;
 mod view;
 
@@ -51,6 +52,7 @@ use change::{GUARD_LOOK, Unconfirmed};
 use memory::{Healths, Seen};
 use proofs::Proofs;
 pub(crate) use reload::load;
+use said::Words;
 
 /// Without any event the world is looked at this often: what an event failed to say is found then.
 const SLOW_LOOK: Duration = Duration::from_secs(5);
@@ -116,6 +118,10 @@ pub(crate) struct Reconciler {
     /// What the speaker was told to advertise, until its snapshot shows it.
     told: BTreeMap<Prefix, RouteAttributes>,
     healths: Healths,
+    /// What others say of backends.
+    words: Words,
+    /// When the next one of them is over.
+    words_until: Option<Timestamp>,
     /// What RPKI says of our VIPs.
     origins: origins::Origins,
     caches: watch::Receiver<rpki_io::Snapshot>,
@@ -182,6 +188,8 @@ impl Reconciler {
             snapshot,
             told: BTreeMap::new(),
             healths: Healths::default(),
+            words: Words::default(),
+            words_until: None,
             origins: origins::Origins::default(),
             caches,
             proofs: Proofs::default(),
@@ -256,6 +264,7 @@ impl Reconciler {
         let mut prove_at = self.clock.now() + proofs::TURN;
         let mut count_at = self.count_drains_at();
         let mut look_at = self.last.wake_at.map_or(slow, |at| at.max(self.look_from).min(slow));
+        look_at = self.words_until.map_or(look_at, |at| at.max(self.look_from).min(look_at));
         if let Some(waiting) = &self.unconfirmed {
             look_at = look_at.min(waiting.until);
             if !waiting.guards.is_empty() {
@@ -357,7 +366,7 @@ impl Reconciler {
         let plan = plan_with(&mut self.rings, &self.config.desired, &observed, now);
         self.times.on_plan(&plan);
         let mut failed = None;
-        self.seen.note(&plan, &observed, &self.healths, &self.no_ways);
+        self.seen.note(&plan, &observed, (&self.healths, &self.words), &self.no_ways);
         let mut round = if plan.steps.is_empty() { Round::Converged } else { Round::Told };
         for step in &plan.steps {
             debug!(?step);
@@ -395,7 +404,9 @@ impl Reconciler {
 
     /// Everything the planner may know.
     async fn observe(&mut self) -> anyhow::Result<Observed> {
-        let (healthy, unproven) = self.healths.verdicts();
+        let now = self.clock.now();
+        self.words_until = self.words.look(now, |key| self.healths.is_checked(key));
+        let (healthy, unproven) = self.healths.verdicts(&self.words);
         self.imposed = self.drains.imposed(&self.config.desired);
         let datapath = self.parts.datapath.observe()?;
         let desired = &self.config.desired;

@@ -105,10 +105,8 @@ impl Reconciler {
                 up: backends().filter(active).count(),
                 configured: backends().count(),
             },
-            timer_lateness_max_us: u64::try_from(
-                self.snapshot.borrow().timer_lateness_max.as_micros(),
-            )
-            .unwrap_or(u64::MAX),
+            timer_lateness_max_us: micros(self.snapshot.borrow().timer_lateness_max),
+            check_lateness_max_us: micros(self.parts.checks.lateness_max()),
             proof_packets: self.proofs.runs(),
             nat_connections: self.all_nat_connections(),
             counters: self.counters()?,
@@ -285,4 +283,8 @@ const fn mode_name(mode: ForwardingMode) -> &'static str {
         ForwardingMode::L2 => "l2",
         ForwardingMode::Nat => "nat",
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

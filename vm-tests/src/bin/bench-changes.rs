@@ -164,4 +164,6 @@ const PAGE_HEAD: &str = "# What clients notice of a change\n\n\
     the dead*: a backend that its checks call down. *Short ones* ask once; *failed* are those that\n\
     got no answer. *Lost* datagrams got none, *moved* are sockets that another backend answered\n\
     though theirs was not dead. *Sent again* are TCP segments, by client and backends. *VIP gone*\n\
-    is how often the router had no way to the VIP at all.\n\n";
+    is how often the router had no way to the VIP at all. Changes that move slots or flows between\n\
+    nodes wait until the slots of the one before have settled: what two of them within the drain\n\
+    time may cost is said in [affinity.md](../affinity.md).\n\n";

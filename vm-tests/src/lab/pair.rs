@@ -73,10 +73,10 @@ impl Change {
         Self::BackendUp,
     ];
 
-    /// Whether it moves flows from node to node, or needs to know which backend is theirs: what a
-    /// flow table would have to know, a node does not tell another.
+    /// Whether slots must have one backend before it. A node does not tell another whose a flow is
+    /// that came while slots had two; and a second move of slots takes flows of datagrams along.
     const fn needs_settled(self) -> bool {
-        matches!(self, Self::Drain | Self::Remove | Self::BackendUp)
+        matches!(self, Self::Drain | Self::Remove) || self.moves_slots()
     }
 
     /// Whether slots move.
