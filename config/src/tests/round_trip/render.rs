@@ -217,19 +217,7 @@ fn render_transport(out: &mut String, transport: &Transport) {
     time(out, "send-hold-time", transport.send_hold.unwrap_or_default());
 }
 
-fn render_service(out: &mut String, service: &Service) {
-    text(out, "vip", &service.vip.vip());
-    match service.vip.port {
-        0 => text(out, "port", &"any"),
-        port if port == service.last_port => key(out, "port", i64::from(port)),
-        port => text(out, "port", &format!("{port}-{}", service.last_port)),
-    }
-    let protocol = match service.vip.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    };
-    text(out, "protocol", &protocol);
+fn render_mode(out: &mut String, service: &Service) {
     text(
         out,
         "mode",
@@ -243,6 +231,22 @@ fn render_service(out: &mut String, service: &Service) {
     if service.backend_port != 0 {
         key(out, "backend-port", i64::from(service.backend_port));
     }
+}
+
+fn render_service(out: &mut String, service: &Service) {
+    text(out, "vip", &service.vip.vip());
+    match service.vip.port {
+        0 => text(out, "port", &"any"),
+        port if port == service.last_port => key(out, "port", i64::from(port)),
+        port => text(out, "port", &format!("{port}-{}", service.last_port)),
+    }
+    let protocol = match service.vip.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    };
+    text(out, "protocol", &protocol);
+    render_mode(out, service);
     let affinity = match service.affinity {
         Affinity::FiveTuple => "5-tuple",
         Affinity::ClientAddress => "client-address",
