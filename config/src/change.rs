@@ -15,6 +15,7 @@ use tidegate_bgp::speaker::RouteAttributes;
 mod export;
 mod guard;
 mod health;
+mod nat;
 mod peer;
 
 use peer::{of_keychain, of_peer, of_range, place};
@@ -37,6 +38,8 @@ pub enum Object {
     Datapath,
     /// `[guard]`
     Guard,
+    /// `[nat]`
+    Nat,
     /// `[decision]`
     Decision,
     /// A peer or a range of peers, by name.
@@ -64,6 +67,7 @@ impl Display for Object {
             Self::Api => f.write_str("api"),
             Self::Datapath => f.write_str("datapath"),
             Self::Guard => f.write_str("guard"),
+            Self::Nat => f.write_str("nat"),
             Self::Decision => f.write_str("decision"),
             Self::Peer(name) => write!(f, "peer {name}"),
             Self::Keychain(name) => write!(f, "keychain {name}"),
@@ -131,6 +135,8 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     compare(&Object::Datapath, &datapath, &datapath_after, &mut changes);
     let [guard, guard_after] = [before, after].map(|desired| guard::of_guard(&desired.guard));
     compare(&Object::Guard, &guard, &guard_after, &mut changes);
+    let [nat, nat_after] = [before, after].map(|desired| nat::of_nat(&desired.nat));
+    compare(&Object::Nat, &nat, &nat_after, &mut changes);
     let [decision, decision_after] = [before, after].map(|desired| of_decision(desired.decision));
     compare(&Object::Decision, &decision, &decision_after, &mut changes);
     for name in union(&before.peers, &after.peers) {
@@ -362,6 +368,7 @@ fn of_service(service: &Service) -> Rows {
         vip,
         last_port,
         mode,
+        backend_port,
         affinity,
         udp,
         limits,
@@ -383,6 +390,7 @@ fn of_service(service: &Service) -> Rows {
         ForwardingMode::Ipip => "ipip",
         ForwardingMode::Gue => "gue",
         ForwardingMode::L2 => "l2",
+        ForwardingMode::Nat => "nat",
     };
     let mut rows = Rows::default();
     let affinity = match affinity {
@@ -405,6 +413,7 @@ fn of_service(service: &Service) -> Rows {
     }
     rows.put("service", "protocol", protocol);
     rows.put("service", "mode", mode);
+    rows.maybe("service", "backend-port", Some(backend_port).filter(|port| **port != 0));
     rows.put("service", "affinity", affinity);
     let udp = match udp {
         UdpFlows::Hashed => "hash",

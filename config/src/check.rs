@@ -10,6 +10,7 @@ mod export;
 mod guard;
 mod health;
 mod keychain;
+mod nat;
 mod peer;
 mod policy;
 mod router;
@@ -41,6 +42,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let checked_datapath =
         file.datapath.as_ref().and_then(|table| datapath::check(&table.value, router, found));
     let checked_guard = file.guard.as_ref().and_then(|table| guard::check(&table.value, found));
+    let checked_nat = file.nat.as_ref().and_then(|table| nat::check(&table.value, found));
     let checked_decision = file.decision.as_ref().and_then(|table| decision::check(&table.value));
     let checked_peers: Vec<_> =
         peers.iter().map(|peer| peer::check(peer, router, &named, found)).collect();
@@ -53,12 +55,13 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let caches = export::caches(file, found);
     let stations = export::stations(file, found);
     across::names_beside(file, found);
-    across::check(router, peers, services, found);
+    across::check(file, peers, services, found);
 
     let mut desired = Desired {
         router: checked_router?,
         datapath: checked_datapath?,
         guard: checked_guard?,
+        nat: checked_nat?,
         decision: checked_decision?,
         peers: BTreeMap::new(),
         ranges: BTreeMap::new(),

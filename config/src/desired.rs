@@ -2,6 +2,8 @@
 //! resolved, defaults are written in. Equal intent gives equal values, so a difference between
 //! two `Desired` is a difference that matters.
 
+mod nat;
+
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::RangeInclusive;
 use core::time::Duration;
@@ -18,6 +20,8 @@ mod guard;
 
 pub use guard::{Admission, Guard, Limits, OwnLimits};
 
+pub use nat::{Nat, NatTimeouts};
+
 /// Everything a node shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
@@ -27,6 +31,8 @@ pub struct Desired {
     pub datapath: Datapath,
     /// What protects all services.
     pub guard: Guard,
+    /// How connections of services in NAT are translated.
+    pub nat: Nat,
     /// How the best of several paths is chosen.
     pub decision: DecisionRules,
     /// BGP peers by name.
@@ -226,6 +232,8 @@ pub struct Service {
     pub last_port: u16,
     /// How packets reach a backend.
     pub mode: ForwardingMode,
+    /// The port of the backends, in mode `nat`; 0: the one that the client asks.
+    pub backend_port: u16,
     /// What keeps a client on one backend.
     pub affinity: Affinity,
     /// What becomes of UDP flows when backends change.
@@ -297,6 +305,8 @@ pub enum ForwardingMode {
     Gue,
     /// With the backend's MAC address; it must share a link with us.
     L2,
+    /// From an address of ours, and the answers go through us, too.
+    Nat,
 }
 
 /// What keeps a client on one backend.

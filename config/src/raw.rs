@@ -5,6 +5,7 @@
 pub(crate) mod bgp;
 pub(crate) mod export;
 pub(crate) mod guard;
+pub(crate) mod nat;
 pub(crate) mod policy;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 use bgp::{AddPathTable, BfdTable, DecisionTable, KeychainTable};
 use export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use guard::{GuardTable, ServiceGuardTable};
+use nat::NatTable;
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
 use crate::desired::{
@@ -45,6 +47,8 @@ table! {
         "datapath" => datapath: DatapathTable, Default("{}");
         /// Who may send packets to the VIPs, and how many.
         "guard" => guard: GuardTable, Default("{}");
+        /// How connections of services in mode `"nat"` are translated.
+        "nat" => nat: NatTable, Default("{}");
         /// How the best of several paths to a prefix is chosen.
         "decision" => decision: DecisionTable, Default("{}");
         /// BGP peers: routers that learn the VIPs from us.
@@ -322,9 +326,15 @@ table! {
         "protocol" => protocol: Protocol, Default("\"tcp\"");
         /// How packets reach a backend. `"ipip"`: in an IP header addressed to it; `"gue"`: in IP
         /// and UDP headers addressed to it, with a source port that differs from flow to flow;
-        /// `"l2"`: with its MAC address, for backends on a link of ours. All leave the packet as it
-        /// is, and the backend answers the client directly.
+        /// `"l2"`: with its MAC address, for backends on a link of ours. These leave the packet as it
+        /// is, and the backend answers the client directly. `"nat"`: from an address of ours to its
+        /// own, for backends that know nothing of the VIP; answers come back through this node, which
+        /// remembers the connection, and connections end when another node takes over. TCP and UDP
+        /// only, without fragments; backends have the VIP's IP version.
         "mode" => mode: ForwardingMode, Default("\"ipip\"");
+        /// The port that backends listen on, in mode `"nat"`. When absent: the one that the client
+        /// asks.
+        "backend-port" => backend_port: Port, Optional;
         /// What keeps a client on one backend. `"5-tuple"`: each flow by itself;
         /// `"client-address"`: all flows of one address together; `"client-prefix"`: all flows of
         /// addresses that share their first bits, as `client-prefix` says.
@@ -379,7 +389,7 @@ table! {
         "disabled" => disabled: bool, Default("false");
     }
     hints {
-        "port" => "remove it: packets reach a backend unchanged, so it listens on the service's port",
+        "port" => "remove it: backends listen on the service's port, or, in mode \"nat\", on its backend-port",
         "name" => "remove it: a backend is known by its address",
     }
 }
@@ -393,7 +403,7 @@ table! {
         /// is answered.
         "type" => kind: ProbeKind, Required;
         /// Port that is asked, on the backend's own address; not for type `"icmp"`. When absent:
-        /// the service's port.
+        /// the service's port, or its `backend-port`.
         "port" => port: Port, Optional;
         /// Request method, for types `"http"` and `"https"`. When absent: `GET`.
         "method" => method: Method, Optional;

@@ -8,6 +8,7 @@ use crate::impact::{self, Impact};
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::guard::{GuardTable, ServiceGuardTable};
+use crate::raw::nat::NatTable;
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -34,6 +35,7 @@ pub fn reference() -> String {
     section::<ApiTable>(&mut out, "`[api]`");
     section::<DatapathTable>(&mut out, "`[datapath]`");
     section::<GuardTable>(&mut out, "`[guard]`");
+    section::<NatTable>(&mut out, "`[nat]`");
     section::<DecisionTable>(&mut out, "`[decision]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");
     section::<KeychainTable>(&mut out, "`[[keychain]]`");

@@ -7,6 +7,7 @@ use super::*;
 use crate::desired::{Probe, Signing};
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
 use crate::raw::guard::{GuardTable, ServiceGuardTable};
+use crate::raw::nat::NatTable;
 use crate::raw::{
     AdvertiseTable, ApiTable, BackendTable, HealthTable, MaxPrefixesTable, PeerTable, RouterTable,
     ServiceTable,
@@ -16,6 +17,7 @@ use crate::read::{KeySpec, Need, Table};
 mod export;
 mod guard;
 mod mistakes;
+mod nat;
 pub(crate) mod round_trip;
 mod well_known;
 
@@ -110,6 +112,7 @@ fn the_sample_stays_acceptable_with_every_comment_opened() {
         names(ApiTable::KEYS),
         names(GuardTable::KEYS),
         names(ServiceGuardTable::KEYS),
+        names(NatTable::KEYS),
         names(DecisionTable::KEYS),
         names(PeerTable::KEYS),
         names(AddPathTable::KEYS),

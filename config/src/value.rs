@@ -2,6 +2,7 @@
 
 mod address;
 mod duration;
+mod port_range;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ pub(crate) use address::{BgpListen, Network, Place, Vip};
 pub(crate) use duration::{Span, duration_text};
 pub(crate) use health::{BodyText, DnsName, GrpcService, Payload, ProbeKind, Statuses};
 pub(crate) use policy::{CommunityPattern, Then};
+pub(crate) use port_range::PortRange;
 
 /// A value that is typed as a string.
 pub(crate) trait Text: Sized {
@@ -87,7 +89,8 @@ words!(AttachMode: "auto" => Self::Auto, "native" => Self::Native, "generic" => 
     "offload" => "write \"auto\": running on the card comes in a later version");
 words!(Protocol: "tcp" => Self::Tcp, "udp" => Self::Udp, "sctp" => Self::Sctp);
 words!(AoAlgorithm: "hmac-sha-1-96" => Self::HmacSha1, "aes-128-cmac-96" => Self::Aes128Cmac);
-words!(ForwardingMode: "ipip" => Self::Ipip, "gue" => Self::Gue, "l2" => Self::L2);
+words!(ForwardingMode: "ipip" => Self::Ipip, "gue" => Self::Gue, "l2" => Self::L2,
+    "nat" => Self::Nat);
 words!(AffinityKind: "5-tuple" => Self::FiveTuple, "client-address" => Self::ClientAddress,
     "client-prefix" => Self::ClientPrefix);
 words!(BmpView: "pre-policy" => Self::PrePolicy, "post-policy" => Self::PostPolicy,

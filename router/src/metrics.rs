@@ -66,6 +66,9 @@ fn describe() {
         ("tidegate_vip_healthy_backends", "Backends of the service that take new flows."),
         ("tidegate_backend_up", "1 while the backend takes new flows."),
         ("tidegate_backend_weight", "Configured weight."),
+        ("tidegate_backend_connections", "Open connections to the backend, in mode nat."),
+        ("tidegate_nat_connections", "Connections in NAT that are remembered."),
+        ("tidegate_nat_connections_max", "How many there may be."),
         ("tidegate_backend_ring_share_ratio", "Share of the service's ring, 0 to 1."),
     ];
     let counters = [
@@ -118,6 +121,10 @@ fn status(status: &Status) {
         gauge!("tidegate_drain", &labels).set(1.0);
         gauge!("tidegate_drain_packets_per_second", "target" => drain.what.clone())
             .set(exact(drain.packets_per_sec));
+    }
+    if let Some(open) = status.nat_connections {
+        gauge!("tidegate_nat_connections").set(exact(open));
+        gauge!("tidegate_nat_connections_max").set(f64::from(tidegate_abi::NAT_FLOWS_MAX));
     }
     counter!("tidegate_proof_packets_total").absolute(status.proof_packets);
     for station in &status.stations {
@@ -213,6 +220,9 @@ fn backend(service: &str, backend: &Backend) {
     gauge!("tidegate_backend_up", &labels).set(flag(backend.state == "active"));
     gauge!("tidegate_backend_weight", &labels).set(f64::from(backend.weight));
     gauge!("tidegate_backend_ring_share_ratio", &labels).set(f64::from(backend.share) / 10_000.0);
+    if let Some(open) = backend.connections {
+        gauge!("tidegate_backend_connections", &labels).set(exact(open));
+    }
     counter!("tidegate_backend_packets_total", &labels).absolute(backend.packets);
     counter!("tidegate_backend_bytes_total", &labels).absolute(backend.bytes);
 }

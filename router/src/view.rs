@@ -94,6 +94,9 @@ pub struct Status {
     pub check_lateness_max_us: u64,
     /// Test packets that were run through the packet path since the start.
     pub proof_packets: u64,
+    /// Connections in NAT that are remembered; absent where there is none in mode `nat`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat_connections: Option<u64>,
     /// Verdicts and events of the packet path since it was loaded.
     pub counters: Vec<CounterRow>,
 }
@@ -278,6 +281,9 @@ pub struct Backend {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Connections that are open, of a service in mode `nat`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
 }
 
 /// Body of `/api/v1/peers`.
@@ -395,6 +401,7 @@ pub(crate) mod tests {
             timer_lateness_max_us: 0,
             check_lateness_max_us: 0,
             proof_packets: 1_024,
+            nat_connections: None,
             counters: vec![
                 CounterRow {
                     name: "forward_tx".into(),
@@ -469,6 +476,7 @@ pub(crate) mod tests {
             share,
             packets,
             bytes: packets * 66,
+            connections: None,
         }
     }
 }

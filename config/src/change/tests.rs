@@ -6,6 +6,7 @@ use super::*;
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
 use crate::raw::guard::{GuardTable, ServiceGuardTable};
+use crate::raw::nat::NatTable;
 use crate::raw::policy::{
     AsPathSetTable, CommunitySetTable, MatchTable, PolicyTable, PrefixSetTable, SetTable, TermTable,
 };
@@ -28,6 +29,7 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<DatapathTable>(),
         of::<GuardTable>(),
         of::<ServiceGuardTable>(),
+        of::<NatTable>(),
         of::<DecisionTable>(),
         of::<AddPathTable>(),
         of::<BfdTable>(),

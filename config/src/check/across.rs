@@ -10,12 +10,12 @@ use tidegate_bgp::types::Prefix;
 use super::{label, peer, service, tables};
 use crate::desired::Protocol;
 use crate::diagnostic::Found;
-use crate::raw::{AdvertiseSetting, File, PeerTable, RouterTable, ServiceTable};
+use crate::raw::{AdvertiseSetting, File, PeerTable, ServiceTable};
 use crate::read::At;
 use crate::value::{Name, Place, Vip};
 
 pub(super) fn check(
-    router: Option<&RouterTable>,
+    file: &File,
     peers: &[At<PeerTable>],
     services: &[At<ServiceTable>],
     found: &mut Found<'_>,
@@ -26,7 +26,7 @@ pub(super) fn check(
     unnumbered_interfaces(peers, found);
     service_addresses(services, found);
     vips_in_agreement(services, found);
-    vips_of_nobody_else(router, peers, services, found);
+    vips_of_nobody_else(file, peers, services, found);
     backends_are_no_vips(services, found);
     vip_lengths(services, found);
     vips_with_addresses(services, found);
@@ -163,13 +163,20 @@ fn vips_in_agreement(services: &[At<ServiceTable>], found: &mut Found<'_>) {
 
 /// The packet path answers or drops everything addressed to a VIP, so nobody else can have it.
 fn vips_of_nobody_else(
-    router: Option<&RouterTable>,
+    file: &File,
     peers: &[At<PeerTable>],
     services: &[At<ServiceTable>],
     found: &mut Found<'_>,
 ) {
     let mut taken: BTreeMap<IpAddr, String> = BTreeMap::new();
-    if let Some(router) = router {
+    if let Some(At { value: nat, .. }) = &file.nat {
+        let sources_v4 = nat.source_v4.iter().map(|at| IpAddr::from(at.value));
+        let sources_v6 = nat.source_v6.iter().map(|at| IpAddr::from(at.value));
+        for source in sources_v4.chain(sources_v6) {
+            taken.insert(source, "the source of connections in NAT".to_owned());
+        }
+    }
+    if let Some(At { value: router, .. }) = &file.router {
         for listen in router.listen.iter().flat_map(|list| &list.value.read) {
             taken.insert(listen.value.0.ip(), "where BGP listens (router.listen)".to_owned());
         }

@@ -54,6 +54,9 @@ fn port(service: &ServiceTable, at: &At<HealthTable>, found: &mut Found<'_>) -> 
         found.error(&at.span, &key, sentence, remedy);
         return None;
     }
+    if let Some(port) = &service.backend_port {
+        return Some(port.value.0);
+    }
     let port = service.port.as_ref()?.value;
     if is_many(port) {
         let sentence = "a service of many ports is checked on one: it has to be named";

@@ -28,10 +28,12 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
     let advertise = check_advertise(raw, found);
     let affinity = affinity(raw, found);
     let udp = udp(raw, found);
+    let backend_port = super::nat::check_service(raw, found);
     let service = Service {
         vip: service_addr(raw)?,
         last_port: raw.port.as_ref()?.value.last,
         mode: raw.mode.as_ref()?.value,
+        backend_port: backend_port?,
         affinity: affinity?,
         udp: udp?,
         limits: super::guard::of_service(raw),
@@ -69,6 +71,7 @@ fn backends(
     for address in tables.iter().filter_map(|table| table.value.address.as_ref()) {
         check_address(address, "a backend", Role::Network, found);
         check_l2(raw, address, found);
+        super::nat::check_backend(raw, address, found);
         if let Some(other) = first.get(&address.value) {
             let line = found.line_of(other.span.start);
             let sentence = format!("{} is a backend already, in line {line}", address.value);
@@ -141,6 +144,12 @@ fn udp(raw: &ServiceTable, found: &mut Found<'_>) -> Option<UdpFlows> {
         let sentence = "this has no effect: the service is not UDP";
         let remedy = "remove this key: TCP and SCTP flows are kept without it";
         found.warning(&udp.span, &udp.key, sentence, remedy);
+        return Some(UdpFlows::Hashed);
+    }
+    let is_nat = raw.mode.as_ref().is_some_and(|mode| mode.value == ForwardingMode::Nat);
+    if is_nat && udp.value == UdpFlows::Remembered {
+        let sentence = "this has no effect: in mode \"nat\" every flow is remembered";
+        found.warning(&udp.span, &udp.key, sentence, "remove this key");
         return Some(UdpFlows::Hashed);
     }
     Some(udp.value)

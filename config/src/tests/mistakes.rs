@@ -331,6 +331,19 @@ const CASES: &[(&str, &str, &str)] = &[
         "port = 80\n\n[[service.backend]]\naddress = \"10.0.0.11\"",
         "port = 80\nmode = \"l2\"\n\n[[service.backend]]\naddress = \"2001:db8::11\"",
     ),
+    (
+        "nat to the other IP version",
+        "port = 80\n\n[[service.backend]]\naddress = \"10.0.0.11\"",
+        "port = 80\nmode = \"nat\"\n\n[[service.backend]]\naddress = \"2001:db8::11\"",
+    ),
+    ("SCTP in nat", "port = 80", "port = 80\nprotocol = \"sctp\"\nmode = \"nat\""),
+    ("a port of the backends without nat", "port = 80", "port = 80\nbackend-port = 8080"),
+    ("ports the wrong way round", "[[service]]", "[nat]\nports = \"9-8\"\n[[service]]"),
+    (
+        "a VIP that connections in NAT come from",
+        "[[service]]",
+        "[nat]\nsource-v4 = \"198.51.100.10\"\n[[service]]",
+    ),
 ];
 
 /// Control characters stand for changes that are not a mere replacement.

@@ -26,8 +26,8 @@ pub(crate) use render::render;
 use super::accepted;
 use crate::desired::{
     Advertise, Affinity, AllDown, AoAlgorithm, AoKey, Api, AttachMode, Backend, Datapath, Desired,
-    DnsProbe, DnsRcode, DnsType, ForwardingMode, HealthCheck, HttpProbe, Method, Probe, Protocol,
-    Router, Service, ServiceAddr, Signing, Tls, UdpFlows,
+    DnsProbe, DnsRcode, DnsType, ForwardingMode, HealthCheck, HttpProbe, Method, Nat, Probe,
+    Protocol, Router, Service, ServiceAddr, Signing, Tls, UdpFlows,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -369,15 +369,22 @@ fn service() -> impl Strategy<Value = Service> {
                 v6,
             )| {
                 let mut backends = v4;
-                // In l2 all backends have the VIP's IP version; one of IPv4 always has a weight.
+                // In l2 and nat all backends have the VIP's IP version; one of IPv4 always has a
+                // weight.
                 let l2 = l2 && addrs.addr().is_ipv4();
+                let nat = l2 && !echo && protocol != Protocol::Sctp;
                 if !l2 {
                     backends.extend(v6);
                 }
                 Service {
                     vip: ServiceAddr { addrs, port, protocol },
                     last_port: if port == 0 { 0 } else { port.saturating_add(more) },
-                    mode: if l2 { ForwardingMode::L2 } else { ForwardingMode::Ipip },
+                    mode: match (l2, nat) {
+                        (_, true) => ForwardingMode::Nat,
+                        (true, false) => ForwardingMode::L2,
+                        (false, false) => ForwardingMode::Ipip,
+                    },
+                    backend_port: if nat { min_mtu } else { 0 },
                     affinity,
                     udp: if echo && protocol == Protocol::Udp {
                         UdpFlows::Remembered
@@ -433,13 +440,14 @@ fn signed() -> impl Strategy<Value = (String, Vec<AoKey>)> {
 pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of(signed()), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
-    let beside = (decision(), super::export::beside());
+    let beside = (decision(), super::export::beside(), super::nat::nat());
     let datapath = (datapath(), super::guard::guard());
     let parts = (router(), datapath, peers, beside, services);
-    parts.prop_map(|(router, (datapath, guard), peers, (decision, beside), services)| {
+    parts.prop_map(|(router, (datapath, guard), peers, (decision, beside, nat), services)| {
         let (rpki_caches, bmp_stations, mrt) = beside;
         let mut desired = Desired {
             decision,
+            nat,
             datapath: Datapath {
                 vary_source_v4: datapath
                     .vary_source_v4

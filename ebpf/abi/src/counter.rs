@@ -70,21 +70,37 @@ counters! {
     DropNoProgram = 19, "drop_no_program";
     /// Event: a packet in GUE left without the outer checksum that its backend wants.
     ChecksumMissing = 20, "checksum_missing";
+    /// Sent to a client, from a backend in NAT, through the interface it came in by.
+    AnswerTx = 21, "answer_tx";
+    /// Sent to a client, from a backend in NAT, through another interface.
+    AnswerRedirect = 22, "answer_redirect";
+    /// Dropped: for a service in NAT, of no connection that is known, and opens none.
+    DropNatUnknown = 23, "drop_nat_unknown";
+    /// Dropped: would open a connection in NAT, and no more are remembered.
+    DropNatFull = 24, "drop_nat_full";
+    /// Dropped: would open a connection in NAT, and found no free port towards its backend.
+    DropNatNoPort = 25, "drop_nat_no_port";
+    /// Passed to the kernel: for a service in NAT, and its time to live ends here.
+    PassExpired = 26, "pass_expired";
+    /// Dropped: from a backend in NAT, and its time to live ends here.
+    DropExpired = 27, "drop_expired";
+    /// Event: a connection in NAT begins.
+    NatOpened = 28, "nat_opened";
     /// Dropped: the client's address lies in a prefix that is denied.
-    DropDenied = 21, "drop_denied";
+    DropDenied = 29, "drop_denied";
     /// Dropped: the source sends the service more packets than it may.
-    DropSourceRate = 22, "drop_source_rate";
+    DropSourceRate = 30, "drop_source_rate";
     /// Dropped: the source opens more connections to the service than it may.
-    DropSourceSynRate = 23, "drop_source_syn_rate";
+    DropSourceSynRate = 31, "drop_source_syn_rate";
     /// Dropped: the service gets more packets than it may.
-    DropServiceRate = 24, "drop_service_rate";
+    DropServiceRate = 32, "drop_service_rate";
     /// Dropped: more connections to the service are opened than may be.
-    DropServiceSynRate = 25, "drop_service_syn_rate";
+    DropServiceSynRate = 33, "drop_service_syn_rate";
 }
 
 impl Counter {
     /// Rows of the map.
-    pub const COUNT: u32 = 26;
+    pub const COUNT: u32 = 34;
 
     /// Whether this counts something beside the packet's verdict.
     pub const fn is_event(self) -> bool {
@@ -94,6 +110,7 @@ impl Counter {
                 | Self::IcmpErrorForwarded
                 | Self::FragmentForwarded
                 | Self::ChecksumMissing
+                | Self::NatOpened
         )
     }
 
@@ -114,6 +131,10 @@ impl Counter {
                 | Self::DropSourceSynRate
                 | Self::DropServiceRate
                 | Self::DropServiceSynRate
+                | Self::DropNatUnknown
+                | Self::DropNatFull
+                | Self::DropNatNoPort
+                | Self::DropExpired
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Keys and values of the maps.
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
@@ -21,8 +21,8 @@ macro_rules! plain {
                 size_of::<$name>() == 0 $(+ size_of::<$ty>())+,
                 "hidden padding"
             );
-            impl sealed::Sealed for $name {}
-            impl Plain for $name {}
+            impl $crate::layout::sealed::Sealed for $name {}
+            impl $crate::layout::Plain for $name {}
         )+
     };
 }
@@ -83,15 +83,16 @@ plain! {
 
     /// One backend with its finished outer headers; one cache line.
     ///
-    /// The entry names its backend: the outer destination for `ipip`, `ip[0..16]` (an IPv4
-    /// address as v4-mapped) for `l2`, so the daemon can find out what an index stands for.
+    /// The entry names its backend: the destination in `ip` (in `l2` `ip[0..16]`, an IPv4 address as
+    /// v4-mapped), so the daemon can find out what an index stands for.
     pub struct Backend {
         /// Destination and source MAC of the frame that leaves, network order.
         pub macs: [u8; 12],
         /// 802.1Q tag to write (network order TCI), or zero for an untagged frame.
         pub vlan_tci: [u8; 2],
         /// Outer IP header: IPv4 (20 bytes, total length zero, checksum over the rest) or IPv6
-        /// (40 bytes, payload length zero). In `l2`: the backend's address.
+        /// (40 bytes, payload length zero). In `l2`: the backend's address. In `nat`:
+        /// a header that is put nowhere, from our address to the backend's.
         pub ip: [u8; 40],
         /// One of [`backend_kinds`].
         pub kind: u8,
@@ -230,6 +231,10 @@ plain! {
         /// So many last bits of the first 64 of an IPv6 client's address do not, at most 48; the
         /// other 64 never do.
         pub source_open_v6: u32,
+        /// The first port that connections in NAT may get.
+        pub nat_port_first: u32,
+        /// How many there are from it on.
+        pub nat_port_count: u32,
     }
 }
 
@@ -319,7 +324,13 @@ pub mod service_flags {
     /// Remember the service's UDP flows, so that they stay while a slot is in transition.
     pub const UDP_FLOWS: u32 = 1 << 2;
     /// The service has [`Rates`](super::Rates).
-    pub const RATED: u32 = 1 << 16;
+    pub const RATED: u32 = 1 << 3;
+    /// The service's packets are translated (on a service).
+    pub const NAT: u32 = 1 << 6;
+    /// Connections in NAT come from here (on the own entry of an address that is no VIP).
+    pub const NAT_SOURCE: u32 = 1 << 7;
+    /// With [`NAT`]: the port of the backends, by this shift; zero: the one that the client asks.
+    pub const BACKEND_PORT: u32 = 16;
 }
 
 /// What becomes of a client whose address lies in a prefix; the longest one that has it counts.
@@ -344,6 +355,10 @@ pub mod backend_kinds {
     pub const IPV6_IN_IPV6: u8 = 4;
     /// Nothing: only the MAC addresses are rewritten.
     pub const L2: u8 = 5;
+    /// Nothing: an IPv4 packet's addresses and ports are translated.
+    pub const NAT_V4: u8 = 6;
+    /// The same for IPv6.
+    pub const NAT_V6: u8 = 7;
     /// Bit of the first four: UDP stands between the headers (GUE, variant 1: the packet follows
     /// UDP at once).
     pub const GUE: u8 = 1 << 4;

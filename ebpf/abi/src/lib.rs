@@ -10,7 +10,9 @@
 
 mod counter;
 mod hash;
+#[macro_use]
 mod layout;
+mod nat;
 
 pub use counter::{Counter, DecapCounter, Limit};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of, source_bucket};
@@ -19,6 +21,7 @@ pub use layout::{
     Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, admissions, backend_flags,
     backend_kinds, service_flags,
 };
+pub use nat::{NAT_FLOWS_MAX, NAT_PROBES, NatAnswer, NatFlow, nat_port, nat_state};
 
 /// Services, IPv4 and IPv6 each, the VIP entries (port 0, protocol 0) included.
 pub const SERVICES_MAX: u32 = 16_384;
@@ -73,13 +76,15 @@ pub mod features {
     /// Some services remember their UDP flows.
     pub const UDP_FLOWS: u64 = 1 << 7;
     /// Some IPv4 clients are denied or allowed by their addresses.
-    pub const PREFIXES_V4: u64 = 1 << 16;
+    pub const PREFIXES_V4: u64 = 1 << 17;
     /// The same for IPv6.
-    pub const PREFIXES_V6: u64 = 1 << 17;
+    pub const PREFIXES_V6: u64 = 1 << 18;
     /// Some services take only so many packets in a second.
-    pub const RATES: u64 = 1 << 18;
+    pub const RATES: u64 = 1 << 19;
     /// Some of them only so many from one source.
-    pub const SOURCE_RATES: u64 = 1 << 19;
+    pub const SOURCE_RATES: u64 = 1 << 20;
+    /// Some services are in mode `nat`.
+    pub const NAT: u64 = 1 << 16;
     /// Any of those that take more than a copy of finished headers.
     pub const OUTER: u64 = GUE_CHECKSUM | VARY_V4 | VARY_V6;
     /// The program is a proof copy: the same object with the same maps, attached nowhere, that test
@@ -105,8 +110,18 @@ pub mod rare {
     pub const OUTER: u32 = 4;
     /// Fragments for a VIP.
     pub const FRAGMENTS: u32 = 5;
+    /// Packets of a client for a service in NAT.
+    pub const NAT: u32 = 6;
+    /// Those of them whose connection begins, or comes by another way than before.
+    pub const NAT_OPEN: u32 = 7;
+    /// Packets to an address that connections in NAT come from.
+    pub const NAT_ANSWER: u32 = 8;
+    /// ICMP errors that quote a packet of a connection in NAT.
+    pub const NAT_ERROR: u32 = 9;
+    /// New connections in NAT that are put together but for their port.
+    pub const NAT_PORT: u32 = 10;
     /// Rows of the map.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 11;
 
     /// Names of the programs, by their rows.
     pub const NAMES: [&str; COUNT as usize] = [
@@ -116,6 +131,11 @@ pub mod rare {
         "tidegate_checksum_redirect",
         "tidegate_outer",
         "tidegate_fragments",
+        "tidegate_nat",
+        "tidegate_nat_open",
+        "tidegate_nat_answer",
+        "tidegate_nat_error",
+        "tidegate_nat_port",
     ];
 
     /// Whether a packet path with these features calls the program.
@@ -125,6 +145,9 @@ pub mod rare {
             TOO_BIG => features & super::features::TOO_BIG != 0,
             CHECKSUM_TX | CHECKSUM_REDIRECT => features & super::features::GUE_CHECKSUM != 0,
             OUTER => features & super::features::OUTER != 0,
+            NAT | NAT_OPEN | NAT_ANSWER | NAT_ERROR | NAT_PORT => {
+                features & super::features::NAT != 0
+            }
             _ => false,
         }
     }
@@ -188,6 +211,10 @@ pub mod map_names {
     /// [`DatagramKey`](super::DatagramKey) to [`Ports`](super::Ports): datagrams whose first part
     /// came lately.
     pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// [`FlowKey`](super::FlowKey) of a client's packet to [`NatFlow`](super::NatFlow).
+    pub const NAT_FLOWS: &str = "NAT_FLOWS";
+    /// [`FlowKey`](super::FlowKey) of a backend's packet to [`NatAnswer`](super::NatAnswer).
+    pub const NAT_ANSWERS: &str = "NAT_ANSWERS";
     /// Per-CPU [`Traffic`](super::Traffic) by [`Service::index`](super::Service).
     pub const SERVICE_TRAFFIC: &str = "SERVICE_TRAFFIC";
     /// Per-CPU [`Traffic`](super::Traffic) by backend index.

@@ -274,8 +274,12 @@ pub mod extension {
 
 /// Bits of [`Tcp::flags`].
 pub mod tcp_flags {
+    /// Closes one direction of it.
+    pub const FIN: u8 = 0x01;
     /// Opens a connection.
     pub const SYN: u8 = 0x02;
+    /// Ends it at once.
+    pub const RST: u8 = 0x04;
     /// Acknowledges.
     pub const ACK: u8 = 0x10;
     /// The bits that move a connection from state to state: FIN, SYN, RST and ACK.

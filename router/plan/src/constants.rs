@@ -15,7 +15,7 @@ use crate::observed::Datapath;
 
 /// The constants for a configuration.
 pub fn constants(desired: &Desired) -> DatapathConfig {
-    let Desired { router, datapath, services, .. } = desired;
+    let Desired { router, datapath, nat, services, .. } = desired;
     let answers = datapath.too_big_rate > 0;
     let gue = services.values().any(|service| service.mode == ForwardingMode::Gue);
     let wanted = [
@@ -25,6 +25,7 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         (gue && datapath.gue_checksum, features::GUE_CHECKSUM),
         (services.values().any(|service| service.vip.port == 0), features::ANY_PORT),
         (services.values().any(|it| it.udp == UdpFlows::Remembered), features::UDP_FLOWS),
+        (services.values().any(|it| it.mode == ForwardingMode::Nat), features::NAT),
         (datapath.vary_source_v4.is_some(), features::VARY_V4),
         (datapath.vary_source_v6.is_some(), features::VARY_V6),
     ];
@@ -37,6 +38,8 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         vary_v6: datapath.vary_source_v6.map_or(0, |prefix| host_bits(prefix, 128)),
         vip_lens_v4: packed(lens(desired, IpAddr::is_ipv4), []),
         vip_lens_v6: packed(lens(desired, IpAddr::is_ipv6), []),
+        nat_port_first: nat.first_port.into(),
+        nat_port_count: u32::from(nat.last_port.saturating_sub(nat.first_port)) + 1,
         ..guard
     }
 }
@@ -86,16 +89,23 @@ fn features_in_use(datapath: &Datapath) -> u64 {
     let entries = key::entries(datapath);
     let any_port = entries.keys().any(any_port);
     let udp_flows = entries.values().any(|entry| entry.flags & service_flags::UDP_FLOWS != 0);
-    let in_services = all([(any_port, features::ANY_PORT), (udp_flows, features::UDP_FLOWS)]);
+    let nat = entries.values().any(|entry| entry.flags & service_flags::NAT != 0);
+    let in_services = all([
+        (any_port, features::ANY_PORT),
+        (udp_flows, features::UDP_FLOWS),
+        (nat, features::NAT),
+    ]);
     datapath.backends.values().fold(in_services, |features, backend| {
         let gue = backend.kind & backend_kinds::GUE != 0;
         let checksum = backend.flags & backend_flags::CHECKSUM != 0;
         let varied = backend.flags & backend_flags::VARIED != 0;
+        let nat = matches!(backend.kind, backend_kinds::NAT_V4 | backend_kinds::NAT_V6);
         features
             | all([
                 (gue, features::GUE),
                 (checksum, features::GUE_CHECKSUM),
                 (varied, features::VARY_V4 | features::VARY_V6),
+                (nat, features::NAT),
             ])
     })
 }

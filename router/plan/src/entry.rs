@@ -25,6 +25,10 @@ pub struct Outer {
     pub source_v4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub source_v6: Option<Ipv6Addr>,
+    /// Our IPv4 address in NAT; `None`: the egress's own address.
+    pub nat_source_v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub nat_source_v6: Option<Ipv6Addr>,
     /// The flow chooses the open bits of an IPv4 source.
     pub varied_v4: bool,
     /// The same for IPv6.
@@ -39,7 +43,7 @@ impl Outer {
     /// As this configuration has it. Where the flow chooses the source, the packet path puts what
     /// it chooses into the zero bits of this one.
     pub fn of(desired: &Desired) -> Self {
-        let Desired { router, datapath, .. } = desired;
+        let Desired { router, datapath, nat, .. } = desired;
         let v4 = |prefix: Prefix| match prefix.addr() {
             IpAddr::V4(addr) => Some(addr),
             IpAddr::V6(_) => None,
@@ -51,6 +55,8 @@ impl Outer {
         Self {
             source_v4: datapath.vary_source_v4.and_then(v4).or(router.encap_source_v4),
             source_v6: datapath.vary_source_v6.and_then(v6).or(router.encap_source_v6),
+            nat_source_v4: nat.source_v4,
+            nat_source_v6: nat.source_v6,
             varied_v4: datapath.vary_source_v4.is_some(),
             varied_v6: datapath.vary_source_v6.is_some(),
             gue_port: datapath.gue_port,
@@ -73,6 +79,9 @@ pub fn wanted(mode: ForwardingMode, vip: IpAddr, backend: IpAddr) -> Identity {
         ForwardingMode::L2 => backend_kinds::L2,
         ForwardingMode::Ipip => ipip,
         ForwardingMode::Gue => ipip | backend_kinds::GUE,
+        // Of the VIP's family, which the check of the configuration makes sure of.
+        ForwardingMode::Nat if backend.is_ipv4() => backend_kinds::NAT_V4,
+        ForwardingMode::Nat => backend_kinds::NAT_V6,
     };
     (kind, backend)
 }
@@ -80,12 +89,12 @@ pub fn wanted(mode: ForwardingMode, vip: IpAddr, backend: IpAddr) -> Identity {
 /// Which backend an entry is for; `None` for one that is free or that we did not write.
 pub fn identity(entry: &Backend) -> Option<Identity> {
     let addr = match without_udp(entry.kind) {
-        backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV6_IN_IPV4 => {
+        backend_kinds::IPV4_IN_IPV4 | backend_kinds::IPV6_IN_IPV4 | backend_kinds::NAT_V4 => {
             let (header, _) = entry.ip.split_first_chunk::<20>()?;
             let (_, addr) = header.split_last_chunk::<4>()?;
             IpAddr::V4(Ipv4Addr::from(*addr))
         }
-        backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6 => {
+        backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6 | backend_kinds::NAT_V6 => {
             let (_, addr) = entry.ip.split_last_chunk::<16>()?;
             IpAddr::V6(Ipv6Addr::from(*addr))
         }
@@ -115,10 +124,17 @@ pub fn build((kind, addr): Identity, way: &Way, outer: Outer) -> Option<Backend>
         (backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6, IpAddr::V6(to)) => {
             ipv6_header(outer.source_v6.or(way.source_v6)?, to, protocol)
         }
+        // Addresses only: these headers are put nowhere.
+        (backend_kinds::NAT_V4, IpAddr::V4(to)) => {
+            ipv4_header(outer.nat_source_v4.or(way.source_v4)?, to, 0)
+        }
+        (backend_kinds::NAT_V6, IpAddr::V6(to)) => {
+            ipv6_header(outer.nat_source_v6.or(way.source_v6)?, to, 0)
+        }
         _ => return None,
     };
     let is_varied = match (kind, addr) {
-        (backend_kinds::L2, _) => false,
+        (backend_kinds::L2 | backend_kinds::NAT_V4 | backend_kinds::NAT_V6, _) => false,
         (_, IpAddr::V4(_)) => outer.varied_v4,
         (_, IpAddr::V6(_)) => outer.varied_v6,
     };
@@ -155,6 +171,23 @@ const fn without_udp(kind: u8) -> u8 {
 /// Whether frames may be sent with this entry.
 pub const fn is_resolved(entry: &Backend) -> bool {
     entry.flags & backend_flags::RESOLVED != 0
+}
+
+/// Our address in NAT with a backend; `None`: it is not in NAT.
+pub fn nat_source(entry: &Backend) -> Option<IpAddr> {
+    match entry.kind {
+        backend_kinds::NAT_V4 => {
+            let (header, _) = entry.ip.split_first_chunk::<16>()?;
+            let (_, addr) = header.split_last_chunk::<4>()?;
+            Some(IpAddr::V4(Ipv4Addr::from(*addr)))
+        }
+        backend_kinds::NAT_V6 => {
+            let (header, _) = entry.ip.split_first_chunk::<24>()?;
+            let (_, addr) = header.split_last_chunk::<16>()?;
+            Some(IpAddr::V6(Ipv6Addr::from(*addr)))
+        }
+        _ => None,
+    }
 }
 
 fn address(addr: IpAddr) -> [u8; 40] {

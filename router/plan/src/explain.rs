@@ -136,6 +136,7 @@ pub fn explain(
             datapath: desired.datapath.clone(),
             // Prefixes of clients move no route and no slot.
             guard: Guard { limits: desired.guard.limits, ..Guard::default() },
+            nat: desired.nat.clone(),
             decision: desired.decision,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
@@ -210,6 +211,7 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<P
             | Object::Api
             | Object::Datapath
             | Object::Guard
+            | Object::Nat
             | Object::Decision
             | Object::Peer(_)
             | Object::Keychain(_)

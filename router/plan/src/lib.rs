@@ -17,6 +17,7 @@ pub mod key;
 mod life;
 mod memory;
 pub mod model;
+pub mod nat;
 pub mod observed;
 mod plan;
 mod pool;

@@ -21,6 +21,7 @@ use crate::admission;
 use crate::drain::{self, Phase};
 use crate::key::{self, MapKey};
 use crate::life::Life;
+use crate::nat;
 use crate::observed::{HoldDown, Observed};
 use crate::pool::{Pool, Rows};
 use crate::rings::Rings;
@@ -85,6 +86,7 @@ pub fn plan_with(
     let mut rounds =
         Rounds { guard: admission::plan(desired, &observed.datapath), ..Rounds::default() };
     let vip_entries = plan_vip_entries(&mut shared, &wanted, &mut rounds);
+    let sources = nat::plan_sources(&mut shared, &wanted, &mut rounds.services);
     let mut works = Vec::with_capacity(wanted.len());
     for (addr, &(name, spec)) in &wanted {
         let seen = seen.get(&MapKey::of_service(*addr)).copied().unwrap_or_default();
@@ -107,7 +109,7 @@ pub fn plan_with(
         .filter(|(_, service)| service.advertise.is_some())
         .map(|(_, service)| service.vip.addrs)
         .collect();
-    plan_deletes(observed, now, &entries, &wanted, &announced, &mut rounds);
+    plan_deletes(observed, now, &entries, &wanted, &sources, &announced, &mut rounds);
     let vips = plan_routes(observed, now, &works, &vip_entries, &mut rounds);
     let Pool { puts, frees, .. } = shared.pool;
     rounds.finish(puts, frees, vips)
@@ -214,6 +216,7 @@ fn plan_deletes(
     now: Timestamp,
     entries: &BTreeMap<MapKey, Entry>,
     wanted: &BTreeMap<ServiceAddr, (&str, &Service)>,
+    sources: &BTreeSet<MapKey>,
     announced: &BTreeSet<Prefix>,
     rounds: &mut Rounds,
 ) {
@@ -226,7 +229,7 @@ fn plan_deletes(
         .filter(|key| **key != MapKey::of_vip(key.vip()))
         .map(|key| key.vip())
         .collect();
-    for &key in entries.keys().filter(|key| !kept.contains(key)) {
+    for &key in entries.keys().filter(|key| !kept.contains(key) && !sources.contains(key)) {
         let prefix = key.vip();
         let stays_announced = announced.contains(&prefix);
         if !stays_announced && observed.advertised.contains_key(&prefix) {

@@ -4,6 +4,7 @@
 //! entry is marked as not resolved only when no slot names it any more, and freed only when the
 //! flow table cannot name it either.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{BACKENDS_MAX, Backend, backend_flags};
@@ -116,6 +117,13 @@ impl<'a> Pool<'a> {
                 self.puts.push(Step::PutBackend { index, entry, fresh: false });
             }
         }
+    }
+
+    /// The addresses that connections in NAT come from, by the entries as they shall be and as they
+    /// were seen: what drains is still answered.
+    pub(crate) fn nat_sources(&self) -> BTreeSet<IpAddr> {
+        let wanted = self.wanted.values().flatten();
+        wanted.chain(self.seen.values()).filter_map(entry::nat_source).collect()
     }
 
     /// Its index; `None`: it has no entry and there is no way, or no room.

@@ -345,7 +345,7 @@ fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
 }
 
 /// Whether a packet that left with these headers left as the entry says. In `l2` the packet keeps
-/// its own addresses: then the MAC addresses alone tell.
+/// its own addresses: then the MAC addresses alone tell. In `nat` it has got others.
 pub fn is_as(headers: &Headers, wanted: &Backend) -> bool {
     let is_outer = || headers.ip.is_some() && headers.ip == addresses(&wanted.ip);
     headers.macs == wanted.macs

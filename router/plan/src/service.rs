@@ -12,6 +12,7 @@ use crate::drain::Phase;
 use crate::entry::{self, Identity};
 use crate::key::MapKey;
 use crate::life::Life;
+use crate::nat;
 use crate::observed::Observed;
 use crate::pool::{Pool, Rows};
 use crate::proof::{self, Finding, Flaw};
@@ -217,7 +218,8 @@ impl<'a> Work<'a> {
                     UdpFlows::Hashed => 0,
                     UdpFlows::Remembered => service_flags::UDP_FLOWS,
                 }
-                | if rates == Rates::default() { 0 } else { service_flags::RATED },
+                | if rates == Rates::default() { 0 } else { service_flags::RATED }
+                | nat::flags(self.spec),
         };
         // The first key's write clears a fresh row, before anything counts there.
         let to_write = MapKey::of_ports(self.spec)

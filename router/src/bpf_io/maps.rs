@@ -14,7 +14,7 @@ use tidegate_abi::{
     Slot, Traffic, UDP_FLOWS_MAX, backend_flags, backend_kinds, map_names,
 };
 use tidegate_bgp::types::Prefix;
-use tidegate_plan::entry::is_resolved;
+use tidegate_plan::entry::{is_resolved, nat_source};
 use tidegate_plan::key::MapKey;
 use tidegate_plan::observed;
 use tidegate_plan::step::Step;
@@ -22,6 +22,7 @@ use tidegate_plan::step::Step;
 use super::error::Error;
 use super::flows::Flows;
 use super::guard::Guard;
+use super::nat::Nat;
 use super::pod::Pod;
 use super::slots::Slots;
 use super::sys;
@@ -42,6 +43,7 @@ pub(crate) struct Maps {
     flows: Flows,
     udp_flows: Flows,
     guard: Guard,
+    pub(crate) nat: Nat,
     /// UDP flows may be remembered with backends whose entries are free by now.
     remembers_freed: bool,
     service_traffic: Rows<Traffic>,
@@ -80,6 +82,7 @@ impl Maps {
             flows: Flows::take(ebpf, map_names::FLOWS, FLOWS_MAX)?,
             udp_flows: Flows::take(ebpf, map_names::UDP_FLOWS, UDP_FLOWS_MAX)?,
             guard: Guard::take(ebpf)?,
+            nat: Nat::take(ebpf)?,
             remembers_freed: true,
             service_traffic: take(ebpf, map_names::SERVICE_TRAFFIC)?,
             backend_traffic: take(ebpf, map_names::BACKEND_TRAFFIC)?,
@@ -104,6 +107,10 @@ impl Maps {
                 // Whoever gets its index next is not theirs.
                 self.flows.forget(|_, backend| Ok(backend == *index))?;
                 self.remembers_freed = true;
+                let entry = self.backends.get(index, 0);
+                if entry.is_ok_and(|Pod(entry)| nat_source(&entry).is_some()) {
+                    self.nat.forget_backend(*index)?;
+                }
                 self.put_backend(*index, Backend::FREE, false)
             }
             Step::PutSlots { slots } => self.put_slots(slots),
@@ -141,11 +148,16 @@ impl Maps {
         let egress = entry.egress_ifindex;
         // An entry without a way sends nothing, and its device may be gone for good.
         if egress != 0 && is_resolved(&entry) {
-            self.devices.insert(egress, egress, None, 0).map_err(|error| {
-                Error::kernel(format!("make interface {egress} a device to send through"), error)
-            })?;
+            self.put_device(egress)?;
         }
         self.backends.set(index, Pod(entry), 0).map_err(|error| row(error, "BACKENDS", index))
+    }
+
+    /// Makes an interface one that frames may be sent through.
+    pub(crate) fn put_device(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.devices.insert(ifindex, ifindex, None, 0).map_err(|error| {
+            Error::kernel(format!("make interface {ifindex} a device to send through"), error)
+        })
     }
 
     fn put_slots(&mut self, slots: &[(u32, Slot)]) -> Result<(), Error> {

@@ -10,6 +10,7 @@ mod flows;
 mod guard;
 mod link;
 mod maps;
+mod nat;
 mod pins;
 mod pod;
 mod proof;
@@ -17,7 +18,7 @@ mod rare;
 mod slots;
 pub(crate) mod sys;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::AsFd;
 use std::panic::resume_unwind;
@@ -27,8 +28,9 @@ use std::thread;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use tidegate_abi::{Counter, DatapathConfig, Traffic, map_names};
-use tidegate_config::desired::AttachMode;
+use tidegate_abi::{Counter, DatapathConfig, Traffic, features, map_names};
+use tidegate_config::desired::{AttachMode, NatTimeouts};
+use tidegate_plan::nat::Place;
 use tidegate_plan::observed;
 use tidegate_plan::proof::Finding;
 use tidegate_plan::step::Step;
@@ -193,6 +195,9 @@ impl Datapath {
             }
         };
         self.links.push(link);
+        if self.features & features::NAT != 0 {
+            self.maps.put_device(ifindex)?; // Answers leave where their clients' packets came in.
+        }
         Ok(ifindex)
     }
 
@@ -278,6 +283,29 @@ impl Datapath {
     /// What the kernel says.
     pub fn flow_count(&self) -> Result<usize, Error> {
         self.maps.flow_count()
+    }
+
+    /// Looks at the next connections in NAT, and forgets those that are over. True if that was the
+    /// last of a round.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn sweep_nat(
+        &mut self,
+        timeouts: &NatTimeouts,
+        dead: &BTreeSet<Place>,
+    ) -> Result<bool, Error> {
+        self.maps.nat.sweep(timeouts, dead)
+    }
+
+    /// Whether there are services in NAT, or connections of such as there were.
+    pub fn has_nat(&self) -> bool {
+        self.features & features::NAT != 0 || self.maps.nat.is_used()
+    }
+
+    /// Connections in NAT of each service and backend, as the last round counted them.
+    pub const fn nat_connections(&self) -> &BTreeMap<Place, u64> {
+        self.maps.nat.counted()
     }
 
     /// Instructions the verifier looked at in each loaded program, of the million it may; unknown

@@ -164,6 +164,42 @@ pub(crate) fn read_hash<K: Plain>(
     Ok(keys.into_iter().zip(values).take(count).collect())
 }
 
+/// Reads on from a position in a hash map, `None` being the start, as much as there is room for.
+/// Returns how much that was; the position is `None` again at the end.
+pub(crate) fn read_on<K: Plain, V: Plain>(
+    map: BorrowedFd<'_>,
+    position: &mut Option<u32>,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<usize> {
+    let (before, mut after) = (position.take(), 0_u32);
+    let mut attr = BatchAttr {
+        in_batch: before.as_ref().map_or(0, |before| std::ptr::from_ref(before) as u64),
+        out_batch: std::ptr::from_mut(&mut after) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: u32::try_from(keys.len().min(values.len())).map_err(io::Error::other)?,
+        map_fd: raw(map),
+        elem_flags: 0,
+        flags: 0,
+    };
+    match bpf(MAP_LOOKUP_BATCH, &mut attr) {
+        Ok(_) => *position = Some(after),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {} // The end.
+        Err(error) => return Err(error),
+    }
+    usize::try_from(attr.count).map_err(io::Error::other)
+}
+
+/// The clock that the packet path remembers times of, in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes into a value of ours; this clock is there on every Linux.
+    let _always_zero = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let secs = u64::try_from(now.tv_sec).unwrap_or_default();
+    secs * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default()
+}
+
 /// Reads a whole map by one call; both have room for all of it. Returns how much there was.
 fn read_all<K, V>(map: BorrowedFd<'_>, keys: &mut [K], values: &mut [V]) -> io::Result<usize> {
     // Of a hash it is a bucket's number, of others a key: those of tries are the longest.

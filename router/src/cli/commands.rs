@@ -98,6 +98,10 @@ fn status_text(status: &Status) -> String {
         lines.push(format!("  rpki       {up} of {configured} caches answer"));
     }
     lines.extend(status.stations.iter().map(station_line));
+    if let Some(open) = status.nat_connections {
+        let (open, most) = (count(open), count(tidegate_abi::NAT_FLOWS_MAX.into()));
+        lines.push(format!("  nat        {open} connections, {most} at most"));
+    }
     if let Some(files) = status.mrt.filter(|files| files.dropped > 0) {
         let (records, dropped) = (files.records, files.dropped);
         lines.push(format!("  mrt        {records} records written, {dropped} LOST"));
@@ -241,11 +245,21 @@ fn vips_text(answer: &Vips) -> String {
 }
 
 fn backends_text(answer: &Backends) -> String {
+    // A column for those in NAT, if there are any.
+    let has_nat = answer.backends.iter().any(|row| row.backend.connections.is_some());
+    let with_nat = |cells: &mut Vec<String>, cell: String| {
+        if has_nat {
+            cells.insert(6, cell);
+        }
+    };
     let header = ["SERVICE", "BACKEND", "STATE", "WEIGHT", "SHARE", "PACKETS", "SINCE", "REASON"];
-    let mut table = Table::new(&header, &[3, 4, 5, 6]);
+    let mut header = header.map(str::to_owned).to_vec();
+    with_nat(&mut header, "OPEN".to_owned());
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut table = Table::new(&header, if has_nat { &[3, 4, 5, 6, 7] } else { &[3, 4, 5, 6] });
     for row in &answer.backends {
         let backend = &row.backend;
-        table.row(vec![
+        let mut cells = vec![
             row.service.clone(),
             backend.address.to_string(),
             backend.state.clone(),
@@ -254,7 +268,9 @@ fn backends_text(answer: &Backends) -> String {
             count(backend.packets),
             span(backend.since_secs),
             backend.reason.clone().unwrap_or_default(),
-        ]);
+        ];
+        with_nat(&mut cells, backend.connections.map(count).unwrap_or_default());
+        table.row(cells);
     }
     table.render()
 }

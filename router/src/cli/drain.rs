@@ -232,7 +232,11 @@ pub(super) fn words(drain: &Drain) -> String {
                 none if none.is_empty() => none,
                 names => format!("; those of {names} are counted too"),
             };
-            format!("no new flows; {rate} of old ones, for {left} at most{with}")
+            let open = match drain.connections {
+                Some(open) => format!(" and {} connections", count(open)),
+                None => String::new(),
+            };
+            format!("no new flows; {rate}{open} of old ones, for {left} at most{with}")
         }
         ("emptying", false) => format!("withdrawn; {rate} still come, for {left} at most"),
         ("drained", _) if drain.cut_packets_per_sec > 0 => {

@@ -228,6 +228,7 @@ impl Reconciler {
             packets_per_sec: drain.map_or(0, |drain| drain.rate),
             cut_packets_per_sec: drain.map_or(0, |drain| drain.cut),
             counted_with: self.counted_with(target),
+            connections: self.draining_connections(target),
         }
     }
 

@@ -7,6 +7,7 @@
 mod change;
 mod drain;
 mod memory;
+mod nat;
 mod origins;
 mod proofs;
 mod reload;
@@ -132,6 +133,9 @@ pub(crate) struct Reconciler {
     imposed: Imposed,
     /// Their packets were counted then.
     counted_at: Timestamp,
+    /// Connections in NAT are looked at next then, and why that failed the last time.
+    sweep_at: Timestamp,
+    sweep_problem: Option<String>,
     /// A stop waits for the node to be drained.
     is_stopping: bool,
     /// Rings of the last plan: most are wanted again.
@@ -193,6 +197,8 @@ impl Reconciler {
             drains: Drains::default(),
             imposed: Imposed::default(),
             counted_at: Timestamp::default(),
+            sweep_at: Timestamp::default(),
+            sweep_problem: None,
             is_stopping: false,
             rings: Rings::default(),
             seen: Seen::default(),
@@ -297,6 +303,7 @@ impl Reconciler {
                     }
                     count_at = self.count_drains_at();
                 }
+                () = self.clock.sleep_until(Some(self.sweep_at)) => self.sweep_nat(),
                 () = self.clock.sleep_until(Some(look_at)) => return Some(Turn::Look),
             }
         }

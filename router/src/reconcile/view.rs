@@ -108,6 +108,7 @@ impl Reconciler {
             timer_lateness_max_us: micros(self.snapshot.borrow().timer_lateness_max),
             check_lateness_max_us: micros(self.parts.checks.lateness_max()),
             proof_packets: self.proofs.runs(),
+            nat_connections: self.all_nat_connections(),
             counters: self.counters()?,
         })
     }
@@ -245,6 +246,7 @@ impl Reconciler {
             share: share.and_then(|share| u32::try_from(share).ok()).unwrap_or(0),
             packets,
             bytes,
+            connections: self.nat_connections(service, view.index),
         })
     }
 }
@@ -279,6 +281,7 @@ const fn mode_name(mode: ForwardingMode) -> &'static str {
         ForwardingMode::Ipip => "ipip",
         ForwardingMode::Gue => "gue",
         ForwardingMode::L2 => "l2",
+        ForwardingMode::Nat => "nat",
     }
 }
 

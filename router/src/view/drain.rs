@@ -37,6 +37,9 @@ pub struct Drain {
     /// not quiet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counted_with: Vec<String>,
+    /// Connections of a backend in mode `nat` that are still remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u64>,
 }
 
 /// What a drain is about.

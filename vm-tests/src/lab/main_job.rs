@@ -93,7 +93,7 @@ pub const BACKENDS: [(&str, [&str; 2]); 3] = [
 pub struct Variant {
     /// Weights of the backends, in both services.
     pub weights: [u16; 3],
-    /// `ipip`, `gue` or `l2`.
+    /// `ipip`, `gue`, `l2` or `nat`.
     pub mode: &'static str,
     /// Backends of the IPv4 service have IPv6 addresses and the other way round.
     pub crossed: bool,
@@ -146,7 +146,7 @@ impl MainJob {
         // of its own: without one, frames lie in its ring until something else is sent, and once
         // the ring is full for ever. A real wire has no such end. Any program will do.
         let mut decap = vec![start_decap(&lab, SWITCH, "edge-eth0")?];
-        if variant.mode != "l2" {
+        if !matches!(variant.mode, "l2" | "nat") {
             for (host, _) in BACKENDS {
                 decap.push(start_decap(&lab, host, "eth0")?);
             }

@@ -53,6 +53,8 @@ pub fn run() -> Result<()> {
         burst_ns: 1,
         source_open_v4: 8,
         source_open_v6: 8,
+        nat_port_first: 1_024,
+        nat_port_count: 31_744,
     };
     // What no configuration asks for is dead code, and not looked at: so with nothing and with all,
     // but not as a proof copy, which has less.

@@ -7,26 +7,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use tidegate::bpf_io::Datapath;
 use tidegate_abi::{
-    Backend, Counter, DatapathConfig, FLOWS_MAX, RING_SIZE_MIN, Rates, Service, Slot, Traffic,
-    admissions, backend_flags, features, ip_proto::SCTP, service_flags, vip_lens,
+    Backend, Counter, DatapathConfig, FLOWS_MAX, NAT_FLOWS_MAX, RING_SIZE_MIN, Rates, Service,
+    Slot, Traffic, admissions, backend_flags, backend_kinds, features, ip_proto::SCTP,
+    service_flags, vip_lens,
 };
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::key::MapKey;
-use tidegate_plan::model::{Model, Outcome};
+use tidegate_plan::model::{Connections, Flow, Model, Outcome};
 use tidegate_plan::observed;
 use tidegate_plan::step::Step;
 use tidegate_vm_tests::frame::{Frame, describe, eth, ext};
 
 use crate::pins::run as command;
-use crate::xdp::{CLIENT4, CLIENT6, ROUTER, TCP, UDP, US, VIP4, VIP6, verdict_of};
+use crate::xdp::{
+    CLIENT4, CLIENT6, ROUTER, SOURCE4, SOURCE6, TCP, UDP, US, VIP4, VIP6, verdict_of,
+};
 
-const WORLDS: u64 = 10;
+const WORLDS: u64 = 18;
 const FRAMES: usize = 800;
 /// Limits of sources too.
 const OF_SOURCES: u64 = features::RATES | features::SOURCE_RATES;
@@ -34,7 +37,7 @@ const OF_SOURCES: u64 = features::RATES | features::SOURCE_RATES;
 const HOUR: u64 = 3_600_000_000_000;
 /// After so many frames the counters are read.
 const BATCH: usize = 50;
-const BACKENDS: u32 = 6;
+const BACKENDS: u32 = 8;
 const SERVICES: u32 = 30;
 const PORTS: [u16; 3] = [80, 443, 53];
 const LENS_V4: [u8; 2] = [28, 25];
@@ -76,30 +79,44 @@ impl Dice {
     }
 }
 
+/// An entry that may be anything; enough go well.
+fn any_backend(index: u32, dice: &mut Dice, devices: &[u32]) -> Backend {
+    let mut entry = Backend {
+        macs: dice.bytes(),
+        vlan_tci: if dice.one_in(3) { dice.bytes() } else { [0; 2] },
+        ip: dice.bytes(),
+        // Those that there are, and one that there is not.
+        kind: 1 + dice.byte() % 8,
+        flags: if dice.one_in(6) { 0 } else { backend_flags::RESOLVED },
+        egress_ifindex: dice.of(devices),
+        mtu: dice.of(&[1_500, 1_500, 100, 65_535]),
+        gue_port: [0; 2],
+    };
+    if index <= 6 {
+        // Enough that go well: one of each kind of header, and NAT of both versions, always
+        // from one address.
+        entry.kind = [1, 2, 3, 4, 6, 7][index as usize - 1];
+        entry.flags = backend_flags::RESOLVED;
+    }
+    match entry.kind {
+        backend_kinds::NAT_V4 => entry.ip[12..16].copy_from_slice(&SOURCE4.octets()),
+        backend_kinds::NAT_V6 => entry.ip[8..24].copy_from_slice(&SOURCE6.octets()),
+        _ => {}
+    }
+    entry
+}
+
 /// Maps that are sound only as far as the daemon's types go.
-fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
+fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], guarded: bool) {
     let mut apply = |step: Step| datapath.apply(&step).unwrap();
     for index in 1..=BACKENDS {
-        let mut entry = Backend {
-            macs: dice.bytes(),
-            vlan_tci: if dice.one_in(3) { dice.bytes() } else { [0; 2] },
-            ip: dice.bytes(),
-            // Those that there are, and one that there is not.
-            kind: 1 + dice.byte() % 6,
-            flags: if dice.one_in(6) { 0 } else { backend_flags::RESOLVED },
-            egress_ifindex: dice.of(devices),
-            mtu: dice.of(&[1_500, 1_500, 100, 65_535]),
-            gue_port: [0; 2],
-        };
-        if index <= 4 {
-            // Enough that go well: one of each kind of header.
-            entry.kind = u8::try_from(index).unwrap();
-            entry.flags = backend_flags::RESOLVED;
-        }
+        let entry = any_backend(index, dice, devices);
         apply(Step::PutBackend { index, entry, fresh: true });
     }
     let slots = (0..4 * RING_SIZE_MIN).map(|index| {
-        let (current, older) = (dice.byte() % 8, dice.byte() % 8);
+        // Those in NAT more often: a packet finds one only of its own version.
+        let current = if dice.one_in(2) { 5 + dice.byte() % 2 } else { dice.byte() % 10 };
+        let older = dice.byte() % 10;
         let (current, older) = (u32::from(current), u32::from(older));
         let slot = if dice.one_in(2) {
             Slot::settled(current)
@@ -110,13 +127,14 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
     });
     apply(Step::PutSlots { slots: slots.collect() });
     for index in 1..=SERVICES {
-        let service = Service {
+        let mut service = Service {
             ring_offset: dice.of(&[0, 1, RING_SIZE_MIN, u32::MAX]),
             ring_size: dice.of(&[RING_SIZE_MIN, RING_SIZE_MIN, 2 * RING_SIZE_MIN, 1, 0]),
             index,
             flags: u32::from(dice.byte() % 8)
                 | uncounted(index % 2 == 0, dice)
-                | dice.of(&[0, 0, service_flags::RATED]),
+                | nat(dice)
+                | if guarded { dice.of(&[0, service_flags::RATED]) } else { 0 },
         };
         // Both VIPs, then each port in two protocols, then every port, then another protocol. Then
         // prefixes, each without some of its entries.
@@ -128,6 +146,9 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32]) {
             17 | 18 => (80, SCTP),
             _ => dice.of(&[(80, TCP), (443, TCP), (53, UDP), (0, UDP)]),
         };
+        if proto == SCTP {
+            service.flags &= !service_flags::NAT; // Every configuration is refused that has it.
+        }
         let is_v4 = index % 2 == 0;
         let len = match (index, is_v4) {
             (..=18, _) => {
@@ -176,6 +197,75 @@ fn fill_guard(datapath: &mut Datapath, dice: &mut Dice) {
         };
         datapath.apply(&Step::PutRates { index, rates }).unwrap();
     }
+}
+
+/// The own entries of the addresses that connections in NAT come from.
+fn fill_sources(datapath: &mut Datapath) {
+    let service = Service { flags: service_flags::NAT_SOURCE, ..Service::default() };
+    for source in [SOURCE4.into(), SOURCE6.into()] {
+        let fresh = true;
+        let step = match MapKey::of_vip(Prefix::host(source)) {
+            MapKey::V4(key) => Step::PutServiceV4 { key, service, fresh },
+            MapKey::V6(key) => Step::PutServiceV6 { key, service, fresh },
+        };
+        datapath.apply(&step).unwrap();
+    }
+}
+
+/// A third of the services are in NAT, some of them with a port of their own.
+fn nat(dice: &mut Dice) -> u32 {
+    let port = dice.of(&[0, 0, 8_080]) << service_flags::BACKEND_PORT;
+    if dice.one_in(3) { service_flags::NAT | port } else { 0 }
+}
+
+/// What comes to an address that connections in NAT come from: an answer, or an error about what was
+/// sent to a backend; now and then of nobody that is known.
+fn inside(dice: &mut Dice, nat: &Connections) -> Frame {
+    let answers: Vec<Flow> = nat.answers().collect();
+    let mut frame = eth(ROUTER, if dice.one_in(30) { [0xff; 6] } else { US });
+    if dice.one_in(3) {
+        frame = frame.vlan(dice.short());
+    }
+    let Some(mut flow) = (!answers.is_empty()).then(|| dice.of(&answers)) else {
+        return frame.ipv4(CLIENT4, SOURCE4).tcp(1, 2, 0x10);
+    };
+    if dice.one_in(10) {
+        flow.dst_port ^= 1;
+    }
+    let ttl = dice.of(&[0, 1, 2, 64, 255]);
+    let addressed = |frame: Frame, src, dst| match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => frame.ipv4(src, dst),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => frame.ipv6(src, dst),
+        _ => unreachable!("a flow has one version"),
+    };
+    let (ours, port, to, to_port) = (flow.dst, flow.dst_port, flow.src, flow.src_port);
+    let flags = dice.of(&[0x12, 0x10, 0x11, 0x04]);
+    let transport = |frame: Frame, from, to, flags| match flow.proto {
+        TCP => frame.tcp(from, to, flags),
+        _ => frame.udp(from, to),
+    };
+    if !dice.one_in(3) {
+        let frame = addressed(frame, flow.src, ours).ttl(ttl);
+        return transport(frame, to_port, port, flags).payload(vec![9; dice.below(90)]);
+    }
+    // What we have sent, and a router on the way there did not like.
+    let mut sent = addressed(eth(US, ROUTER), ours, to);
+    if dice.one_in(6) && ours.is_ipv6() {
+        sent = sent.extension(ext::DESTINATION, &[0; 6]);
+    }
+    let sent = transport(sent, port, to_port, 0x10).payload(vec![7; dice.below(60)]);
+    let mut quoted = sent.bytes().split_off(14);
+    if dice.one_in(3) {
+        quoted.truncate(dice.of(&[28, 48, 20, 30, 38, 60]));
+    }
+    let router = if ours.is_ipv4() { CLIENT4.into() } else { CLIENT6.into() };
+    let frame = addressed(frame, router, ours).ttl(ttl);
+    let frame = if ours.is_ipv4() {
+        frame.icmp(dice.of(&[3, 11, 12, 5, 8]), 4, dice.bytes())
+    } else {
+        frame.icmpv6(dice.of(&[1, 2, 3, 4, 128]), 0, dice.bytes())
+    };
+    frame.payload(quoted)
 }
 
 /// The last bits of the client's address that do not count, in a service's flags.
@@ -261,7 +351,8 @@ fn ipv4(frame: Frame, dice: &mut Dice) -> Frame {
     let [high, low] = [dice.byte() % 4, dice.byte()];
     let client = if dice.one_in(3) { CLIENT4 } else { Ipv4Addr::new(203, 0, high, low) };
     let to = if dice.one_in(4) { Ipv4Addr::new(192, 0, 2, low) } else { VIP4 };
-    let mut frame = frame.ipv4(client, to).ttl(dice.byte()).tos(dice.byte());
+    let (any, tos) = (dice.byte(), dice.byte());
+    let mut frame = frame.ipv4(client, to).ttl(dice.of(&[any, any, any, 1])).tos(tos);
     if dice.one_in(4) {
         frame = frame.options(&vec![1; 4 * (1 + dice.below(10))]);
     }
@@ -295,8 +386,9 @@ fn ipv6(frame: Frame, dice: &mut Dice) -> Frame {
 }
 
 /// Bytes that somebody means harm with, or that are a sound frame.
-fn any_frame(dice: &mut Dice) -> Vec<u8> {
-    let mut bytes = sound(dice).bytes();
+fn any_frame(dice: &mut Dice, nat: &Connections) -> Vec<u8> {
+    let frame = if dice.one_in(4) { inside(dice, nat) } else { sound(dice) };
+    let mut bytes = frame.bytes();
     match dice.below(10) {
         0 => bytes.truncate(14 + dice.below(80)), // The kernel runs no shorter ones.
         1 | 2 => {
@@ -358,26 +450,36 @@ impl Moved {
 /// How many frames moved which counter: a run that drops everything shows nothing.
 type Seen = BTreeMap<Counter, u64>;
 
-fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
+fn guard_features(dice: &mut Dice) -> u64 {
+    dice.of(&[0, features::PREFIXES_V4 | features::PREFIXES_V6])
+        | dice.of(&[0, features::RATES, OF_SOURCES, OF_SOURCES])
+}
+
+fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) {
     let wanted = [0, features::TOO_BIG, features::TOO_BIG | features::TOO_BIG_WITHOUT_DF];
     let constants = DatapathConfig {
         hash_seed: dice.roll(),
         features: dice.of(&wanted)
             | dice.of(&[0, features::UDP_FLOWS])
             | dice.of(&[0, features::ANY_PORT])
-            | dice.of(&[0, features::PREFIXES_V4 | features::PREFIXES_V6])
-            | dice.of(&[0, features::RATES, OF_SOURCES, OF_SOURCES]),
+            | dice.of(&[0, features::NAT, features::NAT])
+            | if guarded { guard_features(dice) } else { 0 },
         burst_ns: 10 * HOUR,
-        source_open_v4: dice.of(&[0, 8]),
-        source_open_v6: dice.of(&[0, 16]),
+        source_open_v4: if guarded { dice.of(&[0, 8]) } else { 0 },
+        source_open_v6: if guarded { dice.of(&[0, 16]) } else { 0 },
+        nat_port_first: 2_000,
+        nat_port_count: dice.of(&[2, 20_000]),
         vip_lens_v4: dice.of(&[0, 28, vip_lens(LENS_V4)]),
         vip_lens_v6: dice.of(&[0, 112, vip_lens(LENS_V6)]),
         // No interval: as often as it is due, because the model knows no time.
         ..DatapathConfig::default()
     };
     let mut datapath = Datapath::load(&constants).unwrap();
-    fill(&mut datapath, dice, devices);
-    fill_guard(&mut datapath, dice);
+    fill(&mut datapath, dice, devices, guarded);
+    if guarded {
+        fill_guard(&mut datapath, dice);
+    }
+    fill_sources(&mut datapath);
     let maps: observed::Datapath = datapath.observe().unwrap();
     let mut model = Model {
         constants,
@@ -387,12 +489,13 @@ fn compare(dice: &mut Dice, devices: &[u32], seen: &mut Seen) {
         fragments: BTreeMap::new(),
         source_buckets: BTreeMap::new(),
         service_buckets: BTreeMap::new(),
+        nat: Connections::none_of(NAT_FLOWS_MAX as usize),
         flows_max: FLOWS_MAX as usize,
         devices: devices.iter().copied().collect::<BTreeSet<u32>>(),
     };
     let mut wanted = Moved::seen(&datapath);
     for turn in 1..=FRAMES {
-        let frame = any_frame(dice);
+        let frame = any_frame(dice, &model.nat);
         let ingress = dice.of(devices);
         let outcome = model.run(&frame, ingress);
         let run = datapath.test_run(&frame, ingress).unwrap();
@@ -423,7 +526,7 @@ fn the_program_and_the_model_agree_on_every_frame() {
     let mut seen = Seen::new();
     for world in 0..number("FUZZ_WORLDS", WORLDS) {
         println!("FUZZ_SEED={} FUZZ_WORLDS=1 repeats it", seed + world);
-        compare(&mut Dice(seed + world), &devices, &mut seen);
+        compare(&mut Dice(seed + world), (seed + world).is_multiple_of(3), &devices, &mut seen);
     }
     println!("{seen:?}");
     // A test run has room enough, the table is larger than this, and nothing is taken out.
@@ -432,6 +535,7 @@ fn the_program_and_the_model_agree_on_every_frame() {
         Counter::FlowTableFull,
         Counter::DropNoProgram,
         Counter::ChecksumMissing,
+        Counter::DropNatFull,
     ];
     let missing: Vec<_> = Counter::ALL
         .iter()

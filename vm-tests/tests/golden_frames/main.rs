@@ -18,6 +18,7 @@ mod fragments;
 mod guard;
 mod gue;
 mod live;
+mod nat;
 mod parsing;
 mod pins;
 mod prefixes;

@@ -30,6 +30,8 @@ pub(crate) const CONFIG: DatapathConfig = DatapathConfig {
     burst_ns: 0,
     source_open_v4: 0,
     source_open_v6: 0,
+    nat_port_first: 1_024,
+    nat_port_count: 31_744,
 };
 
 /// A world with two interfaces, `tg.a` and `tg-b`, and a BPF file system.
@@ -199,7 +201,7 @@ fn a_daemon_killed_at_any_point_of_its_start_leaves_what_the_next_one_takes() {
         paths
     };
     let all = pins();
-    assert_eq!(all.len(), 21, "eighteen maps, the program and two links: {all:?}");
+    assert_eq!(all.len(), 23, "twenty maps, the program and two links: {all:?}");
     // Each alone is missing; then, in the order of their names, all before it are.
     for missing in 0..all.len() {
         fs::remove_file(&all[missing]).unwrap();

@@ -18,12 +18,19 @@ fn instructions_of(config: &DatapathConfig) -> BTreeMap<String, u32> {
 fn a_feature_that_is_not_used_is_not_in_the_program() {
     const CHECKSUMS: [&str; 3] =
         ["tidegate_checksum_redirect", "tidegate_checksum_tx", "tidegate_outer"];
+    const NAT: [&str; 5] = [
+        "tidegate_nat",
+        "tidegate_nat_answer",
+        "tidegate_nat_error",
+        "tidegate_nat_open",
+        "tidegate_nat_port",
+    ];
     let bare = instructions(0);
     println!("bare: {bare:?}");
     let always = ["tidegate", "tidegate_errors", "tidegate_fragments"];
     assert_eq!(bare.keys().collect::<Vec<_>>(), always);
     // The programs that each one brings.
-    let cases: [(&str, u64, &[&str]); 10] = [
+    let cases: [(&str, u64, &[&str]); 11] = [
         ("too-big", features::TOO_BIG, &["tidegate_too_big"]),
         ("gue", features::GUE, &[]),
         ("gue-checksum", features::GUE | features::GUE_CHECKSUM, &CHECKSUMS),
@@ -34,6 +41,7 @@ fn a_feature_that_is_not_used_is_not_in_the_program() {
         ("IPv6 prefixes", features::PREFIXES_V6, &[]),
         ("limits", features::RATES, &[]),
         ("limits of sources", features::RATES | features::SOURCE_RATES, &[]),
+        ("nat", features::NAT, &NAT),
     ];
     for (name, features, brought) in cases {
         let with = instructions(features);

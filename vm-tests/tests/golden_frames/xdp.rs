@@ -245,9 +245,12 @@ pub(crate) fn verdict_of(counter: Counter) -> Verdict {
         | Counter::PassNotIp
         | Counter::PassBadHeader
         | Counter::PassGroupFrame
-        | Counter::PassNeighbour => Verdict::Pass,
-        Counter::ForwardTx | Counter::EchoReply | Counter::AnswerTooBig => Verdict::Tx,
-        Counter::ForwardRedirect => Verdict::Redirect,
+        | Counter::PassNeighbour
+        | Counter::PassExpired => Verdict::Pass,
+        Counter::ForwardTx | Counter::EchoReply | Counter::AnswerTooBig | Counter::AnswerTx => {
+            Verdict::Tx
+        }
+        Counter::ForwardRedirect | Counter::AnswerRedirect => Verdict::Redirect,
         _ => Verdict::Drop,
     }
 }
@@ -275,6 +278,12 @@ pub(crate) fn entry(kind: u8) -> Backend {
         }
         backend_kinds::IPV4_IN_IPV6 | backend_kinds::IPV6_IN_IPV6 => {
             ip.copy_from_slice(&to_backend().ipv6(SOURCE6, BACKEND6).proto(proto).bytes()[14..]);
+        }
+        backend_kinds::NAT_V4 => {
+            ip[..20].copy_from_slice(&to_backend().ipv4(SOURCE4, BACKEND4).proto(0).bytes()[14..]);
+        }
+        backend_kinds::NAT_V6 => {
+            ip.copy_from_slice(&to_backend().ipv6(SOURCE6, BACKEND6).proto(0).bytes()[14..]);
         }
         _ => ip[..16].copy_from_slice(&BACKEND4.to_ipv6_mapped().octets()),
     }

@@ -35,6 +35,7 @@ pub(crate) fn render(desired: &Desired) -> String {
     render_router(&mut out, &desired.router);
     render_datapath(&mut out, &desired.datapath);
     super::super::guard::render(&mut out, &desired.guard);
+    render_nat(&mut out, &desired.nat);
     render_decision(&mut out, desired.decision);
     for (name, peer) in &desired.peers {
         render_peer(&mut out, peer, &peer.remote.ip());
@@ -112,6 +113,18 @@ fn render_datapath(out: &mut String, datapath: &Datapath) {
     key(out, "gue-checksum", datapath.gue_checksum);
     maybe(out, "vary-source-v4", datapath.vary_source_v4.as_ref());
     maybe(out, "vary-source-v6", datapath.vary_source_v6.as_ref());
+}
+
+fn render_nat(out: &mut String, nat: &Nat) {
+    out.push_str("[nat]\n");
+    maybe(out, "source-v4", nat.source_v4.as_ref());
+    maybe(out, "source-v6", nat.source_v6.as_ref());
+    text(out, "ports", &format!("{}-{}", nat.first_port, nat.last_port));
+    time(out, "tcp-handshake", nat.timeouts.tcp_handshake);
+    time(out, "tcp-established", nat.timeouts.tcp_established);
+    time(out, "tcp-half-closed", nat.timeouts.tcp_half_closed);
+    time(out, "tcp-closed", nat.timeouts.tcp_closed);
+    time(out, "udp", nat.timeouts.udp);
 }
 
 fn render_decision(out: &mut String, rules: DecisionRules) {
@@ -205,6 +218,22 @@ fn render_transport(out: &mut String, transport: &Transport) {
     time(out, "send-hold-time", transport.send_hold.unwrap_or_default());
 }
 
+fn render_mode(out: &mut String, service: &Service) {
+    text(
+        out,
+        "mode",
+        &match service.mode {
+            ForwardingMode::Ipip => "ipip",
+            ForwardingMode::Gue => "gue",
+            ForwardingMode::L2 => "l2",
+            ForwardingMode::Nat => "nat",
+        },
+    );
+    if service.backend_port != 0 {
+        key(out, "backend-port", i64::from(service.backend_port));
+    }
+}
+
 fn render_service(out: &mut String, service: &Service) {
     text(out, "vip", &service.vip.vip());
     match service.vip.port {
@@ -218,15 +247,7 @@ fn render_service(out: &mut String, service: &Service) {
         Protocol::Sctp => "sctp",
     };
     text(out, "protocol", &protocol);
-    text(
-        out,
-        "mode",
-        &match service.mode {
-            ForwardingMode::Ipip => "ipip",
-            ForwardingMode::Gue => "gue",
-            ForwardingMode::L2 => "l2",
-        },
-    );
+    render_mode(out, service);
     let affinity = match service.affinity {
         Affinity::FiveTuple => "5-tuple",
         Affinity::ClientAddress => "client-address",

@@ -14,8 +14,9 @@ pub(super) fn too_big(
     packet: &Packet,
     backend: &Backend,
     without_df: bool,
+    features: u64,
 ) -> Option<Vec<u8>> {
-    let (_, outer_len) = outer(packet, backend)?;
+    let (_, outer_len) = outer(packet, backend, features)?;
     let mtu = backend.mtu.checked_sub(u16::try_from(outer_len).ok()?)?;
     let ip = frame.get(packet.ip_at..)?;
     let mut link = frame.get(..packet.ip_at)?.to_vec();

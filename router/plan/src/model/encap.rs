@@ -2,13 +2,18 @@
 
 use core::net::IpAddr;
 
-use tidegate_abi::{Backend, Counter, backend_kinds};
+use tidegate_abi::{Backend, Counter, backend_kinds, features};
 
 use super::Packet;
 
 /// The frame in the backend's headers; what stands behind the IP packet stays behind it.
-pub(super) fn wrap(frame: &[u8], packet: &Packet, backend: &Backend) -> Result<Vec<u8>, Counter> {
-    let (ether_type, outer_len) = outer(packet, backend).ok_or(Counter::DropUnresolved)?;
+pub(super) fn wrap(
+    frame: &[u8],
+    packet: &Packet,
+    backend: &Backend,
+    wanted: u64,
+) -> Result<Vec<u8>, Counter> {
+    let (ether_type, outer_len) = outer(packet, backend, wanted).ok_or(Counter::DropUnresolved)?;
     let outer_total = packet.ip_len + outer_len;
     if outer_total > usize::from(backend.mtu) {
         return Err(Counter::DropTooBig);
@@ -39,7 +44,7 @@ pub(super) fn wrap(frame: &[u8], packet: &Packet, backend: &Backend) -> Result<V
 
 /// Ether type and length of what goes around a packet to this backend; `None` for one of the other
 /// family.
-pub(super) fn outer(packet: &Packet, backend: &Backend) -> Option<([u8; 2], usize)> {
+pub(super) fn outer(packet: &Packet, backend: &Backend, wanted: u64) -> Option<([u8; 2], usize)> {
     const IPV4: [u8; 2] = [0x08, 0x00];
     const IPV6: [u8; 2] = [0x86, 0xdd];
     match (backend.kind, packet.flow.dst.is_ipv4()) {
@@ -51,6 +56,8 @@ pub(super) fn outer(packet: &Packet, backend: &Backend) -> Option<([u8; 2], usiz
         }
         (backend_kinds::L2, true) => Some((IPV4, 0)),
         (backend_kinds::L2, false) => Some((IPV6, 0)),
+        (backend_kinds::NAT_V4, true) if wanted & features::NAT != 0 => Some((IPV4, 0)),
+        (backend_kinds::NAT_V6, false) if wanted & features::NAT != 0 => Some((IPV6, 0)),
         _ => None,
     }
 }
@@ -94,7 +101,7 @@ pub(super) fn sum(words: impl IntoIterator<Item = u16>) -> u16 {
     })
 }
 
-fn get(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn get(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|&word| u16::from_be_bytes(word))
 }
 

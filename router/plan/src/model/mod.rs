@@ -12,6 +12,7 @@
 mod answer;
 mod encap;
 mod guard;
+mod nat;
 mod packet;
 mod pick;
 
@@ -25,6 +26,7 @@ use tidegate_bgp::types::Prefix;
 use crate::constants;
 use crate::key::MapKey;
 use crate::observed::Datapath;
+pub use nat::Connections;
 pub use packet::{Addr, Flow, Packet, Parsed, Transport, parse};
 pub use pick::flow_hash;
 
@@ -41,6 +43,8 @@ pub struct Model<'a> {
     pub udp_flows: BTreeMap<FlowKey, u32>,
     /// What the first parts of datagrams have said. The table forgets, the model does not.
     pub fragments: BTreeMap<DatagramKey, Flow>,
+    /// Connections in NAT.
+    pub nat: Connections,
     /// Flows that the table holds at most.
     pub flows_max: usize,
     /// What is taken out of the buckets of sources.
@@ -110,7 +114,13 @@ impl Model<'_> {
                     return Err(Counter::DropDenied);
                 }
                 self.limit(&packet, service)?;
+                if self.is_nat(service) {
+                    return self.translate(&packet, service, frame, ingress_ifindex, outcome);
+                }
                 self.deliver(&packet, service, frame, ingress_ifindex, outcome)
+            }
+            None if self.is_nat_source(packet.flow.dst) => {
+                self.send_to_client(&packet, frame, ingress_ifindex, outcome)
             }
             None if self.is_turned_away(&packet) => Err(Counter::DropDenied),
             None if packet.transport == Transport::Error && self.is_for_vip(&packet) => {
@@ -137,6 +147,9 @@ impl Model<'_> {
         let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
         let whole = Packet { flow, transport: Transport::Ports { opens }, ..packet.clone() };
         self.limit(&whole, service)?;
+        if self.is_nat(service) {
+            return Err(Counter::DropFragment);
+        }
         if part.is_first {
             self.fragments.insert(part.key, flow);
         }
@@ -180,6 +193,9 @@ impl Model<'_> {
         }
         let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
         self.limit(packet, service)?; // Its source is who sends the error.
+        if self.is_nat(service) {
+            return self.error_to_backend(packet, frame, ingress_ifindex, outcome);
+        }
         let quoted = Packet { flow, transport: Transport::Other, ..packet.clone() };
         let verdict = self.send(&quoted, service, frame, ingress_ifindex, outcome)?;
         outcome.events.push(Counter::IcmpErrorForwarded);
@@ -202,7 +218,8 @@ impl Model<'_> {
         // Another program begins anew.
         let picked = self.pick(packet, service, &mut outcome.events)?;
         let without_df = self.constants.features & features::TOO_BIG_WITHOUT_DF != 0;
-        let answer = answer::too_big(frame, packet, &picked.entry, without_df);
+        let answer =
+            answer::too_big(frame, packet, &picked.entry, without_df, self.constants.features);
         outcome.frame = answer.ok_or(Counter::DropTooBig)?;
         Ok(Counter::AnswerTooBig)
     }
@@ -217,7 +234,7 @@ impl Model<'_> {
         outcome: &mut Outcome,
     ) -> Result<Counter, Counter> {
         let picked = self.pick(packet, service, &mut outcome.events)?;
-        let wrapped = encap::wrap(frame, packet, &picked.entry)?;
+        let wrapped = encap::wrap(frame, packet, &picked.entry, self.constants.features)?;
         let egress = picked.entry.egress_ifindex;
         // The program has written by the time it finds out that there is no way out.
         outcome.frame = wrapped;

@@ -25,15 +25,7 @@ impl Model<'_> {
         service: Service,
         events: &mut Vec<Counter>,
     ) -> Result<Picked, Counter> {
-        if service.ring_size == 0 {
-            return Err(Counter::DropNoBackend);
-        }
-        let hash = self.hash(&packet.flow, service.flags);
-        let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
-        if row >= tidegate_abi::RING_SLOTS_MAX {
-            return Err(Counter::DropNoBackend);
-        }
-        let slot = slots::at(&self.maps.slots, row);
+        let (row, slot, _) = self.slot(packet, service)?;
         let remembers = self.constants.features & features::UDP_FLOWS != 0
             && service.flags & service_flags::UDP_FLOWS != 0;
         let backend = if remembers && packet.flow.proto == ip_proto::UDP {
@@ -50,6 +42,23 @@ impl Model<'_> {
             }
             _ => Err(Counter::DropUnresolved),
         }
+    }
+
+    /// The slot that a packet falls into, with its row, and the packet's hash.
+    pub(super) fn slot(
+        &self,
+        packet: &Packet,
+        service: Service,
+    ) -> Result<(u32, Slot, u32), Counter> {
+        if service.ring_size == 0 {
+            return Err(Counter::DropNoBackend);
+        }
+        let hash = self.hash(&packet.flow, service.flags);
+        let row = service.ring_offset.wrapping_add(slot_of(hash, service.ring_size));
+        if row >= tidegate_abi::RING_SLOTS_MAX {
+            return Err(Counter::DropNoBackend);
+        }
+        Ok((row, slots::at(&self.maps.slots, row), hash))
     }
 
     /// The index of the backend that a slot and the flow table name.

@@ -35,6 +35,7 @@ fn model(maps: &Datapath) -> Model<'_> {
         fragments: BTreeMap::new(),
         source_buckets: BTreeMap::new(),
         service_buckets: BTreeMap::new(),
+        nat: Connections::default(),
         flows_max: 2,
         devices: BTreeSet::new(),
     }

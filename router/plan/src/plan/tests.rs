@@ -8,7 +8,7 @@ use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::{Asn, RouterId};
 use tidegate_config::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend as Weight, Datapath, ForwardingMode,
-    HealthCheck, Probe, Protocol, Router, UdpFlows,
+    HealthCheck, Nat, NatTimeouts, Probe, Protocol, Router, UdpFlows,
 };
 
 use super::*;
@@ -21,6 +21,7 @@ mod drains;
 mod explain;
 mod flows;
 mod life;
+mod nat;
 mod ports;
 mod prefixes;
 mod proof;

@@ -18,6 +18,7 @@ fn drain(target: Target, phase: &str, rate: u64, left: Option<u64>, cut: u64) ->
         packets_per_sec: rate,
         cut_packets_per_sec: cut,
         counted_with: Vec::new(),
+        connections: None,
     }
 }
 
@@ -28,6 +29,7 @@ fn a_drain_is_told_in_a_line_or_two() {
     let vip = || Target::Vip { vip: "192.0.2.10".into() };
     let shared = Drain {
         counted_with: vec!["api".into(), "web-tls".into()],
+        connections: None,
         ..drain(backend(), "emptying", 1_234, Some(598), 0)
     };
     let cases = [

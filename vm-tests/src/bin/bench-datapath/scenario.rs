@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tidegate::bpf_io::Datapath;
-use tidegate_abi::DatapathConfig;
+use tidegate_abi::{Counter as Counted, DatapathConfig};
 use tidegate_vm_tests::bench::around::{Around, Effect, Floor, PASS, TX, Traffic};
 use tidegate_vm_tests::bench::count::Counter;
 use tidegate_vm_tests::bench::edge::Edge;
@@ -23,6 +23,7 @@ pub(crate) const IPIP: u16 = 80;
 const IPIP_OTHER: u16 = 81;
 const L2: u16 = 82;
 const CHANGING: u16 = 83;
+const NAT: u16 = 84;
 
 /// Services of each kind on two VIPs, and eight more VIPs that get no packets: maps that hold one
 /// entry are faster than any that are used.
@@ -53,6 +54,15 @@ fn guarded() -> String {
          source-syn-rate = 10000000\nservice-rate = 10000000\nservice-syn-rate = 10000000\n",
         config(1)
     )
+}
+
+/// One service in NAT, in a packet path of its own: the program of the others has no NAT in it.
+fn nat_config() -> String {
+    const HEAD: &str =
+        "version = 1\n[router]\nasn = 65001\nrouter-id = \"192.0.2.1\"\ninterfaces = [\"lo\"]\n";
+    let v4 = service(&VIP4.to_string(), NAT, "nat", &backends("10.0.1.", 100, 1));
+    let v6 = service(&VIP6.to_string(), NAT, "nat", &backends("fd00::", 100, 1));
+    [HEAD, &v4, &v6].concat()
 }
 
 fn service(vip: &str, port: u16, mode: &str, backends: &str) -> String {
@@ -119,6 +129,8 @@ struct Scenario {
     traffic: Traffic,
     effect: Effect,
     bar: Bar,
+    /// Of the packet path with services in NAT.
+    is_nat: bool,
 }
 
 /// One of them, and what it cost in each round beside its two floors.
@@ -136,6 +148,7 @@ pub(crate) struct Bench {
     edge: Edge,
     /// Holds the maps of scenarios behind a guard.
     _guarded: Edge,
+    nat: Edge,
     load_time: Duration,
     all: Vec<Measured>,
 }
@@ -148,13 +161,18 @@ const fn grows(growth: u32) -> Effect {
     Effect { action: TX, growth, rewrites: false }
 }
 
+/// Addresses, ports and checksums.
+const TRANSLATES: Effect = Effect { action: TX, growth: 0, rewrites: true };
 const PASSES: Effect = Effect { action: PASS, growth: 0, rewrites: false };
 
 #[rustfmt::skip]
 fn scenarios() -> Vec<Scenario> {
     let (ack, syn) = (tcp::ACK, tcp::SYN);
-    let row = |name, traffic, effect, bar| Scenario { name, guarded: false, traffic, effect, bar };
+    let row = |name, traffic, effect, bar| Scenario {
+        name, guarded: false, traffic, effect, bar, is_nat: false,
+    };
     let guarded = |name, traffic, bar| Scenario { guarded: true, ..row(name, traffic, grows(20), bar) };
+    let nat = |name, traffic, bar| Scenario { is_nat: true, ..row(name, traffic, TRANSLATES, bar) };
     let strict = Bar { ns: 35.0, cycles: Some(160.0) };
     let other4 = eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ipv4(CLIENT4, Ipv4Addr::new(203, 0, 113, 9));
     let other6 = eth([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
@@ -180,6 +198,10 @@ fn scenarios() -> Vec<Scenario> {
         row("v4, not ours", traffic4(other4.tcp(1_024, 80, ack), 1), PASSES, ns(20.0)),
         row("v6, not ours", traffic6(other6.tcp(1_024, 80, ack), 1), PASSES, ns(20.0)),
         row("neither", traffic4(neither, 1), PASSES, ns(20.0)),
+        nat("v4 TCP, nat, 1 flow", traffic4(v4(NAT, ack), 1), ns(70.0)),
+        nat("v4 TCP, nat, 64 Ki flows", traffic4(v4(NAT, ack), KI64), ns(140.0)),
+        nat("v6 TCP, nat, 1 flow", traffic6(v6(NAT, ack), 1), ns(80.0)),
+        nat("v6 TCP, nat, 64 Ki flows", traffic6(v6(NAT, ack), KI64), ns(160.0)),
     ]
 }
 
@@ -195,28 +217,58 @@ fn best_load_time() -> Result<Duration> {
     Ok(best)
 }
 
+/// Opens the connections whose packets are measured. The kernel may be short of memory for a moment
+/// that it gets when the processor is free, so the SYNs come more than once.
+fn open_connections(nat: &Edge) -> Result<()> {
+    let syn = tcp::SYN;
+    for (traffic, packets) in [
+        (traffic4(v4(NAT, syn), 1), 1),
+        (traffic6(v6(NAT, syn), 1), 1),
+        (traffic4(v4(NAT, syn), KI64), KI64),
+        (traffic6(v6(NAT, syn), KI64), KI64),
+    ] {
+        for _ in 0..3 {
+            let mut around = Around::program(nat.datapath.program_fd()?, &traffic, TRANSLATES)?;
+            around.run(packets, &Pmu::open())?;
+        }
+    }
+    let open = nat.datapath.counters()?.get(&Counted::NatOpened).copied().unwrap_or(0);
+    ensure!(open == 2 * u64::from(KI64) + 2, "{open} connections are open");
+    Ok(())
+}
+
 impl Bench {
     pub(crate) fn new(only: Option<&str>) -> Result<Self> {
         let load_time = best_load_time()?;
         let mut edge = Edge::new(&config(1), LOOPBACK)?;
         edge.configure(&config(0))?; // The first of ten is drained, and stays so.
         let guarded = Edge::new(&guarded(), LOOPBACK)?;
+        let nat = Edge::new(&nat_config(), LOOPBACK)?;
+        open_connections(&nat)?;
         let mut all = Vec::new();
         for scenario in scenarios() {
             if only.is_some_and(|text| !scenario.name.contains(text)) {
                 continue;
             }
             let Scenario { traffic, effect, .. } = &scenario;
-            let edge = if scenario.guarded { &guarded } else { &edge };
+            let edge = match (scenario.guarded, scenario.is_nat) {
+                (true, _) => &guarded,
+                (false, true) => &nat,
+                (false, false) => &edge,
+            };
             let program = Around::program(edge.datapath.program_fd()?, traffic, *effect)?;
             let idle = Around::floor(Floor::Tx, traffic)?;
             let floor = if effect.growth == 40 { Floor::Ipv6 } else { Floor::Ipv4 };
             let encap = Around::floor(floor, traffic)?;
-            let counted = Instructions::of(edge, &scenario)
-                .with_context(|| format!("instructions of {}", scenario.name))?;
+            let counted = if scenario.is_nat {
+                Instructions::NONE
+            } else {
+                let counted = Instructions::of(edge, &scenario);
+                counted.with_context(|| format!("instructions of {}", scenario.name))?
+            };
             all.push(Measured { scenario, program, idle, encap, counted, rounds: Vec::new() });
         }
-        let mut bench = Self { edge, _guarded: guarded, load_time, all };
+        let mut bench = Self { edge, nat, _guarded: guarded, load_time, all };
         bench.fill_flow_table()?;
         Ok(bench)
     }
@@ -260,6 +312,7 @@ impl Bench {
     /// Size and load time of the program.
     pub(crate) fn program(&self) -> Program {
         let mut verified = self.edge.datapath.verified_instructions().unwrap_or_default();
+        verified.extend(self.nat.datapath.verified_instructions().unwrap_or_default());
         let fast_path = verified.remove("tidegate");
         let rare = verified.into_values().max();
         Program { fast_path, rare, load_time: self.load_time }
@@ -274,6 +327,17 @@ pub(crate) struct Instructions {
 }
 
 impl Instructions {
+    fn shown(self, figure: f64) -> String {
+        if self.is_none() { "-".to_owned() } else { format!("{figure:.1}") }
+    }
+
+    pub(crate) const fn is_none(self) -> bool {
+        self.instructions.is_nan()
+    }
+
+    /// Of what goes through more than one program, which is not counted.
+    const NONE: Self = Self { instructions: f64::NAN, calls: f64::NAN };
+
     /// As many flows as differ: those of a scenario differ in nothing else.
     const FLOWS: u32 = 1 << 10;
 
@@ -368,8 +432,8 @@ impl Row {
         let counted = |text: String| if has_pmu { text } else { "-".to_owned() };
         vec![
             self.name.to_owned(),
-            format!("{:.1}", self.counted.instructions),
-            format!("{:.1}", self.counted.calls),
+            self.counted.shown(self.counted.instructions),
+            self.counted.shown(self.counted.calls),
             format!("{:.1}", self.gross_ns.best),
             format!("{:.1}", self.gross_ns.median),
             format!("{:.1}", self.net.ns),

@@ -32,6 +32,8 @@ pub(crate) trait Address: Copy {
     const IN_IPV4: u8;
     /// The backend kind that puts packets of this family into IPv6.
     const IN_IPV6: u8;
+    /// The backend kind that translates packets of this family.
+    const NAT: u8;
     /// The family's ICMP.
     const ICMP: u8;
     /// Type of its echo request.
@@ -119,6 +121,7 @@ impl Address for V4 {
     const ETHER_TYPE: u16 = ether_type::IPV4;
     const IN_IPV4: u8 = backend_kinds::IPV4_IN_IPV4;
     const IN_IPV6: u8 = backend_kinds::IPV4_IN_IPV6;
+    const NAT: u8 = backend_kinds::NAT_V4;
     const ICMP: u8 = ip_proto::ICMP;
     const ECHO_REQUEST: u8 = 8;
     const ECHO_REPLY: u8 = 0;
@@ -188,6 +191,7 @@ impl Address for V6 {
     const ETHER_TYPE: u16 = ether_type::IPV6;
     const IN_IPV4: u8 = backend_kinds::IPV6_IN_IPV4;
     const IN_IPV6: u8 = backend_kinds::IPV6_IN_IPV6;
+    const NAT: u8 = backend_kinds::NAT_V6;
     const ICMP: u8 = ip_proto::ICMPV6;
     const ECHO_REQUEST: u8 = 128;
     const ECHO_REPLY: u8 = 129;

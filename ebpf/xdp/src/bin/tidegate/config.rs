@@ -16,6 +16,8 @@ static CONFIG: DatapathConfig = DatapathConfig {
     burst_ns: 0,
     source_open_v4: 0,
     source_open_v6: 0,
+    nat_port_first: 0,
+    nat_port_count: 0,
 };
 
 /// One field, read where it stands: the compiler must not take it for the value that stands here.
@@ -53,6 +55,10 @@ constant! {
     source_open_v4: u32,
     /// The same for the first word of an IPv6 address.
     source_open_v6: u32,
+    /// The first port that connections in NAT may get.
+    nat_port_first: u32,
+    /// How many there are.
+    nat_port_count: u32,
 }
 
 /// Whether any of these features is wanted.

@@ -23,9 +23,12 @@ pub(crate) fn verdict(counter: Counter) -> u32 {
         | Counter::PassNotIp
         | Counter::PassBadHeader
         | Counter::PassGroupFrame
-        | Counter::PassNeighbour => xdp_action::XDP_PASS,
-        Counter::ForwardTx | Counter::EchoReply | Counter::AnswerTooBig => xdp_action::XDP_TX,
-        Counter::ForwardRedirect => xdp_action::XDP_REDIRECT,
+        | Counter::PassNeighbour
+        | Counter::PassExpired => xdp_action::XDP_PASS,
+        Counter::ForwardTx | Counter::EchoReply | Counter::AnswerTooBig | Counter::AnswerTx => {
+            xdp_action::XDP_TX
+        }
+        Counter::ForwardRedirect | Counter::AnswerRedirect => xdp_action::XDP_REDIRECT,
         _ => xdp_action::XDP_DROP,
     }
 }

@@ -65,6 +65,7 @@ impl Outer {
             kind if kind == A::IN_IPV4 => Some(Self::Ipv4),
             kind if kind == A::IN_IPV6 => Some(Self::Ipv6),
             backend_kinds::L2 => Some(Self::Nothing),
+            kind if config::has(features::NAT) && kind == A::NAT => Some(Self::Nothing),
             _ if !config::has(features::GUE) => None,
             kind if kind == A::IN_IPV4 | backend_kinds::GUE => Some(Self::UdpInIpv4),
             kind if kind == A::IN_IPV6 | backend_kinds::GUE => Some(Self::UdpInIpv6),
@@ -101,7 +102,7 @@ impl Outer {
     clippy::cast_possible_wrap,
     reason = "headers: both are below 64"
 )]
-fn make_room(ctx: &XdpContext, have: usize, want: usize) -> Result<(), Counter> {
+pub(crate) fn make_room(ctx: &XdpContext, have: usize, want: usize) -> Result<(), Counter> {
     if have == want {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use tidegate_xdp::wire::Icmp;
 
 use crate::address::Address;
 use crate::parse::{OFFSET_MASK, Packet, Transport};
-use crate::{count, deliver_to_any, guard, gue, service};
+use crate::{count, deliver_to_any, guard, gue, rare, service};
 
 /// Whether the packet is an ICMP error (RFC 792, RFC 4443 §2.1): neither a query nor a redirect,
 /// which is for hosts on the link.
@@ -41,6 +41,10 @@ pub(crate) fn forward<A: Address>(
     }
     let service = service::find(&flow).ok_or(Counter::DropNoService)?;
     guard::limit(packet, service)?; // Its source is who sends the error.
+    if service::is_nat(service) {
+        rare::go_on(ctx, tidegate_abi::rare::NAT_ERROR);
+        return Err(Counter::DropNoProgram);
+    }
     let transport = Transport::Other; // It is not the flow's own: nothing is learned from it.
     let quoted = Packet { flow, transport, ..*packet };
     let (verdict, backend) = deliver_to_any(ctx, &quoted, service)?;

@@ -22,6 +22,9 @@ pub(crate) fn forward<A: Address>(
     }
     let service = service::of(&whole).ok_or(Counter::DropNoService)?;
     guard::limit(&whole, service)?;
+    if service::is_nat(service) {
+        return Err(Counter::DropFragment);
+    }
     if packet.transport != Transport::Fragment {
         remember(packet);
     }

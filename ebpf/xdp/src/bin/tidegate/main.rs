@@ -29,6 +29,7 @@ mod guard;
 mod gue;
 mod limit;
 mod maps;
+mod nat;
 mod parse;
 mod pick;
 mod rare;
@@ -94,6 +95,45 @@ fn tidegate_fragments(ctx: XdpContext) -> u32 {
     count::verdict(verdict)
 }
 
+/// Entry for packets of a client for a service in NAT.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_nat(ctx: XdpContext) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, nat::forward, nat::forward);
+    count::verdict(verdict)
+}
+
+/// Entry for those that open a connection, or come by another way than before.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_nat_open(ctx: XdpContext) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, nat::open, nat::open);
+    count::verdict(verdict)
+}
+
+/// Entry for those of a new connection that is put together but for its port.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_nat_port(ctx: XdpContext) -> u32 {
+    count::verdict(nat::take_port(&ctx))
+}
+
+/// Entry for packets to an address that connections in NAT come from.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_nat_answer(ctx: XdpContext) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, nat::answer, nat::answer);
+    count::verdict(verdict)
+}
+
+/// Entry for ICMP errors that quote a packet of a connection in NAT.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_nat_error(ctx: XdpContext) -> u32 {
+    let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, nat::error, nat::error);
+    count::verdict(verdict)
+}
+
 /// Parses the frame and goes on with its packet; what a fragment says of its datagram is looked at
 /// only for `PARTS`.
 #[inline(always)]
@@ -112,10 +152,13 @@ fn walk<const PARTS: bool>(
 }
 
 #[inline(always)]
-fn balance<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, Counter> {
+fn balance<A: nat::Family>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, Counter> {
     match service::of(packet) {
         Some(service) => {
             guard::admit(packet, service)?;
+            if service::is_nat(service) {
+                return nat::enter(ctx, packet, service);
+            }
             deliver(ctx, packet, service)
         }
         None => Err(service::none(ctx, packet)),

@@ -1,15 +1,17 @@
 //! The maps. Their names are the ABI's; the daemon looks them up by name.
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{
     Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray,
 };
 use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX,
-    FlowKey, Limit, PREFIXES_ROOM, Ports, RING_SLOTS_MAX, Rates, SERVICES_MAX, Service,
-    ServiceKeyV4, ServiceKeyV6, Slot, Traffic, UDP_FLOWS_MAX, rare,
+    FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, PREFIXES_ROOM, Ports, RING_SLOTS_MAX, Rates,
+    SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, UDP_FLOWS_MAX, rare,
 };
+
+use crate::nat::Draft;
 
 #[btf_map]
 pub(crate) static SERVICES_V4: HashMap<ServiceKeyV4, Service, { SERVICES_MAX as usize }> =
@@ -36,6 +38,24 @@ pub(crate) static UDP_FLOWS: LruHashMap<FlowKey, u32, { UDP_FLOWS_MAX as usize }
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<DatagramKey, Ports, { FRAGMENTS_MAX as usize }> =
     LruHashMap::new();
+/// Not an LRU: a connection that lives is never pushed out. Memory only for those that there are.
+#[btf_map]
+pub(crate) static NAT_FLOWS: HashMap<
+    FlowKey,
+    NatFlow,
+    { NAT_FLOWS_MAX as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+#[btf_map]
+pub(crate) static NAT_ANSWERS: HashMap<
+    FlowKey,
+    NatAnswer,
+    { NAT_FLOWS_MAX as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+/// Where a new connection is put together. Not pinned: nothing stays in it.
+#[btf_map]
+pub(crate) static NAT_DRAFT: PerCpuArray<Draft, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static SERVICE_TRAFFIC: PerCpuArray<Traffic, { SERVICES_MAX as usize }> =
     PerCpuArray::new();

@@ -25,7 +25,7 @@ const EXTENSIONS_MAX: usize = 6;
 pub(crate) const OFFSET_MASK: usize = 0x3fff;
 const _: () = assert!(22 + 40 + EXTENSIONS_MAX * 2_048 + 8 <= OFFSET_MASK);
 /// Covers the farthest place of a transport header in the packet that is quoted there.
-const QUOTED_MASK: usize = 0x7fff;
+pub(crate) const QUOTED_MASK: usize = 0x7fff;
 const _: () = assert!(OFFSET_MASK + 40 + EXTENSIONS_MAX * 2_048 <= QUOTED_MASK);
 /// Bytes of its transport header that an ICMP error quotes at least (RFC 792): the ports of TCP,
 /// UDP and SCTP are among them.

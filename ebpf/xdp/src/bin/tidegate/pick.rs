@@ -7,7 +7,7 @@ use tidegate_abi::{
     Backend, Counter, FlowKey, Service, Slot, features, ip_proto, service_flags, slot_of,
 };
 
-use crate::address::Address;
+use crate::address::{Address, Flow};
 use crate::maps::{BACKENDS, FLOWS, RING_SLOTS, UDP_FLOWS};
 use crate::parse::{Packet, Transport};
 use crate::{config, count};
@@ -51,6 +51,24 @@ pub(crate) fn backend<A: Address>(
         };
         (hash, index)
     };
+    if index == 0 {
+        return Err(Counter::DropNoBackend);
+    }
+    let backend = BACKENDS.get(index).ok_or(Counter::DropUnresolved)?;
+    Ok(Picked { index, backend, hash })
+}
+
+/// The backend of a service that a new flow goes to, whatever else is remembered.
+#[inline(always)]
+pub(crate) fn of_new_flow<A: Address>(
+    service: &Service,
+    flow: &Flow<A>,
+) -> Result<Picked, Counter> {
+    if service.ring_size == 0 {
+        return Err(Counter::DropNoBackend);
+    }
+    let hash = A::flow_hash(config::hash_seed(), flow, service.flags);
+    let index = slot(service, hash)?.current;
     if index == 0 {
         return Err(Counter::DropNoBackend);
     }

@@ -53,9 +53,15 @@ fn of_vip<A: Address>(vip: A, len: u8, port: [u8; 2], proto: u8) -> Option<&'sta
     of_port
 }
 
+/// Whether the service's packets are translated.
+#[inline(always)]
+pub(crate) fn is_nat(service: &Service) -> bool {
+    config::has(features::NAT) && service.flags & service_flags::NAT != 0
+}
+
 /// The VIP's own entry.
 #[inline(always)]
-fn vip<A: Address>(dst: A) -> Option<&'static Service> {
+pub(crate) fn vip<A: Address>(dst: A) -> Option<&'static Service> {
     let mut found = dst.service(0, [0; 2], 0);
     let mut lens = A::vip_lens();
     while found.is_none() && lens != 0 {
@@ -80,6 +86,10 @@ fn shortened<A: Address>(dst: A, lens: &mut u64) -> (A, u8) {
 #[inline(always)]
 pub(crate) fn none<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Counter {
     let Some(vip) = vip(packet.flow.dst) else { return Counter::PassNotOurs };
+    if config::has(features::NAT) && vip.flags & service_flags::NAT_SOURCE != 0 {
+        rare::go_on(ctx, tidegate_abi::rare::NAT_ANSWER);
+        return Counter::PassNotOurs; // It is this host's address, too.
+    }
     if packet.is_for_group {
         return Counter::PassGroupFrame;
     }

@@ -7,10 +7,10 @@ use tidegate_abi::{Counter, Limit, features, ip_proto, rare};
 use tidegate_xdp::wire::{Ethernet, Icmp, Ipv4, Ipv6, fold, ones_add};
 use tidegate_xdp::{Cursor, resize};
 
-use crate::address::{Address, V4, V6};
+use crate::address::{V4, V6};
 use crate::encap::Outer;
 use crate::parse::Packet;
-use crate::{config, fragment, limit, pick, rare as programs, service};
+use crate::{config, fragment, limit, nat, pick, rare as programs, service};
 
 /// The smallest MTU there is (RFC 791, RFC 8200 §5): no sender goes below it.
 const MTU_MIN_V4: usize = 68;
@@ -65,10 +65,14 @@ pub(crate) fn answer_v6(ctx: &XdpContext, packet: &Packet<V6>) -> Result<Counter
 /// The longest IP packet that fits towards the packet's backend. This program is called with a
 /// packet of a service that does not fit; anything else has changed in the meantime.
 #[inline(always)]
-fn mtu_for<A: Address>(packet: &Packet<A>) -> Result<u16, Counter> {
+fn mtu_for<A: nat::Family>(packet: &Packet<A>) -> Result<u16, Counter> {
     let whole = fragment::with_ports(packet).ok_or(Counter::DropTooBig)?;
     let service = service::of(&whole).ok_or(Counter::DropTooBig)?;
-    let backend = pick::backend(service, &whole)?.backend;
+    let backend = if service::is_nat(service) {
+        nat::backend(service, &whole.flow)?
+    } else {
+        pick::backend(service, &whole)?.backend
+    };
     let outer = Outer::of::<A>(backend).ok_or(Counter::DropUnresolved)?;
     let mtu = backend.mtu.checked_sub(outer.len()).ok_or(Counter::DropTooBig)?;
     if packet.ip_len <= usize::from(mtu) {

@@ -35,7 +35,11 @@ fn any_service() -> impl Strategy<Value = Service> {
         |(n, backends, drain, advertise, (l2, client, echo, checked, opens))| {
             let mut spec = service(vip(n), 1..=1);
             spec.last_port += u16::from(!echo);
-            spec.mode = if l2 { ForwardingMode::L2 } else { ForwardingMode::Ipip };
+            spec.mode = match (l2, opens) {
+                (true, true) => ForwardingMode::Nat,
+                (true, false) => ForwardingMode::L2,
+                (false, _) => ForwardingMode::Ipip,
+            };
             spec.affinity = if client { Affinity::ClientAddress } else { Affinity::FiveTuple };
             spec.echo = echo;
             spec.when_all_down = if opens { AllDown::FailOpen } else { AllDown::FailClosed };
@@ -230,10 +234,13 @@ fn assert_as_wanted(world: &World, desired: &Desired) {
     }
     assert!(observed.datapath.slots.iter().all(|slot| slot.is_settled()));
     let keys: BTreeSet<MapKey> = key::entries(&observed.datapath).into_keys().collect();
+    let sources = observed.datapath.backends.values().filter_map(entry::nat_source);
     let wanted: BTreeSet<MapKey> = desired
         .services
         .values()
         .flat_map(|spec| MapKey::of_ports(spec).chain([MapKey::of_vip(spec.vip.addrs)]))
+        // And the addresses that answers in NAT come to.
+        .chain(sources.map(|source| MapKey::of_vip(Prefix::host(source))))
         .collect();
     assert_eq!(keys, wanted);
     let is_announced = |addrs: Prefix| {
