@@ -76,12 +76,14 @@ fn backends_without_vip_and_tunnel_serve_and_connections_outlive_a_change_and_th
         assert!(route.contains("mtu 1400"), "{route}\n{}", job.tidegate(&["status"]).unwrap());
     }
 
-    let held = VIPS.map(|vip| job.hold(vip, 20).unwrap());
+    // So many that each backend has some, whatever the hash says.
+    let held = VIPS.map(|vip| job.hold(vip, 50).unwrap());
     wait_for_connections(&job, 0, |open| open > 0);
     let b1 = BACKENDS[0].1[0];
     job.tidegate(&["drain", "backend", VIP_V4.service, b1]).unwrap();
     wait_until_served_by(&job, VIP_V4, &["b2", "b3"]);
     let shown = job.tidegate(&["status"]).unwrap();
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" "); // Lines are folded.
     assert!(shown.contains("connections of old ones"), "{shown}");
     route_by_hand(&job);
     job.edge().unwrap().kill().unwrap();
@@ -96,7 +98,7 @@ fn backends_without_vip_and_tunnel_serve_and_connections_outlive_a_change_and_th
     }
 
     // Nobody is kept waiting for a backend that is dead.
-    let held = job.hold(VIP_V4, 20).unwrap();
+    let held = job.hold(VIP_V4, 30).unwrap();
     wait_for_connections(&job, 1, |open| open > 0);
     job.make_sick(1, true).unwrap();
     wait_for_connections(&job, 1, |open| open == 0);
