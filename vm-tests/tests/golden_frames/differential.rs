@@ -468,7 +468,7 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) {
         source_open_v4: if guarded { dice.of(&[0, 8]) } else { 0 },
         source_open_v6: if guarded { dice.of(&[0, 16]) } else { 0 },
         nat_port_first: 2_000,
-        nat_port_count: dice.of(&[2, 20_000]),
+        nat_port_count: dice.of(&[1, 20_000]),
         vip_lens_v4: dice.of(&[0, 28, vip_lens(LENS_V4)]),
         vip_lens_v6: dice.of(&[0, 112, vip_lens(LENS_V6)]),
         // No interval: as often as it is due, because the model knows no time.
@@ -481,6 +481,8 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) {
     }
     fill_sources(&mut datapath);
     let maps: observed::Datapath = datapath.observe().unwrap();
+    let is_resolved = |entry: &&Backend| entry.flags & backend_flags::RESOLVED != 0;
+    let resolved = maps.backends.values().filter(is_resolved);
     let mut model = Model {
         constants,
         maps: &maps,
@@ -491,7 +493,8 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) {
         service_buckets: BTreeMap::new(),
         nat: Connections::none_of(NAT_FLOWS_MAX as usize),
         flows_max: FLOWS_MAX as usize,
-        devices: devices.iter().copied().collect::<BTreeSet<u32>>(),
+        // Those that an entry has brought: nothing is attached here.
+        devices: resolved.map(|entry| entry.egress_ifindex).collect::<BTreeSet<u32>>(),
     };
     let mut wanted = Moved::seen(&datapath);
     for turn in 1..=FRAMES {
