@@ -252,7 +252,7 @@ impl<'a> Machine<'a> {
             2 => self.memory.update(a, b, c, d)?,
             3 => self.memory.delete(a, b)?,
             5 => 1 << 62, // Long after whatever time the kernel has left in a map.
-            8 => 0,             // This CPU.
+            8 => 0,       // This CPU.
             12 => bail!("the frame goes to a rare program, which is not counted"),
             44 => self.memory.adjust_head(signed(b)),
             51 if self.memory.has(a, low(b))? => 4,

@@ -34,8 +34,11 @@ pub(crate) fn wrap<A: Address, const ANY: bool>(
     // The frame was long enough for its IP header, so what is written fits; but the verifier
     // does not know.
     let mut at = Cursor::of(ctx);
-    let written =
-        link(&mut at, backend, tagged, outer.ether_type::<A>()).and_then(|()| match outer {
+    let linked = link(&mut at, backend, tagged, outer.ether_type::<A>());
+    let written = if ANY {
+        // Closures, of which the compiler makes functions: programs that take every backend have
+        // enough in them for the verifier without these.
+        linked.and_then(|()| match outer {
             Outer::Nothing => Some(()),
             Outer::Ipv4 => ipv4::<ANY>(&mut at, picked, packet.ip_len),
             Outer::Ipv6 => ipv6::<ANY>(&mut at, picked, packet.ip_len),
@@ -43,8 +46,37 @@ pub(crate) fn wrap<A: Address, const ANY: bool>(
                 .and_then(|()| gue::put(&mut at, packet, picked)),
             Outer::UdpInIpv6 => ipv6::<ANY>(&mut at, picked, size_of::<Udp>() + packet.ip_len)
                 .and_then(|()| gue::put(&mut at, packet, picked)),
-        });
+        })
+    } else {
+        // And none here: a call, and what it is handed, is not for the fast path.
+        linked.ok_or(Counter::DropNoHeadroom)?;
+        put(&mut at, packet, picked, outer)
+    };
     written.ok_or(Counter::DropNoHeadroom)
+}
+
+/// Writes the outer header for a backend that wants nothing but a copy.
+#[inline(always)]
+fn put<A: Address>(
+    at: &mut Cursor,
+    packet: &Packet<A>,
+    picked: &Picked,
+    outer: Outer,
+) -> Option<()> {
+    let udp_len = size_of::<Udp>() + packet.ip_len;
+    match outer {
+        Outer::Nothing => Some(()),
+        Outer::Ipv4 => ipv4::<false>(at, picked, packet.ip_len),
+        Outer::Ipv6 => ipv6::<false>(at, picked, packet.ip_len),
+        Outer::UdpInIpv4 => {
+            ipv4::<false>(at, picked, udp_len)?;
+            gue::put(at, packet, picked)
+        }
+        Outer::UdpInIpv6 => {
+            ipv6::<false>(at, picked, udp_len)?;
+            gue::put(at, packet, picked)
+        }
+    }
 }
 
 /// What goes between the link layer and the packet.

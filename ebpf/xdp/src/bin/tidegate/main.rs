@@ -157,7 +157,7 @@ fn balance<A: nat::Family>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Count
         Some(service) => {
             guard::admit(packet, service)?;
             if service::is_nat(service) {
-                return nat::enter(ctx, packet, service);
+                nat::enter(ctx, packet, service)?;
             }
             deliver(ctx, packet, service)
         }

@@ -17,7 +17,7 @@ use crate::address::Flow;
 use crate::maps::{BACKENDS, NAT_FLOWS};
 use crate::parse::{Packet, Transport};
 use crate::pick::Picked;
-use crate::{config, count, deliver, encap, pick, rare, send, too_big};
+use crate::{config, count, encap, pick, rare, send, too_big};
 
 mod answer;
 mod error;
@@ -35,14 +35,15 @@ use translate::Translation;
 /// How old what is remembered of the last packet may grow: not every packet writes.
 const SEEN_NS: u64 = 1_000_000_000;
 
-/// A packet of a service in NAT, in the program for all packets. A proof copy has no other program
-/// to go on with: it sends the packet as the entry says, with its addresses, but remembers nothing.
+/// A packet of a service in NAT, in the program for all packets: it goes on in another one. A proof
+/// copy has no other: it is told to send the packet as the entry says, with its addresses, and
+/// remembers nothing.
 #[inline(always)]
 pub(crate) fn enter<A: Family>(
     ctx: &XdpContext,
     packet: &Packet<A>,
     service: &Service,
-) -> Result<Counter, Counter> {
+) -> Result<(), Counter> {
     rare::go_on(ctx, rows::NAT);
     if !config::is_proof() {
         return Err(Counter::DropNoProgram);
@@ -50,8 +51,7 @@ pub(crate) fn enter<A: Family>(
     let (source, backend) = A::of_header(&pick::of_new_flow(service, &packet.flow)?.backend.ip);
     let mut ip = Cursor::of(ctx);
     ip.skip(packet.link_len);
-    A::readdress(ip, source, backend).ok_or(Counter::DropMalformed)?;
-    deliver(ctx, packet, service)
+    A::readdress(ip, source, backend).ok_or(Counter::DropMalformed)
 }
 
 /// A packet of a client: nearly always of a connection that is known, and comes as it came before.
