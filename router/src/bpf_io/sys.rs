@@ -173,22 +173,13 @@ pub(crate) fn read_on<K: Plain, V: Plain>(
     values: &mut [V],
 ) -> io::Result<usize> {
     let (before, mut after) = (position.take(), 0_u32);
-    let mut attr = BatchAttr {
-        in_batch: before.as_ref().map_or(0, |before| std::ptr::from_ref(before) as u64),
-        out_batch: std::ptr::from_mut(&mut after) as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count: u32::try_from(keys.len().min(values.len())).map_err(io::Error::other)?,
-        map_fd: raw(map),
-        elem_flags: 0,
-        flags: 0,
-    };
-    match bpf(MAP_LOOKUP_BATCH, &mut attr) {
-        Ok(_) => *position = Some(after),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {} // The end.
-        Err(error) => return Err(error),
+    let from = before.as_ref().map_or(0, |before| std::ptr::from_ref(before) as u64);
+    let (count, is_end) =
+        read_batch(map, from, std::ptr::from_mut(&mut after) as u64, keys, values)?;
+    if !is_end {
+        *position = Some(after);
     }
-    usize::try_from(attr.count).map_err(io::Error::other)
+    Ok(count)
 }
 
 /// The clock that the packet path remembers times of, in nanoseconds.
@@ -204,9 +195,22 @@ pub(crate) fn monotonic_ns() -> u64 {
 fn read_all<K, V>(map: BorrowedFd<'_>, keys: &mut [K], values: &mut [V]) -> io::Result<usize> {
     // Of a hash it is a bucket's number, of others a key: those of tries are the longest.
     let mut position = [0_u64; 4];
+    let (count, _) = read_batch(map, 0, position.as_mut_ptr() as u64, keys, values)?;
+    Ok(count)
+}
+
+/// Reads as much as there is room for, from a position (0: the start), and writes where to go on.
+/// Returns how much there was, and whether that was the end (ENOENT).
+fn read_batch<K, V>(
+    map: BorrowedFd<'_>,
+    in_batch: u64,
+    out_batch: u64,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<(usize, bool)> {
     let mut attr = BatchAttr {
-        in_batch: 0, // From the start.
-        out_batch: position.as_mut_ptr() as u64,
+        in_batch,
+        out_batch,
         keys: keys.as_mut_ptr() as u64,
         values: values.as_mut_ptr() as u64,
         count: u32::try_from(keys.len().min(values.len())).map_err(io::Error::other)?,
@@ -214,11 +218,12 @@ fn read_all<K, V>(map: BorrowedFd<'_>, keys: &mut [K], values: &mut [V]) -> io::
         elem_flags: 0,
         flags: 0,
     };
-    match bpf(MAP_LOOKUP_BATCH, &mut attr) {
-        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => return Err(error),
-        _ => {} // ENOENT: the end of the map was reached, as it should be.
-    }
-    usize::try_from(attr.count).map_err(io::Error::other)
+    let is_end = match bpf(MAP_LOOKUP_BATCH, &mut attr) {
+        Ok(_) => false,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(error) => return Err(error),
+    };
+    Ok((usize::try_from(attr.count).map_err(io::Error::other)?, is_end))
 }
 
 /// Writes these values to these keys, as many of both, in this order.

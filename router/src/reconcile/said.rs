@@ -35,7 +35,8 @@ impl Words {
         self.0.retain(|key, word| {
             let is_over = word.until <= now;
             if is_over {
-                info!(backend = %key.1, "nothing is said of it any more: its health check counts");
+                let (vip, backend) = (key.0.vip(), key.1);
+                info!(%vip, %backend, "what was said of it is over: its health check counts again");
             }
             !is_over && is_checked(key)
         });
