@@ -5,6 +5,8 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::speaker::DownCause;
 use crate::types::{Family, RouterId};
 use crate::wire::encode_notification;
@@ -63,7 +65,7 @@ pub struct About {
 }
 
 /// Both ends of a session, as far as a station wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
     /// Our end.
     pub local: SocketAddr,

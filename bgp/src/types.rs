@@ -6,8 +6,11 @@ use core::num::NonZeroU32;
 use core::str::FromStr;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+
 /// An autonomous system number, 1 to 4294967295. Zero is reserved (RFC 7607).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Asn(NonZeroU32);
 
 impl Asn {
@@ -57,7 +60,7 @@ impl FromStr for Asn {
 }
 
 /// The BGP Identifier: four octets, not zero (RFC 6286 §2.1), written like an IPv4 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RouterId(NonZeroU32);
 
 impl RouterId {
@@ -82,7 +85,8 @@ impl fmt::Display for RouterId {
 }
 
 /// Hold Time in whole seconds; zero means "never time out" (RFC 4271 §4.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct HoldTime(u16);
 
 /// A Hold Time of one or two seconds.
@@ -122,8 +126,22 @@ impl HoldTime {
     }
 }
 
+impl TryFrom<u16> for HoldTime {
+    type Error = BadHoldTime;
+
+    fn try_from(secs: u16) -> Result<Self, BadHoldTime> {
+        Self::from_secs(secs)
+    }
+}
+
+impl From<HoldTime> for u16 {
+    fn from(hold_time: HoldTime) -> Self {
+        hold_time.as_secs()
+    }
+}
+
 /// An address family we carry (AFI/SAFI, RFC 4760).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// AFI 1, SAFI 1.
     Ipv4Unicast,
@@ -182,7 +200,8 @@ impl fmt::Display for Family {
 }
 
 /// Some of the families we carry; iterates in the order of [`Family::ALL`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "u8", into = "u8")]
 pub struct FamilySet(u8);
 
 impl FamilySet {
@@ -239,6 +258,19 @@ impl FamilySet {
     }
 }
 
+impl From<u8> for FamilySet {
+    /// Bits that mean no family are dropped.
+    fn from(bits: u8) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+}
+
+impl From<FamilySet> for u8 {
+    fn from(set: FamilySet) -> Self {
+        set.0
+    }
+}
+
 impl FromIterator<Family> for FamilySet {
     fn from_iter<I: IntoIterator<Item = Family>>(families: I) -> Self {
         let mut set = Self::EMPTY;
@@ -249,11 +281,12 @@ impl FromIterator<Family> for FamilySet {
 
 /// The Path Identifier that tells several paths of one peer to one prefix apart (RFC 7911 §3); zero
 /// on a session without ADD-PATH.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PathId(pub u32);
 
 /// An IP prefix whose host bits are zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "(IpAddr, u8)", into = "(IpAddr, u8)")]
 pub struct Prefix {
     addr: IpAddr,
     len: u8,
@@ -304,6 +337,25 @@ impl Prefix {
     }
 }
 
+/// A prefix longer than its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a prefix of {0}/{1} has more bits than the address")]
+pub struct BadPrefix(pub IpAddr, pub u8);
+
+impl TryFrom<(IpAddr, u8)> for Prefix {
+    type Error = BadPrefix;
+
+    fn try_from((addr, bits): (IpAddr, u8)) -> Result<Self, BadPrefix> {
+        Self::new(addr, bits).ok_or(BadPrefix(addr, bits))
+    }
+}
+
+impl From<Prefix> for (IpAddr, u8) {
+    fn from(prefix: Prefix) -> Self {
+        (prefix.addr, prefix.len)
+    }
+}
+
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.addr, self.len)
@@ -311,7 +363,7 @@ impl fmt::Display for Prefix {
 }
 
 /// A BGP community (RFC 1997).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Community(pub u32);
 
 /// Not a community.
@@ -367,7 +419,7 @@ impl fmt::Display for Community {
 }
 
 /// A large community (RFC 8092).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LargeCommunity(pub [u32; 3]);
 
 /// Not a large community.

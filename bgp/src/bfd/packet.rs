@@ -2,11 +2,14 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+
 /// Of a Control Packet without authentication.
 pub const PACKET_BYTES: usize = 24;
 
 /// What the sender thinks of the session (RFC 5880 §4.1, `Sta`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum State {
     /// Kept down by an operator.
     AdminDown,
@@ -40,7 +43,7 @@ impl State {
 }
 
 /// Why a session was last left (RFC 5880 §4.1, `Diag`); numbers without a name are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic(pub u8);
 
 impl Diagnostic {

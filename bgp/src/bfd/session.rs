@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::packet::{Diagnostic, Packet, State, micros};
 use crate::rng::Rng;
 use crate::time::Timestamp;
@@ -10,7 +12,7 @@ use crate::time::Timestamp;
 const SLOW_TX_US: u32 = 1_000_000;
 
 /// How often packets are to come and go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
     /// We would like to send no more often than this, in microseconds.
     pub desired_min_tx_us: u32,
@@ -33,7 +35,7 @@ pub enum News {
 }
 
 /// A session with one neighbour.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Session {
     /// As the other side knows it.
     timing: Timing,

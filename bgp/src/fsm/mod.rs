@@ -10,4 +10,5 @@ pub mod peer;
 pub mod session;
 
 pub use peer::Peer;
+pub(crate) use peer::hand_over::PeerRecord;
 pub use peer::history::{History, Run, Transition};

@@ -30,6 +30,7 @@ use super::open::{negotiate, our_open};
 use super::session::{Again, Effect, Event, STABLE_AFTER, Session};
 
 mod connection;
+pub(crate) mod hand_over;
 pub mod history;
 mod limits;
 mod orders;

@@ -8,6 +8,8 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rng::Rng;
 use crate::speaker::{DownCause, State};
 use crate::time::Timestamp;
@@ -166,7 +168,7 @@ impl From<Again> for Rest {
 }
 
 /// The machine. Its timers are deadlines it keeps, so none can fire that was stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     state: State,
     since: Timestamp,
@@ -181,6 +183,7 @@ pub struct Session {
     hold: Option<Timestamp>,
     keepalive: Option<Timestamp>,
     idle_hold: Option<Timestamp>,
+    #[serde(skip)]
     last_event: &'static str,
     rng: Rng,
 }

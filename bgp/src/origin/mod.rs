@@ -8,7 +8,10 @@
 
 mod nested;
 
+use core::net::IpAddr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::rib::attrs::path_segments;
 use crate::types::{Asn, Family, Prefix};
@@ -16,7 +19,7 @@ use nested::Nested;
 
 /// A Validated ROA Payload: this AS may originate this prefix, and what lies below it down to a
 /// length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Vrp {
     /// The prefix.
     pub prefix: Prefix,
@@ -72,6 +75,20 @@ impl Vrps {
             nested.push(vrp.prefix, Some((vrp.asn, vrp.max_len)));
         }
         Self { v4: v4.finished(), v6: v6.finished() }
+    }
+
+    /// All of them, as [`Self::new`] takes them.
+    pub fn list(&self) -> Vec<Vrp> {
+        let v4 = self.v4.all().map(|(addr, bits, entry)| {
+            let addr = u32::try_from(addr >> 96).unwrap_or(0);
+            (IpAddr::V4(addr.into()), bits, entry)
+        });
+        let v6 = self.v6.all().map(|(addr, bits, entry)| (IpAddr::V6(addr.into()), bits, entry));
+        v4.chain(v6)
+            .filter_map(|(addr, bits, (asn, max_len))| {
+                Vrp::new(Prefix::new(addr, bits)?, max_len, asn)
+            })
+            .collect()
     }
 
     /// How many there are, by family.

@@ -96,6 +96,16 @@ impl Nested {
         self
     }
 
+    /// All entries: bits of the address as they stand here, prefix length, entry.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u128, u8, Entry)> {
+        let ends = self.nodes.iter().skip(1).map(|node| node.first as usize);
+        let nodes = self.nodes.iter().zip(ends.chain([self.entries.len()]));
+        nodes.flat_map(|(node, end)| {
+            let entries = self.entries.get(node.first as usize..end).unwrap_or_default();
+            entries.iter().map(|entry| (node.addr, node.bits, *entry))
+        })
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }

@@ -1,7 +1,10 @@
 //! One bit per number, as long as the highest one set.
 
+use serde::{Deserialize, Serialize};
+
 /// A set of small numbers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<u64>", into = "Vec<u64>")]
 pub(super) struct Bitmap {
     words: Vec<u64>,
     len: usize,
@@ -11,7 +14,28 @@ const fn place(id: u32) -> (usize, u64) {
     (id as usize / 64, 1 << (id % 64))
 }
 
+impl From<Vec<u64>> for Bitmap {
+    fn from(words: Vec<u64>) -> Self {
+        let len = words.iter().map(|word| word.count_ones() as usize).sum();
+        Self { words, len }
+    }
+}
+
+impl From<Bitmap> for Vec<u64> {
+    fn from(bitmap: Bitmap) -> Self {
+        bitmap.words
+    }
+}
+
 impl Bitmap {
+    /// Behind the highest number in it.
+    pub(super) fn end(&self) -> u32 {
+        let last = (0..).zip(&self.words).filter(|(_, word)| **word != 0).last();
+        last.map_or(0, |(at, word): (u32, &u64)| {
+            at.saturating_mul(64).saturating_add(64 - word.leading_zeros())
+        })
+    }
+
     pub(super) fn contains(&self, id: u32) -> bool {
         let (word, bit) = place(id);
         self.words.get(word).is_some_and(|word| word & bit != 0)

@@ -8,6 +8,8 @@
 use core::cmp::Ordering;
 use core::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::sets::{Rank, UNREACHABLE};
 
 /// The filters, in the order in which they are applied.
@@ -60,7 +62,7 @@ impl Filter {
 }
 
 /// How the decision is made, as far as an operator chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionRules {
     /// Compare MED between different neighbouring ASes too.
     pub always_compare_med: bool,

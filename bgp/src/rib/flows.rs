@@ -73,6 +73,26 @@ impl FlowState {
     }
 }
 
+impl Flows {
+    /// All of them: family, octets, whose, set of attributes, and whether it has aged.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Family, &[u8], PeerId, SetId, bool)> {
+        self.rules.iter().map(|((family, octets, peer), kept)| {
+            (*family, octets.as_ref(), *peer, kept.set, kept.aged)
+        })
+    }
+
+    /// Takes one in, with its set.
+    pub(super) fn restore(
+        &mut self,
+        (family, octets, peer): (Family, &[u8], PeerId),
+        (set, aged): (SetId, bool),
+    ) {
+        if self.rules.insert((family, octets.into(), peer), Kept { set, aged }).is_none() {
+            *self.counts.entry(peer).or_default() += 1;
+        }
+    }
+}
+
 impl Rib {
     pub(super) fn announce_flows(
         &mut self,

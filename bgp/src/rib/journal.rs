@@ -98,6 +98,12 @@ impl Journal {
         entries.map(|(at, entry)| (at, entry & !ASIDE, entry & ASIDE == 0))
     }
 
+    /// Destinations entered from `from` on, without reading them.
+    pub(super) fn behind(&self, from: Position) -> impl Iterator<Item = u32> {
+        let skip = usize::try_from(from.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.entries.iter().skip(skip).map(|entry| entry & !ASIDE)
+    }
+
     /// Whether the entry at a place is of this destination.
     pub(super) fn holds(&self, at: Position, id: u32) -> bool {
         let index = at.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());

@@ -10,6 +10,8 @@ pub(super) trait Key: Copy + Eq + Ord + core::fmt::Debug {
     /// `None`: of another family.
     fn of(prefix: Prefix) -> Option<Self>;
     fn prefix(self) -> Option<Prefix>;
+    /// What stands where there is none.
+    fn of_nothing() -> Self;
     fn hash(self, hasher: Hasher) -> u64;
 }
 
@@ -30,6 +32,10 @@ impl Key for V4 {
 
     fn prefix(self) -> Option<Prefix> {
         Prefix::new(IpAddr::V4(Ipv4Addr::from_bits(self.addr)), self.bits)
+    }
+
+    fn of_nothing() -> Self {
+        Self { addr: 0, bits: u8::MAX }
     }
 
     fn hash(self, hasher: Hasher) -> u64 {
@@ -60,6 +66,10 @@ impl Key for V6 {
     fn prefix(self) -> Option<Prefix> {
         let addr = self.addr.into_iter().fold(0, |bits, word| bits << 32 | u128::from(word));
         Prefix::new(IpAddr::V6(Ipv6Addr::from_bits(addr)), self.bits)
+    }
+
+    fn of_nothing() -> Self {
+        Self { addr: [0; 4], bits: u8::MAX }
     }
 
     fn hash(self, hasher: Hasher) -> u64 {

@@ -38,9 +38,9 @@ pub(super) struct RibPeer {
     pub(super) session: Option<RibSession>,
     pub(super) prefixes_max: usize,
     /// The AS that we are in for this peer, which must not be in its paths either.
-    local_as: u32,
+    pub(super) local_as: u32,
     /// What it is to us (RFC 9234), and its AS.
-    remote: (Option<Role>, u32),
+    pub(super) remote: (Option<Role>, u32),
     pub(super) vacant: bool,
 }
 
@@ -239,7 +239,7 @@ impl Rib {
         id
     }
 
-    fn seat(&mut self, id: PeerId, standing: Standing, source: Source, peer: RibPeer) {
+    pub(super) fn seat(&mut self, id: PeerId, standing: Standing, source: Source, peer: RibPeer) {
         let at = usize::from(id);
         if at == self.peers.len() {
             self.peers.push(peer);

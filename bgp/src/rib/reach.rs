@@ -75,6 +75,12 @@ impl Reach {
         news
     }
 
+    /// What each costs, as [`Self::set`] takes it.
+    pub(super) fn metrics(&self) -> BTreeMap<IpAddr, Option<u32>> {
+        let metric = |known: &Use| Some(known.metric).filter(|metric| *metric != UNREACHABLE);
+        self.uses.iter().map(|(next_hop, known)| (*next_hop, metric(known))).collect()
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = IpAddr> {
         self.uses.keys().copied()
     }

@@ -159,6 +159,11 @@ impl Sets {
         self.all.get(id.0 as usize).map_or_else(Rank::default, |set| set.rank)
     }
 
+    /// Who answers for a set.
+    pub(super) fn owner(&self, id: SetId) -> PeerId {
+        self.all.get(id.0 as usize).map_or(super::OURSELVES, |set| set.owner)
+    }
+
     /// Bytes of sets that this peer was the first to bring.
     pub(super) fn owed_by(&self, peer: PeerId) -> usize {
         self.owed.get(&peer).copied().unwrap_or(0)

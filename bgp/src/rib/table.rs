@@ -159,6 +159,7 @@ impl<K> Default for Table<K> {
 
 mod bulk;
 mod change;
+pub(super) mod hand_over;
 #[cfg(test)]
 mod invariants;
 

@@ -16,6 +16,7 @@ use crate::types::Prefix;
 use crate::wire::notification::Notification;
 
 mod dump;
+mod hand_over;
 mod order;
 mod range;
 mod refresh;
@@ -24,6 +25,7 @@ mod station;
 mod status;
 
 pub use dump::{Dump, DumpCursor};
+pub use hand_over::{Kept, Record};
 pub use order::*;
 pub use refresh::{Refreshed, Way};
 pub use routes::*;

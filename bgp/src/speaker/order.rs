@@ -5,6 +5,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bfd::Timing;
 use crate::mrt;
 use crate::origin::{Cover, Vrps};
@@ -17,11 +19,11 @@ pub type PeerName = Arc<str>;
 
 /// One TCP connection. The speaker gives the numbers, for dialled and for accepted ones; a number
 /// is never used twice, so words of a connection that is gone cannot reach another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnId(pub u64);
 
 /// Who we are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Local {
     /// Our AS.
     pub asn: Asn,
@@ -30,7 +32,7 @@ pub struct Local {
 }
 
 /// A peer as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerConfig {
     /// Name in configuration, output and log.
     pub name: PeerName,
@@ -65,6 +67,7 @@ pub struct PeerConfig {
     /// What else our OPEN offers.
     pub offer: Offer,
     /// What is let in and out.
+    #[serde(skip)] // They come from the configuration of who takes over.
     pub policies: crate::rib::Policies,
     /// How long its routes outlive a session.
     pub keeping: Keeping,
@@ -74,7 +77,7 @@ pub struct PeerConfig {
 
 /// How BFD watches the way to a peer (RFC 5882). The speaker hands it through, and hears of it by
 /// [`Order::PathDown`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bfd {
     /// How often packets come and go.
     pub timing: Timing,
@@ -109,7 +112,7 @@ impl PeerConfig {
 }
 
 /// How long routes of a peer that restarts may outlive its session, whatever the peer asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keeping {
     /// From the loss of the session to the End-of-RIB of the next one (RFC 4724 §4.2); zero: they
     /// go with the session.
@@ -129,7 +132,7 @@ impl Default for Keeping {
 
 /// Peers that are not known one by one: whoever connects from `prefix` becomes one, and is
 /// forgotten when its session ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerRange {
     /// Where they may be. Of several ranges the narrowest counts, and before that a configured
     /// peer.
@@ -145,7 +148,7 @@ pub struct PeerRange {
 pub const CONNECT_RETRY_DEFAULT: Duration = Duration::from_secs(5);
 
 /// Bounds on the number of prefixes that a peer may announce, by family.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrefixLimits {
     /// More than this end the session with Cease/1 (RFC 4486 §4).
     pub max: BTreeMap<Family, u32>,
@@ -157,7 +160,7 @@ pub struct PrefixLimits {
 }
 
 /// Bounds on paths to one prefix, for families of which several are told (RFC 7911).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathLimits {
     /// The peer is told the best so many.
     pub send: u8,
@@ -172,7 +175,7 @@ impl Default for PathLimits {
 }
 
 /// What the sockets of a peer's connections are told. The speaker hands it through.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transport {
     /// How far away the peer may be.
     pub distance: Distance,
@@ -205,7 +208,7 @@ impl Default for Transport {
 }
 
 /// How far away a peer may be, in hops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Distance {
     /// What we send dies after so many.
     Ttl(u8),
@@ -226,7 +229,7 @@ impl Distance {
 
 /// What our OPEN offers besides families, route refresh (plain and enhanced) and four-octet AS
 /// numbers, which are always there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// Messages of up to 65535 octets (RFC 8654).
     pub extended_messages: bool,
@@ -262,7 +265,7 @@ impl Default for Offer {
 }
 
 /// Our own addresses towards a peer, one per family: next hops of what we announce.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextHops {
     /// For IPv4 prefixes.
     pub v4: Option<Ipv4Addr>,
@@ -271,7 +274,7 @@ pub struct NextHops {
 }
 
 /// Attributes of a route that we originate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RouteAttributes {
     /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
@@ -522,7 +525,7 @@ pub enum Report {
 }
 
 /// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DownCause {
     /// We sent this.
     Sent(Notification),

@@ -3,6 +3,8 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 use crate::types::{Asn, Family, HoldTime, RouterId};
 use crate::wire::Treatment;
@@ -10,7 +12,7 @@ use crate::wire::Treatment;
 use super::order::{DownCause, PeerName};
 
 /// The six states of RFC 4271 §8.2.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Refuses connections, waits to start.
     Idle,
@@ -51,7 +53,7 @@ impl State {
 }
 
 /// Malformed attributes by what was done about them (RFC 7606 §2), short of a session reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Malformed {
     /// Attributes that were dropped while their routes stayed.
     pub attributes_discarded: u64,

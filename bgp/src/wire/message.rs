@@ -4,6 +4,8 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 
 use super::notification::Notification;
@@ -102,7 +104,7 @@ pub enum Capability {
 }
 
 /// What a speaker says about its restarts (RFC 4724 §3, RFC 8538 §2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GracefulRestart {
     /// R: it has restarted just now, and does not wait for the End-of-RIB of others that have.
     pub restarting: bool,
@@ -117,7 +119,7 @@ pub struct GracefulRestart {
 }
 
 /// What a speaker says about one family whose routes outlive the restart time (RFC 9494 §4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LongLived {
     /// Which family.
     pub family: Family,
@@ -128,7 +130,7 @@ pub struct LongLived {
 }
 
 /// What a speaker is to its peer (RFC 9234 §4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// 0: sells transit to the peer.
     Provider,

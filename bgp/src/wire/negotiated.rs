@@ -1,12 +1,14 @@
 //! What both OPENs together allow: the context in which every later message is read and written.
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Family, FamilySet, HoldTime};
 
 use super::framing::{EXTENDED_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX};
 use super::message::{GracefulRestart, LongLived, Role};
 
 /// What both OPENs together allow on a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Negotiated {
     /// The peer is in another AS: LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST do not cross.
     pub external: bool,

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::framing::{HEADER_BYTES, MESSAGE_BYTES_MAX};
 use super::reader::Reader;
 use crate::types::Family;
@@ -16,7 +18,7 @@ const SHUTDOWN_TEXT_BYTES_MAX: usize = u8::MAX as usize;
 const SHOWN_BYTES_MAX: usize = 32;
 
 /// A NOTIFICATION: the last word on a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
     /// Error code.
     pub code: u8,

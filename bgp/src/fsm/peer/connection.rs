@@ -1,12 +1,14 @@
 //! A TCP connection under a session.
 
+use serde::{Deserialize, Serialize};
+
 use crate::bmp::Ends;
 use crate::speaker::{ConnId, NextHops};
 use crate::types::{FamilySet, RouterId};
 use crate::wire::Negotiated;
 
 /// Who began a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Origin {
     Dialled,
     Accepted,

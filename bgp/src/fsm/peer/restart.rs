@@ -8,6 +8,8 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rib::Rib;
 use crate::speaker::{DownCause, Expiry, Keeping, Report, Turn};
 use crate::time::Timestamp;
@@ -18,7 +20,7 @@ use crate::wire::{GracefulRestart, LongLived, Negotiated};
 use super::Peer;
 
 /// Routes of one family that are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stale {
     phase: Phase,
     /// The end of that phase.
@@ -29,7 +31,7 @@ struct Stale {
     long: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     /// Until the peer is back, or its restart time is over.
     Restart,
@@ -46,7 +48,7 @@ enum Phase {
 const REFRESH_MAX: Duration = Duration::from_mins(6);
 
 /// What is kept for one peer, and what it may ask for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Restart {
     /// From the OPENs of the session that stands, or stood last.
     said: Option<GracefulRestart>,

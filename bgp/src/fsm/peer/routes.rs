@@ -83,7 +83,7 @@ impl Peer {
     }
 
     /// Our addresses on the session, the configured ones first.
-    fn next_hops(&self, at: usize) -> NextHops {
+    pub(super) fn next_hops(&self, at: usize) -> NextHops {
         let connection = self.attempts.get(at).and_then(|attempt| attempt.connection.as_ref());
         let session = connection.map_or_else(NextHops::default, |connection| connection.next_hops);
         let configured = self.config.next_hops;

@@ -151,7 +151,7 @@ impl<K: Key> Table<K> {
         self.note_change(id, before);
     }
 
-    fn count_accepted(&mut self, path: u32, post: Post) {
+    pub(super) fn count_accepted(&mut self, path: u32, post: Post) {
         let Some(owner) = self.owner(path) else { return };
         if let Some(lane) = self.lane_mut(owner.peer).filter(|lane| lane.session == owner.session) {
             lane.accepted += usize::from(matches!(post, Post::Accepted(_)));

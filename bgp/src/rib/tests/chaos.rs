@@ -43,6 +43,7 @@ enum Act {
     Dump(u32),
     Work,
     HearSome(PeerId),
+    HandOver,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -57,6 +58,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => Just(Act::Work),
         2 => peer().prop_map(Act::HearSome),
         1 => Just(Act::Ask),
+        1 => Just(Act::HandOver),
     ];
     let session = prop_oneof![
         peer().prop_map(Act::Up),
@@ -199,6 +201,7 @@ impl Chaos {
                 net.rib.dump(from.into(), WallTime::default(), &originated, &mut Vec::new());
             }
             Act::Work => drop(net.rib.work()),
+            Act::HandOver => net.hand_over(),
             _ => unreachable!("{act:?}"),
         }
     }

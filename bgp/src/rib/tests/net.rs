@@ -73,6 +73,40 @@ impl Net {
         self.rib.up(peer, side.terms.clone());
     }
 
+    /// Another RIB goes on in the place of this one, from what this one writes down. Who knows
+    /// everything is not told anything.
+    pub(super) fn hand_over(&mut self) {
+        while self.rib.work() {}
+        let ids: Vec<PeerId> = self.sides.keys().copied().collect();
+        let all_know = |rib: &Rib| !ids.iter().any(|id| rib.is_behind(*id));
+        let (knew, counts) = (all_know(&self.rib), ids.iter().map(|id| self.rib.counts(*id)));
+        let counts: Vec<Counts> = counts.collect();
+        let bytes = postcard::to_allocvec(&self.rib.record()).unwrap();
+        let record: RibRecord = postcard::from_bytes(&bytes).unwrap();
+        let new = self.restored(record.clone()).unwrap();
+        self.rib = new;
+        assert_eq!(ids.iter().map(|id| self.rib.counts(*id)).collect::<Vec<_>>(), counts);
+        assert!(!knew || all_know(&self.rib), "somebody is told what it knows");
+        if knew {
+            let again = self.rib.record();
+            assert_eq!(postcard::to_allocvec(&again).unwrap().len(), bytes.len());
+        }
+    }
+
+    /// A RIB of a record, with the sessions and policies that there are.
+    pub(super) fn restored(&self, record: RibRecord) -> Result<Rib, Damaged> {
+        let places = (0..).zip(&self.rib.peers);
+        let policies = places.map(|(id, peer)| (id, peer.policies.clone())).collect();
+        let up = |(id, _): &(&PeerId, &Side)| {
+            self.rib.peers.get(usize::from(**id)).is_some_and(|peer| peer.session.is_some())
+        };
+        let sides = self.sides.iter().filter(up);
+        let sessions = sides
+            .map(|(id, side)| Resumed { peer: *id, terms: side.terms.clone(), again: false })
+            .collect();
+        Rib::restore(local(), &mut Rng::new(8), record, &policies, sessions)
+    }
+
     /// The context at the peer's end.
     pub(super) fn mirror(&self, peer: PeerId) -> Negotiated {
         let context = self.sides[&peer].context.clone();
