@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tidegate_bgp::policy::Policy;
 use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
@@ -257,7 +258,7 @@ pub struct Service {
 }
 
 /// What a packet must be addressed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServiceAddr {
     /// The VIP: one address, or all of a prefix.
     pub addrs: Prefix,
@@ -286,7 +287,7 @@ impl ServiceAddr {
 }
 
 /// Protocols a service can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP
     Tcp,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tidegate_config::Diagnostics;
 use tidegate_config::overlay::{Edit, EditError, Target};
 use tidegate_plan::drain as drain_plan;
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::view::change::{Applied, History, Plan};
 use crate::view::drain;
 use crate::view::said::Said;
+use crate::view::upgrade::Upgraded;
 use crate::{api, config_file, store_io};
 
 /// The way to the task that owns the configuration. Bounded: when four requests wait, the next one
@@ -52,6 +54,8 @@ pub(crate) enum What {
     Undrain(drain::Target),
     /// What drains.
     Drains,
+    /// Hand everything over to this binary, or to the one that is where ours was.
+    Upgrade { binary: Option<PathBuf>, within: Duration },
     /// Somebody says how a backend is, or takes that back.
     Say { service: String, backend: IpAddr, saying: Option<Saying> },
 }
@@ -79,7 +83,7 @@ impl Candidate {
 }
 
 /// What somebody says of a backend's health.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Saying {
     pub(crate) up: bool,
     /// For how long.
@@ -107,6 +111,7 @@ pub(crate) enum Answer {
     Documents(Documents),
     Drains(drain::Drains),
     Said(Said),
+    Upgraded(Upgraded),
 }
 
 /// The configuration in force.
@@ -183,6 +188,9 @@ pub(crate) enum Refused {
     /// It could not be kept.
     #[error("{0}; without that the change would not survive a restart, so it is not made")]
     State(#[from] store_io::Error),
+    /// The new binary does not start, or does not take over.
+    #[error("{0}; this daemon runs on as before")]
+    Upgrade(String),
     /// The world cannot be looked at.
     #[error("{0}")]
     World(String),

@@ -1,6 +1,6 @@
 //! The one clock of the daemon: the pure crates know time only as what this module hands them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_bgp::time::Timestamp;
 
@@ -15,6 +15,14 @@ impl Clock {
     /// [`Timestamp`] it holds can be compared with every other.
     pub fn start() -> Self {
         Self { base: Instant::now() }
+    }
+
+    /// The clock of another process, which read `at` when the kernel's monotonic clock read `then`
+    /// nanoseconds; `None`: that cannot be.
+    pub(crate) fn resumed(at: Timestamp, then: u64) -> Option<Self> {
+        let since = crate::bpf_io::sys::monotonic_ns().checked_sub(then)?;
+        let read = Duration::from_nanos(at.as_nanos().checked_add(since)?);
+        Some(Self { base: Instant::now().checked_sub(read)? })
     }
 
     /// The present moment.
@@ -33,9 +41,17 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn a_clock_goes_on_in_another_process() {
+        let clock = Clock { base: Instant::now().checked_sub(Duration::from_secs(1)).unwrap() };
+        let (at, then) = (clock.now(), crate::bpf_io::sys::monotonic_ns());
+        let other = Clock::resumed(at, then).unwrap();
+        let apart = other.base.max(clock.base) - other.base.min(clock.base);
+        assert!(apart < Duration::from_secs(1), "{apart:?}");
+        assert!(Clock::resumed(at, u64::MAX).is_none());
+    }
 
     #[tokio::test]
     async fn a_sleep_ends_at_its_deadline_or_never() {

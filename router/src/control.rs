@@ -214,6 +214,11 @@ impl Control {
         }
     }
 
+    /// Whether a start with this text of the own file would be no new decision.
+    pub(crate) fn has_seen(&self, text: &str) -> bool {
+        self.file_seen == text
+    }
+
     /// A generation that is kept.
     pub(crate) fn record(&self, generation: u64) -> Option<Record> {
         self.store.record(generation).ok()

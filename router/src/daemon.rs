@@ -3,21 +3,27 @@
 //! Nothing that packets see is changed before everything that can be refused has been had: a good
 //! configuration, the packet path for ourselves alone, the interfaces, the ports and the socket.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context as _;
-use tidegate_bgp::speaker::Local;
+use tidegate_bgp::speaker::{ConnId, Local, Report};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use crate::bpf_io;
+use crate::bfd_io::BfdHandle;
+use crate::bgp_io::BgpHandle;
+use crate::bpf_io::{self, Datapath};
 use crate::clock::Clock;
 use crate::config_file::ConfigFile;
 use crate::control::{self, Control};
+use crate::hand_over::{Body, Predecessor, Sockets, Turn};
+use crate::link_io::{Changes, Links};
 use crate::lock::Lock;
-use crate::reconcile::{self, End, Order, Parts, Reconciler};
+use crate::reconcile::{self, End, Known, Order, Parts, Reconciler};
 use crate::{api, bfd_io, bgp_io, bmp_io, change, health_io, journal, link_io, mrt_io, rpki_io};
 
 /// Session events on their way to the journal. When full, the speaker drops and counts them.
@@ -37,24 +43,120 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), config = %file, generation, "starting");
     let (orders, inbox) = mpsc::channel(4); // Full: signals wait their turn, none is lost.
     forward_signals(&orders)?;
-    // Held until the end: a second daemon on the same maps is refused.
-    let _lock = Lock::take(&config.desired.router.pin_dir)?;
-    let reconciler = start(config, control).await?;
-    Box::pin(reconciler.run(inbox)).await;
-    info!("stopped; the packet path stays pinned");
+    let lock = Lock::take(&config.desired.router.pin_dir)?;
+    let reconciler = start(config, control, lock).await?;
+    serve(reconciler, inbox).await;
     Ok(())
 }
 
-async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconciler> {
-    let router = &config.desired.router;
-    let clock = Clock::start();
-    for interface in &router.interfaces {
+/// Takes over from the process that started this one, and then is what [`run`] is.
+///
+/// # Errors
+/// Why it could not; the other process goes on then, and knows.
+pub(crate) async fn take_over(config: &Path) -> anyhow::Result<()> {
+    journal::start();
+    let predecessor = Predecessor::find()?;
+    let ready = ready(config).inspect_err(|why| predecessor.refuse(why));
+    let (config, control, datapath) = ready?;
+    let (turn, body, sockets) = predecessor.inherit().await?.into_parts();
+    let heir = heir(&config, body, sockets).inspect_err(|why| turn.refuse(why));
+    let (orders, inbox) = mpsc::channel(4);
+    forward_signals(&orders)?;
+    let reconciler = succeed((config, control), datapath, heir?, &turn).await?;
+    serve(reconciler, inbox).await;
+    Ok(())
+}
+
+async fn serve(reconciler: Reconciler, inbox: mpsc::Receiver<Order>) {
+    Box::pin(reconciler.run(inbox)).await;
+    info!("stopped; the packet path stays pinned");
+}
+
+/// All that can be refused before anybody stands still for us.
+fn ready(config: &Path) -> anyhow::Result<(ConfigFile, Control, Datapath)> {
+    let (config, control) = control::at_start(&std::path::absolute(config)?)?;
+    for interface in &config.desired.router.interfaces {
         bpf_io::index_of(interface)?;
     }
+    let datapath = reconcile::load(&config.desired)?;
+    Ok((config, control, datapath))
+}
+
+/// What was left to us, made ready for use.
+struct Inheritance {
+    clock: Clock,
+    bgp: bgp_io::Heir,
+    listeners: api::Listeners,
+    lock: Lock,
+    known: Known,
+}
+
+/// Makes of a record what goes on. Nothing that anybody sees is touched.
+fn heir(config: &ConfigFile, body: Body, sockets: Sockets) -> anyhow::Result<Inheritance> {
+    let Body { clock: (at, then), speaker, conns, known } = body;
+    let clock = Clock::resumed(at, then).context("the clock of the other process makes no sense")?;
+    let (desired, local) = (&config.desired, speaker.local());
+    let router = &desired.router;
+    anyhow::ensure!(
+        local == Local { asn: router.asn, router_id: router.router_id },
+        "the AS or router ID has changed, which takes a restart"
+    );
+    let policies = |name: &str| {
+        let of_peer = desired.peers.get(name).map(|peer| &peer.policies);
+        let of_range = || desired.ranges.get(name).map(|range| &range.template.policies);
+        of_peer.or_else(of_range).cloned()
+    };
+    let mut bgp = bgp_io::Heir::new(clock.now(), speaker, random_seed(), policies)?;
+    let Sockets { lock, api: (unix, tcp), listeners, conns: connected } = sockets;
+    let mut connected: BTreeMap<ConnId, OwnedFd> = connected.into_iter().collect();
+    for (conn, remote, unsent) in conns {
+        let socket = connected.remove(&conn).context("a connection did not come along")?;
+        bgp.conn(conn, remote, unsent, socket);
+    }
+    listeners.into_iter().for_each(|(at, socket)| bgp.listens(at, socket));
+    let listeners = api::Listeners::inherited(unix, tcp)?;
+    Ok(Inheritance { clock, bgp, listeners, lock: Lock::inherited(lock), known })
+}
+
+/// Waits for our turn, and goes on: those first whose peers wait the shortest time.
+async fn succeed(
+    (config, control): (ConfigFile, Control),
+    mut datapath: Datapath,
+    inheritance: Inheritance,
+    turn: &Turn,
+) -> anyhow::Result<Reconciler> {
+    let Inheritance { clock, bgp, listeners, lock, known } = inheritance;
+    let watching = turn.take()?;
+    let generation = control.generation;
+    info!(version = env!("CARGO_PKG_VERSION"), generation, "takes over from the running daemon");
+    let (bgp, wiring) = speak(&config, clock, Some(bgp), false)?;
+    let bfd = bfd_io::start(bgp.orders(), clock, random_seed(), watching);
+    bfd.set(config.desired.peers.values());
+    let router = &config.desired.router;
+    // What cannot be attached now is tried again by the loop; packets still have the old program.
+    if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
+        error!("{refused}");
+    }
+    let parts = parts(&config, datapath, (bgp, wiring, bfd), listeners, lock);
+    Ok(Reconciler::new(config, control, clock, parts).inherit(known))
+}
+
+/// What a speaker is started with, as far as the loop needs it too.
+struct Wiring {
+    links: Links,
+    link_changes: Changes,
+    reports: mpsc::Receiver<Report>,
+}
+
+fn speak(
+    config: &ConfigFile,
+    clock: Clock,
+    heir: Option<bgp_io::Heir>,
+    restarted: bool,
+) -> anyhow::Result<(BgpHandle, Wiring)> {
+    let router = &config.desired.router;
     let (links, link_changes) = link_io::start()?;
-    let (checks, results) = health_io::start();
     let (report, reports) = mpsc::channel(REPORTS_MAX);
-    let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
     let (_, next_hop_changes) = link_io::start()?;
     let settings = bgp_io::Settings {
         next_hops: Some(next_hop_changes),
@@ -62,11 +164,22 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
         listen: router.listen.clone(),
         keys: config.keys.clone(),
         seed: random_seed(),
-        restarted: !is_first,
+        restarted,
+        heir,
     };
     let bgp = bgp_io::start(settings, clock, links, report)?;
-    let rpki = rpki_io::start(bgp.orders());
-    let bfd = bfd_io::start(bgp.orders(), clock, random_seed());
+    Ok((bgp, Wiring { links, link_changes, reports }))
+}
+
+async fn start(config: ConfigFile, control: Control, lock: Lock) -> anyhow::Result<Reconciler> {
+    let router = &config.desired.router;
+    let clock = Clock::start();
+    for interface in &router.interfaces {
+        bpf_io::index_of(interface)?;
+    }
+    let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
+    let (bgp, wiring) = speak(&config, clock, None, !is_first)?;
+    let bfd = bfd_io::start(bgp.orders(), clock, random_seed(), bfd_io::Legacy::default());
     let listeners = api::listen(&router.api).await?;
     let mut datapath = reconcile::load(&config.desired)?;
     if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
@@ -75,12 +188,28 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
         }
         return Err(refused.into());
     }
+    let parts = parts(&config, datapath, (bgp, wiring, bfd), listeners, lock);
+    Ok(Reconciler::new(config, control, clock, parts))
+}
+
+/// What the loop is wired to.
+fn parts(
+    config: &ConfigFile,
+    datapath: Datapath,
+    (bgp, wiring, bfd): (BgpHandle, Wiring, BfdHandle),
+    listeners: api::Listeners,
+    lock: Lock,
+) -> Parts {
+    let Wiring { links, link_changes, reports } = wiring;
+    let (checks, results) = health_io::start();
+    let rpki = rpki_io::start(bgp.orders());
     let (views, questions) = api::view_channel();
     let (asks, asked) = mpsc::channel(change::ASKS_MAX);
     let (bmp, mrt) = (bmp_io::start(bgp.outside()), mrt_io::start(bgp.outside()));
     let (asker, histories, dumper) = (bgp.asker(), bgp.histories(), mrt.dumper());
+    let router = &config.desired.router;
     let api = api::serve(listeners, &router.api, views, asks, asker, histories, dumper);
-    let parts = Parts {
+    Parts {
         datapath,
         links,
         link_changes,
@@ -95,8 +224,8 @@ async fn start(config: ConfigFile, control: Control) -> anyhow::Result<Reconcile
         bfd,
         asks: asked,
         api,
-    };
-    Ok(Reconciler::new(config, control, clock, parts))
+        lock,
+    }
 }
 
 /// Chance for the speaker's jitter, from the keys that std draws for its hash maps.

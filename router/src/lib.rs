@@ -13,6 +13,7 @@ pub mod config_file;
 mod control;
 mod daemon;
 pub mod decap;
+mod hand_over;
 pub mod health_io;
 mod journal;
 pub mod link_io;

@@ -4,13 +4,11 @@
 //! would put its program in the place of the first one's. The lock ends with the process that
 //! holds it, however that ends.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::bpf_io;
 
@@ -39,9 +37,19 @@ pub(crate) enum Error {
 
 /// The packet path in a directory is ours for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held, never read")] Flock<File>);
+pub(crate) struct Lock(File);
 
 impl Lock {
+    /// The same lock, for another process: it ends when both have let go of it.
+    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.0.as_fd().try_clone_to_owned()
+    }
+
+    /// The lock of a process that has left it to us.
+    pub(crate) fn inherited(lock: OwnedFd) -> Self {
+        Self(lock.into())
+    }
+
     /// Takes it, or says who has it; waits for nobody. Makes the directory if it is missing.
     pub(crate) fn take(pin_dir: &Path) -> Result<Self, Error> {
         loop {
@@ -59,18 +67,18 @@ impl Lock {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(failed)?,
         };
-        let lock = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(Error::Taken(pin_dir.to_owned())),
-            Err((_, errno)) => return Err(failed(errno.into())),
-        };
+        match directory.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Taken(pin_dir.to_owned())),
+            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+        }
         // `tidegate detach` may have removed the directory between the two calls: then this is a
         // lock on nothing.
-        let locked = lock.metadata().map_err(failed)?;
+        let locked = directory.metadata().map_err(failed)?;
         let there = std::fs::metadata(pin_dir);
         let same =
             there.is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
-        Ok(same.then_some(Self(lock)))
+        Ok(same.then_some(Self(directory)))
     }
 }
 
@@ -86,7 +94,10 @@ mod tests {
         let first = Lock::take_existing(&dir).unwrap().unwrap();
         let refused = Lock::take_existing(&dir).unwrap_err().to_string();
         assert!(refused.contains("another tidegate runs"), "{refused}");
+        let other = Lock::inherited(first.try_clone().unwrap());
         drop(first);
+        assert!(Lock::take_existing(&dir).is_err(), "it was left to another one");
+        drop(other);
         assert!(Lock::take_existing(&dir).unwrap().is_some());
         std::fs::remove_dir(&dir).unwrap();
     }

@@ -7,6 +7,7 @@ pub mod history;
 pub mod routes;
 pub mod rpki;
 pub mod said;
+pub mod upgrade;
 
 use std::net::{IpAddr, SocketAddr};
 

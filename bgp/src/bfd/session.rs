@@ -22,6 +22,12 @@ pub struct Timing {
     pub detect_mult: u8,
 }
 
+impl Timing {
+    const fn is_sound(self) -> bool {
+        self.detect_mult > 0 && self.required_min_rx_us > 0
+    }
+}
+
 /// What has become of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
@@ -35,7 +41,7 @@ pub enum News {
 }
 
 /// A session with one neighbour.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// As the other side knows it.
     timing: Timing,
@@ -79,6 +85,17 @@ impl Session {
             next_tx: now,
             heard: None,
         }
+    }
+
+    /// Whether it can be what a session was: one that comes from another process is asked.
+    pub const fn is_sound(&self) -> bool {
+        self.timing.is_sound() && self.wanted.is_sound() && self.discriminator != 0
+    }
+
+    /// Goes on after a pause that was ours: what the other side sent meanwhile is still to be read.
+    pub fn resume(&mut self, now: Timestamp) {
+        self.heard = self.heard.map(|_| now);
+        self.next_tx = now;
     }
 
     /// Its state.

@@ -93,11 +93,15 @@ impl Speaker {
         let mut sessions = Vec::new();
         let mut by_place: BTreeMap<PeerId, Policies> = BTreeMap::new();
         let mut gone: BTreeSet<PeerName> = BTreeSet::new();
+        let mut resting: BTreeSet<PeerName> = BTreeSet::new();
         for record in record.peers {
             let whose = record.range.clone().unwrap_or_else(|| record.config.name.clone());
             let found = policies(&whose);
             if found.is_none() {
                 gone.insert(whose);
+            }
+            if record.is_resting() {
+                resting.insert(record.config.name.clone());
             }
             let found = found.unwrap_or_default();
             if let Some(place) = record.rib
@@ -126,8 +130,8 @@ impl Speaker {
             speaker.on_order(now, Order::RemovePeer(name), out);
         }
         let (mut turn, peers) = speaker.turn(now, out);
-        for peer in peers.values_mut().filter(|peer| peer.kept().is_none()) {
-            peer.start(&mut turn);
+        for (name, peer) in peers {
+            peer.begin(resting.contains(name), &mut turn);
         }
         speaker.forget_those_that_are_over();
         Ok(speaker)

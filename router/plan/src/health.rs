@@ -1,7 +1,9 @@
 //! What the results of a health check say about a backend: rise and fall.
 
+use serde::{Deserialize, Serialize};
+
 /// What is known of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// Too few results so far to call it up or down.
     Unknown,
@@ -44,6 +46,12 @@ impl Health {
     /// What is known now.
     pub const fn verdict(&self) -> Verdict {
         self.verdict
+    }
+
+    /// What another process knew.
+    pub const fn restore(&mut self, verdict: Verdict) {
+        self.verdict = verdict;
+        self.against = 0;
     }
 
     /// Other thresholds after a change of the configuration; what is known stays.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::ServiceAddr;
@@ -15,7 +16,7 @@ use crate::view::Proof;
 
 /// Times that the daemon keeps between two looks. It is told of every step that was done and fills
 /// in its part of [`Observed`]. Losing it (a restart) makes drains begin anew, no more.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     withdrawn_at: BTreeMap<Prefix, Timestamp>,
     unsettled_since: BTreeMap<ServiceAddr, Timestamp>,

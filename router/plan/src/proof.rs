@@ -13,6 +13,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use tidegate_abi::{
     Backend, Counter, Service as Entry, backend_kinds, ip_proto, service_flags, slot_of,
 };
@@ -68,12 +69,31 @@ pub struct Headers {
 }
 
 /// A packet path that lost a service: what became of a packet that should have been sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Flaw {
     /// The kernel did not run the test packet.
     NotRun,
     /// It was not sent; this counter would have moved.
-    Ended(Counter),
+    Ended(#[serde(with = "by_index")] Counter),
+}
+
+/// Counters as one process hands them to the next: the crate they are from is the packet path's too,
+/// and knows no such things.
+mod by_index {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use tidegate_abi::Counter;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+    pub(super) fn serialize<S: Serializer>(counter: &Counter, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u32(*counter as u32)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Counter, D::Error> {
+        let index = u32::deserialize(from)?;
+        let found = Counter::ALL.iter().copied().find(|it| *it as u32 == index);
+        found.ok_or_else(|| D::Error::custom(format_args!("there is no counter {index}")))
+    }
 }
 
 impl Flaw {

@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use tidegate_bgp::time::Timestamp;
 
 use crate::life::Life;
@@ -83,7 +84,7 @@ pub struct BackendView {
 }
 
 /// What a backend of a service does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum BackendState {
     /// Takes new flows.
     Active,

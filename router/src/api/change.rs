@@ -101,7 +101,7 @@ fn made(answer: Answer) -> Response {
         Answer::Plan(plan) => tagged(plan.from_generation, Json(plan)),
         Answer::Applied(applied) => tagged(applied.generation, Json(applied)),
         Answer::History(history) => tagged(history.in_force, Json(history)),
-        Answer::Documents(_) | Answer::Drains(_) | Answer::Said(_) => unexpected().into_response(),
+        Answer::Documents(_) | Answer::Drains(_) | Answer::Said(_) | Answer::Upgraded(_) => unexpected().into_response(),
     }
 }
 
@@ -349,6 +349,7 @@ impl From<Refused> for Problem {
             }
             Refused::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale"),
             Refused::State(_) => (StatusCode::INSUFFICIENT_STORAGE, "not-kept"),
+            Refused::Upgrade(_) => (StatusCode::CONFLICT, "not-upgraded"),
             Refused::World(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         };
         match refused {

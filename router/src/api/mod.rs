@@ -13,8 +13,10 @@ mod problem;
 mod refresh;
 mod routes;
 mod serve;
+mod upgrade;
 
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use axum::serve::Listener;
 use axum::{Json, Router};
 use tidegate_config::desired::Api;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::bgp_io::{Asker, Histories};
@@ -42,6 +44,9 @@ pub(crate) use routes::parse_prefix;
 
 /// How long a request waits for the reconcile task before it is told to come back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Where an upgrade is asked for, whose answer may take longer than others.
+const UPGRADE: &str = "/api/v1/upgrade";
 
 /// Asks the reconcile task for a view. Bounded: when sixteen requests already wait, the next one
 /// gets 503 instead of a place in the queue.
@@ -86,6 +91,18 @@ pub struct Listeners {
     tcp: Option<TcpListener>,
 }
 
+impl Listeners {
+    /// Sockets of another process, which listen already.
+    ///
+    /// # Errors
+    /// They are of another kind.
+    pub(crate) fn inherited(unix: OwnedFd, tcp: Option<OwnedFd>) -> std::io::Result<Self> {
+        let unix = UnixListener::from_std(unix.into())?;
+        let tcp = tcp.map(|tcp| TcpListener::from_std(tcp.into())).transpose()?;
+        Ok(Self { unix, tcp })
+    }
+}
+
 /// Listens where the configuration says.
 ///
 /// # Errors
@@ -116,7 +133,7 @@ pub(crate) fn serve(
     let all = routes(views.clone())
         .merge(change::routes(asks.clone()))
         .merge(drain::router(asks.clone()));
-    let all = all.merge(health::router(asks));
+    let all = all.merge(upgrade::router(asks.clone())).merge(health::router(asks));
     let all = all.merge(routes::router(asker.clone()));
     let all = all.merge(refresh::router(asker));
     let routes = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
@@ -173,23 +190,56 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The sockets, for another process.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn sockets(&self) -> std::io::Result<(OwnedFd, Option<OwnedFd>)> {
+        let clone = |it: &Serving| it.socket.as_ref().map(OwnedFd::try_clone).transpose();
+        let unix = clone(&self.unix)?.ok_or(std::io::ErrorKind::NotConnected)?;
+        Ok((unix, self.tcp.as_ref().map(clone).transpose()?.flatten()))
+    }
+
+    /// Nobody new is answered.
+    pub(crate) fn close(&self) {
+        self.unix.task.abort();
+        self.tcp.iter().for_each(|tcp| tcp.task.abort());
+    }
+
+    /// Waits until those who have asked are answered, no longer than `within`.
+    pub(crate) async fn last_answers(&self, within: Duration) {
+        let all = u32::try_from(serve::CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        // Who asks for so long that the time is over is not waited for.
+        drop(tokio::time::timeout(within, self.unix.places.acquire_many(all)).await);
+    }
+}
+
 /// One listener; dropping it stops accepting.
 #[derive(Debug)]
-struct Serving(AbortHandle);
+struct Serving {
+    task: AbortHandle,
+    /// One for each connection that may be served.
+    places: Arc<Semaphore>,
+    /// The socket again, for another process; `None`: no descriptor was left for that.
+    socket: Option<OwnedFd>,
+}
 
 impl Serving {
-    fn start<L: Listener>(listener: L, routes: &Router) -> Self
+    fn start<L: Listener + AsFd>(listener: L, routes: &Router) -> Self
     where
         L::Io: Caller,
     {
-        let task = tokio::spawn(serve::all(listener, routes.clone(), serve::WITHIN));
-        Self(task.abort_handle())
+        let socket = listener.as_fd().try_clone_to_owned().ok();
+        let places = Arc::new(Semaphore::new(serve::CONNECTIONS_MAX));
+        let all = serve::all(listener, routes.clone(), Arc::clone(&places), serve::WITHIN);
+        Self { task: tokio::spawn(all).abort_handle(), places, socket }
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 

@@ -1,7 +1,9 @@
 //! Connections of the admin API: few at a time, one request each, and not for long. A client that
 //! stops in the middle costs the daemon no more than one of these places for a while.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,24 +24,38 @@ pub(super) const CONNECTIONS_MAX: usize = 64;
 /// A connection is closed after this long, whatever it is doing.
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
 
-/// Serves what connects, for ever.
-pub(super) async fn all<L: Listener>(mut listener: L, routes: Router, within: Duration)
-where
+/// But one that asks for an upgrade, after this long.
+const UPGRADE_WITHIN: Duration = Duration::from_secs(90);
+
+/// Serves what connects, for ever; each connection takes one of the places.
+pub(super) async fn all<L: Listener>(
+    mut listener: L,
+    routes: Router,
+    places: Arc<Semaphore>,
+    within: Duration,
+) where
     L::Io: Caller,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // The semaphore is never closed.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let (stream, _remote) = listener.accept().await;
         let (who, routes) = (stream.who(), TowerToHyperService::new(routes.clone()));
+        let is_upgrade = Arc::new(AtomicBool::new(false));
+        let takes_long = Arc::clone(&is_upgrade);
         let service = service_fn(move |mut request: Request<Incoming>| {
+            takes_long.store(request.uri().path() == super::UPGRADE, Ordering::Relaxed);
             request.extensions_mut().insert(who);
             routes.call(request)
         });
         let connection =
             http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
-            match tokio::time::timeout(within, connection).await {
+            let mut connection = pin!(connection);
+            let mut served = tokio::time::timeout(within, &mut connection).await;
+            if served.is_err() && is_upgrade.load(Ordering::Relaxed) {
+                served = tokio::time::timeout(UPGRADE_WITHIN, connection).await;
+            }
+            match served {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(%error, "an API client broke off"),
                 Err(_elapsed) => debug!("an API client took longer than {within:?}"),

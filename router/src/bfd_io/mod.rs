@@ -3,6 +3,7 @@
 //!
 //! Without a peer that is watched there is neither socket nor timer.
 
+mod hand_over;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -14,11 +15,12 @@ use tidegate_bgp::bfd::{News, Packet, Session, State};
 use tidegate_bgp::rng::Rng;
 use tidegate_bgp::speaker::{Bfd, Order, PeerConfig, PeerName};
 use tidegate_bgp::time::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::bgp_io::Orders;
 use crate::clock::Clock;
+pub(crate) use hand_over::{BfdRecord, Inherited, Legacy};
 use socket::{Heard, Listeners, Voice};
 
 /// Payloads that wait for the task; when it is full they wait in their socket.
@@ -72,6 +74,7 @@ type Wanted = BTreeMap<PeerName, Watched>;
 pub(crate) struct BfdHandle {
     wanted: watch::Sender<Wanted>,
     snapshot: watch::Receiver<Snapshot>,
+    heirs: mpsc::Sender<oneshot::Sender<Legacy>>,
 }
 
 impl BfdHandle {
@@ -94,24 +97,29 @@ impl BfdHandle {
     }
 }
 
-/// Starts with no session. What is lost goes to the speaker. Needs a Tokio runtime.
-pub(crate) fn start(orders: Orders, clock: Clock, seed: u64) -> BfdHandle {
+/// Starts with no session; one that was `left` by another process goes on when it is wanted. What
+/// is lost goes to the speaker. Needs a Tokio runtime.
+pub(crate) fn start(orders: Orders, clock: Clock, seed: u64, left: Legacy) -> BfdHandle {
     let (wanted, wants) = watch::channel(Wanted::new());
     let (publish, snapshot) = watch::channel(Snapshot::new());
     let (inbox, heard) = mpsc::channel(HEARD_MAX);
+    let (heirs, heir) = mpsc::channel(1);
+    let mut listeners = Listeners::new(inbox);
+    listeners.adopt(left.listeners);
     let hub = Hub {
         sessions: BTreeMap::new(),
+        inherited: left.sessions,
         leaving: Vec::new(),
         changed: false,
-        listeners: Listeners::new(inbox),
+        listeners,
         rng: Rng::new(seed),
         clock,
         orders,
         publish,
         deaf_until: None,
     };
-    tokio::spawn(hub.run(wants, heard));
-    BfdHandle { wanted, snapshot }
+    tokio::spawn(hub.run(wants, heard, heir));
+    BfdHandle { wanted, snapshot, heirs }
 }
 
 /// A session and the socket it speaks with.
@@ -144,6 +152,8 @@ impl Watching {
 
 struct Hub {
     sessions: BTreeMap<PeerName, Watching>,
+    /// Of another process, until it is said who is watched.
+    inherited: Vec<Inherited>,
     /// Sessions that are over, and until when their peers are told so.
     leaving: Vec<(Timestamp, Watching)>,
     listeners: Listeners,
@@ -158,7 +168,12 @@ struct Hub {
 }
 
 impl Hub {
-    async fn run(mut self, mut wants: watch::Receiver<Wanted>, mut inbox: mpsc::Receiver<Heard>) {
+    async fn run(
+        mut self,
+        mut wants: watch::Receiver<Wanted>,
+        mut inbox: mpsc::Receiver<Heard>,
+        mut heirs: mpsc::Receiver<oneshot::Sender<Legacy>>,
+    ) {
         loop {
             let sessions = self.sessions.values().chain(self.leaving.iter().map(|(_, it)| it));
             let deadlines = sessions.filter_map(|it| it.session.next_deadline());
@@ -173,6 +188,7 @@ impl Hub {
                     self.want(wanted);
                     Vec::new()
                 }
+                Some(heir) = heirs.recv() => return self.leave_to(heir),
                 Some(heard) = inbox.recv() => self.on_heard(&heard).into_iter().collect(),
                 () = self.clock.sleep_until(next) => self.on_time(),
             };
@@ -199,10 +215,13 @@ impl Hub {
             it.say(&name, &it.session.packet());
             self.leaving.push((now + it.session.detection_time().unwrap_or_default(), it));
         }
+        let mut inherited = core::mem::take(&mut self.inherited);
         for (name, watched) in wanted {
             if let Some(known) = self.sessions.get_mut(&name) {
                 known.session.set_timing(watched.bfd.timing);
                 known.watched = watched;
+            } else if let Some(at) = inherited.iter().position(|it| it.is_of(&name, &watched)) {
+                self.go_on(inherited.swap_remove(at), watched);
             } else {
                 self.begin(name, watched);
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 use nix::sys::socket::{
@@ -59,6 +59,7 @@ pub(super) struct Listeners {
 struct Listener {
     v4: bool,
     multihop: bool,
+    socket: Arc<UdpSocket>,
     task: JoinHandle<()>,
 }
 
@@ -91,18 +92,38 @@ impl Listeners {
             }
             match listen(v4, multihop) {
                 Err(error) => missing = Err((port(multihop), error)),
-                Ok(socket) => {
-                    let hear = hear(socket, multihop, self.hosts.subscribe(), self.inbox.clone());
-                    self.all.push(Listener { v4, multihop, task: tokio::spawn(hear) });
-                }
+                Ok(socket) => self.hear(v4, multihop, socket),
             }
         }
         missing
     }
+
+    fn hear(&mut self, v4: bool, multihop: bool, socket: UdpSocket) {
+        let socket = Arc::new(socket);
+        let heard =
+            hear(Arc::clone(&socket), multihop, self.hosts.subscribe(), self.inbox.clone());
+        self.all.push(Listener { v4, multihop, socket, task: tokio::spawn(heard) });
+    }
+
+    /// Goes on with sockets of another process. One that cannot be used is made anew when it is
+    /// needed.
+    pub(super) fn adopt(&mut self, sockets: Vec<(bool, bool, OwnedFd)>) {
+        for (v4, multihop, socket) in sockets {
+            if let Ok(socket) = UdpSocket::from_std(socket.into()) {
+                self.hear(v4, multihop, socket);
+            }
+        }
+    }
+
+    /// The sockets, for another process.
+    pub(super) fn sockets(&self) -> Vec<(bool, bool, OwnedFd)> {
+        let cloned = |it: &Listener| it.socket.as_fd().try_clone_to_owned().ok();
+        self.all.iter().filter_map(|it| Some((it.v4, it.multihop, cloned(it)?))).collect()
+    }
 }
 
 async fn hear(
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     multihop: bool,
     hosts: watch::Receiver<Hosts>,
     inbox: mpsc::Sender<Heard>,
@@ -189,6 +210,17 @@ impl Voice {
     ) -> Self {
         let to = SocketAddr::new(to, port(multihop));
         Self { to, local, interface, socket: None, port: *SOURCE_PORTS.end() }
+    }
+
+    /// With a socket of another process, so that the source port stays (RFC 5881 §4).
+    pub(super) fn with(mut self, socket: Option<OwnedFd>) -> Self {
+        self.socket = socket.map(Socket::from);
+        self
+    }
+
+    /// The socket, for another process.
+    pub(super) fn into_socket(self) -> Option<OwnedFd> {
+        self.socket.map(OwnedFd::from)
     }
 
     /// Sends a packet.

@@ -17,6 +17,7 @@ pub(crate) fn alone() -> BgpHandle {
         seed: 1,
         restarted: false,
         next_hops: None,
+        heir: None,
     };
     let (links, _) = crate::link_io::start().unwrap();
     let (reports, _) = mpsc::channel(1);

@@ -64,8 +64,9 @@ impl AsRef<[u8]> for Shared {
 /// what is queued has been written, within a second.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    // First, so that it is dropped first: closing is what ends the connection.
-    _open: oneshot::Sender<()>,
+    // First, so that it is dropped first: closing is what ends the connection. What is sent here
+    // freezes it.
+    open: oneshot::Sender<oneshot::Sender<Frozen>>,
     queue: mpsc::Sender<Piece>,
     room: Arc<Semaphore>,
 }
@@ -100,9 +101,29 @@ impl Outbox {
     }
 }
 
+impl Outbox {
+    /// Stops reading and writing. What has become of the connection is said to who waits, unless
+    /// it has just ended.
+    pub(super) fn freeze(self) -> oneshot::Receiver<Frozen> {
+        let (frozen, waits) = oneshot::channel();
+        drop(self.open.send(frozen)); // It fails if the connection has ended.
+        waits
+    }
+}
+
+/// A connection that is neither read nor written.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub(super) stream: TcpStream,
+    /// Read, and not handed on.
+    pub(super) unheard: Option<Bytes>,
+    /// Not written yet.
+    pub(super) unsent: Vec<u8>,
+}
+
 /// The other end of an [`Outbox`].
 pub(super) struct Unwritten {
-    closing: oneshot::Receiver<()>,
+    closing: oneshot::Receiver<oneshot::Sender<Frozen>>,
     queue: Queue,
 }
 
@@ -124,7 +145,7 @@ pub(super) fn outbox(drained: Arc<Notify>) -> (Outbox, Unwritten) {
     let (queue, pieces) = mpsc::channel(QUEUE_PIECES_MAX);
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
     let queue_out = Queue { drained, pieces, current: None, send_hold: None, stalled: false };
-    (Outbox { _open: open, queue, room }, Unwritten { closing, queue: queue_out })
+    (Outbox { open: open, queue, room }, Unwritten { closing, queue: queue_out })
 }
 
 /// Moves bytes until the connection ends by itself, which it then says, or its [`Outbox`] is
@@ -142,14 +163,20 @@ pub(super) async fn run(
 ) {
     let Unwritten { mut closing, mut queue } = unwritten;
     queue.send_hold = send_hold;
+    let mut unheard = None;
     let (mut read, mut write) = stream.split();
     tokio::select! {
-        _dropped = &mut closing => {
-            // An error or a timeout here is a peer that does not want to hear our last words.
-            drop(timeout(CLOSE_TIMEOUT, part(&mut read, &mut write, &mut queue)).await);
+        end = &mut closing => {
+            let Ok(frozen) = end else {
+                // An error or a timeout here is a peer that does not want to hear our last words.
+                drop(timeout(CLOSE_TIMEOUT, part(&mut read, &mut write, &mut queue)).await);
+                return;
+            };
+            let unsent = queue.rest();
+            drop(frozen.send(Frozen { stream, unheard, unsent }));
             return;
         }
-        () = read_all(conn, &mut read, &inbound) => {}
+        () = read_all(conn, &mut read, &inbound, &mut unheard) => {}
         () = write_until_broken(conn, &mut write, &mut queue, &inbound) => {}
     }
     // The speaker's task being gone is the one way this fails, and then nobody needs to know.
@@ -158,7 +185,13 @@ pub(super) async fn run(
 
 /// Reads until the peer closes or the connection breaks. `inbound` is bounded and shared: when it
 /// is full this waits its turn, TCP closes its window, and the peer waits as well.
-async fn read_all(conn: ConnId, read: &mut ReadHalf<'_>, inbound: &mpsc::Sender<Inbound>) {
+/// What waits so is in `unheard` meanwhile: this may be cancelled then.
+async fn read_all(
+    conn: ConnId,
+    read: &mut ReadHalf<'_>,
+    inbound: &mpsc::Sender<Inbound>,
+    unheard: &mut Option<Bytes>,
+) {
     // A session that is silent holds no buffer.
     while read.readable().await.is_ok() {
         let mut bytes = BytesMut::with_capacity(READ_BYTES_MAX);
@@ -168,9 +201,10 @@ async fn read_all(conn: ConnId, read: &mut ReadHalf<'_>, inbound: &mpsc::Sender<
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(_broken) => return,
         }
-        let bytes = bytes.freeze();
-        if inbound.send(Inbound::Bytes { conn, bytes }).await.is_err() {
-            return;
+        *unheard = Some(bytes.freeze());
+        let Ok(place) = inbound.reserve().await else { return };
+        if let Some(bytes) = unheard.take() {
+            place.send(Inbound::Bytes { conn, bytes });
         }
     }
 }
@@ -210,6 +244,17 @@ async fn part(
 }
 
 impl Queue {
+    /// What is not written yet.
+    fn rest(&mut self) -> Vec<u8> {
+        self.pieces.close();
+        let mut rest = Vec::new();
+        let waiting = core::iter::from_fn(|| self.pieces.try_recv().ok());
+        for piece in self.current.take().into_iter().chain(waiting) {
+            rest.extend_from_slice(&piece.bytes);
+        }
+        rest
+    }
+
     /// Writes until the queue ends. Cancel-safe: what was written is not written again.
     async fn write_to(&mut self, write: &mut WriteHalf<'_>) -> io::Result<()> {
         loop {

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::Keys;
+use super::hand_over::Legacy;
 use super::outside::Ask;
 use super::resolver::Distances;
 
@@ -23,6 +24,8 @@ pub(super) enum Input {
     Routes(RoutesQuery, oneshot::Sender<Routes>),
     Outside(Ask),
     Refresh(String, Way, oneshot::Sender<Refreshed>),
+    /// Everything stands still until it is said who goes on.
+    HandOver(oneshot::Sender<Legacy>),
     /// Others may still hold an [`Asker`](super::Asker): they must not keep the task alive.
     Stop,
 }

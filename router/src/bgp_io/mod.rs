@@ -8,10 +8,12 @@ mod accept;
 mod alone;
 mod asker;
 mod conn;
+mod conns;
 mod dial;
 mod end;
 mod error;
 mod guard;
+mod hand_over;
 mod input;
 mod keys;
 mod neighbor;
@@ -24,21 +26,19 @@ mod tcp_ao;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tidegate_bgp::speaker::{
-    Action, ConnEvent, ConnId, Local, Order, PeerName, PeerStatus, Report, RouteAttributes, Routes,
-    RoutesQuery, Speaker, Transport,
+    Action, ConnEvent, Local, Order, PeerStatus, Report, RouteAttributes, Routes, RoutesQuery,
+    Speaker,
 };
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::clock::Clock;
 use crate::link_io::{Changes, Links};
@@ -46,9 +46,11 @@ use crate::link_io::{Changes, Links};
 pub(crate) use alone::alone;
 pub(crate) use asker::Orders;
 pub use asker::{Asker, Histories};
-use conn::{AbortOnDrop, Outbox, Shared};
+use conn::{AbortOnDrop, Shared};
+use conns::{Conn, Conns};
 pub use error::{Error, Stopped};
-use guard::Guard;
+pub use hand_over::Heir;
+pub(crate) use hand_over::Legacy;
 use input::{Inbound, Input};
 pub use keys::{Keys, Signer};
 use neighbor::Neighbors;
@@ -91,6 +93,8 @@ pub struct Settings {
     /// Says when the way to a next hop may have changed; `None`: next hops are not looked up, and
     /// all count as near.
     pub next_hops: Option<Changes>,
+    /// Sessions and listeners that another process has left to us; `restarted` means nothing then.
+    pub heir: Option<Heir>,
 }
 
 /// The speaker as others see it.
@@ -187,12 +191,13 @@ pub fn start(
     links: Links,
     reports: mpsc::Sender<Report>,
 ) -> Result<BgpHandle, Error> {
-    let Settings { local, listen, keys, seed, restarted, next_hops } = settings;
+    let Settings { local, listen, keys, seed, restarted, next_hops, heir } = settings;
+    let mut heir = heir.unwrap_or_default();
     let mut listeners = Vec::new();
     let mut listening = Vec::new();
     for addr in listen {
-        let bound =
-            socket::listen(addr, &keys).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let socket = heir.listener(addr).unwrap_or_else(|| socket::listen(addr, &keys));
+        let bound = socket.and_then(|socket| Ok((socket.local_addr()?, socket)));
         let (addr, socket) = bound.map_err(|source| Error::Listen { addr, source })?;
         listening.push(addr);
         listeners.push(Arc::new(socket));
@@ -211,9 +216,12 @@ pub fn start(
         let follow = resolver::follow(links, changes, lookups, inbound.clone());
         AbortOnDrop(tokio::spawn(follow).abort_handle())
     });
-    let speaker = Speaker::new(local, seed);
-    let shell = Shell {
-        speaker: if restarted { speaker.restarted(clock.now() + SETTLE_WITHIN) } else { speaker },
+    let speaker = heir.speaker.take().unwrap_or_else(|| {
+        let speaker = Speaker::new(local, seed);
+        if restarted { speaker.restarted(clock.now() + SETTLE_WITHIN) } else { speaker }
+    });
+    let mut shell = Shell {
+        speaker,
         clock,
         neighbors,
         out: Vec::new(),
@@ -239,6 +247,7 @@ pub fn start(
         _resolver: resolver,
         timer_lateness_max: Duration::ZERO,
     };
+    shell.inherit(heir);
     let task = tokio::spawn(shell.run(orders, events, accepting));
     Ok(BgpHandle { inputs, snapshot, reports_dropped, listening, clock, task })
 }
@@ -300,6 +309,11 @@ impl Shell {
                     Some(Input::Refresh(peer, way, reply)) => {
                         let now = self.clock.now();
                         drop(reply.send(self.speaker.refresh(now, &peer, way, &mut self.out)));
+                    }
+                    Some(Input::HandOver(reply)) => {
+                        if self.hand_over(reply, &mut events).await {
+                            return; // The sockets are another process's; closing ours says nothing.
+                        }
                     }
                     Some(Input::Stop) | None => break,
                 },
@@ -460,140 +474,5 @@ impl Shell {
             }
             changed
         });
-    }
-}
-
-/// The connections, by the numbers that the speaker gave them.
-struct Conns {
-    open: BTreeMap<ConnId, Conn>,
-    /// Closed because their queue was full; the speaker is to be told.
-    overflowed: Vec<ConnId>,
-    tasks: JoinSet<()>,
-    listeners: Vec<Arc<TcpListener>>,
-    keys: Arc<Keys>,
-    /// What the listeners keep to.
-    guards: Option<Vec<Guard>>,
-    inbound: mpsc::Sender<Inbound>,
-    links: Links,
-    /// Told when a send queue has become shorter.
-    drained: Arc<Notify>,
-}
-
-/// Removing it from the table closes it.
-enum Conn {
-    Dialling {
-        send_hold: Option<Duration>,
-        _attempt: AbortOnDrop,
-    },
-    /// `socket`: the same one as the connection's task has, for options that change.
-    Open {
-        remote: SocketAddr,
-        outbox: Outbox,
-        socket: Option<OwnedFd>,
-    },
-}
-
-impl Conns {
-    fn dial(
-        &mut self,
-        peer: &PeerName,
-        conn: ConnId,
-        to: SocketAddr,
-        from: Option<IpAddr>,
-        transport: Transport,
-    ) {
-        let send_hold = transport.send_hold;
-        let (keys, links, inbound) = (Arc::clone(&self.keys), self.links, self.inbound.clone());
-        let peer = Arc::clone(peer);
-        let task = self.tasks.spawn(async move {
-            let event = match dial::connect(to, from, &transport, &keys, links).await {
-                Ok((stream, next_hops)) => {
-                    Inbound::Connected { conn, stream, remote: to, next_hops }
-                }
-                Err(error) => {
-                    let hint = socket::hint(&error, &transport);
-                    info!(peer = &*peer, %to, "cannot connect: {error}{hint}");
-                    Inbound::ConnectFailed { conn }
-                }
-            };
-            // Fails only when the speaker's task is gone.
-            drop(inbound.send(event).await);
-        });
-        self.open.insert(conn, Conn::Dialling { send_hold, _attempt: AbortOnDrop(task) });
-    }
-
-    fn open(
-        &mut self,
-        conn: ConnId,
-        remote: SocketAddr,
-        send_hold: Option<Duration>,
-        stream: TcpStream,
-    ) {
-        let (outbox, unwritten) = conn::outbox(Arc::clone(&self.drained));
-        let socket = self.keep_socket(remote, &stream);
-        self.tasks.spawn(conn::run(conn, stream, unwritten, send_hold, self.inbound.clone()));
-        self.open.insert(conn, Conn::Open { remote, outbox, socket });
-    }
-
-    /// A second descriptor, only where there is a key that may change.
-    fn keep_socket(&self, remote: SocketAddr, stream: &TcpStream) -> Option<OwnedFd> {
-        keys::has_key(&self.keys, remote.ip()).then_some(())?;
-        if let Err(error) = keys::ask_for_first(stream, remote.ip(), &self.keys) {
-            warn!(
-                %remote,
-                %error,
-                "the peer cannot be asked for the first key of its keychain; the \
-                 session goes on with another"
-            );
-        }
-        let cloned = stream.as_fd().try_clone_to_owned();
-        let cannot =
-            |error| warn!(%remote, %error, "a new password will take a reset of this session");
-        cloned.map_err(cannot).ok()
-    }
-
-    fn wants_more(&self, conn: ConnId) -> bool {
-        matches!(self.open.get(&conn), Some(Conn::Open { outbox, .. }) if outbox.wants_more())
-    }
-
-    fn send(&mut self, conn: ConnId, bytes: impl Into<Bytes>) {
-        if let Some(Conn::Open { remote, outbox, .. }) = self.open.get(&conn)
-            && outbox.send(bytes).is_err()
-        {
-            warn!(%remote, "the peer does not read what it is sent; connection closed");
-            self.open.remove(&conn);
-            self.overflowed.push(conn);
-        }
-    }
-
-    fn set_keys(&mut self, keys: Keys) {
-        for listener in &self.listeners {
-            let is_ipv6 = listener.local_addr().is_ok_and(|addr| addr.is_ipv6());
-            if let Err(error) = keys::change(listener, is_ipv6, &self.keys, &keys) {
-                warn!(
-                    %error,
-                    "new keys are not in force: peers that have them cannot connect until \
-                     tidegate is restarted"
-                );
-            }
-        }
-        for conn in self.open.values() {
-            let Conn::Open { remote, socket: Some(socket), .. } = conn else { continue };
-            if let Err(error) = keys::rekey(socket, remote.ip(), &self.keys, &keys) {
-                warn!(
-                    %remote,
-                    %error,
-                    "an open session keeps the keys it has until it is closed; the next one \
-                     takes the new ones"
-                );
-            }
-        }
-        self.keys = Arc::new(keys);
-    }
-
-    /// Each connection ends within a second, on its own.
-    async fn close_all(mut self) {
-        self.open.clear();
-        while self.tasks.join_next().await.is_some() {}
     }
 }

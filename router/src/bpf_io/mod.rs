@@ -182,6 +182,19 @@ impl Datapath {
         Ok(&self.links)
     }
 
+    /// Puts in place again what somebody who loaded the program too, and is gone without attaching
+    /// it, has put there: the pin, and the programs that are tail-called.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn reclaim(&mut self) -> Result<(), Error> {
+        if let Some(dir) = &self.pin_dir {
+            let program = xdp(&self.ebpf)?.fd().map_err(|error| Error::program(PROGRAM, error))?;
+            pins::replace(program.as_fd(), &dir.join(pins::PROGRAM))?;
+        }
+        rare::put(&mut self.rare, &self.ebpf, self.features)
+    }
+
     fn attach_one(&mut self, interface: &str, mode: AttachMode) -> Result<u32, Error> {
         let ifindex = index_of(interface)?;
         let old = self.links.iter().position(|link| link.ifindex == ifindex);
@@ -417,12 +430,11 @@ fn load(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<(), Error> {
 }
 
 fn xdp(ebpf: &Ebpf) -> Result<&Xdp, Error> {
-    let program = ebpf.program(PROGRAM).ok_or_else(|| Error::missing(PROGRAM))?;
-    program.try_into().map_err(|error| Error::program(PROGRAM, error))
+    program(ebpf, PROGRAM)
 }
 
-fn program_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, Error> {
-    let program = ebpf.program_mut(name).ok_or_else(|| Error::missing(name))?;
+fn program<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Xdp, Error> {
+    let program = ebpf.program(name).ok_or_else(|| Error::missing(name))?;
     program.try_into().map_err(|error| Error::program(name, error))
 }
 

@@ -5,7 +5,7 @@ use aya::maps::{MapData, ProgramArray};
 use tidegate_abi::{map_names, rare};
 
 use super::error::Error;
-use super::{maps, program_mut};
+use super::{maps, program};
 
 /// Empties the rows that these features do not need: when no program runs any more that does.
 pub(crate) fn clear_others(rows: &mut ProgramArray<MapData>, features: u64) -> Result<(), Error> {
@@ -28,13 +28,22 @@ pub(crate) fn needed(features: u64) -> impl Iterator<Item = &'static str> {
 /// The map keeps the programs while it is pinned, or while the value that is returned lives.
 pub(crate) fn install(ebpf: &mut Ebpf, features: u64) -> Result<ProgramArray<MapData>, Error> {
     let mut rows: ProgramArray<MapData> = maps::take(ebpf, map_names::RARE)?;
+    put(&mut rows, ebpf, features)?;
+    Ok(rows)
+}
+
+/// Puts them there.
+pub(crate) fn put(
+    rows: &mut ProgramArray<MapData>,
+    ebpf: &Ebpf,
+    features: u64,
+) -> Result<(), Error> {
     let failed = |error| Error::kernel("write the map RARE", error);
     for (row, name) in (0..).zip(rare::NAMES) {
         if rare::is_needed(row, features) {
-            let program = program_mut(ebpf, name)?;
-            let fd = program.fd().map_err(|error| Error::program(name, error))?;
+            let fd = program(ebpf, name)?.fd().map_err(|error| Error::program(name, error))?;
             rows.set(row, fd, 0).map_err(failed)?;
         }
     }
-    Ok(rows)
+    Ok(())
 }

@@ -38,12 +38,22 @@ pub(super) async fn post<T: DeserializeOwned>(
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<Answer<T>, Failure> {
+    post_within(CHANGE_WITHIN, socket, path, body).await
+}
+
+/// Asks for one that takes its time.
+pub(super) async fn post_within<T: DeserializeOwned>(
+    within: Duration,
+    socket: &Path,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<Answer<T>, Failure> {
     let body = match body {
         Some(body) => serde_json::to_vec(body).map_err(Failure::new)?.into(),
         None => Bytes::new(),
     };
     let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
-    answered(socket, CHANGE_WITHIN, request, body).await
+    answered(socket, within, request, body).await
 }
 
 /// Puts something in a place.

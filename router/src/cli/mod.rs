@@ -10,6 +10,7 @@ mod peer;
 mod refresh;
 mod routes;
 mod table;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,7 +46,7 @@ pub struct Cli {
 enum Command {
     /// Run the daemon in the foreground (SIGHUP reloads, SIGTERM withdraws and stops, SIGUSR1 stops
     /// for a restart)
-    Run(ConfigFile),
+    Run(Run),
     /// Read a configuration and report every mistake in it
     Check(CheckFile),
     /// The daemon on one screen
@@ -83,6 +84,8 @@ enum Command {
     Undrain(drain::UndrainArgs),
     /// Say that a backend is up or down, in the place of its health check
     Health(health::HealthArgs),
+    /// Put another binary in the place of the running one; peers and packets see nothing of it
+    Upgrade(upgrade::UpgradeArgs),
     /// The backend's side of ipip and gue: take packets out of their outer headers
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
@@ -96,6 +99,15 @@ struct ConfigFile {
     /// Configuration file
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Take over from the process that started this one, over standard input
+    #[arg(long, hide = true)]
+    take_over: bool,
 }
 
 #[derive(Debug, Args)]
@@ -190,7 +202,11 @@ impl Cli {
         let done = match self.command {
             Command::Run(args) => {
                 // Boxed: far larger than what any other command needs.
-                let ran = Box::pin(crate::daemon::run(&args.config)).await;
+                let ran = if args.take_over {
+                    Box::pin(crate::daemon::take_over(&args.file.config)).await
+                } else {
+                    Box::pin(crate::daemon::run(&args.file.config)).await
+                };
                 ran.map_err(|error| Failure::daemon(&error))
             }
             Command::Check(args) => commands::check(&args.file),
@@ -216,6 +232,7 @@ impl Cli {
             Command::Drain(args) => drain::drain(args).await,
             Command::Health(args) => health::health(args).await,
             Command::Undrain(args) => drain::undrain(args).await,
+            Command::Upgrade(args) => upgrade::upgrade(args).await,
             Command::Decap(args) => {
                 crate::decap::run(&args.interface, args.gue_port).await.map_err(Failure::new)
             }

@@ -71,6 +71,8 @@ impl Reconciler {
             What::Say { service, backend, saying } => {
                 self.say(service, backend, saying, who).map(Answer::Said)
             }
+            // It is answered when the other process has begun, which is not waited for here.
+            What::Upgrade { .. } => Err(Refused::Upgrade("it has begun".into())),
             What::Drains => {
                 let (api_version, drains) = (API_VERSION.into(), self.drains_view());
                 Ok(Answer::Drains(crate::view::drain::Drains { api_version, drains }))
@@ -389,6 +391,9 @@ impl Reconciler {
     /// One request; the answer goes out by `reply` when the world follows.
     pub(super) async fn on_ask(&mut self, ask: Ask) {
         let Ask { what, who, reply } = ask;
+        if let What::Upgrade { binary, within } = what {
+            return self.begin_upgrade((binary, within), who, reply);
+        }
         let answer = self.answer(what, &who).await;
         self.converge().await;
         if reply.send(answer).is_err() {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, ServiceAddr};
 use tidegate_plan::drain::Phase;
@@ -48,6 +49,22 @@ impl Healths {
         self.0 = kept;
     }
 
+    /// What is known, for another process.
+    pub(super) fn known(&self) -> Vec<(BackendKey, Verdict, Option<String>)> {
+        let known = self.0.iter();
+        known.map(|(key, it)| (*key, it.health.verdict(), it.last_failure.clone())).collect()
+    }
+
+    /// Goes on with what another process knew, as far as it is still asked for.
+    pub(super) fn restore(&mut self, known: Vec<(BackendKey, Verdict, Option<String>)>) {
+        for (key, verdict, last_failure) in known {
+            if let Some(it) = self.0.get_mut(&key) {
+                it.health.restore(verdict);
+                it.last_failure = last_failure;
+            }
+        }
+    }
+
     /// Takes a result in; true if it changed what is known of a backend.
     pub(super) fn on_result(&mut self, result: &CheckResult) -> bool {
         let Some(known) = self.0.get_mut(&(result.service, result.backend)) else {
@@ -83,28 +100,28 @@ impl Healths {
 
 /// Since when each VIP and each backend is in the state it is in, and why. Changes go to the
 /// journal from here, once each.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Seen {
     vips: BTreeMap<ServiceAddr, Since<VipSeen>>,
     backends: BTreeMap<BackendKey, Since<BackendSeen>>,
 }
 
 /// A state and when it began.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Since<T> {
     pub(super) state: T,
     pub(super) since: SystemTime,
 }
 
 /// Whether a service's VIP is announced; if not, why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct VipSeen {
     pub(super) announced: bool,
     pub(super) withheld: Option<Reason>,
 }
 
 /// What a backend does; if it is not active, why.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct BackendSeen {
     pub(super) state: BackendState,
     pub(super) reason: Option<String>,

@@ -6,6 +6,7 @@
 
 mod change;
 mod drain;
+mod hand_over;
 mod memory;
 mod nat;
 mod origins;
@@ -45,10 +46,13 @@ use crate::control::Control;
 use crate::health_io::{CheckResult, Checks};
 use crate::journal;
 use crate::link_io::{Changes, Links};
+use crate::lock::Lock;
 use crate::mrt_io::MrtHandle;
 use crate::rpki_io::{self, RpkiHandle};
 
 use change::{GUARD_LOOK, Unconfirmed};
+use hand_over::Candidate;
+pub(crate) use hand_over::Known;
 use memory::{Healths, Seen};
 use proofs::Proofs;
 pub(crate) use reload::load;
@@ -104,6 +108,8 @@ pub(crate) struct Parts {
     pub(crate) mrt: MrtHandle,
     pub(crate) bfd: BfdHandle,
     pub(crate) api: api::Server,
+    /// Held until the end: a second daemon on the same maps is refused.
+    pub(crate) lock: Lock,
 }
 
 pub(crate) struct Reconciler {
@@ -138,6 +144,10 @@ pub(crate) struct Reconciler {
     sweep_problem: Option<String>,
     /// A stop waits for the node to be drained.
     is_stopping: bool,
+    /// A process has been started to take over.
+    is_upgrading: bool,
+    /// Where it comes when it could.
+    candidates: (mpsc::Sender<Candidate>, mpsc::Receiver<Candidate>),
     /// Rings of the last plan: most are wanted again.
     rings: Rings,
     seen: Seen,
@@ -200,6 +210,8 @@ impl Reconciler {
             sweep_at: Timestamp::default(),
             sweep_problem: None,
             is_stopping: false,
+            is_upgrading: false,
+            candidates: mpsc::channel(1), // There is one at a time.
             rings: Rings::default(),
             seen: Seen::default(),
             no_ways: BTreeMap::new(),
@@ -230,6 +242,11 @@ impl Reconciler {
                 Turn::Look => {}
                 Turn::Reload => self.reload().await,
                 Turn::Ask(ask) => self.on_ask(*ask).await,
+                Turn::Candidate(candidate) => {
+                    if self.on_candidate(*candidate).await {
+                        return; // Everything is another process's.
+                    }
+                }
                 Turn::Stop(End::Withdraw) if self.begin_stop() => {}
                 Turn::Stop(how) => {
                     end = how;
@@ -285,6 +302,9 @@ impl Reconciler {
                 Some(reply) = self.parts.questions.recv() => {
                     // Who asked may have gone away by now.
                     drop(reply.send(self.view().map_err(|failure| format!("{failure:#}"))));
+                }
+                Some(candidate) = self.candidates.1.recv() => {
+                    return Some(Turn::Candidate(Box::new(candidate)));
                 }
                 Some(ask) = self.parts.asks.recv() => return Some(Turn::Ask(Box::new(ask))),
                 order = orders.recv() => return order.map(|order| match order {
@@ -522,5 +542,7 @@ enum Turn {
     Look,
     Reload,
     Ask(Box<Ask>),
+    /// A process could take over.
+    Candidate(Box<Candidate>),
     Stop(End),
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use tidegate_bgp::time::Timestamp;
 use tracing::{info, warn};
 
@@ -14,7 +15,7 @@ use crate::view::API_VERSION;
 use crate::view::said;
 
 /// What counts, and how long it does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Word {
     saying: Saying,
     who: String,
@@ -22,7 +23,7 @@ struct Word {
 }
 
 /// What is said of all backends: one word for each that is configured, at most.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Words(BTreeMap<BackendKey, Word>);
 
 impl Words {

@@ -94,6 +94,19 @@ impl Interop {
         self.configure(peers)
     }
 
+    /// `tidegate upgrade`: the new process is `edge` afterwards. Gives what the command said.
+    ///
+    /// # Errors
+    /// When it refuses, or the old process does not end well.
+    pub fn upgrade(&mut self, arguments: &[&str]) -> Result<Value> {
+        let command = [&["upgrade", "-o", "json"], arguments].concat();
+        let upgraded: Value = serde_json::from_str(&self.tidegate(&command)?)?;
+        let pid = upgraded.get("pid").and_then(Value::as_u64).context("no pid")?;
+        let edge = self.edge.as_mut().context("tidegate does not run")?;
+        edge.succeeded_by(u32::try_from(pid)?, SOON)?;
+        Ok(upgraded)
+    }
+
     fn config(&self, peers: &str) -> String {
         let mut config = format!(
             "[router]\nasn = {EDGE_AS}\nrouter-id = \"{}\"\ninterfaces = [\"eth0\"]\n\

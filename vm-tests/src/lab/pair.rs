@@ -63,6 +63,8 @@ pub enum Change {
     Drain,
     /// `systemctl restart`: SIGUSR1, and a start.
     Restart,
+    /// `tidegate upgrade`: another process takes over, sessions and all.
+    Upgrade,
     /// `kill -9`, and a start.
     Kill,
     /// A node is stopped and taken off, packet path and all; then it comes back.
@@ -71,8 +73,9 @@ pub enum Change {
 
 impl Change {
     /// All of them, those last that leave slots with two backends for a while.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Reload,
+        Self::Upgrade,
         Self::Restart,
         Self::Kill,
         Self::Drain,
@@ -102,6 +105,7 @@ impl Change {
             Self::Reload => "reload with another program",
             Self::Drain => "a node is drained",
             Self::Restart => "restart of a node",
+            Self::Upgrade => "upgrade of a node",
             Self::Kill => "kill -9 on a node",
             Self::Remove => "a node is removed",
         }
@@ -221,6 +225,7 @@ impl Pair {
                 ended.ended(SOON)?;
                 self.start(edge)?;
             }
+            Change::Upgrade => self.upgrade(edge)?,
             Change::Kill => {
                 self.edge(edge)?.kill()?;
                 self.start(edge)?;
@@ -329,6 +334,13 @@ impl Pair {
         let started = self.lab.start(host_of(edge)?, "tidegate", &command)?;
         *self.edges.get_mut(edge).context("no such edge")? = Some(started);
         Ok(())
+    }
+
+    fn upgrade(&mut self, edge: usize) -> Result<()> {
+        let upgraded = self.tidegate(edge, &["upgrade", "-o", "json"])?;
+        let upgraded: Value = serde_json::from_str(&upgraded)?;
+        let pid = upgraded.get("pid").and_then(Value::as_u64).context("no pid")?;
+        self.edge(edge)?.succeeded_by(u32::try_from(pid)?, SOON)
     }
 
     fn drain(&mut self, edge: usize) -> Result<()> {

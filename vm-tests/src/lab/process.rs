@@ -1,13 +1,16 @@
 //! A program that runs in a lab.
 
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::LOOK_AGAIN;
@@ -19,6 +22,8 @@ pub struct Process {
     log: PathBuf,
     /// It stays when this is dropped.
     left: bool,
+    /// Who has taken over from it.
+    successor: Option<Pid>,
 }
 
 impl Process {
@@ -31,12 +36,34 @@ impl Process {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), child, log, left: false })
+        // Orphans are ours: a process that has taken over from its parent is waited for like any.
+        set_child_subreaper(true)?;
+        Ok(Self { name: name.to_owned(), child, log, left: false, successor: None })
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.successor.map_or(self.child.id(), |pid| pid.as_raw().unsigned_abs())
+    }
+
+    /// Another process has taken over from it, and is who is meant from now on.
+    ///
+    /// # Errors
+    /// When this one has not ended well within `bound`.
+    pub fn succeeded_by(&mut self, pid: u32, bound: Duration) -> Result<()> {
+        let status = self.ended(bound)?;
+        ensure!(status.success(), "{} ended with {status}", self.name);
+        self.successor = Some(Pid::from_raw(i32::try_from(pid)?));
+        self.alive()
+    }
+
+    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(pid) = self.successor else { return Ok(self.child.try_wait()?) };
+        Ok(match waitpid(pid, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
+            WaitStatus::Signaled(_, signal, _) => Some(ExitStatus::from_raw(signal as i32)),
+            _ => None,
+        })
     }
 
     /// Where its standard output and error go.
@@ -59,7 +86,7 @@ impl Process {
     /// # Errors
     /// When it has ended, with its status and all it printed.
     pub fn alive(&mut self) -> Result<()> {
-        let ended = self.child.try_wait()?;
+        let ended = self.try_wait()?;
         ensure!(
             ended.is_none(),
             "{} ended: {}\n{}",
@@ -95,7 +122,7 @@ impl Process {
     pub fn ended(&mut self, bound: Duration) -> Result<ExitStatus> {
         let end = Instant::now() + bound;
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.try_wait()? {
                 return Ok(status);
             }
             if Instant::now() >= end {
@@ -111,9 +138,8 @@ impl Process {
     /// When it had ended before.
     pub fn kill(&mut self) -> Result<()> {
         self.alive()?;
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+        self.signal(Signal::SIGKILL)?;
+        self.ended(Duration::from_secs(10)).map(drop)
     }
 }
 
@@ -125,5 +151,9 @@ impl Drop for Process {
         // It may have ended by itself, and a lab that is removed ends all that runs in it.
         drop(self.child.kill());
         drop(self.child.wait());
+        if let Some(pid) = self.successor {
+            drop(kill(pid, Signal::SIGKILL));
+            drop(waitpid(pid, None));
+        }
     }
 }

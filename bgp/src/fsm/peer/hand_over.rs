@@ -34,6 +34,8 @@ pub(crate) struct PeerRecord {
     flaps: u64,
     last_down: Option<DownCause>,
     session: Option<SessionRecord>,
+    /// In Idle, with what it waits for, if that is where it is.
+    resting: Option<Session>,
 }
 
 /// An Established session and its connection.
@@ -59,6 +61,12 @@ fn print_of(policies: &Policies) -> u64 {
     })
 }
 
+impl PeerRecord {
+    pub(crate) const fn is_resting(&self) -> bool {
+        self.resting.is_some()
+    }
+}
+
 impl Peer {
     pub(crate) fn record(&self) -> PeerRecord {
         let attempt = self.established().and_then(|at| self.attempts.get(at));
@@ -75,6 +83,7 @@ impl Peer {
             flaps: self.flaps,
             last_down: self.last_down.clone(),
             session: attempt.and_then(SessionRecord::of),
+            resting: self.resting().cloned(),
         }
     }
 
@@ -101,7 +110,15 @@ impl Peer {
         peer.malformed = record.malformed;
         peer.flaps = record.flaps;
         peer.last_down = record.last_down;
-        let Some(session) = record.session else { return Ok((peer, None)) };
+        let Some(session) = record.session else {
+            if let Some(session) = record.resting {
+                if session.state() != State::Idle {
+                    return Err(Damaged::State);
+                }
+                peer.attempts = vec![Attempt { session, connection: None }];
+            }
+            return Ok((peer, None));
+        };
         let router_id = session.router_id;
         let context = session.agreed.clone();
         peer.attempts = vec![session.attempt()?];
@@ -115,6 +132,19 @@ impl Peer {
         };
         let id = peer.rib.ok_or(Damaged::Number)?;
         Ok((peer, Some(Resumed { peer: id, terms, again })))
+    }
+
+    /// The session of one that waits in Idle: until it is started, or for a while.
+    fn resting(&self) -> Option<&Session> {
+        let [Attempt { session, connection: None }] = self.attempts.as_slice() else { return None };
+        Some(session).filter(|session| session.state() == State::Idle)
+    }
+
+    /// Begins anew, unless it rests.
+    pub(crate) fn begin(&mut self, is_resting: bool, turn: &mut crate::speaker::Turn<'_>) {
+        if self.established().is_none() && !is_resting {
+            self.start(turn);
+        }
     }
 
     /// Connection, address and Hold Time of the Established session.

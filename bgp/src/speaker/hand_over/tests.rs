@@ -84,6 +84,21 @@ fn a_session_goes_on_in_the_middle_of_a_message_and_nothing_is_said() {
 }
 
 #[test]
+fn a_peer_that_waits_to_be_started_waits_on() {
+    let (mut old, conn) = established();
+    let (now, mut out) = (Timestamp::default(), Vec::new());
+    let max = [(crate::types::Family::Ipv4Unicast, 0)].into();
+    let limits = crate::speaker::PrefixLimits { max, ..Default::default() };
+    let config = PeerConfig { passive: false, ..PeerConfig::new("core".into(), at(), Asn::new(65_001).unwrap()) };
+    old.on_order(now, Order::PutPeer(PeerConfig { prefix_limits: limits, ..config }), &mut out);
+    assert!(out.contains(&Action::Close { conn }), "it announces more than it may: {out:?}");
+    let bytes = postcard::to_allocvec(&old.record()).unwrap();
+    let (new, out) = taken_over(&bytes).unwrap();
+    assert_eq!((out, new.next_deadline()), (vec![], old.next_deadline()));
+    assert_eq!(new.peers(), old.peers());
+}
+
+#[test]
 fn a_peer_that_is_not_configured_any_more_is_told_so() {
     let (mut old, conn) = established();
     let mut out = Vec::new();
