@@ -19,6 +19,7 @@ mod memory;
 pub mod model;
 pub mod nat;
 pub mod observed;
+mod places;
 mod plan;
 mod pool;
 pub mod proof;

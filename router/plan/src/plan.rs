@@ -12,7 +12,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_abi::{SERVICES_MAX, Service as Entry, service_flags};
+use tidegate_abi::{SERVICES_MAX, Service as Entry, Slot, service_flags};
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, Service, ServiceAddr};
@@ -23,10 +23,11 @@ use crate::key::{self, MapKey};
 use crate::life::Life;
 use crate::nat;
 use crate::observed::{HoldDown, Observed};
+use crate::places::Places;
 use crate::pool::{Pool, Rows};
 use crate::rings::Rings;
 use crate::service::{Outcome, Seen, Shared, Work};
-use crate::slots::{self, Span, Spans};
+use crate::slots::{self, Scan, Span, Spans};
 use crate::step::{Reason, Step};
 use crate::view::VipState;
 
@@ -87,18 +88,33 @@ pub fn plan_with(
         Rounds { guard: admission::plan(desired, &observed.datapath), ..Rounds::default() };
     let vip_entries = plan_vip_entries(&mut shared, &wanted, &mut rounds);
     let sources = nat::plan_sources(&mut shared, &wanted, &mut rounds.services);
-    let mut works = Vec::with_capacity(wanted.len());
-    for (addr, &(name, spec)) in &wanted {
+    let scans = scan(&seen, &observed.datapath.slots);
+    let empty = Scan::default();
+    let works = wanted.iter().map(|(addr, &(name, spec))| {
         let seen = seen.get(&MapKey::of_service(*addr)).copied().unwrap_or_default();
-        let work = Work::new(name, spec, seen, &shared);
-        let mut outcome = work.plan(&mut shared);
+        let scan = seen.ring.and_then(|ring| scans.get(&ring)).unwrap_or(&empty);
+        Work::new(name, spec, seen, scan, &shared)
+    });
+    let works: Vec<Work<'_>> = works.collect();
+    let wishes: Vec<_> = works.iter().map(|work| (work.ring(), work.wish(&shared))).collect();
+    let (mut places, claims) = Places::of(
+        shared.rings,
+        shared.hash_seed,
+        &observed.datapath.slots,
+        &scans,
+        wishes.into_iter(),
+    );
+    let mut planned = Vec::with_capacity(works.len());
+    for (work, claim) in works.into_iter().zip(claims) {
+        let ring_plan = places.plan(shared.rings, &mut shared.spans, claim);
+        let mut outcome = work.plan(&mut shared, ring_plan);
         if !outcome.slots.is_empty() {
             outcome.slots.sort_unstable_by_key(|&(index, _)| index);
             rounds.slots.push(Step::PutSlots { slots: core::mem::take(&mut outcome.slots) });
         }
         rounds.services.append(&mut outcome.puts);
         rounds.wake_at.extend(outcome.drained_at);
-        works.push((work, outcome));
+        planned.push((work, outcome));
     }
     let left = shared.spans.leftovers(&observed.datapath.slots);
     if !left.is_empty() {
@@ -110,7 +126,7 @@ pub fn plan_with(
         .map(|(_, service)| service.vip.addrs)
         .collect();
     plan_deletes(observed, now, &entries, &wanted, &sources, &announced, &mut rounds);
-    let vips = plan_routes(observed, now, &works, &vip_entries, &mut rounds);
+    let vips = plan_routes(observed, now, &planned, &vip_entries, &mut rounds);
     let Pool { puts, frees, .. } = shared.pool;
     rounds.finish(puts, frees, vips)
 }
@@ -155,8 +171,15 @@ impl Rounds {
     }
 }
 
-/// What the maps show of each service. Where two claim the same slots or the same traffic row,
-/// the first has them, and configured services come before leftovers. Of a service with many ports
+/// What each ring holds.
+fn scan(seen: &BTreeMap<MapKey, Seen>, slots: &[Slot]) -> BTreeMap<Span, Scan> {
+    let rings: BTreeSet<Span> = seen.values().filter_map(|seen| seen.ring).collect();
+    rings.into_iter().map(|ring| (ring, Scan::of(ring.slots(slots)))).collect()
+}
+
+/// What the maps show of each service. Services may share a ring; where two rings overlap, or two
+/// services claim the same traffic row, the first has it, and configured services come before
+/// leftovers. Of a service with many ports
 /// the first one that the maps hold speaks, so that one that begins elsewhere by now keeps its ring;
 /// where another one still has a ring of its own, that keeps its place.
 fn look(
@@ -175,7 +198,7 @@ fn look(
     let mut seen = BTreeMap::new();
     for (key, speaks) in speaking.into_iter().chain(leftovers) {
         let Some(&entry) = entries.get(&speaks) else { continue };
-        let ring = Span::of(&entry).filter(|&ring| shared.spans.take(ring));
+        let ring = Span::of(&entry).filter(|&ring| shared.spans.share(ring));
         let row = Some(entry.index).filter(|&row| shared.rows.take(row));
         seen.insert(key, Seen { entry: Some(entry), ring, row });
     }

@@ -1,7 +1,7 @@
 //! One service: who of its backends is usable, what its slots shall hold, where its ring lies.
 
 use core::net::IpAddr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tidegate_abi::{Rates, Service as Entry, Slot, ring_size, service_flags};
 use tidegate_bgp::time::Timestamp;
@@ -14,11 +14,12 @@ use crate::key::MapKey;
 use crate::life::Life;
 use crate::nat;
 use crate::observed::Observed;
+use crate::places::{RingPlan, Target, Wish};
 use crate::pool::{Pool, Rows};
 use crate::proof::{self, Finding, Flaw};
 use crate::ring::Member;
 use crate::rings::Rings;
-use crate::slots::{self, Scan, Span, Spans};
+use crate::slots::{Scan, Span, Spans};
 use crate::step::{Reason, Step};
 use crate::view::{BackendState, BackendView, Programmed, Proof, VipState};
 
@@ -61,7 +62,7 @@ impl Shared<'_> {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Seen {
     pub(crate) entry: Option<Entry>,
-    /// Its ring, if that is a sound one that no service before it uses.
+    /// Its ring, if that is a sound one and not in the way of another one's.
     pub(crate) ring: Option<Span>,
     /// Its traffic row, if no service before it has the same.
     pub(crate) row: Option<u32>,
@@ -73,10 +74,10 @@ pub(crate) struct Work<'a> {
     pub(crate) spec: &'a Service,
     key: MapKey,
     seen: Seen,
-    scan: Scan,
+    scan: &'a Scan,
     backends: Vec<Backend>,
     /// Indices in the ring to which old flows may still go.
-    alive: BTreeSet<u32>,
+    alive: Vec<u32>,
     /// Every slot of the ring names backends that frames can be sent to.
     is_served: bool,
     proof: Proof,
@@ -118,31 +119,15 @@ impl Outcome {
     }
 }
 
-/// What a plan does for the ring of one service.
-#[derive(Default)]
-struct RingPlan {
-    slots: Vec<(u32, Slot)>,
-    /// The ring that the service shall have now.
-    ring: Option<Span>,
-    is_building: bool,
-    no_room: bool,
-}
-
-/// Where the old slots of a ring are found.
-#[derive(Clone, Copy)]
-enum From {
-    /// In the ring itself.
-    Itself,
-    /// In the ring itself, and those that are alive stay as they are.
-    ItselfIfDead,
-    /// In the ring that it will replace, if there is one.
-    Other(Option<Span>),
-}
-
 impl<'a> Work<'a> {
-    pub(crate) fn new(name: &'a str, spec: &'a Service, seen: Seen, shared: &Shared<'_>) -> Self {
-        let all = &shared.observed.datapath.slots;
-        let scan = seen.ring.map_or_else(Scan::default, |ring| Scan::of(ring.slots(all)));
+    /// `scan` is what its ring holds.
+    pub(crate) fn new(
+        name: &'a str,
+        spec: &'a Service,
+        seen: Seen,
+        scan: &'a Scan,
+        shared: &Shared<'_>,
+    ) -> Self {
         let fails_open = fails_open(spec, shared);
         let mut states: BTreeMap<IpAddr, BackendState> = BTreeMap::new();
         let mut backends = Vec::with_capacity(spec.backends.len());
@@ -165,11 +150,13 @@ impl<'a> Work<'a> {
             }
             Some(_) => false,
         };
-        let alive = scan
+        let mut alive: Vec<u32> = scan
             .indices()
             .filter(|&index| shared.pool.is_resolved(index))
             .filter(|&index| shared.pool.identity(index).is_some_and(takes_old_flows))
             .collect();
+        alive.sort_unstable();
+        alive.dedup();
         let is_served =
             seen.ring.is_some() && scan.indices().all(|index| shared.pool.is_resolved(index));
         let key = MapKey::of_service(spec.vip);
@@ -191,9 +178,8 @@ impl<'a> Work<'a> {
     }
 
     /// What is to be done for it now.
-    pub(crate) fn plan(&self, shared: &mut Shared<'_>) -> Outcome {
+    pub(crate) fn plan(&self, shared: &mut Shared<'_>, ring_plan: RingPlan) -> Outcome {
         let drained_at = self.drained_at(shared);
-        let ring_plan = self.plan_ring(shared, drained_at.is_some_and(|at| at <= shared.now));
         let mut outcome = Outcome {
             slots: ring_plan.slots,
             drained_at: drained_at.filter(|&at| at > shared.now),
@@ -239,44 +225,33 @@ impl<'a> Work<'a> {
         (self.scan.unsettled > 0).then(|| by_itself().max(held_until))
     }
 
-    fn plan_ring(&self, shared: &mut Shared<'_>, is_drained: bool) -> RingPlan {
-        let old = self.seen.ring;
-        if self.awaits_checks() {
-            return RingPlan::default();
-        }
+    /// Its ring.
+    pub(crate) const fn ring(&self) -> Option<Span> {
+        self.seen.ring
+    }
+
+    /// What its ring is to become; `None`: it stays as it is, if there is one.
+    pub(crate) fn wish(&self, shared: &Shared<'_>) -> Option<Wish> {
         // Nobody is up, but somebody may be: what the maps hold may be right. It stays until the
         // first verdicts, which a check's timeout bounds.
-        if self.count(BackendState::Active) == 0 && self.count(BackendState::Unproven) > 0 {
-            return RingPlan { ring: old, ..RingPlan::default() };
+        let may_be_up =
+            self.count(BackendState::Active) == 0 && self.count(BackendState::Unproven) > 0;
+        if may_be_up || self.awaits_checks() {
+            return None;
         }
-        let size = ring_size(u32::try_from(self.backends.len()).unwrap_or(u32::MAX));
-        // Two slots with flows of two backends do not fit into one: before a ring shrinks, it
-        // holds what the smaller one will, each slot several times, until the old flows are over.
-        let shrinks = |ring: &Span| ring.size > size;
-        if let Some(ring) = old.filter(|ring| ring.size == size || shrinks(ring)) {
-            let (slots, is_ready) = self.fill(shared, ring, From::Itself, size, is_drained);
-            if !shrinks(&ring) || !is_ready || !slots.is_empty() || self.scan.unsettled > 0 {
-                return RingPlan { slots, ring: old, ..RingPlan::default() };
-            }
-        }
-        let Some(new) = shared.spans.first_fit(size) else {
-            let fill = |ring: Span| {
-                self.fill(shared, ring, From::Itself, ring.size.min(size), is_drained).0
-            };
-            let slots = old.map(fill).unwrap_or_default();
-            return RingPlan { slots, ring: old, no_room: true, is_building: false };
+        let member = |backend: &Backend| Member { addr: backend.addr, weight: backend.weight };
+        let is_active = |backend: &Backend| backend.state == BackendState::Active;
+        let ready = |backend: &Backend| backend.index.filter(|_| backend.is_ready);
+        let target = Target {
+            size: ring_size(u32::try_from(self.backends.len()).unwrap_or(u32::MAX)),
+            members: self.backends.iter().map(member).collect(),
+            usable: self.backends.iter().map(is_active).collect(),
+            ready: self.backends.iter().map(ready).collect(),
         };
-        let (mut slots, is_ready) = self.fill(shared, new, From::Other(old), size, is_drained);
-        let is_complete = is_ready && slots.is_empty();
-        if !is_ready {
-            slots.clear(); // All at once, in the round after the entries.
-        }
-        if let Some(old) = old.filter(|_| !is_complete) {
-            let size = old.size.min(size);
-            slots.extend(self.fill(shared, old, From::ItselfIfDead, size, is_drained).0);
-        }
-        let ring = if is_complete { Some(new) } else { old };
-        RingPlan { slots, ring, is_building: true, no_room: false }
+        let is_held = shared.observed.drains.held_until(self.spec.vip).is_some();
+        let is_drained = self.drained_at(shared).is_some_and(|at| at <= shared.now);
+        let drains = !self.spec.drain.is_zero() || is_held;
+        Some(Wish { target, alive: self.alive.clone(), drains, is_drained })
     }
 
     /// It is not in the maps, and not all of its backends have a verdict yet. A ring of those that
@@ -286,66 +261,6 @@ impl<'a> Work<'a> {
         let counts =
             |backend: &Backend| backend.weight > 0 && backend.state == BackendState::Unproven;
         self.seen.ring.is_none() && self.backends.iter().any(counts)
-    }
-
-    /// Slots to write so that the ring holds what one of `size` slots holds, its own size or a
-    /// smaller one, and whether all entries that it will name were seen in place: until then their
-    /// slots wait.
-    fn fill(
-        &self,
-        shared: &mut Shared<'_>,
-        ring: Span,
-        from: From,
-        size: u32,
-        is_drained: bool,
-    ) -> (Vec<(u32, Slot)>, bool) {
-        let all = &shared.observed.datapath.slots;
-        let members: Vec<Member> = self
-            .backends
-            .iter()
-            .map(|backend| Member { addr: backend.addr, weight: backend.weight })
-            .collect();
-        let is_active = |backend: &Backend| backend.state == BackendState::Active;
-        let usable: Vec<bool> = self.backends.iter().map(is_active).collect();
-        let owners = shared.rings.served(shared.hash_seed, &members, &usable, size);
-        let copies = usize::try_from(ring.size / size.max(1)).unwrap_or(1);
-        let owners = owners.iter().flat_map(|owner| core::iter::repeat_n(owner, copies));
-        let ready: Vec<Option<u32>> = self
-            .backends
-            .iter()
-            .map(|backend| backend.index.filter(|_| backend.is_ready))
-            .collect();
-        let is_held = shared.observed.drains.held_until(self.spec.vip).is_some();
-        let drains = !self.spec.drain.is_zero() || is_held;
-        let is_alive = |index: u32| drains && self.alive.contains(&index);
-        let (mut slots, mut is_ready) = (Vec::new(), true);
-        for (place, owner) in (0..).zip(owners) {
-            let index = ring.offset.saturating_add(place);
-            let seen = slots::at(all, index);
-            let old = match from {
-                From::ItselfIfDead if self.is_alive(seen) => continue,
-                From::Itself | From::ItselfIfDead => seen,
-                From::Other(Some(other)) => other.covering(all, place, ring.size),
-                From::Other(None) => Slot::default(),
-            };
-            let target = match owner {
-                Some(owner) => ready.get(owner.index()).copied().flatten(),
-                None => Some(0),
-            };
-            let Some(target) = target else {
-                is_ready = false;
-                continue;
-            };
-            let next = slots::next(old, target, is_drained, is_alive);
-            if next != seen {
-                slots.push((index, next));
-            }
-        }
-        (slots, is_ready)
-    }
-
-    fn is_alive(&self, slot: Slot) -> bool {
-        self.alive.contains(&slot.current) && self.alive.contains(&slot.older())
     }
 
     fn count(&self, state: BackendState) -> u32 {
