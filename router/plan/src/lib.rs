@@ -11,6 +11,7 @@ mod constants;
 pub mod drain;
 pub mod entry;
 pub mod explain;
+mod farm;
 pub mod guard;
 pub mod health;
 pub mod key;

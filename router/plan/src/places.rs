@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::Slot;
 
+use crate::farm::Numbered;
 use crate::ring::Member;
 use crate::rings::Rings;
 use crate::slots::{self, Scan, Span, Spans};
@@ -24,12 +25,12 @@ pub(crate) struct Target {
     pub(crate) ready: Vec<Option<u32>>,
 }
 
-/// All that decides what is written into the ring of a service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// All that decides what is written into the ring of a service, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wish {
-    pub(crate) target: Target,
+    pub(crate) target: usize,
     /// Indices in the ring to which old flows may still go.
-    pub(crate) alive: Vec<u32>,
+    pub(crate) alive: usize,
     /// Old flows get time to end.
     pub(crate) drains: bool,
     /// And that time is over.
@@ -68,7 +69,17 @@ impl Filled {
     }
 }
 
-impl Wish {
+/// The same, in full.
+#[derive(Clone, Copy)]
+struct Want<'a> {
+    number: usize,
+    target: &'a Target,
+    alive: &'a [u32],
+    drains: bool,
+    is_drained: bool,
+}
+
+impl Want<'_> {
     /// So that the ring holds what one of `target.size` slots holds, its own size or a smaller one.
     fn fill(&self, rings: &mut Rings, world: World<'_>, ring: Span, from: From) -> Filled {
         self.fill_as(rings, world, ring, from, self.target.size)
@@ -82,7 +93,7 @@ impl Wish {
         from: From,
         size: u32,
     ) -> Filled {
-        let Target { members, usable, ready, .. } = &self.target;
+        let Target { members, usable, ready, .. } = self.target;
         let owners = rings.served(world.hash_seed, members, usable, size);
         let copies = usize::try_from(ring.size / size.max(1)).unwrap_or(1);
         let owners = owners.iter().flat_map(|owner| core::iter::repeat_n(owner, copies));
@@ -167,15 +178,15 @@ impl Place {
 /// The rings of all services, and what is to be done for each.
 pub(crate) struct Places<'a> {
     world: World<'a>,
-    wishes: Vec<Wish>,
+    wants: Vec<Want<'a>>,
     places: BTreeMap<Span, Place>,
     /// By target: rings that hold it, or hold it but for old flows, and are not written now.
-    holding: BTreeMap<Target, Vec<Span>>,
+    holding: BTreeMap<usize, Vec<Span>>,
     /// Services with the same ring and the same wish have the same plan; its slots are the first's.
     plans: BTreeMap<(Option<Span>, usize), RingPlan>,
 }
 
-/// The ring of a service as it is, and what it is to become: a number of [`Places::wishes`].
+/// The ring of a service as it is, and what it is to become: a number of [`Places::wants`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) ring: Option<Span>,
@@ -190,10 +201,18 @@ impl<'a> Places<'a> {
         hash_seed: u64,
         slots: &'a [Slot],
         scans: &BTreeMap<Span, Scan>,
+        (targets, alive): (&'a Numbered<Target>, &'a Numbered<Vec<u32>>),
         services: impl Iterator<Item = (Option<Span>, Option<Wish>)>,
     ) -> (Self, Vec<Claim>) {
         let world = World { hash_seed, slots };
         let (wishes, claims) = number(services);
+        let want = |wish: &Wish| {
+            let (target, alive) = (targets.get(wish.target)?, alive.get(wish.alive)?);
+            let Wish { target: number, drains, is_drained, .. } = *wish;
+            Some(Want { number, target, alive, drains, is_drained })
+        };
+        // Each has its target; were one without, none of those after it would have a plan.
+        let wants: Vec<Want<'a>> = wishes.iter().map_while(want).collect();
         let mut places: BTreeMap<Span, Place> = BTreeMap::new();
         for &Claim { ring, wish } in &claims {
             let Some(ring) = ring else { continue };
@@ -206,25 +225,25 @@ impl<'a> Places<'a> {
             place.services += 1;
             place.wishes.insert(wish);
         }
-        let mut holding: BTreeMap<Target, Vec<Span>> = BTreeMap::new();
+        let mut holding: BTreeMap<usize, Vec<Span>> = BTreeMap::new();
         for (&ring, place) in &mut places {
             let wished = place.wishes.iter().flatten();
-            let fitting = wished.filter_map(|&id| Some((id, wishes.get(id)?)));
+            let fitting = wished.filter_map(|&id| Some((id, wants.get(id)?)));
             place.filled = fitting
-                .filter(|(_, wish)| wish.target.size <= ring.size)
-                .map(|(id, wish)| (id, wish.fill(rings, world, ring, From::Itself)))
+                .filter(|(_, want)| want.target.size <= ring.size)
+                .map(|(id, want)| (id, want.fill(rings, world, ring, From::Itself)))
                 .collect();
             if !place.is_still() {
                 continue;
             }
             for (&id, _) in place.filled.iter().filter(|(_, filled)| filled.is_there()) {
-                let target = wishes.get(id).map(|wish| &wish.target);
-                if let Some(target) = target.filter(|target| target.size == ring.size) {
-                    holding.entry(target.clone()).or_default().push(ring);
+                let want = wants.get(id).filter(|want| want.target.size == ring.size);
+                if let Some(want) = want {
+                    holding.entry(want.number).or_default().push(ring);
                 }
             }
         }
-        (Self { world, wishes, places, holding, plans: BTreeMap::new() }, claims)
+        (Self { world, wants, places, holding, plans: BTreeMap::new() }, claims)
     }
 
     /// What is to be done for a service with this claim.
@@ -247,16 +266,16 @@ impl<'a> Places<'a> {
         old: Option<Span>,
         id: usize,
     ) -> RingPlan {
-        let Some(wish) = self.wishes.get(id) else { return RingPlan::stay(old) };
+        let Some(&want) = self.wants.get(id) else { return RingPlan::stay(old) };
         let place = old.and_then(|ring| self.places.get(&ring));
-        let size = wish.target.size;
+        let size = want.target.size;
         let is_agreed = place.is_some_and(Place::is_agreed);
         let is_over = place.is_some_and(|place| place.is_as(id) && place.is_settled);
         if let Some((ring, place)) = old.zip(place)
             && let Some(filled) = place.filled.get(&id)
         {
             if ring.size == size && is_over {
-                return RingPlan::stay(self.settled(&wish.target).or(old));
+                return RingPlan::stay(self.settled(want.number).or(old));
             }
             if !is_over && (is_agreed || filled.is_there()) {
                 let slots = if is_agreed { filled.slots.clone() } else { Vec::new() };
@@ -266,29 +285,29 @@ impl<'a> Places<'a> {
         // Two slots with flows of two backends do not fit into one: before a ring shrinks, it
         // holds what the smaller one will, each slot several times, until the old flows are over.
         let size = if is_over { size } else { old.map_or(size, |ring| ring.size.max(size)) };
-        if let Some(ring) = self.found(rings, wish, old, size) {
+        if let Some(ring) = self.found(rings, want, old, size) {
             return RingPlan::stay(Some(ring));
         }
         let Some(new) = spans.first_fit(size) else {
             let slots = old.map_or_else(Vec::new, |ring| self.squeeze(rings, ring, id));
             return RingPlan { slots, ring: old, no_room: true, is_building: false };
         };
-        let Filled { mut slots, is_ready } = wish.fill(rings, self.world, new, From::Other(old));
+        let Filled { mut slots, is_ready } = want.fill(rings, self.world, new, From::Other(old));
         let is_complete = is_ready && slots.is_empty();
         if !is_ready {
             slots.clear(); // All at once, in the round after the entries.
         }
         if let Some(old) = old.filter(|_| !is_complete && is_agreed) {
-            let size = old.size.min(wish.target.size);
-            slots.extend(wish.fill_as(rings, self.world, old, From::ItselfIfDead, size).slots);
+            let size = old.size.min(want.target.size);
+            slots.extend(want.fill_as(rings, self.world, old, From::ItselfIfDead, size).slots);
         }
         let ring = if is_complete { Some(new) } else { old };
         RingPlan { slots, ring, is_building: true, no_room: false }
     }
 
     /// The ring that holds this and nothing else and has the most services: one for all.
-    fn settled(&self, target: &Target) -> Option<Span> {
-        let all = self.holding.get(target)?.iter().rev(); // Of equals, the first.
+    fn settled(&self, target: usize) -> Option<Span> {
+        let all = self.holding.get(&target)?.iter().rev(); // Of equals, the first.
         let settled = all.filter_map(|&ring| {
             let place = self.places.get(&ring).filter(|place| place.is_settled)?;
             Some((place.services, ring))
@@ -297,32 +316,38 @@ impl<'a> Places<'a> {
     }
 
     /// A ring of this size that holds already what a new one in place of the old one would.
-    fn found(&self, rings: &mut Rings, wish: &Wish, old: Option<Span>, size: u32) -> Option<Span> {
-        let all = self.holding.get(&wish.target)?.iter().copied();
+    fn found(
+        &self,
+        rings: &mut Rings,
+        want: Want<'_>,
+        old: Option<Span>,
+        size: u32,
+    ) -> Option<Span> {
+        let all = self.holding.get(&want.number)?.iter().copied();
         let mut others = all.filter(|&ring| ring.size == size && Some(ring) != old);
-        others.find(|&ring| wish.fill(rings, self.world, ring, From::Other(old)).is_there())
+        others.find(|&ring| want.fill(rings, self.world, ring, From::Other(old)).is_there())
     }
 
     /// There is no room for another ring, so slots change in this one. Where services with other
     /// wishes share it, then only slots that are dead for the first one of those that have any: to
     /// backends that are not unusable for any of them, or they would change each other's for ever.
     fn squeeze(&self, rings: &mut Rings, ring: Span, id: usize) -> Vec<(u32, Slot)> {
-        let Some((place, wish)) = self.places.get(&ring).zip(self.wishes.get(id)) else {
+        let Some((place, want)) = self.places.get(&ring).zip(self.wants.get(id)) else {
             return Vec::new();
         };
-        let mut mend = |wish: &Wish, from| {
-            let size = ring.size.min(wish.target.size);
-            wish.fill_as(rings, self.world, ring, from, size).slots
+        let mut mend = |want: &Want<'_>, from| {
+            let size = ring.size.min(want.target.size);
+            want.fill_as(rings, self.world, ring, from, size).slots
         };
         if place.is_agreed() {
-            return mend(wish, From::Itself);
+            return mend(want, From::Itself);
         }
         let all = place.wishes.iter().flatten();
-        let all: Vec<(usize, &Wish)> =
-            all.filter_map(|&id| Some((id, self.wishes.get(id)?))).collect();
-        let unusable: BTreeSet<u32> = all.iter().flat_map(|(_, wish)| wish.unusable()).collect();
-        for (other, wish) in all {
-            let mut slots = mend(wish, From::ItselfIfDead);
+        let all: Vec<(usize, &Want<'_>)> =
+            all.filter_map(|&id| Some((id, self.wants.get(id)?))).collect();
+        let unusable: BTreeSet<u32> = all.iter().flat_map(|(_, want)| want.unusable()).collect();
+        for (other, want) in all {
+            let mut slots = mend(want, From::ItselfIfDead);
             slots.retain(|(_, slot)| !unusable.contains(&slot.current));
             if !slots.is_empty() {
                 return if other == id { slots } else { Vec::new() };
@@ -358,7 +383,7 @@ mod tests {
     const RING: Span = Span { offset: 0, size: 1024 };
 
     /// Backends 1 to 3 with the indices of their numbers, of which these are up.
-    fn wish(up: &[u32]) -> Wish {
+    fn want(up: &[u32]) -> (Target, Vec<u32>) {
         let all = [1_u32, 2, 3];
         let member = |n: u32| Member { addr: Ipv4Addr::from_bits(n).into(), weight: 1 };
         let target = Target {
@@ -367,15 +392,25 @@ mod tests {
             usable: all.map(|n| up.contains(&n)).into(),
             ready: all.map(Some).into(),
         };
-        Wish { target, alive: up.to_vec(), drains: true, is_drained: false }
+        (target, up.to_vec())
     }
 
     /// Every service's plan once, and the slots as they are then. All services are in one ring.
-    fn round(slots: &mut Vec<Slot>, wishes: &[Wish], spans: &mut Spans) -> Vec<RingPlan> {
+    fn round(slots: &mut Vec<Slot>, up: &[&[u32]], spans: &mut Spans) -> Vec<RingPlan> {
+        let (mut targets, mut alive) = (Numbered::new(), Numbered::new());
+        let wishes: Vec<Wish> = up
+            .iter()
+            .map(|up| {
+                let (target, alive_ones) = want(up);
+                let (target, alive) = (targets.number(target), alive.number(alive_ones));
+                Wish { target, alive, drains: true, is_drained: false }
+            })
+            .collect();
         let mut rings = Rings::default();
         let scans = [(RING, Scan::of(RING.slots(slots)))].into();
-        let services = wishes.iter().map(|wish| (Some(RING), Some(wish.clone())));
-        let (mut places, claims) = Places::of(&mut rings, 7, slots, &scans, services);
+        let services = wishes.iter().map(|wish| (Some(RING), Some(*wish)));
+        let (mut places, claims) =
+            Places::of(&mut rings, 7, slots, &scans, (&targets, &alive), services);
         let plans: Vec<RingPlan> =
             claims.into_iter().map(|claim| places.plan(&mut rings, spans, claim)).collect();
         for plan in &plans {
@@ -392,10 +427,10 @@ mod tests {
             assert!(spans.take(Span { offset: 0, size: RING_SLOTS_MAX }));
             spans
         };
-        round(&mut slots, &[wish(&[1, 2, 3])], &mut full());
+        round(&mut slots, &[&[1, 2, 3]], &mut full());
         let before = slots.clone();
         // One service has lost backend 2, the other one backend 3.
-        let wishes = [wish(&[1, 3]), wish(&[1, 2])];
+        let wishes: [&[u32]; 2] = [&[1, 3], &[1, 2]];
         for _ in 0..4 {
             for plan in round(&mut slots, &wishes, &mut full()) {
                 assert!(plan.no_room);

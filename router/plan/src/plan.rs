@@ -19,6 +19,7 @@ use tidegate_config::desired::{Desired, Service, ServiceAddr};
 
 use crate::admission;
 use crate::drain::{self, Phase};
+use crate::farm::{Cases, Farms};
 use crate::key::{self, MapKey};
 use crate::life::Life;
 use crate::nat;
@@ -69,13 +70,17 @@ pub fn plan_with(
     let named = slots::named(&observed.datapath.slots);
     let in_transition = observed.datapath.slots.iter().any(|slot| !slot.is_settled());
     let free = |used: usize| (SERVICES_MAX as usize).saturating_sub(used);
+    let mut farms = Farms::default();
+    let numbers: Vec<usize> = wanted.values().map(|(_, spec)| farms.number(spec)).collect();
+    let mut pool = Pool::new(desired, &farms, observed, &named, in_transition);
+    let (puts, frees) = (core::mem::take(&mut pool.puts), core::mem::take(&mut pool.frees));
     let mut shared = Shared {
         observed,
         entries: &entries,
         now,
         hash_seed: desired.router.hash_seed,
         limits: desired.guard.limits,
-        pool: Pool::new(desired, observed, &named, in_transition),
+        pool: &pool,
         rings,
         spans: Spans::default(),
         rows: Rows::default(),
@@ -89,11 +94,18 @@ pub fn plan_with(
     let vip_entries = plan_vip_entries(&mut shared, &wanted, &mut rounds);
     let sources = nat::plan_sources(&mut shared, &wanted, &mut rounds.services);
     let scans = scan(&seen, &observed.datapath.slots);
-    let empty = Scan::default();
-    let works = wanted.iter().map(|(addr, &(name, spec))| {
-        let seen = seen.get(&MapKey::of_service(*addr)).copied().unwrap_or_default();
-        let scan = seen.ring.and_then(|ring| scans.get(&ring)).unwrap_or(&empty);
-        Work::new(name, spec, seen, scan, &shared)
+    let mut cases = Cases::new(observed, &pool, &scans, &farms);
+    let seen_of = |addr| seen.get(&MapKey::of_service(addr)).copied().unwrap_or_default();
+    let numbers: Vec<usize> = wanted
+        .iter()
+        .zip(numbers)
+        .map(|((&addr, (_, spec)), farm)| cases.number(spec, farm, seen_of(addr).ring))
+        .collect();
+    let works = wanted.iter().zip(numbers).filter_map(|((&addr, &(name, spec)), case)| {
+        let seen = seen_of(addr);
+        let scan = seen.ring.and_then(|ring| scans.get(&ring));
+        let unsettled = scan.map_or(0, |scan| scan.unsettled);
+        Some(Work::new(name, spec, seen, unsettled, cases.cases.get(case)?, &shared))
     });
     let works: Vec<Work<'_>> = works.collect();
     let wishes: Vec<_> = works.iter().map(|work| (work.ring(), work.wish(&shared))).collect();
@@ -102,6 +114,7 @@ pub fn plan_with(
         shared.hash_seed,
         &observed.datapath.slots,
         &scans,
+        (&cases.targets, &cases.alive),
         wishes.into_iter(),
     );
     let mut planned = Vec::with_capacity(works.len());
@@ -127,7 +140,6 @@ pub fn plan_with(
         .collect();
     plan_deletes(observed, now, &entries, &wanted, &sources, &announced, &mut rounds);
     let vips = plan_routes(observed, now, &planned, &vip_entries, &mut rounds);
-    let Pool { puts, frees, .. } = shared.pool;
     rounds.finish(puts, frees, vips)
 }
 

@@ -53,8 +53,8 @@ pub(super) fn services() -> [ServiceAddr; 2] {
 
 impl Change {
     /// It is everybody's, not one service's.
-    pub(super) const fn is_of_ways(self) -> bool {
-        matches!(self, Self::LoseWay(_) | Self::FindWay(_))
+    pub(super) const fn is_of_all(self) -> bool {
+        matches!(self, Self::LoseWay(_) | Self::FindWay(_) | Self::Restart)
     }
 
     pub(super) fn make(self, vip: ServiceAddr, world: &mut World, desired: &mut Desired) {

@@ -113,8 +113,8 @@ proptest! {
         for (change, other, wait_secs) in changes {
             let of = services()[usize::from(other)];
             for (vip, world, one) in &mut alone {
-                // Ways are everybody's.
-                if *vip == of || change.is_of_ways() {
+                // Ways and restarts are everybody's.
+                if *vip == of || change.is_of_all() {
                     change.make(*vip, world, one);
                 }
                 world.settle(one);
@@ -122,7 +122,10 @@ proptest! {
             change.make(of, &mut together, &mut both);
             together.settle(&both);
             for (vip, world, one) in &mut alone {
-                prop_assert!(held(&together, *vip) == held(world, *vip), "{vip:?} {change:?}");
+                let (here, there) = (held(&together, *vip), held(world, *vip));
+                let differ = here.iter().zip(&there).find(|(one, other)| one != other);
+                prop_assert_eq!(here.len(), there.len());
+                prop_assert_eq!(differ, None, "{:?} {:?}: together, alone", vip, change);
                 world.now = world.now + Duration::from_secs(wait_secs);
                 world.settle(one);
             }
