@@ -307,8 +307,7 @@ fn halves(prefix: Prefix) -> Option<[Prefix; 2]> {
     Some([Prefix::new(prefix.addr(), bits)?, Prefix::new(upper, bits)?])
 }
 
-/// What the maps hold. Services with the same backends are counted with one ring, which they share
-/// while the same of them are up.
+/// What the maps hold.
 fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
     for (version, is_v4) in [("IPv4", true), ("IPv6", false)] {
         let mut vips = BTreeSet::new();
@@ -334,7 +333,13 @@ fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
             entries += needed;
         }
     }
-    let mut sets: BTreeSet<(Kind, Vec<(Option<IpAddr>, u16, bool)>)> = BTreeSet::new();
+    backends_and_rings(services, found);
+}
+
+/// Services with the same backends are counted with one ring, which they share while the same of
+/// them are up.
+fn backends_and_rings(services: &[At<ServiceTable>], found: &mut Found<'_>) {
+    let mut sets: BTreeSet<(Kind, BackendSet)> = BTreeSet::new();
     let mut identities: BTreeSet<(Kind, IpAddr)> = BTreeSet::new();
     let mut slots = 0_u64;
     for at in services {
@@ -373,8 +378,11 @@ fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
 /// Forwarding mode and IP version: what backends of the same address differ by.
 type Kind = (Option<ForwardingMode>, Option<bool>);
 
-/// What decides a ring, in one order.
-fn backend_set(backends: &[At<BackendTable>]) -> Vec<(Option<IpAddr>, u16, bool)> {
+/// What decides a ring: addresses, weights, and which take no packets.
+type BackendSet = Vec<(Option<IpAddr>, u16, bool)>;
+
+/// The set in one order.
+fn backend_set(backends: &[At<BackendTable>]) -> BackendSet {
     let key = |backend: &At<BackendTable>| {
         let BackendTable { address, weight, disabled } = &backend.value;
         let weight = weight.as_ref().map_or(1, |it| it.value.0);

@@ -117,7 +117,7 @@ pub(crate) struct Cases<'a> {
     scans: &'a BTreeMap<Span, Scan>,
     farms: Vec<Vec<Known>>,
     numbers: BTreeMap<CaseKey, usize>,
-    pub(crate) cases: Vec<Case>,
+    found: Vec<Case>,
     pub(crate) targets: Numbered<Target>,
     pub(crate) alive: Numbered<Vec<u32>>,
     has_drains: bool,
@@ -163,7 +163,7 @@ impl<'a> Cases<'a> {
             scans,
             farms: farms.services.iter().map(|spec| known(spec, pool)).collect(),
             numbers: BTreeMap::new(),
-            cases: Vec::new(),
+            found: Vec::new(),
             targets: Numbered::new(),
             alive: Numbered::new(),
             has_drains: observed.drains.has_backends(),
@@ -180,10 +180,15 @@ impl<'a> Cases<'a> {
             return number;
         }
         let case = self.find_out(&key);
-        self.cases.push(case);
-        let number = self.cases.len() - 1;
+        self.found.push(case);
+        let number = self.found.len() - 1;
         self.numbers.insert(key, number);
         number
+    }
+
+    /// The case of this number.
+    pub(crate) fn get(&self, number: usize) -> Option<&Case> {
+        self.found.get(number)
     }
 
     fn verdicts(&self, spec: &Service, known: &[Known]) -> Vec<(Verdict, Option<Phase>)> {

@@ -179,7 +179,7 @@ impl Place {
 pub(crate) struct Places<'a> {
     world: World<'a>,
     wants: Vec<Want<'a>>,
-    places: BTreeMap<Span, Place>,
+    by_span: BTreeMap<Span, Place>,
     /// By target: rings that hold it, or hold it but for old flows, and are not written now.
     holding: BTreeMap<usize, Vec<Span>>,
     /// Services with the same ring and the same wish have the same plan; its slots are the first's.
@@ -213,10 +213,12 @@ impl<'a> Places<'a> {
         };
         // Each has its target; were one without, none of those after it would have a plan.
         let wants: Vec<Want<'a>> = wishes.iter().map_while(want).collect();
-        let mut places: BTreeMap<Span, Place> = BTreeMap::new();
+        let targets = wants.iter().map(|want| (&*want.target.members, want.target.size));
+        rings.prepare(hash_seed, targets);
+        let mut by_span: BTreeMap<Span, Place> = BTreeMap::new();
         for &Claim { ring, wish } in &claims {
             let Some(ring) = ring else { continue };
-            let place = places.entry(ring).or_insert_with(|| Place {
+            let place = by_span.entry(ring).or_insert_with(|| Place {
                 is_settled: scans.get(&ring).is_some_and(|scan| scan.unsettled == 0),
                 services: 0,
                 wishes: BTreeSet::new(),
@@ -226,7 +228,7 @@ impl<'a> Places<'a> {
             place.wishes.insert(wish);
         }
         let mut holding: BTreeMap<usize, Vec<Span>> = BTreeMap::new();
-        for (&ring, place) in &mut places {
+        for (&ring, place) in &mut by_span {
             let wished = place.wishes.iter().flatten();
             let fitting = wished.filter_map(|&id| Some((id, wants.get(id)?)));
             place.filled = fitting
@@ -243,7 +245,7 @@ impl<'a> Places<'a> {
                 }
             }
         }
-        (Self { world, wants, places, holding, plans: BTreeMap::new() }, claims)
+        (Self { world, wants, by_span, holding, plans: BTreeMap::new() }, claims)
     }
 
     /// What is to be done for a service with this claim.
@@ -267,7 +269,7 @@ impl<'a> Places<'a> {
         id: usize,
     ) -> RingPlan {
         let Some(&want) = self.wants.get(id) else { return RingPlan::stay(old) };
-        let place = old.and_then(|ring| self.places.get(&ring));
+        let place = old.and_then(|ring| self.by_span.get(&ring));
         let size = want.target.size;
         let is_agreed = place.is_some_and(Place::is_agreed);
         let is_over = place.is_some_and(|place| place.is_as(id) && place.is_settled);
@@ -309,7 +311,7 @@ impl<'a> Places<'a> {
     fn settled(&self, target: usize) -> Option<Span> {
         let all = self.holding.get(&target)?.iter().rev(); // Of equals, the first.
         let settled = all.filter_map(|&ring| {
-            let place = self.places.get(&ring).filter(|place| place.is_settled)?;
+            let place = self.by_span.get(&ring).filter(|place| place.is_settled)?;
             Some((place.services, ring))
         });
         settled.max_by_key(|&(services, _)| services).map(|(_, ring)| ring)
@@ -332,7 +334,7 @@ impl<'a> Places<'a> {
     /// wishes share it, then only slots that are dead for the first one of those that have any: to
     /// backends that are not unusable for any of them, or they would change each other's for ever.
     fn squeeze(&self, rings: &mut Rings, ring: Span, id: usize) -> Vec<(u32, Slot)> {
-        let Some((place, want)) = self.places.get(&ring).zip(self.wants.get(id)) else {
+        let Some((place, want)) = self.by_span.get(&ring).zip(self.wants.get(id)) else {
             return Vec::new();
         };
         let mut mend = |want: &Want<'_>, from| {

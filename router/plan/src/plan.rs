@@ -105,30 +105,10 @@ pub fn plan_with(
         let seen = seen_of(addr);
         let scan = seen.ring.and_then(|ring| scans.get(&ring));
         let unsettled = scan.map_or(0, |scan| scan.unsettled);
-        Some(Work::new(name, spec, seen, unsettled, cases.cases.get(case)?, &shared))
+        Some(Work::new(name, spec, seen, unsettled, cases.get(case)?, &shared))
     });
     let works: Vec<Work<'_>> = works.collect();
-    let wishes: Vec<_> = works.iter().map(|work| (work.ring(), work.wish(&shared))).collect();
-    let (mut places, claims) = Places::of(
-        shared.rings,
-        shared.hash_seed,
-        &observed.datapath.slots,
-        &scans,
-        (&cases.targets, &cases.alive),
-        wishes.into_iter(),
-    );
-    let mut planned = Vec::with_capacity(works.len());
-    for (work, claim) in works.into_iter().zip(claims) {
-        let ring_plan = places.plan(shared.rings, &mut shared.spans, claim);
-        let mut outcome = work.plan(&mut shared, ring_plan);
-        if !outcome.slots.is_empty() {
-            outcome.slots.sort_unstable_by_key(|&(index, _)| index);
-            rounds.slots.push(Step::PutSlots { slots: core::mem::take(&mut outcome.slots) });
-        }
-        rounds.services.append(&mut outcome.puts);
-        rounds.wake_at.extend(outcome.drained_at);
-        planned.push((work, outcome));
-    }
+    let works = plan_services(&mut shared, &cases, &scans, works, &mut rounds);
     let left = shared.spans.leftovers(&observed.datapath.slots);
     if !left.is_empty() {
         rounds.slots.push(Step::PutSlots { slots: left });
@@ -139,8 +119,40 @@ pub fn plan_with(
         .map(|(_, service)| service.vip.addrs)
         .collect();
     plan_deletes(observed, now, &entries, &wanted, &sources, &announced, &mut rounds);
-    let vips = plan_routes(observed, now, &planned, &vip_entries, &mut rounds);
+    let vips = plan_routes(observed, now, &works, &vip_entries, &mut rounds);
     rounds.finish(puts, frees, vips)
+}
+
+/// What is to be done for each service.
+fn plan_services<'a>(
+    shared: &mut Shared<'_>,
+    cases: &Cases<'_>,
+    scans: &BTreeMap<Span, Scan>,
+    works: Vec<Work<'a>>,
+    rounds: &mut Rounds,
+) -> Vec<(Work<'a>, Outcome)> {
+    let wishes: Vec<_> = works.iter().map(|work| (work.ring(), work.wish(shared))).collect();
+    let (mut places, claims) = Places::of(
+        shared.rings,
+        shared.hash_seed,
+        &shared.observed.datapath.slots,
+        scans,
+        (&cases.targets, &cases.alive),
+        wishes.into_iter(),
+    );
+    let mut planned = Vec::with_capacity(works.len());
+    for (work, claim) in works.into_iter().zip(claims) {
+        let ring_plan = places.plan(shared.rings, &mut shared.spans, claim);
+        let mut outcome = work.plan(shared, ring_plan);
+        if !outcome.slots.is_empty() {
+            outcome.slots.sort_unstable_by_key(|&(index, _)| index);
+            rounds.slots.push(Step::PutSlots { slots: core::mem::take(&mut outcome.slots) });
+        }
+        rounds.services.append(&mut outcome.puts);
+        rounds.wake_at.extend(outcome.drained_at);
+        planned.push((work, outcome));
+    }
+    planned
 }
 
 /// Everything withdrawn: what a daemon that stops does first.
