@@ -4,7 +4,6 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-
 /// SplitMix64: enough to keep two speakers from doing everything at the same moment; no secret
 /// may depend on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,9 +5,10 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-
 /// A moment on the shell's monotonic clock, in nanoseconds since some fixed start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

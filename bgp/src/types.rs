@@ -8,7 +8,6 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-
 /// An autonomous system number, 1 to 4294967295. Zero is reserved (RFC 7607).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Asn(NonZeroU32);
@@ -200,7 +199,9 @@ impl fmt::Display for Family {
 }
 
 /// Some of the families we carry; iterates in the order of [`Family::ALL`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(from = "u8", into = "u8")]
 pub struct FamilySet(u8);
 
@@ -281,7 +282,9 @@ impl FromIterator<Family> for FamilySet {
 
 /// The Path Identifier that tells several paths of one peer to one prefix apart (RFC 7911 §3); zero
 /// on a session without ADD-PATH.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct PathId(pub u32);
 
 /// An IP prefix whose host bits are zero.

@@ -94,7 +94,8 @@ struct Inheritance {
 /// Makes of a record what goes on. Nothing that anybody sees is touched.
 fn heir(config: &ConfigFile, body: Body, sockets: Sockets) -> anyhow::Result<Inheritance> {
     let Body { clock: (at, then), speaker, conns, known } = body;
-    let clock = Clock::resumed(at, then).context("the clock of the other process makes no sense")?;
+    let clock =
+        Clock::resumed(at, then).context("the clock of the other process makes no sense")?;
     let (desired, local) = (&config.desired, speaker.local());
     let router = &desired.router;
     anyhow::ensure!(

@@ -47,6 +47,7 @@ fn speaker(
     let (links, _changes) = link_io::start().unwrap();
     let (reports, receiver) = mpsc::channel(16);
     let settings = Settings {
+        heir: None,
         local,
         listen,
         keys,

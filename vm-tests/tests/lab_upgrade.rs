@@ -137,7 +137,8 @@ fn frr_with_a_password_and_bfd_hears_nothing_of_an_upgrade() {
          neighbor {edge} password secret\n neighbor {edge} bfd 3 300 300\n"
     );
     let other = Frr::start_with_bfdd(&job.lab, "peer", &config).unwrap();
-    let more = format!("password-file = \"{}\"\nbfd = {{ interval = \"300ms\" }}", password.display());
+    let more =
+        format!("password-file = \"{}\"\nbfd = {{ interval = \"300ms\" }}", password.display());
     job.configure(&peer(&more)).unwrap();
     job.wait_until_established().unwrap();
     let bfd = |job: &Interop| other.ask(&job.lab, &format!("show bfd peer {edge} json"));

@@ -4,7 +4,6 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-
 /// Of a Control Packet without authentication.
 pub const PACKET_BYTES: usize = 24;
 

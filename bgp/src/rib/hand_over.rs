@@ -178,8 +178,10 @@ impl Rib {
             rib.flows.restore((*family, octets, *peer), (set, *aged));
         }
         rib.originated = record.originated;
-        let changed = [rib.judge_restored(&record.v4, Family::Ipv4Unicast),
-            rib.judge_restored(&record.v6, Family::Ipv6Unicast)];
+        let changed = [
+            rib.judge_restored(&record.v4, Family::Ipv4Unicast),
+            rib.judge_restored(&record.v6, Family::Ipv6Unicast),
+        ];
         ids.into_iter().for_each(|id| rib.sets.release(id));
         for session in sessions {
             rib.resume(session, (&record.v4, &record.v6), &record.places)?;
@@ -252,7 +254,8 @@ impl Rib {
     ) -> Result<(), Damaged> {
         let words = places.get(usize::from(peer)).and_then(|place| place.words.clone());
         let (firsts, finals) = words.ok_or(Damaged::Number)?;
-        if peer == OURSELVES || self.peers.get(usize::from(peer)).is_none_or(|it| it.session.is_some())
+        if peer == OURSELVES
+            || self.peers.get(usize::from(peer)).is_none_or(|it| it.session.is_some())
         {
             return Err(Damaged::Twice);
         }

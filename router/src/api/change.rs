@@ -101,7 +101,9 @@ fn made(answer: Answer) -> Response {
         Answer::Plan(plan) => tagged(plan.from_generation, Json(plan)),
         Answer::Applied(applied) => tagged(applied.generation, Json(applied)),
         Answer::History(history) => tagged(history.in_force, Json(history)),
-        Answer::Documents(_) | Answer::Drains(_) | Answer::Said(_) | Answer::Upgraded(_) => unexpected().into_response(),
+        Answer::Documents(_) | Answer::Drains(_) | Answer::Said(_) | Answer::Upgraded(_) => {
+            unexpected().into_response()
+        }
     }
 }
 

@@ -100,8 +100,7 @@ impl Listeners {
 
     fn hear(&mut self, v4: bool, multihop: bool, socket: UdpSocket) {
         let socket = Arc::new(socket);
-        let heard =
-            hear(Arc::clone(&socket), multihop, self.hosts.subscribe(), self.inbox.clone());
+        let heard = hear(Arc::clone(&socket), multihop, self.hosts.subscribe(), self.inbox.clone());
         self.all.push(Listener { v4, multihop, socket, task: tokio::spawn(heard) });
     }
 

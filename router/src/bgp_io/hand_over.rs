@@ -136,7 +136,9 @@ impl Shell {
     async fn freeze(&mut self, events: &mut mpsc::Receiver<Inbound>) -> Vec<Inbound> {
         let mut frozen = Vec::new();
         for kept in self.speaker.kept() {
-            let Some(Conn::Open { outbox, .. }) = self.conns.open.remove(&kept.conn) else { continue };
+            let Some(Conn::Open { outbox, .. }) = self.conns.open.remove(&kept.conn) else {
+                continue;
+            };
             frozen.push((kept, outbox.freeze()));
         }
         let (mut heard, mut last) = (Vec::new(), Vec::new());

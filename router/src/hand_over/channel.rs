@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
-    socketpair, sockopt,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair, sockopt,
 };
 
 use super::Word;
@@ -45,7 +45,8 @@ impl Channel {
     pub(super) fn of_parent() -> Option<Self> {
         let stdin = io::stdin();
         let kind = sockopt::socket_type(stdin.as_fd()).ok()?;
-        (kind == SocketType::SEQPACKET).then(|| stdin.as_fd().try_clone_to_owned().ok().map(Self))?
+        (kind == SocketType::SEQPACKET)
+            .then(|| stdin.as_fd().try_clone_to_owned().ok().map(Self))?
     }
 
     /// Waits no longer than this for the other side.

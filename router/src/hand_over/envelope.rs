@@ -25,10 +25,7 @@ pub(crate) enum Error {
     #[error("the record is in format {0}, not in {FORMAT}")]
     Format(u32),
     #[error("the record is of {bytes} bytes, not of the {said} it should have")]
-    Length {
-        bytes: u64,
-        said: u64,
-    },
+    Length { bytes: u64, said: u64 },
     #[error("the record is damaged: its sum is wrong")]
     Sum,
     #[error("the record is damaged: {0}")]
@@ -54,7 +51,8 @@ pub(super) fn sealed(body: &impl Serialize) -> Result<File, Error> {
     if bytes > BODY_BYTES_MAX {
         return Err(Error::Length { bytes, said: BODY_BYTES_MAX });
     }
-    let mut file = File::from(memfd_create("tidegate-record", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
+    let mut file =
+        File::from(memfd_create("tidegate-record", MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
     file.write_all(&MAGIC)?;
     file.write_all(&FORMAT.to_le_bytes())?;
     file.write_all(&bytes.to_le_bytes())?;
@@ -119,10 +117,7 @@ mod tests {
             assert!(read::<(u64, String, Vec<u32>)>(&damaged).is_err(), "changed at {at}");
         }
         let longer = [&whole[..], &[0]].concat();
-        assert!(matches!(
-            read::<(u64, String, Vec<u32>)>(&longer),
-            Err(Error::Length { .. })
-        ));
+        assert!(matches!(read::<(u64, String, Vec<u32>)>(&longer), Err(Error::Length { .. })));
         let mut other = whole;
         other[8] = 9;
         let error = read::<(u64, String, Vec<u32>)>(&other).unwrap_err();

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -66,7 +67,12 @@ impl Start {
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         channel.set_patience(within).map_err(failed)?;
         let mut command = Command::new(&binary);
-        command.arg("run").arg("--take-over").arg("--config").arg(&config).stdin(Stdio::from(theirs));
+        command
+            .arg("run")
+            .arg("--take-over")
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::from(theirs));
         // It is not for a process of this number that the watchdog is meant.
         command.env_remove("WATCHDOG_PID");
         let child = command.spawn().map_err(failed)?;
@@ -100,13 +106,13 @@ impl Started {
     /// Ends it, and says why.
     fn end(&mut self, why: &str) -> String {
         // It may have ended by itself: then this does nothing, and there is a status to tell.
-        let ended = self.child.try_wait().ok().flatten();
         drop(self.child.kill());
-        drop(self.child.wait());
         let binary = self.binary.display();
-        match ended {
-            Some(status) => format!("{binary} does not take over: {why} ({status})"),
-            None => format!("{binary} does not take over: {why}"),
+        match self.child.wait() {
+            Ok(status) if status.signal() != Some(libc::SIGKILL) => {
+                format!("{binary} does not take over: {why} ({status})")
+            }
+            _ => format!("{binary} does not take over: {why}"),
         }
     }
 

@@ -21,9 +21,9 @@ use crate::journal;
 use crate::view::API_VERSION;
 use crate::view::upgrade::Upgraded;
 
+use super::Reconciler;
 use super::memory::{BackendKey, Seen};
 use super::said::Words;
-use super::Reconciler;
 
 /// Sessions stand still no longer than this, whatever their Hold Times allow.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
@@ -104,7 +104,9 @@ impl Reconciler {
         let binary = match binary {
             Some(binary) => binary,
             None => own_binary().map_err(|error| {
-                Refused::Upgrade(format!("the binary of this daemon is not known: {error}; name one"))
+                Refused::Upgrade(format!(
+                    "the binary of this daemon is not known: {error}; name one"
+                ))
             })?,
         };
         if !binary.is_absolute() {
@@ -226,9 +228,8 @@ mod tests {
 
     #[test]
     fn sessions_stand_still_for_half_of_the_shortest_hold_time_at_most() {
-        let of = |secs: &[u16]| {
-            pause_max(secs.iter().map(|secs| HoldTime::from_secs(*secs).unwrap()))
-        };
+        let of =
+            |secs: &[u16]| pause_max(secs.iter().map(|secs| HoldTime::from_secs(*secs).unwrap()));
         let millis = Duration::from_millis;
         assert_eq!(of(&[]), PAUSE_MAX);
         assert_eq!(of(&[0, 90]), PAUSE_MAX);

@@ -152,8 +152,8 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
         if let Some(pid) = self.successor {
-            drop(kill(pid, Signal::SIGKILL));
-            drop(waitpid(pid, None));
+            kill(pid, Signal::SIGKILL).unwrap_or_default();
+            waitpid(pid, None).map(drop).unwrap_or_default();
         }
     }
 }

@@ -168,4 +168,16 @@ impl<K: Key> Table<K> {
         self.decide(id, around);
         self.note_change(id, before);
     }
+
+    /// Destinations to which a peer has a path.
+    pub(in crate::rib) fn dests_of(&self, peer: PeerId) -> Vec<u32> {
+        self.dests_in(self.lane(peer).map_or(&[][..], |lane| &lane.chunks))
+    }
+
+    /// Destinations of the paths in these chunks.
+    pub(in crate::rib) fn dests_in(&self, chunks: &[u32]) -> Vec<u32> {
+        let places = chunks.iter().flat_map(|chunk| chunk * CHUNK..(chunk + 1) * CHUNK);
+        let dests = places.filter_map(|place| self.paths.get(place as usize).map(|it| it.dest));
+        dests.filter(|id| *id != NONE).collect()
+    }
 }

@@ -65,8 +65,12 @@ impl<K: Key> Table<K> {
             dest.key.prefix().filter(|_| wanted(id, dest)).map(|prefix| (prefix, dest.best))
         });
         let dests = dests.collect();
-        let in_use: BTreeSet<u32> =
-            self.lanes.iter().flat_map(|lane| lane.chunks.iter().chain(&lane.stale)).copied().collect();
+        let in_use: BTreeSet<u32> = self
+            .lanes
+            .iter()
+            .flat_map(|lane| lane.chunks.iter().chain(&lane.stale))
+            .copied()
+            .collect();
         let chunk = |(chunk, owner): (u32, &Owner)| {
             in_use.contains(&chunk).then(|| {
                 let places = (0..).zip(chunk * CHUNK..(chunk + 1) * CHUNK);
@@ -157,7 +161,11 @@ impl<K: Key> Table<K> {
         self.owners.push(Owner { peer, session, has_ids });
         let lane = self.lanes.get_mut(usize::from(peer)).ok_or(Damaged::Number)?;
         let is_live = lane.session == session;
-        if is_live { lane.chunks.push(at) } else { lane.stale.push(at) }
+        if is_live {
+            lane.chunks.push(at)
+        } else {
+            lane.stale.push(at)
+        }
         for &(place, dest, set, path_id) in paths {
             let path = first + u32::from(place);
             let pre = *ids.get(set as usize).ok_or(Damaged::Number)?;
@@ -165,7 +173,8 @@ impl<K: Key> Table<K> {
             if path >= end || !free || self.has_path(dest, (peer, session), PathId(path_id)) {
                 return Err(Damaged::Twice);
             }
-            let is_free = self.dests.get(dest as usize).is_none_or(|dest| dest.key == K::of_nothing());
+            let is_free =
+                self.dests.get(dest as usize).is_none_or(|dest| dest.key == K::of_nothing());
             let place = self.dest_mut(dest).filter(|_| !is_free).ok_or(Damaged::Number)?;
             let next = core::mem::replace(&mut place.head, path);
             sets.hold(pre);
@@ -204,8 +213,12 @@ impl<K: Key> Table<K> {
         mut judge: impl FnMut(PeerId, Prefix, SetId, &mut Sets) -> Post,
     ) -> Vec<u32> {
         for path in 0..u32::try_from(self.paths.len()).unwrap_or(u32::MAX) {
-            let Some(Path { dest, pre, .. }) = self.paths.get(path as usize).copied() else { break };
-            let (Some(prefix), Some(owner)) = (self.prefix(dest), self.owner(path)) else { continue };
+            let Some(Path { dest, pre, .. }) = self.paths.get(path as usize).copied() else {
+                break;
+            };
+            let (Some(prefix), Some(owner)) = (self.prefix(dest), self.owner(path)) else {
+                continue;
+            };
             let post = judge(owner.peer, prefix, pre, around.sets);
             self.set(path, pre, post);
             self.count_accepted(path, post);

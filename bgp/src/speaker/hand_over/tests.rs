@@ -89,7 +89,10 @@ fn a_peer_that_waits_to_be_started_waits_on() {
     let (now, mut out) = (Timestamp::default(), Vec::new());
     let max = [(crate::types::Family::Ipv4Unicast, 0)].into();
     let limits = crate::speaker::PrefixLimits { max, ..Default::default() };
-    let config = PeerConfig { passive: false, ..PeerConfig::new("core".into(), at(), Asn::new(65_001).unwrap()) };
+    let config = PeerConfig {
+        passive: false,
+        ..PeerConfig::new("core".into(), at(), Asn::new(65_001).unwrap())
+    };
     old.on_order(now, Order::PutPeer(PeerConfig { prefix_limits: limits, ..config }), &mut out);
     assert!(out.contains(&Action::Close { conn }), "it announces more than it may: {out:?}");
     let bytes = postcard::to_allocvec(&old.record()).unwrap();
@@ -104,7 +107,9 @@ fn a_peer_that_is_not_configured_any_more_is_told_so() {
     let mut out = Vec::new();
     let now = Timestamp::default();
     let new = Speaker::take_over(now, old.record(), 8, |_| None, &mut out).unwrap();
-    assert!(matches!(out[..], [Action::Send { .. }, Action::Close { conn: closed }, ..] if closed == conn));
+    assert!(
+        matches!(out[..], [Action::Send { .. }, Action::Close { conn: closed }, ..] if closed == conn)
+    );
     assert_eq!(new.peers(), []);
 }
 
