@@ -62,7 +62,7 @@ pub(crate) async fn take_over(config: &Path) -> anyhow::Result<()> {
     let heir = heir(&config, body, sockets).inspect_err(|why| turn.refuse(why));
     let (orders, inbox) = mpsc::channel(4);
     forward_signals(&orders)?;
-    let reconciler = succeed((config, control), datapath, heir?, &turn).await?;
+    let reconciler = succeed((config, control), datapath, heir?, &turn)?;
     serve(reconciler, inbox).await;
     Ok(())
 }
@@ -114,13 +114,15 @@ fn heir(config: &ConfigFile, body: Body, sockets: Sockets) -> anyhow::Result<Inh
         let socket = connected.remove(&conn).context("a connection did not come along")?;
         bgp.conn(conn, remote, unsent, socket);
     }
-    listeners.into_iter().for_each(|(at, socket)| bgp.listens(at, socket));
+    for (at, socket) in listeners {
+        bgp.listens(at, socket);
+    }
     let listeners = api::Listeners::inherited(unix, tcp)?;
     Ok(Inheritance { clock, bgp, listeners, lock: Lock::inherited(lock), known })
 }
 
 /// Waits for our turn, and goes on: those first whose peers wait the shortest time.
-async fn succeed(
+fn succeed(
     (config, control): (ConfigFile, Control),
     mut datapath: Datapath,
     inheritance: Inheritance,

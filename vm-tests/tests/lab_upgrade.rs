@@ -1,7 +1,7 @@
 //! `tidegate upgrade` hands sessions over: peers see neither an OPEN nor an UPDATE, BFD does not
 //! notice, and a binary that does not take over changes nothing. What clients see is in `lab_pair`.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

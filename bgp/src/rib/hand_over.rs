@@ -182,7 +182,9 @@ impl Rib {
             rib.judge_restored(&record.v4, Family::Ipv4Unicast),
             rib.judge_restored(&record.v6, Family::Ipv6Unicast),
         ];
-        ids.into_iter().for_each(|id| rib.sets.release(id));
+        for id in ids {
+            rib.sets.release(id);
+        }
         for session in sessions {
             rib.resume(session, (&record.v4, &record.v6), &record.places)?;
         }

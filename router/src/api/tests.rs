@@ -28,6 +28,10 @@ async fn get(routes: Router, method: &str, path: &str) -> (StatusCode, String, S
     (status, kind, String::from_utf8(body.to_vec()).unwrap())
 }
 
+fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(serve::CONNECTIONS_MAX))
+}
+
 #[tokio::test]
 async fn what_can_be_read_is_json_of_the_documented_shape() {
     let paths = ["/api/v1/status", "/api/v1/peers", "/api/v1/vips", "/api/v1/backends"];
@@ -150,7 +154,7 @@ async fn slow_clients_are_cut_off_and_keep_nobody_out() {
     let dir = std::env::temp_dir().join(format!("tidegate-slow-{}", std::process::id()));
     let path = dir.join("api.sock");
     let (unix, within) = (bind_unix(&path).await.unwrap(), Duration::from_secs(1));
-    let server = tokio::spawn(serve::all(unix, answering(sample()), within));
+    let server = tokio::spawn(serve::all(unix, answering(sample()), places(), within));
     let connect = || tokio::net::UnixStream::connect(&path);
 
     let mut idle = Vec::new();
@@ -178,7 +182,7 @@ async fn a_large_body_is_not_read() {
     let dir = std::env::temp_dir().join(format!("tidegate-body-{}", std::process::id()));
     let path = dir.join("api.sock");
     let unix = bind_unix(&path).await.unwrap();
-    let server = tokio::spawn(serve::all(unix, answering(sample()), serve::WITHIN));
+    let server = tokio::spawn(serve::all(unix, answering(sample()), places(), serve::WITHIN));
     let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
     let head = "POST /api/v1/vips HTTP/1.1\r\nhost: x\r\ncontent-length: 99000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -145,7 +145,7 @@ pub(super) fn outbox(drained: Arc<Notify>) -> (Outbox, Unwritten) {
     let (queue, pieces) = mpsc::channel(QUEUE_PIECES_MAX);
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
     let queue_out = Queue { drained, pieces, current: None, send_hold: None, stalled: false };
-    (Outbox { open: open, queue, room }, Unwritten { closing, queue: queue_out })
+    (Outbox { open, queue, room }, Unwritten { closing, queue: queue_out })
 }
 
 /// Moves bytes until the connection ends by itself, which it then says, or its [`Outbox`] is

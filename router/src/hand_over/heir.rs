@@ -14,7 +14,7 @@ use super::{Body, FORMAT, Held, Word, envelope};
 use crate::bfd_io;
 
 /// The old process is given so long to do its part: it is quick, or gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What an old process has left.
 #[derive(Debug)]

@@ -162,9 +162,9 @@ impl<K: Key> Table<K> {
         let lane = self.lanes.get_mut(usize::from(peer)).ok_or(Damaged::Number)?;
         let is_live = lane.session == session;
         if is_live {
-            lane.chunks.push(at)
+            lane.chunks.push(at);
         } else {
-            lane.stale.push(at)
+            lane.stale.push(at);
         }
         for &(place, dest, set, path_id) in paths {
             let path = first + u32::from(place);
