@@ -246,6 +246,8 @@ pub struct Service {
     pub drain: Duration,
     /// Largest packet of a client, in bytes, that must fit on its way to a backend.
     pub min_mtu: u16,
+    /// How long a backend that comes takes to get its whole share; 0: it has it at once.
+    pub slow_start: Duration,
     /// How a backend's health is found out; `None`: every backend counts as healthy.
     pub health: Option<HealthCheck>,
     /// What happens when the checks of all backends fail.

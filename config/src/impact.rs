@@ -191,6 +191,7 @@ pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
     ("service", "client-prefix", Impact::Soft),
     ("service", "echo", Impact::Soft),
     ("service", "drain", Impact::Soft),
+    ("service", "slow-start", Impact::None),
     ("service", "min-mtu", Impact::Soft),
     ("service", "when-all-down", Impact::Soft),
     ("service.guard", "source-rate", Impact::Soft),

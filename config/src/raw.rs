@@ -352,6 +352,10 @@ table! {
         "echo" => echo: bool, Default("true");
         /// How long flows stay on their backend after a change of backends would move them.
         "drain" => drain: Span<0, 86_400_000>, Default("\"60s\"");
+        /// How long a backend that comes back, or comes new, takes to get its whole share of new
+        /// flows: an eighth at once, another one after each eighth of this time. Others have the
+        /// rest meanwhile. `"0s"`: all at once.
+        "slow-start" => slow_start: Span<0, 3_600_000>, Default("\"0s\"");
         /// Largest packet of a client, in bytes, that must fit on its way to a backend, the outer
         /// header not counted. A backend whose way has less room takes no flows. Write 1500 where
         /// clients send full packets and shall not be asked for smaller ones.

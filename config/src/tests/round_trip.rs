@@ -356,13 +356,13 @@ fn service() -> impl Strategy<Value = Service> {
         prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)],
     );
     let all_down = prop_oneof![Just(AllDown::FailClosed), Just(AllDown::FailOpen)];
-    let times = (millis(0..=86_400_000), 576_u16..=3_400, all_down);
+    let times = ((millis(0..=86_400_000), millis(0..=3_600_000)), 576_u16..=3_400, all_down);
     let options = (any::<bool>(), affinity, any::<bool>(), (times, super::guard::own_limits()));
     (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
         .prop_map(
             |(
                 (addrs, (port, more), protocol),
-                (l2, affinity, echo, ((drain, min_mtu, when_all_down), limits)),
+                (l2, affinity, echo, (((drain, slow_start), min_mtu, when_all_down), limits)),
                 health,
                 advertise,
                 v4,
@@ -394,6 +394,7 @@ fn service() -> impl Strategy<Value = Service> {
                     limits,
                     echo,
                     drain,
+                    slow_start,
                     min_mtu,
                     when_all_down,
                     health,

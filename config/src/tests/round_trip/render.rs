@@ -261,6 +261,7 @@ fn render_service(out: &mut String, service: &Service) {
     text(out, "udp", &if remembers { "flow" } else { "hash" });
     key(out, "echo", service.echo);
     time(out, "drain", service.drain);
+    time(out, "slow-start", service.slow_start);
     key(out, "min-mtu", i64::from(service.min_mtu));
     let when_all_down = match service.when_all_down {
         AllDown::FailClosed => "fail-closed",

@@ -27,6 +27,7 @@ mod prefixes;
 mod proof;
 mod property;
 mod sharing;
+mod slow_start;
 pub(crate) mod world;
 
 use world::*;
