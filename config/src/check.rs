@@ -13,6 +13,7 @@ mod keychain;
 mod nat;
 mod peer;
 mod policy;
+mod quic;
 mod router;
 mod service;
 

@@ -23,7 +23,7 @@ use nat::NatTable;
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
 use crate::desired::{
-    AllDown, AttachMode, DnsRcode, DnsType, ForwardingMode, Method, Protocol, UdpFlows,
+    AllDown, AttachMode, DnsRcode, DnsType, ForwardingMode, Method, Protocol, ServerId, UdpFlows,
 };
 use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
@@ -337,11 +337,15 @@ table! {
         "backend-port" => backend_port: Port, Optional;
         /// What keeps a client on one backend. `"5-tuple"`: each flow by itself;
         /// `"client-address"`: all flows of one address together; `"client-prefix"`: all flows of
-        /// addresses that share their first bits, as `client-prefix` says.
+        /// addresses that share their first bits, as `client-prefix` says; `"quic"`: each connection
+        /// of QUIC, by the `server-id` that its backend has put into the connection id, so that a
+        /// client keeps it when its address changes.
         "affinity" => affinity: AffinityKind, Default("\"5-tuple\"");
         /// Bits that client addresses share, for affinity `"client-prefix"`: 8 to 32 with an IPv4
         /// VIP, 16 to 64 with an IPv6 VIP. When absent: 24 and 56.
         "client-prefix" => client_prefix: Int<u8, 8, 64>, Optional;
+        /// For affinity `"quic"`: the configuration that connection ids name in their first three bits.
+        "quic-config-id" => quic_config_id: Int<u8, 0, 6>, Optional;
         /// What becomes of UDP flows when backends change. `"hash"`: they go where the ring says, at
         /// once and on every node alike; right for DNS and the like. `"flow"`: they are remembered,
         /// as many as 65536 on a node, and those that a change would move stay for the `drain` time.
@@ -387,6 +391,9 @@ table! {
         /// Takes it out of service at once: it gets neither new flows nor old ones. To let old ones
         /// end first, use weight 0 or `tidegate drain backend`.
         "disabled" => disabled: bool, Default("false");
+        /// What it calls itself in connection ids of QUIC, in hexadecimal: of affinity `"quic"` every
+        /// backend has one, all of one length.
+        "server-id" => server_id: ServerId, Optional;
     }
     hints {
         "port" => "remove it: backends listen on the service's port, or, in mode \"nat\", on its backend-port",

@@ -31,6 +31,7 @@ pub(super) fn check(
     vip_lengths(services, found);
     vips_with_addresses(services, found);
     limits(services, found);
+    super::quic::check_count(services, found);
 }
 
 /// Keychains, caches and stations have names of their own.

@@ -22,6 +22,7 @@ pub mod observed;
 mod plan;
 mod pool;
 pub mod proof;
+pub mod quic;
 pub mod ring;
 mod rings;
 mod service;

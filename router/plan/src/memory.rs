@@ -52,6 +52,8 @@ impl Memory {
             | Step::PutPrefixes { .. }
             | Step::DeletePrefixes { .. }
             | Step::PutRates { .. }
+            | Step::PutServers { .. }
+            | Step::DeleteServers { .. }
             | Step::DeleteServiceV4 { .. }
             | Step::DeleteServiceV6 { .. } => {}
         }

@@ -24,6 +24,7 @@ use crate::life::Life;
 use crate::nat;
 use crate::observed::{HoldDown, Observed};
 use crate::pool::{Pool, Rows};
+use crate::quic;
 use crate::rings::Rings;
 use crate::service::{Outcome, Seen, Shared, Work};
 use crate::slots::{self, Span, Spans};
@@ -87,6 +88,7 @@ pub fn plan_with(
         Rounds { guard: admission::plan(desired, &observed.datapath), ..Rounds::default() };
     let vip_entries = plan_vip_entries(&mut shared, &wanted, &mut rounds);
     let sources = nat::plan_sources(&mut shared, &wanted, &mut rounds.services);
+    let mut servers = BTreeMap::new();
     let mut works = Vec::with_capacity(wanted.len());
     for (addr, &(name, spec)) in &wanted {
         let seen = seen.get(&MapKey::of_service(*addr)).copied().unwrap_or_default();
@@ -97,9 +99,11 @@ pub fn plan_with(
             rounds.slots.push(Step::PutSlots { slots: core::mem::take(&mut outcome.slots) });
         }
         rounds.services.append(&mut outcome.puts);
+        servers.extend(core::mem::take(&mut outcome.servers));
         rounds.wake_at.extend(outcome.drained_at);
         works.push((work, outcome));
     }
+    rounds.servers = quic::plan(&servers, &observed.datapath);
     let left = shared.spans.leftovers(&observed.datapath.slots);
     if !left.is_empty() {
         rounds.slots.push(Step::PutSlots { slots: left });
@@ -126,6 +130,7 @@ pub fn stop(observed: &Observed) -> Vec<Step> {
 struct Rounds {
     guard: Vec<Step>,
     withdraws: Vec<Step>,
+    servers: Vec<Step>,
     slots: Vec<Step>,
     services: Vec<Step>,
     deletes: Vec<Step>,
@@ -144,6 +149,7 @@ impl Rounds {
             self.guard,
             self.withdraws,
             puts,
+            self.servers,
             self.slots,
             self.services,
             self.deletes,

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_abi::{Rates, Service as Entry, Slot, ring_size, service_flags};
+use tidegate_abi::{QuicKey, Rates, Service as Entry, Slot, ring_size, service_flags};
 use tidegate_bgp::time::Timestamp;
 use tidegate_config::desired::{Affinity, AllDown, Limits, Service, UdpFlows};
 
@@ -16,6 +16,7 @@ use crate::nat;
 use crate::observed::Observed;
 use crate::pool::{Pool, Rows};
 use crate::proof::{self, Finding, Flaw};
+use crate::quic;
 use crate::ring::Member;
 use crate::rings::Rings;
 use crate::slots::{self, Scan, Span, Spans};
@@ -72,11 +73,11 @@ pub(crate) struct Work<'a> {
     name: &'a str,
     pub(crate) spec: &'a Service,
     key: MapKey,
-    seen: Seen,
+    pub(crate) seen: Seen,
     scan: Scan,
-    backends: Vec<Backend>,
+    pub(crate) backends: Vec<Backend>,
     /// Indices in the ring to which old flows may still go.
-    alive: BTreeSet<u32>,
+    pub(crate) alive: BTreeSet<u32>,
     /// Every slot of the ring names backends that frames can be sent to.
     is_served: bool,
     proof: Proof,
@@ -87,11 +88,11 @@ pub(crate) struct Work<'a> {
 }
 
 /// A configured backend of a service.
-struct Backend {
-    addr: IpAddr,
+pub(crate) struct Backend {
+    pub(crate) addr: IpAddr,
     weight: u16,
-    state: BackendState,
-    index: Option<u32>,
+    pub(crate) state: BackendState,
+    pub(crate) index: Option<u32>,
     /// Slots may name it.
     is_ready: bool,
 }
@@ -103,6 +104,8 @@ pub(crate) struct Outcome {
     pub(crate) slots: Vec<(u32, Slot)>,
     /// The service's entries that are to be written, one for each port.
     pub(crate) puts: Vec<Step>,
+    /// Server ids that shall name its backends.
+    pub(crate) servers: Vec<(QuicKey, u32)>,
     /// When the drain time of its transitions is over.
     pub(crate) drained_at: Option<Timestamp>,
     /// The maps have no room for it, or not for its new ring.
@@ -219,7 +222,8 @@ impl<'a> Work<'a> {
                     UdpFlows::Remembered => service_flags::UDP_FLOWS,
                 }
                 | if rates == Rates::default() { 0 } else { service_flags::RATED }
-                | nat::flags(self.spec),
+                | nat::flags(self.spec)
+                | quic::flags(self.spec),
         };
         // The first key's write clears a fresh row, before anything counts there.
         let to_write = MapKey::of_ports(self.spec)
@@ -228,7 +232,10 @@ impl<'a> Work<'a> {
         let seen = shared.observed.datapath.rates.get(&row).copied().unwrap_or_default();
         let put_rates = (seen != rates).then_some(Step::PutRates { index: row, rates });
         outcome.puts = put_rates.into_iter().chain(to_write).collect();
-        outcome.is_programmed = outcome.puts.is_empty() && !ring_plan.is_building;
+        outcome.servers = self.servers(row, shared);
+        let named = &shared.observed.datapath.quic_servers;
+        let are_named = outcome.servers.iter().all(|(key, index)| named.get(key) == Some(index));
+        outcome.is_programmed = outcome.puts.is_empty() && !ring_plan.is_building && are_named;
         outcome
     }
 
@@ -471,7 +478,7 @@ impl<'a> Work<'a> {
 fn affinity_flags(affinity: Affinity, vip: IpAddr) -> u32 {
     let all: u32 = if vip.is_ipv4() { 32 } else { 128 };
     match affinity {
-        Affinity::FiveTuple => 0,
+        Affinity::FiveTuple | Affinity::Quic { .. } => 0,
         Affinity::ClientAddress => service_flags::AFFINITY_CLIENT,
         Affinity::ClientPrefix(bits) => {
             let uncounted = all.saturating_sub(bits.into());

@@ -255,6 +255,10 @@ fn render_service(out: &mut String, service: &Service) {
             key(out, "client-prefix", i64::from(bits));
             "client-prefix"
         }
+        Affinity::Quic { config_id } => {
+            key(out, "quic-config-id", i64::from(config_id));
+            "quic"
+        }
     };
     text(out, "affinity", &affinity);
     let remembers = service.udp == UdpFlows::Remembered;
@@ -296,6 +300,9 @@ fn render_service(out: &mut String, service: &Service) {
         text(out, "address", &address);
         key(out, "weight", i64::from(backend.weight));
         key(out, "disabled", backend.disabled);
+        if let Some(id) = backend.server_id {
+            text(out, "server-id", &id);
+        }
     }
 }
 
