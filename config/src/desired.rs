@@ -348,7 +348,7 @@ pub enum AllDown {
 }
 
 /// A backend of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Backend {
     /// Share of the ring relative to the others, 1 to 1000; 0 takes no new flows.
     pub weight: u16,

@@ -289,16 +289,17 @@ fn a_file_too_large_is_refused_unread() {
     assert_eq!(found.len(), 1, "{found}");
 }
 
-/// As many services as asked for, each with a VIP of its own.
-fn many_services(count: u32, backends: u32) -> String {
+/// As many services as asked for, each with a VIP of its own, and with so many backends of which
+/// the first one is called `first(service)`.
+fn many_services(count: u32, backends: u32, first: fn(u32) -> u32) -> String {
     let mut text = BASE.split("[[service]]").next().unwrap().to_owned();
     for i in 0..count {
         let [_, b, c, d] = i.to_be_bytes();
         write!(text, "[[service]]\nname = \"s{i}\"\nvip = \"198.{b}.{c}.{d}\"\nport = 80\n")
             .unwrap();
         for j in 0..backends {
-            let [_, _, c, d] = j.to_be_bytes();
-            write!(text, "[[service.backend]]\naddress = \"10.0.{c}.{d}\"\n").unwrap();
+            let [_, b, c, d] = (first(i) + j).to_be_bytes();
+            write!(text, "[[service.backend]]\naddress = \"10.{b}.{c}.{d}\"\n").unwrap();
         }
     }
     text
@@ -306,19 +307,22 @@ fn many_services(count: u32, backends: u32) -> String {
 
 #[test]
 fn limits_of_the_packet_path_are_the_limits_of_the_file() {
+    const OWN: fn(u32) -> u32 = |service| service * 1024;
+    const SAME: fn(u32) -> u32 = |_| 0;
     let cases = [
-        ("1024 rings of 1024 slots", 1024, 1, None),
-        ("one more", 1025, 1, Some("with this service the rings need too much room")),
-        ("32 times 511 backends", 16, 1023, None),
-        ("one backend more", 16, 1024, Some("with this service there are too many backends")),
+        ("1024 rings of 1024 slots", 1024, 1, OWN, None),
+        ("one more", 1025, 1, OWN, Some("with this service the rings need too much room")),
+        ("16 times 1023 backends", 16, 1023, OWN, None),
+        ("one backend more", 16, 1024, OWN, Some("with this service there are too many backends")),
+        ("all services with the same ones", 8192, 10, SAME, None),
     ];
-    for (name, services, backends, sentence) in cases {
-        let found = check("tidegate.toml", &many_services(services, backends)).err();
+    for (name, services, backends, first, sentence) in cases {
+        let found = check("tidegate.toml", &many_services(services, backends, first)).err();
         let sentences: Option<Vec<_>> =
             found.as_ref().map(|found| found.iter().map(|d| d.sentence.as_str()).collect());
         assert_eq!(sentences, sentence.map(|sentence| vec![sentence]), "{name}");
     }
-    let found = check("tidegate.toml", &many_services(8193, 1)).unwrap_err();
+    let found = check("tidegate.toml", &many_services(8193, 1, SAME)).unwrap_err();
     let wanted = "it needs 2 entries for IPv4, and 0 are left";
     let too_many = found.iter().find(|d| d.sentence == wanted);
     assert_eq!(too_many.map(|d| d.key.as_str()), Some("service.s8192"));
@@ -348,7 +352,7 @@ fn vips_are_prefixes_of_four_lengths_in_each_version() {
 
 #[test]
 fn a_range_that_does_not_fit_says_what_it_needs() {
-    let text = many_services(2, 1).replacen("port = 80\n", "port = \"1-16382\"\n", 1);
+    let text = many_services(2, 1, |_| 0).replacen("port = 80\n", "port = \"1-16382\"\n", 1);
     let found = check("tidegate.toml", &text).unwrap_err();
     let sentences: Vec<&str> = found.iter().map(|d| d.sentence.as_str()).collect();
     assert_eq!(sentences, ["it needs 2 entries for IPv4, and 1 are left"]);

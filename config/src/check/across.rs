@@ -8,9 +8,9 @@ use tidegate_abi::{BACKENDS_MAX, RING_SLOTS_MAX, SERVICES_MAX, VIP_LENS_MAX, rin
 use tidegate_bgp::types::Prefix;
 
 use super::{label, peer, service, tables};
-use crate::desired::Protocol;
+use crate::desired::{ForwardingMode, Protocol};
 use crate::diagnostic::Found;
-use crate::raw::{AdvertiseSetting, File, PeerTable, ServiceTable};
+use crate::raw::{AdvertiseSetting, BackendTable, File, PeerTable, ServiceTable};
 use crate::read::At;
 use crate::value::{Name, Place, Vip};
 
@@ -308,7 +308,7 @@ fn halves(prefix: Prefix) -> Option<[Prefix; 2]> {
     Some([Prefix::new(prefix.addr(), bits)?, Prefix::new(upper, bits)?])
 }
 
-/// What the maps hold. Each service is counted with a ring of its own.
+/// What the maps hold.
 fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
     for (version, is_v4) in [("IPv4", true), ("IPv6", false)] {
         let mut vips = BTreeSet::new();
@@ -334,25 +334,63 @@ fn limits(services: &[At<ServiceTable>], found: &mut Found<'_>) {
             entries += needed;
         }
     }
-    let (mut backends, mut slots) = (0_u64, 0_u64);
+    backends_and_rings(services, found);
+}
+
+/// Services with the same backends are counted with one ring, which they share while the same of
+/// them are up.
+fn backends_and_rings(services: &[At<ServiceTable>], found: &mut Found<'_>) {
+    let mut sets: BTreeSet<(Kind, BackendSet)> = BTreeSet::new();
+    let mut identities: BTreeSet<(Kind, IpAddr)> = BTreeSet::new();
+    let mut slots = 0_u64;
     for at in services {
-        let count = at.value.backends.as_ref().map_or(0, |list| list.value.0.typed);
-        let before = (backends < u64::from(BACKENDS_MAX), slots <= u64::from(RING_SLOTS_MAX));
-        backends += count as u64;
-        slots += u64::from(ring_size(u32::try_from(count).unwrap_or(u32::MAX)));
+        let is_v4 = at.value.vip.as_ref().map(|vip| vip.value.0.addr().is_ipv4());
+        let kind = (at.value.mode.as_ref().map(|mode| mode.value), is_v4);
+        let Some(list) = at.value.backends.as_ref().map(|list| &list.value.0) else { continue };
+        let addrs = list.read.iter().filter_map(|backend| backend.value.address.as_ref());
+        let fitted = identities.len() < BACKENDS_MAX as usize;
+        identities.extend(addrs.map(|addr| (kind, addr.value)));
         // Backend 0 is never used.
-        if before.0 && backends >= u64::from(BACKENDS_MAX) {
+        if fitted && identities.len() >= BACKENDS_MAX as usize {
             let sentence = "with this service there are too many backends";
-            let remedy = format!("{} backends of all services fit", BACKENDS_MAX - 1);
+            let remedy = format!(
+                "{} fit, counted once for all services of the same mode and IP version",
+                BACKENDS_MAX - 1
+            );
             found.error(&at.span, &at.key, sentence, remedy);
         }
-        if before.1 && slots > u64::from(RING_SLOTS_MAX) {
+        if !sets.insert((kind, backend_set(&list.read))) {
+            continue; // They share a ring.
+        }
+        let fitted = slots <= u64::from(RING_SLOTS_MAX);
+        slots += u64::from(ring_size(u32::try_from(list.typed).unwrap_or(u32::MAX)));
+        if fitted && slots > u64::from(RING_SLOTS_MAX) {
             let sentence = "with this service the rings need too much room";
             let remedy = format!(
-                "{RING_SLOTS_MAX} slots fit: a service takes 128 per backend, rounded up to a \
-                 power of two, at least 1024 and at most 65536"
+                "{RING_SLOTS_MAX} slots fit: each set of backends takes 128 per backend, rounded \
+                 up to a power of two, at least 1024 and at most 65536; services with the same \
+                 backends and weights share theirs"
             );
             found.error(&at.span, &at.key, sentence, remedy);
         }
     }
+}
+
+/// Forwarding mode and IP version: what backends of the same address differ by.
+type Kind = (Option<ForwardingMode>, Option<bool>);
+
+/// What decides a ring: addresses, weights, and which take no packets.
+type BackendSet = Vec<(Option<IpAddr>, u16, bool)>;
+
+/// The set in one order.
+fn backend_set(backends: &[At<BackendTable>]) -> BackendSet {
+    let key = |backend: &At<BackendTable>| {
+        let BackendTable { address, weight, disabled, server_id: _ } = &backend.value;
+        let weight = weight.as_ref().map_or(1, |it| it.value.0);
+        let is_disabled = disabled.as_ref().is_some_and(|it| it.value);
+        (address.as_ref().map(|it| it.value), weight, is_disabled)
+    };
+    let mut set: Vec<_> = backends.iter().map(key).collect();
+    set.sort_unstable();
+    set
 }

@@ -418,6 +418,11 @@ impl Imposed {
         self.node.max(self.vips.get(&vip).copied())
     }
 
+    /// Any backend of any service drains.
+    pub(crate) fn has_backends(&self) -> bool {
+        !self.backends.is_empty()
+    }
+
     /// Where a backend stands.
     pub fn backend(&self, service: ServiceAddr, backend: IpAddr) -> Option<Phase> {
         self.backends.get(&(service, backend)).copied()

@@ -12,22 +12,24 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_abi::{SERVICES_MAX, Service as Entry, service_flags};
+use tidegate_abi::{SERVICES_MAX, Service as Entry, Slot, service_flags};
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Desired, Service, ServiceAddr};
 
 use crate::admission;
 use crate::drain::{self, Phase};
+use crate::farm::{Cases, Farms};
 use crate::key::{self, MapKey};
 use crate::life::Life;
 use crate::nat;
 use crate::observed::{HoldDown, Observed};
+use crate::places::Places;
 use crate::pool::{Pool, Rows};
 use crate::quic;
 use crate::rings::Rings;
 use crate::service::{Outcome, Seen, Shared, Work};
-use crate::slots::{self, Span, Spans};
+use crate::slots::{self, Scan, Span, Spans};
 use crate::step::{Reason, Step};
 use crate::view::VipState;
 
@@ -69,13 +71,17 @@ pub fn plan_with(
     let named = slots::named(&observed.datapath.slots);
     let in_transition = observed.datapath.slots.iter().any(|slot| !slot.is_settled());
     let free = |used: usize| (SERVICES_MAX as usize).saturating_sub(used);
+    let mut farms = Farms::default();
+    let numbers: Vec<usize> = wanted.values().map(|(_, spec)| farms.number(spec)).collect();
+    let mut pool = Pool::new(desired, &farms, observed, &named, in_transition);
+    let (puts, frees) = (core::mem::take(&mut pool.puts), core::mem::take(&mut pool.frees));
     let mut shared = Shared {
         observed,
         entries: &entries,
         now,
         hash_seed: desired.router.hash_seed,
         limits: desired.guard.limits,
-        pool: Pool::new(desired, observed, &named, in_transition),
+        pool: &pool,
         rings,
         spans: Spans::default(),
         rows: Rows::default(),
@@ -88,22 +94,22 @@ pub fn plan_with(
         Rounds { guard: admission::plan(desired, &observed.datapath), ..Rounds::default() };
     let vip_entries = plan_vip_entries(&mut shared, &wanted, &mut rounds);
     let sources = nat::plan_sources(&mut shared, &wanted, &mut rounds.services);
-    let mut servers = BTreeMap::new();
-    let mut works = Vec::with_capacity(wanted.len());
-    for (addr, &(name, spec)) in &wanted {
-        let seen = seen.get(&MapKey::of_service(*addr)).copied().unwrap_or_default();
-        let work = Work::new(name, spec, seen, &shared);
-        let mut outcome = work.plan(&mut shared);
-        if !outcome.slots.is_empty() {
-            outcome.slots.sort_unstable_by_key(|&(index, _)| index);
-            rounds.slots.push(Step::PutSlots { slots: core::mem::take(&mut outcome.slots) });
-        }
-        rounds.services.append(&mut outcome.puts);
-        servers.extend(core::mem::take(&mut outcome.servers));
-        rounds.wake_at.extend(outcome.drained_at);
-        works.push((work, outcome));
-    }
-    rounds.servers = quic::plan(&servers, &observed.datapath);
+    let scans = scan(&seen, &observed.datapath.slots);
+    let mut cases = Cases::new(observed, &pool, &scans, &farms);
+    let seen_of = |addr| seen.get(&MapKey::of_service(addr)).copied().unwrap_or_default();
+    let numbers: Vec<usize> = wanted
+        .iter()
+        .zip(numbers)
+        .map(|((&addr, (_, spec)), farm)| cases.number(spec, farm, seen_of(addr).ring))
+        .collect();
+    let works = wanted.iter().zip(numbers).filter_map(|((&addr, &(name, spec)), case)| {
+        let seen = seen_of(addr);
+        let scan = seen.ring.and_then(|ring| scans.get(&ring));
+        let unsettled = scan.map_or(0, |scan| scan.unsettled);
+        Some(Work::new(name, spec, seen, unsettled, cases.get(case)?, &shared))
+    });
+    let works: Vec<Work<'_>> = works.collect();
+    let works = plan_services(&mut shared, &cases, &scans, works, &mut rounds);
     let left = shared.spans.leftovers(&observed.datapath.slots);
     if !left.is_empty() {
         rounds.slots.push(Step::PutSlots { slots: left });
@@ -115,8 +121,43 @@ pub fn plan_with(
         .collect();
     plan_deletes(observed, now, &entries, &wanted, &sources, &announced, &mut rounds);
     let vips = plan_routes(observed, now, &works, &vip_entries, &mut rounds);
-    let Pool { puts, frees, .. } = shared.pool;
     rounds.finish(puts, frees, vips)
+}
+
+/// What is to be done for each service.
+fn plan_services<'a>(
+    shared: &mut Shared<'_>,
+    cases: &Cases<'_>,
+    scans: &BTreeMap<Span, Scan>,
+    works: Vec<Work<'a>>,
+    rounds: &mut Rounds,
+) -> Vec<(Work<'a>, Outcome)> {
+    let wishes: Vec<_> = works.iter().map(|work| (work.ring(), work.wish(shared))).collect();
+    let (mut places, claims) = Places::of(
+        shared.rings,
+        shared.hash_seed,
+        &shared.observed.datapath.slots,
+        scans,
+        (&cases.targets, &cases.alive),
+        wishes.into_iter(),
+    );
+    let mut servers = BTreeMap::new();
+    let mut planned = Vec::with_capacity(works.len());
+    for (work, claim) in works.into_iter().zip(claims) {
+        let ring_plan = places.plan(shared.rings, &mut shared.spans, claim);
+        let alive = cases.alive.get(work.case.alive).map_or(&[][..], Vec::as_slice);
+        let mut outcome = work.plan(shared, ring_plan, alive);
+        if !outcome.slots.is_empty() {
+            outcome.slots.sort_unstable_by_key(|&(index, _)| index);
+            rounds.slots.push(Step::PutSlots { slots: core::mem::take(&mut outcome.slots) });
+        }
+        rounds.services.append(&mut outcome.puts);
+        servers.extend(core::mem::take(&mut outcome.servers));
+        rounds.wake_at.extend(outcome.drained_at);
+        planned.push((work, outcome));
+    }
+    rounds.servers = quic::plan(&servers, &shared.observed.datapath);
+    planned
 }
 
 /// Everything withdrawn: what a daemon that stops does first.
@@ -161,8 +202,15 @@ impl Rounds {
     }
 }
 
-/// What the maps show of each service. Where two claim the same slots or the same traffic row,
-/// the first has them, and configured services come before leftovers. Of a service with many ports
+/// What each ring holds.
+fn scan(seen: &BTreeMap<MapKey, Seen>, slots: &[Slot]) -> BTreeMap<Span, Scan> {
+    let rings: BTreeSet<Span> = seen.values().filter_map(|seen| seen.ring).collect();
+    rings.into_iter().map(|ring| (ring, Scan::of(ring.slots(slots)))).collect()
+}
+
+/// What the maps show of each service. Services may share a ring; where two rings overlap, or two
+/// services claim the same traffic row, the first has it, and configured services come before
+/// leftovers. Of a service with many ports
 /// the first one that the maps hold speaks, so that one that begins elsewhere by now keeps its ring;
 /// where another one still has a ring of its own, that keeps its place.
 fn look(
@@ -181,7 +229,7 @@ fn look(
     let mut seen = BTreeMap::new();
     for (key, speaks) in speaking.into_iter().chain(leftovers) {
         let Some(&entry) = entries.get(&speaks) else { continue };
-        let ring = Span::of(&entry).filter(|&ring| shared.spans.take(ring));
+        let ring = Span::of(&entry).filter(|&ring| shared.spans.share(ring));
         let row = Some(entry.index).filter(|&row| shared.rows.take(row));
         seen.insert(key, Seen { entry: Some(entry), ring, row });
     }

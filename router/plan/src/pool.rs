@@ -11,6 +11,7 @@ use tidegate_abi::{BACKENDS_MAX, Backend, backend_flags};
 use tidegate_config::desired::Desired;
 
 use crate::entry::{self, Identity, Outer};
+use crate::farm::Farms;
 use crate::observed::Observed;
 use crate::step::Step;
 
@@ -34,6 +35,7 @@ impl<'a> Pool<'a> {
     /// flow table may name others.
     pub(crate) fn new(
         desired: &Desired,
+        farms: &Farms<'_>,
         observed: &'a Observed,
         named: &[bool],
         in_transition: bool,
@@ -48,7 +50,7 @@ impl<'a> Pool<'a> {
         let identity_of = index_of.iter().map(|(&identity, &index)| (index, identity)).collect();
         let outer = Outer::of(desired);
         let mut wanted = BTreeMap::new();
-        for service in desired.services.values() {
+        for service in &farms.services {
             for &addr in service.backends.keys() {
                 let identity = entry::wanted(service.mode, service.vip.addr(), addr);
                 let way = observed.ways.get(&addr);
@@ -134,11 +136,6 @@ impl<'a> Pool<'a> {
     /// Its entry as it shall be; `None`: there is no way.
     pub(crate) fn wanted(&self, identity: Identity) -> Option<&Backend> {
         self.wanted.get(&identity)?.as_ref()
-    }
-
-    /// There is a way to this configured backend.
-    pub(crate) fn has_way(&self, identity: Identity) -> bool {
-        self.wanted(identity).is_some()
     }
 
     /// Its entry was seen exactly as it shall be, so a slot may name it.

@@ -30,10 +30,15 @@ impl Work<'_> {
     /// The server ids that name backends in this row. Of a backend that has no verdict yet those that
     /// the maps hold, which may be right; of one that is not configured any more those, too, as long
     /// as its old flows drain.
-    pub(crate) fn servers(&self, row: u32, shared: &Shared<'_>) -> Vec<(QuicKey, u32)> {
+    pub(crate) fn servers(
+        &self,
+        row: u32,
+        alive: &[u32],
+        shared: &Shared<'_>,
+    ) -> Vec<(QuicKey, u32)> {
         let Affinity::Quic { config_id } = self.spec.affinity else { return Vec::new() };
         let named = &shared.observed.datapath.quic_servers;
-        let of_configured = self.backends.iter().filter_map(|backend| {
+        let of_configured = self.case.backends.iter().filter_map(|backend| {
             let identity = entry::wanted(self.spec.mode, self.spec.vip.addr(), backend.addr);
             let index = backend.index.filter(|&it| shared.pool.identity(it) == Some(identity))?;
             let server_id = self.spec.backends.get(&backend.addr)?.server_id?;
@@ -49,17 +54,26 @@ impl Work<'_> {
             (is_alive && shared.pool.is_resolved(index)).then_some((key, index))
         });
         let mut servers: BTreeMap<QuicKey, u32> = of_configured.collect();
-        let is_row_kept = self.seen.row == Some(row);
+        // Of a row that was another service's, none are this one's.
+        let first = QuicKey { service: row, ..QuicKey::default() };
+        let of_row = named.range(first..).take_while(|(key, _)| key.service == row);
+        let of_row = of_row.filter(|_| self.seen.row == Some(row));
         // Other entries than those of configured backends: removed ones, and those of another mode.
-        let configured: BTreeSet<u32> = self.backends.iter().filter_map(|it| it.index).collect();
-        let drains = |index: &u32| self.alive.contains(index) && !configured.contains(index);
-        for (&key, &index) in named.iter().filter(|(key, _)| is_row_kept && key.service == row) {
+        let configured: BTreeSet<u32> =
+            self.case.backends.iter().filter_map(|it| it.index).collect();
+        let drains = |index: &u32| alive.contains(index) && !configured.contains(index);
+        for (&key, &index) in of_row {
             if drains(&index) {
                 servers.entry(key).or_insert(index);
             }
         }
         servers.into_iter().collect()
     }
+}
+
+/// Whether the map holds all of these.
+pub(crate) fn hold(datapath: &Datapath, servers: &[(QuicKey, u32)]) -> bool {
+    servers.iter().all(|(key, index)| datapath.quic_servers.get(key) == Some(index))
 }
 
 /// Steps towards the wanted server ids. Those that go make room for others first.

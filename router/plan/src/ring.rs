@@ -11,9 +11,10 @@
 
 use core::cmp::Reverse;
 use core::net::IpAddr;
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroUsize};
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
+use std::thread;
 
 mod walk;
 
@@ -89,6 +90,29 @@ pub fn base(seed: u64, members: &[Member], size: u32) -> Owners {
     let positions: Vec<Option<Position>> = sorted.iter().map(|&(_, _, it)| it).collect();
     let position = |owner: u16| positions.get(usize::from(owner)).copied().flatten();
     owners.into_iter().map(position).collect()
+}
+
+/// The base rings of many sets of members, on all processors.
+pub fn bases(seed: u64, sets: &[(Vec<Member>, u32)]) -> Vec<Owners> {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let each = sets.len().div_ceil(processors).max(1);
+    let build = |sets: &[(Vec<Member>, u32)]| -> Vec<Owners> {
+        sets.iter().map(|(members, size)| base(seed, members, *size)).collect()
+    };
+    let (first, others) = sets.split_at(each.min(sets.len()));
+    thread::scope(|scope| {
+        let others: Vec<_> = others
+            .chunks(each)
+            .map(|part| (part, thread::Builder::new().spawn_scoped(scope, move || build(part))))
+            .collect();
+        let mut all = build(first);
+        for (part, thread) in others {
+            // What no thread could do is done here.
+            let built = thread.ok().and_then(|thread| thread.join().ok());
+            all.extend(built.unwrap_or_else(|| build(part)));
+        }
+        all
+    })
 }
 
 /// The ring as it is served: `base`, with the slots of members that are not usable lent to those

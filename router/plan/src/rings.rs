@@ -1,7 +1,7 @@
 //! Rings that were computed before: services with the same backends share them, and a plan that
 //! follows another finds nearly all of them made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(crate) use crate::ring::Owners;
@@ -42,6 +42,23 @@ impl Rings {
     pub(crate) fn turn(&mut self) {
         self.base.unused = core::mem::take(&mut self.base.used);
         self.served.unused = core::mem::take(&mut self.served.used);
+    }
+
+    /// Builds those of these that are not at hand, all at once.
+    pub(crate) fn prepare<'a>(
+        &mut self,
+        seed: u64,
+        sets: impl Iterator<Item = (&'a [Member], u32)>,
+    ) {
+        let keys = sets.map(|(members, size)| (seed, members.to_vec(), size));
+        let Cache { used, unused } = &self.base;
+        let missing: BTreeSet<_> =
+            keys.filter(|key| !used.contains_key(key) && !unused.contains_key(key)).collect();
+        let sets: Vec<(Vec<Member>, u32)> =
+            missing.into_iter().map(|(_, members, size)| (members, size)).collect();
+        let built = ring::bases(seed, &sets);
+        let keys = sets.into_iter().map(|(members, size)| (seed, members, size));
+        self.base.unused.extend(keys.zip(built));
     }
 
     /// The ring of these members, of which these are usable.

@@ -87,6 +87,11 @@ impl Spans {
         true
     }
 
+    /// Takes the span, unless another one takes a part of it.
+    pub(crate) fn share(&mut self, span: Span) -> bool {
+        self.taken.get(&span.offset) == Some(&span.end()) || self.take(span)
+    }
+
     /// Takes the first free span of this size.
     pub(crate) fn first_fit(&mut self, size: u32) -> Option<Span> {
         let mut offset = 0;

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidegate_bgp::time::Timestamp;
 
@@ -14,8 +15,8 @@ use crate::step::Reason;
 pub struct VipState {
     /// Its name in the configuration.
     pub name: String,
-    /// Its backends by address.
-    pub backends: BTreeMap<IpAddr, BackendView>,
+    /// Its backends by address, which services share whose backends stand the same.
+    pub backends: Arc<BTreeMap<IpAddr, BackendView>>,
     /// Backends that take new flows.
     pub usable: u32,
     /// Where it stands in the maps; `None`: not there yet.

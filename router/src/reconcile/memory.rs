@@ -137,7 +137,7 @@ impl Seen {
             };
             let seen = VipSeen { announced, withheld };
             self.note_vip(*vip, &state.name, seen, now);
-            for (addr, backend) in &state.backends {
+            for (addr, backend) in state.backends.iter() {
                 let key = (*vip, *addr);
                 let reason = match backend.state {
                     BackendState::Down => {

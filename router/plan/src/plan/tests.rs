@@ -27,6 +27,7 @@ mod prefixes;
 mod proof;
 mod property;
 mod quic;
+mod sharing;
 pub(crate) mod world;
 
 use world::*;
@@ -320,7 +321,7 @@ fn a_service_added_to_a_vip_does_not_take_it_off_the_air() {
     assert_eq!(world.settle(&desired), [""; 0], "not before it is known to work");
     world.observed.unproven.clear();
     world.all_healthy(&desired);
-    assert_eq!(world.settle(&desired), ["put 1024 slots", "put service 443"]);
+    assert_eq!(world.settle(&desired), ["put service 443"], "its ring is there");
     let rows = [vip, added].map(|vip| world.state(&desired, vip).programmed.unwrap().index);
     assert_eq!(rows, [1, 2]);
 }
@@ -369,7 +370,7 @@ fn one_service_of_two_leaves_at_once_and_the_vip_stays() {
     world.all_healthy(&both);
     world.converge(&both);
     let one = desired(&[service(http, 1..=2)]);
-    assert_eq!(world.settle(&one), ["delete service 443", "put 1024 slots"]);
+    assert_eq!(world.settle(&one), ["delete service 443"], "their ring stays");
 }
 
 #[test]

@@ -17,7 +17,7 @@ const BACKENDS: u8 = 18;
 const TERMS: Terms = Terms { deadline: Duration::from_mins(5), quiet: Duration::from_secs(5) };
 
 #[derive(Clone, Copy, Debug)]
-enum Change {
+pub(super) enum Change {
     Up(u8),
     Down(u8),
     /// Adds a backend that is not there.
@@ -30,7 +30,7 @@ enum Change {
     Restart,
 }
 
-fn any_change() -> impl Strategy<Value = Change> {
+pub(super) fn any_change() -> impl Strategy<Value = Change> {
     let n = || 1..=BACKENDS;
     let weight = prop_oneof![Just(0_u16), Just(1), Just(5)];
     prop_oneof![
@@ -47,12 +47,17 @@ fn any_change() -> impl Strategy<Value = Change> {
 }
 
 /// Both services have the same backends; a change is made to one of them.
-fn services() -> [ServiceAddr; 2] {
+pub(super) fn services() -> [ServiceAddr; 2] {
     [tcp(VIP, 80), tcp(VIP, 443)]
 }
 
 impl Change {
-    fn make(self, vip: ServiceAddr, world: &mut World, desired: &mut Desired) {
+    /// It is everybody's, not one service's.
+    pub(super) const fn is_of_all(self) -> bool {
+        matches!(self, Self::LoseWay(_) | Self::FindWay(_) | Self::Restart)
+    }
+
+    pub(super) fn make(self, vip: ServiceAddr, world: &mut World, desired: &mut Desired) {
         let service = format!("{vip:?}");
         let of = |n: u8| Target::Backend { service: service.clone(), backend: backend(n) };
         let spec = desired.services.values_mut().find(|spec| spec.vip == vip).unwrap();
@@ -175,7 +180,7 @@ impl Packets {
 }
 
 /// Both services with backends 1 to `last`; all backends there can be are up.
-fn both_running(last: u8) -> (World, Desired) {
+pub(super) fn both_running(last: u8) -> (World, Desired) {
     let desired = desired(&services().map(|vip| service(vip, 1..=last)));
     let mut world = World::new();
     world.observed.healthy = services()

@@ -1,0 +1,173 @@
+//! `make bench PART=control`: what it costs to plan and make changes of a large configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use tidegate::bpf_io::Datapath;
+use tidegate_bgp::time::Timestamp;
+use tidegate_bgp::types::Prefix;
+use tidegate_config::Desired;
+use tidegate_config::desired::{Backend, ServiceAddr};
+use tidegate_plan::observed::Observed;
+use tidegate_plan::step::Step;
+use tidegate_plan::{Rings, constants, plan_with};
+use tidegate_vm_tests::bench::edge::{desired, ways};
+
+const SERVICES: u32 = 10_000;
+const BACKENDS: u32 = 100;
+/// Farms of that many backends each; services of one farm share its ring.
+const FARMS: u32 = 50;
+const ROUNDS_MAX: usize = 32;
+
+const PLAN_MAX: Duration = Duration::from_secs(1);
+const APPLY_MAX: Duration = Duration::from_secs(3);
+const FAILURE_MAX: Duration = Duration::from_millis(20);
+
+/// What it costs to plan and make changes of 10,000 services with 100 backends each.
+#[derive(Parser)]
+struct Args {
+    /// How often a failure is planned; the best is judged.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+}
+
+/// What the rounds to a fixed point took.
+#[derive(Default)]
+struct Took {
+    plans: Vec<Duration>,
+    applied: Duration,
+    observed: Duration,
+    steps: usize,
+    slots: usize,
+}
+
+struct Node {
+    datapath: Datapath,
+    rings: Rings,
+    observed: Observed,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let mut out = io::stdout();
+    let wanted = large()?;
+    let checks = wanted
+        .services
+        .values()
+        .flat_map(|service| service.backends.keys().map(|&addr| (service.vip, addr)));
+    let healthy: BTreeSet<(ServiceAddr, IpAddr)> = checks.collect();
+    let observed = Observed { healthy, ways: ways(&wanted, 1), ..Observed::default() };
+    let datapath = Datapath::load(&constants(&wanted))?;
+    let mut node = Node { datapath, rings: Rings::default(), observed };
+
+    let first = node.converge(&wanted)?;
+    let again = node.converge(&wanted)?;
+    let mut bars = Vec::new();
+    let longest = first.plans.iter().max().copied().unwrap_or_default();
+    bars.push(("the longest plan of all", longest, PLAN_MAX));
+    bars.push((
+        "all rounds",
+        first.applied + first.observed + first.plans.iter().sum::<Duration>(),
+        APPLY_MAX,
+    ));
+    for (what, took) in [("from nothing", &first), ("again, nothing changed", &again)] {
+        writeln!(
+            out,
+            "{what}: plans {:?}, looks {:?}, applied {:?}, {} steps, {} slots",
+            took.plans, took.observed, took.applied, took.steps, took.slots
+        )?;
+    }
+    ensure!(again.steps == 0, "nothing has changed, and {} steps are made", again.steps);
+
+    let farm = wanted.services.values().next().context("no service")?.backends.clone();
+    let mut best: Option<Took> = None;
+    for n in 0..args.rounds.max(1) {
+        let (&down, _) = farm.iter().nth(n as usize).context("too many rounds")?;
+        node.observed.healthy.retain(|&(_, addr)| addr != down);
+        let took = node.converge(&wanted)?;
+        if best.as_ref().is_none_or(|best| took.plans.first() < best.plans.first()) {
+            best = Some(took);
+        }
+    }
+    let failure = best.unwrap_or_default();
+    writeln!(
+        out,
+        "one backend fails: plans {:?}, looks {:?}, applied {:?}, {} steps, {} slots",
+        failure.plans, failure.observed, failure.applied, failure.steps, failure.slots
+    )?;
+    bars.push((
+        "one failure",
+        failure.plans.first().copied().unwrap_or_default() + failure.applied,
+        FAILURE_MAX,
+    ));
+    let mut status = ExitCode::SUCCESS;
+    for (what, took, max) in bars {
+        writeln!(out, "{what}: {took:?}, must be below {max:?}")?;
+        if took >= max {
+            writeln!(out, "FAILED")?;
+            status = ExitCode::FAILURE;
+        }
+    }
+    Ok(status)
+}
+
+impl Node {
+    /// Rounds until there is nothing to do.
+    fn converge(&mut self, wanted: &Desired) -> Result<Took> {
+        let mut took = Took::default();
+        for _ in 0..ROUNDS_MAX {
+            let start = Instant::now();
+            self.observed.datapath = self.datapath.observe()?;
+            took.observed += start.elapsed();
+            let start = Instant::now();
+            let now = Timestamp::from_nanos(0);
+            let plan = plan_with(&mut self.rings, wanted, &self.observed, now);
+            took.plans.push(start.elapsed());
+            if plan.steps.is_empty() {
+                return Ok(took);
+            }
+            let start = Instant::now();
+            for step in &plan.steps {
+                self.datapath.apply(step)?;
+                if let Step::PutSlots { slots } = step {
+                    took.slots += slots.len();
+                }
+            }
+            took.applied += start.elapsed();
+            took.steps += plan.steps.len();
+        }
+        anyhow::bail!("after {ROUNDS_MAX} rounds there is still something to do")
+    }
+}
+
+/// 10,000 services on 5,000 VIPs.
+fn large() -> Result<Desired> {
+    let mut wanted = desired(
+        "version = 1\n[router]\nasn = 65001\nrouter-id = \"192.0.2.1\"\ninterfaces = [\"lo\"]\n\
+         [[service]]\nname = \"web\"\nvip = \"192.0.2.10\"\nport = 80\nadvertise = false\n\
+         health = { type = \"tcp\" }\n\
+         [[service.backend]]\naddress = \"10.0.0.1\"\n",
+    )?;
+    let spec = wanted.services.values().next().context("no service")?.clone();
+    let farm = |farm: u32| -> BTreeMap<IpAddr, Backend> {
+        let addr = |n: u32| Ipv4Addr::from_bits(0x0a00_0000 + farm * 256 + n).into();
+        (1..=BACKENDS).map(|n| (addr(n), Backend::of_weight(1))).collect()
+    };
+    let farms: Vec<_> = (0..FARMS).map(farm).collect();
+    wanted.services.clear();
+    for (n, backends) in (0..SERVICES).zip(farms.iter().cycle()) {
+        let mut spec = spec.clone();
+        let vip = Ipv4Addr::from_bits(0xc612_0000 + n / 2);
+        let port = if n % 2 == 0 { 80 } else { 443 };
+        spec.vip = ServiceAddr { addrs: Prefix::host(vip.into()), port, ..spec.vip };
+        spec.last_port = port;
+        spec.backends.clone_from(backends);
+        wanted.services.insert(format!("s{n}"), spec);
+    }
+    Ok(wanted)
+}
