@@ -85,7 +85,9 @@ fn backends(
     for table in tables {
         let weight = table.value.weight.as_ref()?.value.0;
         let disabled = table.value.disabled.as_ref()?.value;
-        backends.insert(table.value.address.as_ref()?.value, Backend { weight, disabled });
+        let server_id = table.value.server_id.as_ref().map(|at| at.value);
+        let backend = Backend { weight, disabled, server_id };
+        backends.insert(table.value.address.as_ref()?.value, backend);
     }
     if list.value.0.typed == 0 {
         let remedy = "add [[service.backend]] below it";
@@ -127,7 +129,9 @@ fn affinity(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Affinity> {
             found.error(&bits.span, &bits.key, sentence, format!("write {least} to {most}"));
         }
     }
+    let config_id = super::quic::check(raw, kind, found);
     Some(match kind {
+        AffinityKind::Quic => Affinity::Quic { config_id },
         AffinityKind::FiveTuple => Affinity::FiveTuple,
         AffinityKind::ClientAddress => Affinity::ClientAddress,
         AffinityKind::ClientPrefix => {

@@ -26,6 +26,7 @@ use crate::memory::Memory;
 use crate::observed::{Datapath, Observed};
 use crate::plan::plan_with;
 use crate::proof;
+use crate::quic;
 use crate::rings::Rings;
 use crate::slots::{self, Span};
 use crate::step::{Reason, Step};
@@ -443,6 +444,7 @@ impl Observed {
             Step::PutPrefixes { .. } | Step::DeletePrefixes { .. } | Step::PutRates { .. } => {
                 admission::apply(step, datapath);
             }
+            Step::PutServers { .. } | Step::DeleteServers { .. } => quic::apply(step, datapath),
             Step::Advertise { prefix, attributes } => {
                 self.advertised.insert(*prefix, attributes.clone());
             }

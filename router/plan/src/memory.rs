@@ -54,6 +54,8 @@ impl Memory {
             | Step::PutPrefixes { .. }
             | Step::DeletePrefixes { .. }
             | Step::PutRates { .. }
+            | Step::PutServers { .. }
+            | Step::DeleteServers { .. }
             | Step::DeleteServiceV4 { .. }
             | Step::DeleteServiceV6 { .. } => {}
         }

@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidegate_abi::{Backend, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot};
+use tidegate_abi::{Backend, QuicKey, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
@@ -79,6 +79,8 @@ pub struct Datapath {
     pub prefixes: Arc<BTreeMap<Prefix, u32>>,
     /// `RATES`, without those that limit nothing, by [`Service::index`].
     pub rates: BTreeMap<u32, Rates>,
+    /// `QUIC_SERVERS`.
+    pub quic_servers: BTreeMap<QuicKey, u32>,
 }
 
 /// The way to an address: what the kernel's routes, neighbours and links say.

@@ -205,7 +205,11 @@ fn apply(observed: &mut Observed, step: Step) {
         Step::PutServiceV6 { key, service, .. } => drop(maps.services_v6.insert(key, service)),
         Step::DeleteServiceV4 { key } => drop(maps.services_v4.remove(&key)),
         Step::DeleteServiceV6 { key } => drop(maps.services_v6.remove(&key)),
-        Step::PutPrefixes { .. } | Step::DeletePrefixes { .. } | Step::PutRates { .. } => {
+        Step::PutPrefixes { .. }
+        | Step::DeletePrefixes { .. }
+        | Step::PutServers { .. }
+        | Step::DeleteServers { .. }
+        | Step::PutRates { .. } => {
             tidegate_plan::admission::apply(&step, maps);
         }
         Step::Advertise { .. } | Step::Withdraw { .. } => {}
