@@ -356,10 +356,11 @@ fn of_policy(policy: &Policy) -> Rows {
 }
 
 fn of_backend(backend: Backend) -> Rows {
-    let Backend { weight, disabled } = backend;
+    let Backend { weight, disabled, server_id } = backend;
     let mut rows = Rows::default();
     rows.put("service.backend", "weight", weight);
     rows.put("service.backend", "disabled", disabled);
+    rows.maybe("service.backend", "server-id", server_id.as_ref());
     rows
 }
 
@@ -374,6 +375,7 @@ fn of_service(service: &Service) -> Rows {
         limits,
         echo,
         drain,
+        slow_start,
         min_mtu,
         health,
         when_all_down,
@@ -393,14 +395,6 @@ fn of_service(service: &Service) -> Rows {
         ForwardingMode::Nat => "nat",
     };
     let mut rows = Rows::default();
-    let affinity = match affinity {
-        Affinity::FiveTuple => "5-tuple",
-        Affinity::ClientAddress => "client-address",
-        Affinity::ClientPrefix(bits) => {
-            rows.put("service", "client-prefix", bits);
-            "client-prefix"
-        }
-    };
     let when_all_down = match when_all_down {
         AllDown::FailClosed => "fail-closed",
         AllDown::FailOpen => "fail-open",
@@ -414,7 +408,7 @@ fn of_service(service: &Service) -> Rows {
     rows.put("service", "protocol", protocol);
     rows.put("service", "mode", mode);
     rows.maybe("service", "backend-port", Some(backend_port).filter(|port| **port != 0));
-    rows.put("service", "affinity", affinity);
+    of_affinity(*affinity, &mut rows);
     let udp = match udp {
         UdpFlows::Hashed => "hash",
         UdpFlows::Remembered => "flow",
@@ -423,6 +417,7 @@ fn of_service(service: &Service) -> Rows {
     guard::of_service(*limits, &mut rows);
     rows.put("service", "echo", echo);
     rows.put("service", "drain", duration_text(*drain));
+    rows.put("service", "slow-start", duration_text(*slow_start));
     rows.put("service", "min-mtu", min_mtu);
     rows.put("service", "when-all-down", when_all_down);
     if let Some(health) = health {
@@ -432,6 +427,22 @@ fn of_service(service: &Service) -> Rows {
         of_advertise(advertise, &mut rows);
     }
     rows
+}
+
+fn of_affinity(affinity: Affinity, rows: &mut Rows) {
+    let affinity = match affinity {
+        Affinity::FiveTuple => "5-tuple",
+        Affinity::ClientAddress => "client-address",
+        Affinity::ClientPrefix(bits) => {
+            rows.put("service", "client-prefix", bits);
+            "client-prefix"
+        }
+        Affinity::Quic { config_id } => {
+            rows.put("service", "quic-config-id", config_id);
+            "quic"
+        }
+    };
+    rows.put("service", "affinity", affinity);
 }
 
 fn of_advertise(advertise: &Advertise, rows: &mut Rows) {

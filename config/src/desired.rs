@@ -3,6 +3,7 @@
 //! two `Desired` is a difference that matters.
 
 mod nat;
+mod quic;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::RangeInclusive;
@@ -22,6 +23,7 @@ mod guard;
 pub use guard::{Admission, Guard, Limits, OwnLimits};
 
 pub use nat::{Nat, NatTimeouts};
+pub use quic::ServerId;
 
 /// Everything a node shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,6 +249,8 @@ pub struct Service {
     pub drain: Duration,
     /// Largest packet of a client, in bytes, that must fit on its way to a backend.
     pub min_mtu: u16,
+    /// How long a backend that comes takes to get its whole share; 0: it has it at once.
+    pub slow_start: Duration,
     /// How a backend's health is found out; `None`: every backend counts as healthy.
     pub health: Option<HealthCheck>,
     /// What happens when the checks of all backends fail.
@@ -320,6 +324,12 @@ pub enum Affinity {
     /// All flows together whose client addresses share so many first bits: 8 to 32 of an IPv4
     /// address, 16 to 64 of an IPv6 address.
     ClientPrefix(u8),
+    /// Each connection of QUIC, by the server id in the connection ids that its server gives out; each
+    /// flow by itself until the client has one.
+    Quic {
+        /// The configuration that such ids name, 0 to 6.
+        config_id: u8,
+    },
 }
 
 /// What becomes of UDP flows, which do not say when they are new, when backends change.
@@ -347,12 +357,15 @@ pub struct Backend {
     pub weight: u16,
     /// Takes no packet at all.
     pub disabled: bool,
+    /// What it calls itself in connection ids of QUIC; all of a service with that affinity have one,
+    /// and the others none.
+    pub server_id: Option<ServerId>,
 }
 
 impl Backend {
     /// One in service.
     pub const fn of_weight(weight: u16) -> Self {
-        Self { weight, disabled: false }
+        Self { weight, disabled: false, server_id: None }
     }
 
     /// Whether new flows may go there.
@@ -386,6 +399,11 @@ pub struct HealthCheck {
 pub enum Probe {
     /// A TCP connection that opens.
     Tcp,
+    /// A TCP connection to the VIP that opens, asked for in the tunnel that packets of clients take.
+    TcpInTunnel {
+        /// Port of the tunnel, in mode `gue`.
+        gue_port: Option<u16>,
+    },
     /// An HTTP/1.1 request, with or without TLS.
     Http(HttpProbe),
     /// `grpc.health.v1.Health/Check`, over HTTP/2 without TLS.

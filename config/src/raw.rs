@@ -23,7 +23,7 @@ use nat::NatTable;
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
 
 use crate::desired::{
-    AllDown, AttachMode, DnsRcode, DnsType, ForwardingMode, Method, Protocol, UdpFlows,
+    AllDown, AttachMode, DnsRcode, DnsType, ForwardingMode, Method, Protocol, ServerId, UdpFlows,
 };
 use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
@@ -31,7 +31,7 @@ use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
     AffinityKind, BgpListen, BodyText, DnsName, GrpcService, HttpHost, HttpPath, Int, Interface,
     MinHealthy, Name, Payload, Place, Port, ProbeKind, Seed, ServicePort, ShutdownText, Span,
-    Statuses, Version, Vip,
+    Statuses, Version, Via, Vip,
 };
 
 table! {
@@ -337,11 +337,15 @@ table! {
         "backend-port" => backend_port: Port, Optional;
         /// What keeps a client on one backend. `"5-tuple"`: each flow by itself;
         /// `"client-address"`: all flows of one address together; `"client-prefix"`: all flows of
-        /// addresses that share their first bits, as `client-prefix` says.
+        /// addresses that share their first bits, as `client-prefix` says; `"quic"`: each connection
+        /// of QUIC, by the `server-id` that its backend has put into the connection id, so that a
+        /// client keeps it when its address changes.
         "affinity" => affinity: AffinityKind, Default("\"5-tuple\"");
         /// Bits that client addresses share, for affinity `"client-prefix"`: 8 to 32 with an IPv4
         /// VIP, 16 to 64 with an IPv6 VIP. When absent: 24 and 56.
         "client-prefix" => client_prefix: Int<u8, 8, 64>, Optional;
+        /// For affinity `"quic"`: the configuration that connection ids name in their first three bits.
+        "quic-config-id" => quic_config_id: Int<u8, 0, 6>, Optional;
         /// What becomes of UDP flows when backends change. `"hash"`: they go where the ring says, at
         /// once and on every node alike; right for DNS and the like. `"flow"`: they are remembered,
         /// as many as 65536 on a node, and those that a change would move stay for the `drain` time.
@@ -352,6 +356,10 @@ table! {
         "echo" => echo: bool, Default("true");
         /// How long flows stay on their backend after a change of backends would move them.
         "drain" => drain: Span<0, 86_400_000>, Default("\"60s\"");
+        /// How long a backend that comes back, or comes new, takes to get its whole share of new
+        /// flows: an eighth at once, another one after each eighth of this time. Others have the
+        /// rest meanwhile. `"0s"`: all at once.
+        "slow-start" => slow_start: Span<0, 3_600_000>, Default("\"0s\"");
         /// Largest packet of a client, in bytes, that must fit on its way to a backend, the outer
         /// header not counted. A backend whose way has less room takes no flows. Write 1500 where
         /// clients send full packets and shall not be asked for smaller ones.
@@ -387,6 +395,9 @@ table! {
         /// Takes it out of service at once: it gets neither new flows nor old ones. To let old ones
         /// end first, use weight 0 or `tidegate drain backend`.
         "disabled" => disabled: bool, Default("false");
+        /// What it calls itself in connection ids of QUIC, in hexadecimal: of affinity `"quic"` every
+        /// backend has one, all of one length.
+        "server-id" => server_id: ServerId, Optional;
     }
     hints {
         "port" => "remove it: backends listen on the service's port, or, in mode \"nat\", on its backend-port",
@@ -405,6 +416,10 @@ table! {
         /// Port that is asked, on the backend's own address; not for type `"icmp"`. When absent:
         /// the service's port, or its `backend-port`.
         "port" => port: Port, Optional;
+        /// The way of the question, for type `"tcp"`. `"direct"`: to the backend's own address;
+        /// `"tunnel"`: to the VIP, as packets of clients are sent to the backend, in mode `"ipip"` or
+        /// `"gue"`: so that one whose tunnel or VIP is missing fails. When absent: `"direct"`.
+        "via" => via: Via, Optional;
         /// Request method, for types `"http"` and `"https"`. When absent: `GET`.
         "method" => method: Method, Optional;
         /// Path that is requested, for types `"http"` and `"https"`. When absent: `/`.

@@ -3,6 +3,7 @@
 mod address;
 mod duration;
 mod port_range;
+mod server_id;
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ use crate::read::{Node, Value};
 
 pub(crate) use address::{BgpListen, Network, Place, Vip};
 pub(crate) use duration::{Span, duration_text};
-pub(crate) use health::{BodyText, DnsName, GrpcService, Payload, ProbeKind, Statuses};
+pub(crate) use health::{BodyText, DnsName, GrpcService, Payload, ProbeKind, Statuses, Via};
 pub(crate) use policy::{CommunityPattern, Then};
 pub(crate) use port_range::PortRange;
 
@@ -92,7 +93,7 @@ words!(AoAlgorithm: "hmac-sha-1-96" => Self::HmacSha1, "aes-128-cmac-96" => Self
 words!(ForwardingMode: "ipip" => Self::Ipip, "gue" => Self::Gue, "l2" => Self::L2,
     "nat" => Self::Nat);
 words!(AffinityKind: "5-tuple" => Self::FiveTuple, "client-address" => Self::ClientAddress,
-    "client-prefix" => Self::ClientPrefix);
+    "client-prefix" => Self::ClientPrefix, "quic" => Self::Quic);
 words!(BmpView: "pre-policy" => Self::PrePolicy, "post-policy" => Self::PostPolicy,
     "loc-rib" => Self::LocRib, "adj-rib-out" => Self::AdjRibOut);
 words!(UdpFlows: "hash" => Self::Hashed, "flow" => Self::Remembered);
@@ -108,6 +109,7 @@ pub(crate) enum AffinityKind {
     FiveTuple,
     ClientAddress,
     ClientPrefix,
+    Quic,
 }
 
 fn alternatives(words: &[&str]) -> String {

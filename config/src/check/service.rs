@@ -39,6 +39,7 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
         limits: super::guard::of_service(raw),
         echo: raw.echo.as_ref()?.value,
         drain: raw.drain.as_ref()?.value.0,
+        slow_start: raw.slow_start.as_ref()?.value.0,
         min_mtu: raw.min_mtu.as_ref()?.value.0,
         // A check that is there but wrong must not become "no check".
         health: match health {
@@ -84,7 +85,9 @@ fn backends(
     for table in tables {
         let weight = table.value.weight.as_ref()?.value.0;
         let disabled = table.value.disabled.as_ref()?.value;
-        backends.insert(table.value.address.as_ref()?.value, Backend { weight, disabled });
+        let server_id = table.value.server_id.as_ref().map(|at| at.value);
+        let backend = Backend { weight, disabled, server_id };
+        backends.insert(table.value.address.as_ref()?.value, backend);
     }
     if list.value.0.typed == 0 {
         let remedy = "add [[service.backend]] below it";
@@ -126,7 +129,9 @@ fn affinity(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Affinity> {
             found.error(&bits.span, &bits.key, sentence, format!("write {least} to {most}"));
         }
     }
+    let config_id = super::quic::check(raw, kind, found);
     Some(match kind {
+        AffinityKind::Quic => Affinity::Quic { config_id },
         AffinityKind::FiveTuple => Affinity::FiveTuple,
         AffinityKind::ClientAddress => Affinity::ClientAddress,
         AffinityKind::ClientPrefix => {

@@ -219,6 +219,22 @@ const CASES: &[(&str, &str, &str)] = &[
         "[[service]]",
         "[[service]]\nname = \"www\"\nvip = \"198.51.100.10\"\nport = \"79-90\"\n[[service.backend]]\naddress = \"10.0.0.11\"\n[[service]]",
     ),
+    ("QUIC over TCP, with a server id too few", "port = 80", "port = 80\naffinity = \"quic\""),
+    (
+        "server ids that are none, twice the same, of two lengths",
+        "[[service]]",
+        "[[service]]\nname = \"h3\"\nvip = \"198.51.100.9\"\nport = 443\nprotocol = \"udp\"\naffinity = \"quic\"\nquic-config-id = 7\n\
+         [[service.backend]]\naddress = \"10.0.0.11\"\nserver-id = \"0a\"\n\
+         [[service.backend]]\naddress = \"10.0.0.12\"\nserver-id = \"0A\"\n\
+         [[service.backend]]\naddress = \"10.0.0.13\"\nserver-id = \"0a1f\"\n\
+         [[service.backend]]\naddress = \"10.0.0.14\"\nserver-id = \"a\"\n[[service]]",
+    ),
+    (
+        "QUIC in mode nat",
+        "port = 80",
+        "port = 80\nprotocol = \"udp\"\nmode = \"nat\"\naffinity = \"quic\"",
+    ),
+    ("a config id without QUIC", "port = 80", "port = 80\nquic-config-id = 3"),
     ("UDP flows of a TCP service", "port = 80", "port = 80\nudp = \"flow\""),
     ("drain too long", "port = 80", "port = 80\ndrain = \"25h\""),
     // Health.

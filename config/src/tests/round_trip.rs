@@ -27,7 +27,7 @@ use super::accepted;
 use crate::desired::{
     Advertise, Affinity, AllDown, AoAlgorithm, AoKey, Api, AttachMode, Backend, Datapath, Desired,
     DnsProbe, DnsRcode, DnsType, ForwardingMode, HealthCheck, HttpProbe, Method, Nat, Probe,
-    Protocol, Router, Service, ServiceAddr, Signing, Tls, UdpFlows,
+    Protocol, Router, ServerId, Service, ServiceAddr, Signing, Tls, UdpFlows,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -285,6 +285,7 @@ fn probe() -> impl Strategy<Value = Probe> {
     let rcodes = prop_oneof![Just(DnsRcode::NoError), Just(DnsRcode::Refused)];
     prop_oneof![
         Just(Probe::Tcp),
+        Just(Probe::TcpInTunnel { gue_port: None }),
         Just(Probe::Icmp),
         http.prop_map(|((method, body), path, host, statuses, tls)| {
             Probe::Http(HttpProbe { method, path, host, statuses, body, tls })
@@ -337,17 +338,36 @@ fn advertise() -> impl Strategy<Value = Advertise> {
     )
 }
 
+/// This affinity, if a service can have it, with the server ids that it needs.
+fn named(
+    affinity: Affinity,
+    nat: bool,
+    protocol: Protocol,
+    backends: &mut BTreeMap<IpAddr, Backend>,
+) -> Affinity {
+    let Affinity::Quic { config_id } = affinity else { return affinity };
+    if nat || protocol != Protocol::Udp {
+        return Affinity::FiveTuple;
+    }
+    for (nth, backend) in (config_id..).zip(backends.values_mut()) {
+        backend.server_id = ServerId::new(&[nth; 15][config_id.into()..]);
+    }
+    affinity
+}
+
 fn service() -> impl Strategy<Value = Service> {
     let backends_v4 = btree_map(backend_v4(), (1_u16..=1000).prop_map(Backend::of_weight), 1..5);
     let backends_v6 = btree_map(
         backend_v6(),
-        (0_u16..=1000, any::<bool>()).prop_map(|(weight, disabled)| Backend { weight, disabled }),
+        (0_u16..=1000, any::<bool>())
+            .prop_map(|(weight, disabled)| Backend { disabled, ..Backend::of_weight(weight) }),
         0..3,
     );
     let affinity = prop_oneof![
         Just(Affinity::FiveTuple),
         Just(Affinity::ClientAddress),
         (16_u8..=32).prop_map(Affinity::ClientPrefix), // Of both versions.
+        (0_u8..7).prop_map(|config_id| Affinity::Quic { config_id }),
     ];
     let addr = (
         vip(),
@@ -356,13 +376,13 @@ fn service() -> impl Strategy<Value = Service> {
         prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)],
     );
     let all_down = prop_oneof![Just(AllDown::FailClosed), Just(AllDown::FailOpen)];
-    let times = (millis(0..=86_400_000), 576_u16..=3_400, all_down);
+    let times = ((millis(0..=86_400_000), millis(0..=3_600_000)), 576_u16..=3_400, all_down);
     let options = (any::<bool>(), affinity, any::<bool>(), (times, super::guard::own_limits()));
     (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
         .prop_map(
             |(
                 (addrs, (port, more), protocol),
-                (l2, affinity, echo, ((drain, min_mtu, when_all_down), limits)),
+                (l2, affinity, echo, (((drain, slow_start), min_mtu, when_all_down), limits)),
                 health,
                 advertise,
                 v4,
@@ -376,6 +396,11 @@ fn service() -> impl Strategy<Value = Service> {
                 if !l2 {
                     backends.extend(v6);
                 }
+                let health = health.map(|check| match check.probe {
+                    Probe::TcpInTunnel { .. } if l2 => HealthCheck { probe: Probe::Tcp, ..check },
+                    _ => check,
+                });
+                let affinity = named(affinity, nat, protocol, &mut backends);
                 Service {
                     vip: ServiceAddr { addrs, port, protocol },
                     last_port: if port == 0 { 0 } else { port.saturating_add(more) },
@@ -394,6 +419,7 @@ fn service() -> impl Strategy<Value = Service> {
                     limits,
                     echo,
                     drain,
+                    slow_start,
                     min_mtu,
                     when_all_down,
                     health,

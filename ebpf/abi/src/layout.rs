@@ -161,8 +161,9 @@ plain! {
         pub dst_port: [u8; 2],
         /// IP protocol number.
         pub proto: u8,
-        /// Always zero.
-        pub reserved: [u8; 3],
+        /// The backend that the connection id named, as its index with the lowest byte first; zero if
+        /// none did.
+        pub named: [u8; 3],
     }
 
     /// Key of `PREFIXES_V4`, as the kernel's tries have it.
@@ -243,6 +244,7 @@ const _: () = assert!(size_of::<ServiceKeyV6>() == 20);
 const _: () = assert!(size_of::<Service>() == 16);
 const _: () = assert!(size_of::<Slot>() == 8);
 const _: () = assert!(crate::BACKENDS_MAX <= Slot::ASKS, "an index would have the bit");
+const _: () = assert!(crate::BACKENDS_MAX <= 1 << 24, "an index has no room in `Ports`");
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Backend>() == 64, "one cache line");
 
@@ -325,6 +327,10 @@ pub mod service_flags {
     pub const UDP_FLOWS: u32 = 1 << 2;
     /// The service has [`Rates`](super::Rates).
     pub const RATED: u32 = 1 << 3;
+    /// The service's packets go where a connection id of QUIC says, if one does.
+    pub const QUIC: u32 = 1 << 4;
+    /// With [`QUIC`]: octets of a server id, in four bits, by this shift.
+    pub const SERVER_ID_LEN: u32 = 8;
     /// The service's packets are translated (on a service).
     pub const NAT: u32 = 1 << 6;
     /// Connections in NAT come from here (on the own entry of an address that is no VIP).

@@ -13,6 +13,7 @@ mod hash;
 #[macro_use]
 mod layout;
 mod nat;
+mod quic;
 
 pub use counter::{Counter, DecapCounter, Limit};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of, source_bucket};
@@ -22,6 +23,7 @@ pub use layout::{
     backend_kinds, service_flags,
 };
 pub use nat::{NAT_FLOWS_MAX, NAT_PROBES, NatAnswer, NatFlow, nat_port, nat_state};
+pub use quic::{QuicKey, SERVER_ID_MAX, server_id_of};
 
 /// Services, IPv4 and IPv6 each, the VIP entries (port 0, protocol 0) included.
 pub const SERVICES_MAX: u32 = 16_384;
@@ -44,6 +46,10 @@ pub const VIP_LENS_MAX: usize = 4;
 pub const VIP_LENS_ROOM: usize = 8;
 /// UDP flows that services with `udp = "flow"` remember: those that were seen last.
 pub const UDP_FLOWS_MAX: u32 = 1 << 16;
+/// Server ids of services with affinity `quic`.
+pub const QUIC_SERVERS_MAX: u32 = 1 << 14;
+/// Room for them: those of before and after a change that replaces all of them.
+pub const QUIC_SERVERS_ROOM: u32 = 2 * QUIC_SERVERS_MAX;
 /// Datagrams whose first part is remembered, for the sake of the others: the last that came.
 pub const FRAGMENTS_MAX: u32 = 1 << 14;
 /// Prefixes of clients that are denied or allowed, of each IP version.
@@ -85,6 +91,8 @@ pub mod features {
     pub const SOURCE_RATES: u64 = 1 << 20;
     /// Some services are in mode `nat`.
     pub const NAT: u64 = 1 << 16;
+    /// Some services go by the connection ids of QUIC.
+    pub const QUIC: u64 = 1 << 21;
     /// Any of those that take more than a copy of finished headers.
     pub const OUTER: u64 = GUE_CHECKSUM | VARY_V4 | VARY_V6;
     /// The program is a proof copy: the same object with the same maps, attached nowhere, that test
@@ -106,7 +114,8 @@ pub mod rare {
     pub const CHECKSUM_TX: u32 = 2;
     /// The same, to leave elsewhere.
     pub const CHECKSUM_REDIRECT: u32 = 3;
-    /// Packets for a backend whose outer headers take more than a copy.
+    /// Packets for a backend whose outer headers take more than a copy, and all of services that go by
+    /// connection ids.
     pub const OUTER: u32 = 4;
     /// Fragments for a VIP.
     pub const FRAGMENTS: u32 = 5;
@@ -144,7 +153,7 @@ pub mod rare {
             ERRORS | FRAGMENTS => true,
             TOO_BIG => features & super::features::TOO_BIG != 0,
             CHECKSUM_TX | CHECKSUM_REDIRECT => features & super::features::GUE_CHECKSUM != 0,
-            OUTER => features & super::features::OUTER != 0,
+            OUTER => features & (super::features::OUTER | super::features::QUIC) != 0,
             NAT | NAT_OPEN | NAT_ANSWER | NAT_ERROR | NAT_PORT => {
                 features & super::features::NAT != 0
             }
@@ -211,6 +220,8 @@ pub mod map_names {
     /// [`DatagramKey`](super::DatagramKey) to [`Ports`](super::Ports): datagrams whose first part
     /// came lately.
     pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// [`QuicKey`](super::QuicKey) to backend index (`u32`).
+    pub const QUIC_SERVERS: &str = "QUIC_SERVERS";
     /// [`FlowKey`](super::FlowKey) of a client's packet to [`NatFlow`](super::NatFlow).
     pub const NAT_FLOWS: &str = "NAT_FLOWS";
     /// [`FlowKey`](super::FlowKey) of a backend's packet to [`NatAnswer`](super::NatAnswer).

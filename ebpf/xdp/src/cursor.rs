@@ -51,6 +51,19 @@ impl Cursor {
         Some(unsafe { (self.at as *const T).read() })
     }
 
+    /// The sixteen bytes that stand here, as two words of which the first byte is the highest;
+    /// `None` if the frame ends before.
+    #[inline(always)]
+    pub fn peek_words(&self) -> Option<[u64; 2]> {
+        if self.at + size_of::<[u64; 2]>() > self.end {
+            return None;
+        }
+        let at = self.at as *const u64;
+        // SAFETY: all of them lie before the end, and no alignment is asked for.
+        let (high, low) = unsafe { (at.read_unaligned(), at.add(1).read_unaligned()) };
+        Some([u64::from_be(high), u64::from_be(low)])
+    }
+
     /// Writes and moves behind it; `None`, with nothing written, if the frame ends before.
     #[inline(always)]
     pub fn put<T: Wire>(&mut self, value: T) -> Option<()> {

@@ -120,6 +120,16 @@ headers! {
         pub checksum: [u8; 2],
     }
 
+    /// The start of a long header of QUIC (RFC 8999 §5.1); of a short one the first byte alone.
+    pub struct QuicLong [6] {
+        /// Long or short, in the highest bit.
+        pub form: u8,
+        /// Version.
+        pub version: [u8; 4],
+        /// Length of the connection id of whom it is for, which follows.
+        pub id_len: u8,
+    }
+
     /// SCTP, and the type of its first chunk (RFC 9260 §3).
     pub struct Sctp [16] {
         /// Source port.

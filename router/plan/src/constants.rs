@@ -7,7 +7,7 @@ use tidegate_abi::{
     DatapathConfig, VIP_LENS_ROOM, backend_flags, backend_kinds, features, service_flags, vip_lens,
 };
 use tidegate_bgp::types::Prefix;
-use tidegate_config::desired::{Desired, ForwardingMode, ServiceAddr, UdpFlows};
+use tidegate_config::desired::{Affinity, Desired, ForwardingMode, ServiceAddr, UdpFlows};
 
 use crate::admission;
 use crate::key::{self, MapKey};
@@ -26,6 +26,7 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         (services.values().any(|service| service.vip.port == 0), features::ANY_PORT),
         (services.values().any(|it| it.udp == UdpFlows::Remembered), features::UDP_FLOWS),
         (services.values().any(|it| it.mode == ForwardingMode::Nat), features::NAT),
+        (services.values().any(|it| matches!(it.affinity, Affinity::Quic { .. })), features::QUIC),
         (datapath.vary_source_v4.is_some(), features::VARY_V4),
         (datapath.vary_source_v6.is_some(), features::VARY_V6),
     ];
@@ -90,7 +91,9 @@ fn features_in_use(datapath: &Datapath) -> u64 {
     let any_port = entries.keys().any(any_port);
     let udp_flows = entries.values().any(|entry| entry.flags & service_flags::UDP_FLOWS != 0);
     let nat = entries.values().any(|entry| entry.flags & service_flags::NAT != 0);
+    let quic = entries.values().any(|entry| entry.flags & service_flags::QUIC != 0);
     let in_services = all([
+        (quic, features::QUIC),
         (any_port, features::ANY_PORT),
         (udp_flows, features::UDP_FLOWS),
         (nat, features::NAT),

@@ -8,6 +8,7 @@
 //! A backend whose check has no verdict yet, which every new one is, is expected to answer well.
 
 use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::Slot;
@@ -25,6 +26,7 @@ use crate::memory::Memory;
 use crate::observed::{Datapath, Observed};
 use crate::plan::plan_with;
 use crate::proof;
+use crate::quic;
 use crate::rings::Rings;
 use crate::slots::{self, Span};
 use crate::step::{Reason, Step};
@@ -130,7 +132,9 @@ pub fn explain(
     let part = |desired: &Desired| {
         let services = desired.services.iter();
         let services = services.filter(|(_, service)| vips.contains(&service.vip.addrs));
-        let services = services.map(|(name, service)| (name.clone(), service.clone())).collect();
+        // Told is what it comes to in the end.
+        let at_once = |service: &Service| Service { slow_start: Duration::ZERO, ..service.clone() };
+        let services = services.map(|(name, service)| (name.clone(), at_once(service))).collect();
         Desired {
             router: desired.router.clone(),
             datapath: desired.datapath.clone(),
@@ -440,6 +444,7 @@ impl Observed {
             Step::PutPrefixes { .. } | Step::DeletePrefixes { .. } | Step::PutRates { .. } => {
                 admission::apply(step, datapath);
             }
+            Step::PutServers { .. } | Step::DeleteServers { .. } => quic::apply(step, datapath),
             Step::Advertise { prefix, attributes } => {
                 self.advertised.insert(*prefix, attributes.clone());
             }

@@ -24,6 +24,7 @@ mod places;
 mod plan;
 mod pool;
 pub mod proof;
+pub mod quic;
 pub mod ring;
 mod rings;
 mod service;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidegate_abi::{Backend, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot};
+use tidegate_abi::{Backend, QuicKey, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
@@ -26,6 +26,8 @@ pub struct Observed {
     /// Backends whose health check has no verdict yet. Such a one stays in its ring or out of it,
     /// as the maps show it: so a restart moves nothing before the first answers are in.
     pub unproven: BTreeSet<(ServiceAddr, IpAddr)>,
+    /// Backends that start slowly, and since when.
+    pub started: BTreeMap<(ServiceAddr, IpAddr), Timestamp>,
     /// The way to each backend address for which there is one.
     pub ways: BTreeMap<IpAddr, Way>,
     /// What the packet path did with test packets ([`proof`](crate::proof)): for each service, one
@@ -78,6 +80,8 @@ pub struct Datapath {
     pub prefixes: Arc<BTreeMap<Prefix, u32>>,
     /// `RATES`, without those that limit nothing, by [`Service::index`].
     pub rates: BTreeMap<u32, Rates>,
+    /// `QUIC_SERVERS`.
+    pub quic_servers: BTreeMap<QuicKey, u32>,
 }
 
 /// The way to an address: what the kernel's routes, neighbours and links say.

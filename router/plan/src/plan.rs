@@ -26,6 +26,7 @@ use crate::nat;
 use crate::observed::{HoldDown, Observed};
 use crate::places::Places;
 use crate::pool::{Pool, Rows};
+use crate::quic;
 use crate::rings::Rings;
 use crate::service::{Outcome, Seen, Shared, Work};
 use crate::slots::{self, Scan, Span, Spans};
@@ -99,7 +100,7 @@ pub fn plan_with(
     let numbers: Vec<usize> = wanted
         .iter()
         .zip(numbers)
-        .map(|((&addr, (_, spec)), farm)| cases.number(spec, farm, seen_of(addr).ring))
+        .map(|((&addr, (_, spec)), farm)| cases.number(spec, farm, seen_of(addr).ring, now))
         .collect();
     let works = wanted.iter().zip(numbers).filter_map(|((&addr, &(name, spec)), case)| {
         let seen = seen_of(addr);
@@ -140,18 +141,23 @@ fn plan_services<'a>(
         (&cases.targets, &cases.alive),
         wishes.into_iter(),
     );
+    let mut servers = BTreeMap::new();
     let mut planned = Vec::with_capacity(works.len());
     for (work, claim) in works.into_iter().zip(claims) {
         let ring_plan = places.plan(shared.rings, &mut shared.spans, claim);
-        let mut outcome = work.plan(shared, ring_plan);
+        let alive = cases.alive.get(work.case.alive).map_or(&[][..], Vec::as_slice);
+        let mut outcome = work.plan(shared, ring_plan, alive);
         if !outcome.slots.is_empty() {
             outcome.slots.sort_unstable_by_key(|&(index, _)| index);
             rounds.slots.push(Step::PutSlots { slots: core::mem::take(&mut outcome.slots) });
         }
         rounds.services.append(&mut outcome.puts);
+        servers.extend(core::mem::take(&mut outcome.servers));
         rounds.wake_at.extend(outcome.drained_at);
+        rounds.wake_at.extend(work.next_part_at(shared));
         planned.push((work, outcome));
     }
+    rounds.servers = quic::plan(&servers, &shared.observed.datapath);
     planned
 }
 
@@ -166,6 +172,7 @@ pub fn stop(observed: &Observed) -> Vec<Step> {
 struct Rounds {
     guard: Vec<Step>,
     withdraws: Vec<Step>,
+    servers: Vec<Step>,
     slots: Vec<Step>,
     services: Vec<Step>,
     deletes: Vec<Step>,
@@ -184,6 +191,7 @@ impl Rounds {
             self.guard,
             self.withdraws,
             puts,
+            self.servers,
             self.slots,
             self.services,
             self.deletes,
@@ -351,7 +359,8 @@ fn plan_routes(
         for (work, outcome) in group {
             let reason = work.why_not_announce(outcome, has_entry);
             let held_until = waits.map(|held| held.until);
-            vips.insert(work.spec.vip, work.view(reason, withheld, held_until, life));
+            let view = work.view(reason, withheld, held_until, life, observed, now);
+            vips.insert(work.spec.vip, view);
         }
     }
     for &prefix in observed.advertised.keys().filter(|prefix| !announced.contains(prefix)) {

@@ -4,13 +4,13 @@ use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_abi::{Rates, Service as Entry, Slot, service_flags};
+use tidegate_abi::{QuicKey, Rates, Service as Entry, Slot, service_flags};
 use tidegate_bgp::time::Timestamp;
 use tidegate_config::desired::{Affinity, Limits, Service, UdpFlows};
 
 use crate::admission;
 use crate::entry;
-use crate::farm::{Backend, Case};
+use crate::farm::{self, Backend, Case};
 use crate::key::MapKey;
 use crate::life::Life;
 use crate::nat;
@@ -18,6 +18,7 @@ use crate::observed::Observed;
 use crate::places::{RingPlan, Wish};
 use crate::pool::{Pool, Rows};
 use crate::proof::{self, Finding, Flaw};
+use crate::quic;
 use crate::rings::Rings;
 use crate::slots::{Span, Spans};
 use crate::step::{Reason, Step};
@@ -73,10 +74,10 @@ pub(crate) struct Work<'a> {
     name: &'a str,
     pub(crate) spec: &'a Service,
     key: MapKey,
-    seen: Seen,
+    pub(crate) seen: Seen,
     /// Slots of its ring that are in transition.
     unsettled: u32,
-    case: &'a Case,
+    pub(crate) case: &'a Case,
     proof: Proof,
     /// It was proven in the plan before this one.
     was_proven: bool,
@@ -89,6 +90,8 @@ pub(crate) struct Outcome {
     pub(crate) slots: Vec<(u32, Slot)>,
     /// The service's entries that are to be written, one for each port.
     pub(crate) puts: Vec<Step>,
+    /// Server ids that shall name its backends.
+    pub(crate) servers: Vec<(QuicKey, u32)>,
     /// When the drain time of its transitions is over.
     pub(crate) drained_at: Option<Timestamp>,
     /// The maps have no room for it, or not for its new ring.
@@ -119,8 +122,13 @@ impl<'a> Work<'a> {
         Self { name, spec, key, seen, unsettled, case, proof, was_proven }
     }
 
-    /// What is to be done for it now.
-    pub(crate) fn plan(&self, shared: &mut Shared<'_>, ring_plan: RingPlan) -> Outcome {
+    /// What is to be done for it now; `alive` are the indices in its ring to which old flows may go.
+    pub(crate) fn plan(
+        &self,
+        shared: &mut Shared<'_>,
+        ring_plan: RingPlan,
+        alive: &[u32],
+    ) -> Outcome {
         let drained_at = self.drained_at(shared);
         let mut outcome = Outcome {
             slots: ring_plan.slots,
@@ -147,7 +155,8 @@ impl<'a> Work<'a> {
                     UdpFlows::Remembered => service_flags::UDP_FLOWS,
                 }
                 | if rates == Rates::default() { 0 } else { service_flags::RATED }
-                | nat::flags(self.spec),
+                | nat::flags(self.spec)
+                | quic::flags(self.spec),
         };
         // The first key's write clears a fresh row, before anything counts there.
         let to_write = MapKey::of_ports(self.spec)
@@ -156,7 +165,10 @@ impl<'a> Work<'a> {
         let seen = shared.observed.datapath.rates.get(&row).copied().unwrap_or_default();
         let put_rates = (seen != rates).then_some(Step::PutRates { index: row, rates });
         outcome.puts = put_rates.into_iter().chain(to_write).collect();
-        outcome.is_programmed = outcome.puts.is_empty() && !ring_plan.is_building;
+        outcome.servers = self.servers(row, alive, shared);
+        outcome.is_programmed = outcome.puts.is_empty()
+            && !ring_plan.is_building
+            && quic::hold(&shared.observed.datapath, &outcome.servers);
         outcome
     }
 
@@ -165,6 +177,23 @@ impl<'a> Work<'a> {
         let held_until = shared.observed.drains.held_until(self.spec.vip).unwrap_or_default();
         let by_itself = || *since.unwrap_or(&shared.now) + self.spec.drain;
         (self.unsettled > 0).then(|| by_itself().max(held_until))
+    }
+
+    /// Backends that do not have their whole share yet, and since when they have any.
+    fn starting(
+        &self,
+        observed: &Observed,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (IpAddr, Timestamp)> {
+        let since = move |addr| observed.started.get(&(self.spec.vip, addr)).copied();
+        self.case.starting.iter().map(move |&addr| (addr, since(addr).unwrap_or(now)))
+    }
+
+    /// When one of them gets more.
+    pub(crate) fn next_part_at(&self, shared: &Shared<'_>) -> Option<Timestamp> {
+        let now = shared.now;
+        let all = self.starting(shared.observed, now);
+        all.filter_map(|(_, since)| farm::next_part(since, self.spec.slow_start, now)).min()
     }
 
     /// Its ring.
@@ -281,6 +310,8 @@ impl<'a> Work<'a> {
         withheld: Option<Reason>,
         held_until: Option<Timestamp>,
         life: Life,
+        observed: &Observed,
+        now: Timestamp,
     ) -> VipState {
         let programmed = self.seen.entry.zip(self.seen.ring).map(|(entry, ring)| Programmed {
             index: entry.index,
@@ -296,6 +327,7 @@ impl<'a> Work<'a> {
             proof: self.proof,
             fails_open: self.case.fails_open,
             held_until,
+            starting: self.starting(observed, now).collect(),
             life,
             reason,
             withheld,
@@ -306,7 +338,7 @@ impl<'a> Work<'a> {
 fn affinity_flags(affinity: Affinity, vip: IpAddr) -> u32 {
     let all: u32 = if vip.is_ipv4() { 32 } else { 128 };
     match affinity {
-        Affinity::FiveTuple => 0,
+        Affinity::FiveTuple | Affinity::Quic { .. } => 0,
         Affinity::ClientAddress => service_flags::AFFINITY_CLIENT,
         Affinity::ClientPrefix(bits) => {
             let uncounted = all.saturating_sub(bits.into());

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
-use tidegate_abi::{Backend, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot};
+use tidegate_abi::{Backend, QuicKey, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot};
 use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::Prefix;
 
@@ -76,6 +76,16 @@ pub enum Step {
         index: u32,
         /// Its limits.
         rates: Rates,
+    },
+    /// Let these server ids name these backends.
+    PutServers {
+        /// Key in `QUIC_SERVERS` and index in `BACKENDS`, ascending.
+        servers: Vec<(QuicKey, u32)>,
+    },
+    /// Let these name none any more.
+    DeleteServers {
+        /// Keys in `QUIC_SERVERS`, ascending.
+        servers: Vec<QuicKey>,
     },
     /// Originate a route, or change its attributes.
     Advertise {

@@ -24,6 +24,7 @@ use super::flows::Flows;
 use super::guard::Guard;
 use super::nat::Nat;
 use super::pod::Pod;
+use super::servers::Servers;
 use super::slots::Slots;
 use super::sys;
 
@@ -43,6 +44,7 @@ pub(crate) struct Maps {
     flows: Flows,
     udp_flows: Flows,
     guard: Guard,
+    servers: Servers,
     pub(crate) nat: Nat,
     /// UDP flows may be remembered with backends whose entries are free by now.
     remembers_freed: bool,
@@ -82,6 +84,7 @@ impl Maps {
             flows: Flows::take(ebpf, map_names::FLOWS, FLOWS_MAX)?,
             udp_flows: Flows::take(ebpf, map_names::UDP_FLOWS, UDP_FLOWS_MAX)?,
             guard: Guard::take(ebpf)?,
+            servers: Servers::take(ebpf)?,
             nat: Nat::take(ebpf)?,
             remembers_freed: true,
             service_traffic: take(ebpf, map_names::SERVICE_TRAFFIC)?,
@@ -133,6 +136,8 @@ impl Maps {
             Step::PutPrefixes { prefixes } => self.guard.put(prefixes),
             Step::DeletePrefixes { prefixes } => self.guard.delete(prefixes),
             Step::PutRates { index, rates } => self.guard.put_rates(*index, *rates),
+            Step::PutServers { servers } => self.servers.put(servers),
+            Step::DeleteServers { servers } => self.servers.delete(servers),
             Step::Advertise { .. } | Step::Withdraw { .. } => Ok(()),
         }
     }
@@ -182,6 +187,7 @@ impl Maps {
         let kind = |index: u32| entries.get(index as usize).map(|entry| entry.kind);
         let is_free = |index| kind(index).is_none_or(|kind| kind == backend_kinds::NONE);
         self.udp_flows.forget(|_, backend| Ok(is_free(backend)))?;
+        self.servers.forget_datagrams()?;
         self.remembers_freed = false;
         Ok(())
     }
@@ -244,6 +250,7 @@ impl Maps {
             ..observed::Datapath::default()
         };
         self.guard.observe(&mut observed);
+        observed.quic_servers = self.servers.known();
         Ok(observed)
     }
 

@@ -15,6 +15,7 @@ mod pins;
 mod pod;
 mod proof;
 mod rare;
+mod servers;
 mod slots;
 pub(crate) mod sys;
 

@@ -10,8 +10,8 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX,
     FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, PREFIXES_ROOM, Ports, PrefixV4, PrefixV6,
-    RING_SLOTS_MAX, Rates, SERVICES_MAX, SOURCE_BUCKETS, Service, ServiceKeyV4, ServiceKeyV6, Slot,
-    Traffic, UDP_FLOWS_MAX, features, map_names, rare,
+    QUIC_SERVERS_ROOM, QuicKey, RING_SLOTS_MAX, Rates, SERVICES_MAX, SOURCE_BUCKETS, Service,
+    ServiceKeyV4, ServiceKeyV6, Slot, Traffic, UDP_FLOWS_MAX, features, map_names, rare,
 };
 
 use super::error::Error;
@@ -35,7 +35,7 @@ const fn shape<K, V>(name: &'static str, kind: MapType, max_entries: u32) -> Sha
 }
 
 /// All maps of the packet path.
-pub(crate) const SHAPES: [Shape; 20] = [
+pub(crate) const SHAPES: [Shape; 21] = [
     shape::<ServiceKeyV4, Service>(map_names::SERVICES_V4, MapType::Hash, SERVICES_MAX),
     shape::<ServiceKeyV6, Service>(map_names::SERVICES_V6, MapType::Hash, SERVICES_MAX),
     shape::<u32, Slot>(map_names::RING_SLOTS, MapType::Array, RING_SLOTS_MAX),
@@ -43,6 +43,7 @@ pub(crate) const SHAPES: [Shape; 20] = [
     shape::<FlowKey, u32>(map_names::FLOWS, MapType::Hash, FLOWS_MAX),
     shape::<FlowKey, u32>(map_names::UDP_FLOWS, MapType::LruHash, UDP_FLOWS_MAX),
     shape::<DatagramKey, Ports>(map_names::FRAGMENTS, MapType::LruHash, FRAGMENTS_MAX),
+    shape::<QuicKey, u32>(map_names::QUIC_SERVERS, MapType::Hash, QUIC_SERVERS_ROOM),
     shape::<FlowKey, NatFlow>(map_names::NAT_FLOWS, MapType::Hash, NAT_FLOWS_MAX),
     shape::<FlowKey, NatAnswer>(map_names::NAT_ANSWERS, MapType::Hash, NAT_FLOWS_MAX),
     shape::<u32, Traffic>(map_names::SERVICE_TRAFFIC, MapType::PerCpuArray, SERVICES_MAX),

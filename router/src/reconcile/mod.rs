@@ -496,12 +496,16 @@ impl Reconciler {
             | Step::DeleteServiceV6 { .. }
             | Step::PutPrefixes { .. }
             | Step::DeletePrefixes { .. }
-            | Step::PutRates { .. } => {
+            | Step::PutRates { .. }
+            | Step::PutServers { .. }
+            | Step::DeleteServers { .. } => {
                 self.parts.datapath.apply(step)?;
                 self.map_writes += match step {
                     Step::PutSlots { slots } => slots.len() as u64,
                     Step::PutPrefixes { prefixes } => prefixes.len() as u64,
                     Step::DeletePrefixes { prefixes } => prefixes.len() as u64,
+                    Step::PutServers { servers } => servers.len() as u64,
+                    Step::DeleteServers { servers } => servers.len() as u64,
                     _ => 1,
                 };
                 return Ok(false);

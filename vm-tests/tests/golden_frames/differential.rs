@@ -13,8 +13,8 @@ use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use tidegate::bpf_io::Datapath;
 use tidegate_abi::{
-    Backend, Counter, DatapathConfig, FLOWS_MAX, NAT_FLOWS_MAX, RING_SIZE_MIN, Rates, Service,
-    Slot, Traffic, admissions, backend_flags, backend_kinds, features, ip_proto::SCTP,
+    Backend, Counter, DatapathConfig, FLOWS_MAX, NAT_FLOWS_MAX, QuicKey, RING_SIZE_MIN, Rates,
+    Service, Slot, Traffic, admissions, backend_flags, backend_kinds, features, ip_proto::SCTP,
     service_flags, vip_lens,
 };
 use tidegate_bgp::types::Prefix;
@@ -29,7 +29,7 @@ use crate::xdp::{
     CLIENT4, CLIENT6, ROUTER, SOURCE4, SOURCE6, TCP, UDP, US, VIP4, VIP6, verdict_of,
 };
 
-const WORLDS: u64 = 18;
+const WORLDS: u64 = 24;
 const FRAMES: usize = 800;
 /// Limits of sources too.
 const OF_SOURCES: u64 = features::RATES | features::SOURCE_RATES;
@@ -134,6 +134,7 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], guarded: bool
             flags: u32::from(dice.byte() % 8)
                 | uncounted(index % 2 == 0, dice)
                 | nat(dice)
+                | dice.of(&[0, service_flags::QUIC, service_flags::QUIC])
                 | if guarded { dice.of(&[0, service_flags::RATED]) } else { 0 },
         };
         // Both VIPs, then each port in two protocols, then every port, then another protocol. Then
@@ -167,11 +168,42 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], guarded: bool
         if index > 18 && dice.one_in(3) {
             continue;
         }
+        apply(name_servers(service, dice));
         apply(match MapKey::new(vip, port, proto) {
             MapKey::V4(key) => Step::PutServiceV4 { key, service, fresh },
             MapKey::V6(key) => Step::PutServiceV6 { key, service, fresh },
         });
     }
+}
+
+/// Server ids of a service, of its length; some name a backend that there is not.
+fn name_servers(service: Service, dice: &mut Dice) -> Step {
+    let id_len = service.flags >> service_flags::SERVER_ID_LEN & 0xf;
+    let key = |config: u8, id: u8| {
+        QuicKey::new(service.index, config, &[id; 15][..usize::try_from(id_len).unwrap()])
+    };
+    let servers: BTreeMap<QuicKey, u32> = (0..12)
+        .map(|_| (key(dice.byte() % 3, dice.byte() % 3), u32::from(dice.byte()) % 10))
+        .collect();
+    Step::PutServers { servers: servers.into_iter().collect() }
+}
+
+/// What may be a packet of QUIC: short or long, with a connection id that may name a server, maybe cut
+/// off, or with a length that is wrong.
+fn quic(dice: &mut Dice) -> Vec<u8> {
+    let [form, first, any] = [dice.of(&[0x40, 0xc0, 0x00, 0xff]), dice.byte(), dice.byte()];
+    let config = dice.of(&[0, 1, 2, 7]) << 5;
+    let mut packet = vec![form];
+    if form & 0x80 != 0 {
+        packet.extend([0, 0, 0, 1, dice.of(&[0, 1, 2, 8, 9, 16, 20, any])]);
+    }
+    packet.push(config | first & 0x1f);
+    packet.extend([dice.of(&[0, 1, 2, any]); 15]);
+    packet.extend(vec![any; dice.below(40)]);
+    if dice.one_in(4) {
+        packet.truncate(dice.below(packet.len()));
+    }
+    packet
 }
 
 /// Prefixes around the clients that there are, and limits that are reached.
@@ -287,8 +319,9 @@ fn sound(dice: &mut Dice) -> Frame {
     let flags = dice.of(&[0x02, 0x10, 0x12, 0x11, 0x04, 0xc2, 0x00]);
     let (kind, code, rest) = (dice.byte(), dice.byte(), dice.bytes());
     frame = match (dice.below(12), is_v4) {
-        (0..6, _) => frame.tcp(ports.0, ports.1, flags),
-        (6, _) => frame.udp(ports.0, ports.1),
+        (0..5, _) => frame.tcp(ports.0, ports.1, flags),
+        (5..=6, _) if dice.one_in(3) => frame.udp(ports.0, ports.1),
+        (5..=6, _) => return padded(frame.udp(ports.0, ports.1).payload(quic(dice)), dice),
         (7, _) => return sctp(frame, ports, dice),
         (8, true) => frame.icmp(8, 0, rest),
         (8, false) => frame.icmpv6(128, 0, rest),
@@ -299,7 +332,10 @@ fn sound(dice: &mut Dice) -> Frame {
     };
     let len = dice.of(&[0, 1, 7, 60, 61, 400, 1_400, 1_440, 1_459]);
     let fill = dice.byte();
-    let frame = frame.payload(vec![fill; len]);
+    padded(frame.payload(vec![fill; len]), dice)
+}
+
+fn padded(frame: Frame, dice: &mut Dice) -> Frame {
     if dice.one_in(8) {
         frame.clone().padded_to(frame.bytes().len() + dice.below(20))
     } else {
@@ -455,12 +491,14 @@ fn guard_features(dice: &mut Dice) -> u64 {
         | dice.of(&[0, features::RATES, OF_SOURCES, OF_SOURCES])
 }
 
-fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) {
+/// Returns how many packets went where a connection id said.
+fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) -> usize {
     let wanted = [0, features::TOO_BIG, features::TOO_BIG | features::TOO_BIG_WITHOUT_DF];
     let constants = DatapathConfig {
         hash_seed: dice.roll(),
         features: dice.of(&wanted)
             | dice.of(&[0, features::UDP_FLOWS])
+            | dice.of(&[0, features::QUIC, features::QUIC])
             | dice.of(&[0, features::ANY_PORT])
             | dice.of(&[0, features::NAT, features::NAT])
             | if guarded { guard_features(dice) } else { 0 },
@@ -468,7 +506,7 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) {
         source_open_v4: if guarded { dice.of(&[0, 8]) } else { 0 },
         source_open_v6: if guarded { dice.of(&[0, 16]) } else { 0 },
         nat_port_first: 2_000,
-        nat_port_count: dice.of(&[1, 20_000]),
+        nat_port_count: dice.of(&[1, 1, 2, 7, 20_000]),
         vip_lens_v4: dice.of(&[0, 28, vip_lens(LENS_V4)]),
         vip_lens_v6: dice.of(&[0, 112, vip_lens(LENS_V6)]),
         // No interval: as often as it is due, because the model knows no time.
@@ -497,6 +535,7 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) {
         devices: resolved.map(|entry| entry.egress_ifindex).collect::<BTreeSet<u32>>(),
     };
     let mut wanted = Moved::seen(&datapath);
+    let mut named = 0;
     for turn in 1..=FRAMES {
         let frame = any_frame(dice, &model.nat);
         let ingress = dice.of(devices);
@@ -506,6 +545,7 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) {
         assert_eq!(run.verdict, verdict_of(outcome.verdict), "{}", what());
         assert!(run.frame == outcome.frame, "{}\n{}", what(), describe(&run.frame));
         wanted.add(&outcome, frame.len());
+        named += usize::from(outcome.forwarded.is_some_and(|to| to.is_named));
         for counter in outcome.events.iter().chain([&outcome.verdict]) {
             *seen.entry(*counter).or_default() += 1;
         }
@@ -513,6 +553,7 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) {
             assert_eq!(Moved::seen(&datapath), wanted, "one of the {BATCH} frames before {turn}");
         }
     }
+    named
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -527,11 +568,14 @@ fn the_program_and_the_model_agree_on_every_frame() {
     let devices = ["lo", "tg-a", "tg-b"].map(|name| if_nametoindex(name).unwrap());
     let seed = number("FUZZ_SEED", 1);
     let mut seen = Seen::new();
+    let mut named = 0;
     for world in 0..number("FUZZ_WORLDS", WORLDS) {
         println!("FUZZ_SEED={} FUZZ_WORLDS=1 repeats it", seed + world);
-        compare(&mut Dice(seed + world), (seed + world).is_multiple_of(3), &devices, &mut seen);
+        let guarded = (seed + world).is_multiple_of(3);
+        named += compare(&mut Dice(seed + world), guarded, &devices, &mut seen);
     }
-    println!("{seen:?}");
+    assert!(named > 0, "no frame had a connection id that names a backend");
+    println!("{seen:?}, {named} by a connection id");
     // A test run has room enough, the table is larger than this, and nothing is taken out.
     let impossible = [
         Counter::DropNoHeadroom,

@@ -33,7 +33,7 @@ fn xdp6() -> Xdp {
 
 /// Cuts an IPv4 packet into parts of so many bytes, a multiple of eight, as a router does
 /// (RFC 791 §3.2). The checksum of the header is left to those who look at it.
-fn parts4(whole: &Frame, id: u16, size: usize) -> Vec<Vec<u8>> {
+pub(crate) fn parts4(whole: &Frame, id: u16, size: usize) -> Vec<Vec<u8>> {
     let whole = whole.bytes();
     let (header, payload) = whole.split_at(LINK_LEN + 20);
     let last = (payload.len() - 1) / size;
@@ -52,7 +52,7 @@ fn parts4(whole: &Frame, id: u16, size: usize) -> Vec<Vec<u8>> {
 
 /// The same for IPv6, as its sender does (RFC 8200 §4.5); `before` bytes of headers stand in front
 /// of the fragment's in every part.
-fn parts6(whole: &Frame, id: u32, size: usize, before: usize) -> Vec<Vec<u8>> {
+pub(crate) fn parts6(whole: &Frame, id: u32, size: usize, before: usize) -> Vec<Vec<u8>> {
     let whole = whole.bytes();
     let (header, payload) = whole.split_at(LINK_LEN + 40 + before);
     // Where the type of what is cut is named.

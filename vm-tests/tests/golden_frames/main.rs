@@ -23,6 +23,7 @@ mod parsing;
 mod pins;
 mod prefixes;
 mod proof;
+mod quic;
 mod ring;
 mod too_big;
 mod udp_flows;

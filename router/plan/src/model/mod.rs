@@ -15,6 +15,7 @@ mod guard;
 mod nat;
 mod packet;
 mod pick;
+mod quic;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,7 @@ use crate::observed::Datapath;
 pub use nat::Connections;
 pub use packet::{Addr, Flow, Packet, Parsed, Transport, parse};
 pub use pick::flow_hash;
+pub use quic::ConnectionId;
 
 /// What the packet path works with.
 #[derive(Clone, Debug)]
@@ -42,7 +44,7 @@ pub struct Model<'a> {
     /// UDP flows that services remember. The table forgets, the model does not.
     pub udp_flows: BTreeMap<FlowKey, u32>,
     /// What the first parts of datagrams have said. The table forgets, the model does not.
-    pub fragments: BTreeMap<DatagramKey, Flow>,
+    pub fragments: BTreeMap<DatagramKey, Said>,
     /// Connections in NAT.
     pub nat: Connections,
     /// Flows that the table holds at most.
@@ -53,6 +55,15 @@ pub struct Model<'a> {
     pub service_buckets: BTreeMap<u32, Buckets>,
     /// Devices that frames can be redirected to.
     pub devices: BTreeSet<u32>,
+}
+
+/// What the first part of a datagram has said, and the others do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its flow.
+    pub flow: Flow,
+    /// The backend that its connection id named.
+    pub named: Option<u32>,
 }
 
 /// What became of a frame.
@@ -73,10 +84,12 @@ pub struct Outcome {
 pub struct Forwarded {
     /// Row of `SERVICE_TRAFFIC`.
     pub service: u32,
-    /// Slot of `RING_SLOTS`.
+    /// Slot of `RING_SLOTS` that its hash falls into.
     pub slot: u32,
     /// Index of the backend, and row of `BACKEND_TRAFFIC`.
     pub backend: u32,
+    /// A connection id of QUIC has named the backend: the slot did not matter.
+    pub is_named: bool,
 }
 
 impl Model<'_> {
@@ -142,16 +155,16 @@ impl Model<'_> {
         outcome: &mut Outcome,
     ) -> Result<Counter, Counter> {
         let part = packet::part(frame, packet).ok_or(Counter::DropFragment)?;
-        let known = if part.is_first { part.says } else { self.said(&part.key) };
-        let (flow, opens) = known.ok_or(Counter::DropFragment)?;
-        let service = self.service_of(flow).ok_or(Counter::DropNoService)?;
-        let whole = Packet { flow, transport: Transport::Ports { opens }, ..packet.clone() };
+        let whole = if part.is_first { part.says } else { self.said(packet, &part.key) };
+        let whole = whole.ok_or(Counter::DropFragment)?;
+        let service = self.service_of(whole.flow).ok_or(Counter::DropNoService)?;
         self.limit(&whole, service)?;
         if self.is_nat(service) {
             return Err(Counter::DropFragment);
         }
         if part.is_first {
-            self.fragments.insert(part.key, flow);
+            let said = Said { flow: whole.flow, named: self.named(&whole, service) };
+            self.fragments.insert(part.key, said);
         }
         let verdict = self.deliver(&whole, service, frame, ingress_ifindex, outcome)?;
         if verdict != Counter::AnswerTooBig {
@@ -160,8 +173,11 @@ impl Model<'_> {
         Ok(verdict)
     }
 
-    fn said(&self, datagram: &DatagramKey) -> Option<(Flow, bool)> {
-        self.fragments.get(datagram).map(|&flow| (flow, false))
+    /// A later part, as what the first one has said makes it.
+    fn said(&self, part: &Packet, datagram: &DatagramKey) -> Option<Packet> {
+        let &Said { flow, named } = self.fragments.get(datagram)?;
+        let transport = Transport::Ports { opens: false };
+        Some(Packet { flow, transport, named, connection: None, ..part.clone() })
     }
 
     /// A denied client's packet to a VIP that is for none of its services. Messages of a link are not
@@ -245,8 +261,8 @@ impl Model<'_> {
         } else {
             return Err(Counter::DropUnresolved);
         };
-        let (slot, backend) = (picked.slot, picked.backend);
-        outcome.forwarded = Some(Forwarded { service: service.index, slot, backend });
+        let pick::Picked { slot, backend, is_named, .. } = picked;
+        outcome.forwarded = Some(Forwarded { service: service.index, slot, backend, is_named });
         Ok(verdict)
     }
 

@@ -237,7 +237,7 @@ impl Model<'_> {
         let verdict = verdict.ok_or(Counter::DropUnresolved)?;
         // No slot was asked.
         let (service, backend, slot) = (to.service, to.backend, u32::MAX);
-        outcome.forwarded = Some(Forwarded { service, slot, backend });
+        outcome.forwarded = Some(Forwarded { service, slot, backend, is_named: false });
         Ok(if verdict { Counter::ForwardTx } else { Counter::ForwardRedirect })
     }
 

@@ -4,6 +4,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tidegate_abi::{DatagramKey, ip_proto};
 
+use super::quic::{ConnectionId, connection_id};
+
 /// An address of a packet.
 pub type Addr = IpAddr;
 
@@ -53,6 +55,10 @@ pub struct Packet {
     pub is_for_group: bool,
     /// Extension headers that stand before the transport header.
     pub extensions: usize,
+    /// What stands where a packet of QUIC has its connection id, if it is UDP.
+    pub connection: Option<ConnectionId>,
+    /// Of a later part of a datagram: the backend that the first one's connection id named.
+    pub named: Option<u32>,
 }
 
 /// What follows the IP header.
@@ -194,7 +200,18 @@ fn ipv6(ip: &[u8]) -> Option<Packet> {
 const fn packet(flow: Flow, transport_at: usize, ip_len: usize) -> Packet {
     let transport = Transport::Malformed;
     let (ip_at, is_for_group, extensions) = (0, false, 0);
-    Packet { flow, transport, ip_at, transport_at, ip_len, is_for_group, extensions }
+    let (connection, named) = (None, None);
+    Packet {
+        flow,
+        transport,
+        ip_at,
+        transport_at,
+        ip_len,
+        is_for_group,
+        extensions,
+        connection,
+        named,
+    }
 }
 
 /// Looks at the transport header, for which the IP header leaves `room` bytes.
@@ -207,6 +224,7 @@ fn with_transport(mut packet: Packet, ip: &[u8], room: usize) -> Packet {
         if let Some((flow, opens)) = ports(header, room, room, packet.flow) {
             packet.flow = flow;
             packet.transport = Transport::Ports { opens };
+            packet.connection = of_udp(header, room, proto);
         }
     } else if proto == icmp {
         if let Some([kind, ..]) = array::<8>(header, 0)
@@ -237,8 +255,9 @@ pub(super) struct Part {
     /// The datagram.
     pub(super) key: DatagramKey,
     pub(super) is_first: bool,
-    /// What the first part says: the flow, and whether it opens a connection.
-    pub(super) says: Option<(Flow, bool)>,
+    /// What the first part says: the packet with its flow, whether it opens a connection, and the
+    /// connection's id.
+    pub(super) says: Option<Packet>,
 }
 
 /// Which part of which datagram a fragment is (RFC 791 §3.2, RFC 8200 §4.5).
@@ -272,10 +291,19 @@ pub(super) fn part(frame: &[u8], packet: &Packet) -> Option<Part> {
     }
     let flow = Flow { proto, ..flow };
     let room = packet.ip_len.checked_sub(at);
-    let says = room
-        .and_then(|room| ports(ip.get(at..)?, room, usize::MAX, flow))
-        .filter(|_| extensions <= EXTENSIONS_MAX);
+    let says = room.filter(|_| extensions <= EXTENSIONS_MAX).and_then(|room| {
+        let header = ip.get(at..)?;
+        let (flow, opens) = ports(header, room, usize::MAX, flow)?;
+        let connection = of_udp(header, room, proto);
+        Some(Packet { flow, transport: Transport::Ports { opens }, connection, ..packet.clone() })
+    });
     Some(Part { key, is_first, says })
+}
+
+/// What a UDP datagram has where QUIC has a connection id; the IP header leaves `room` bytes for it.
+fn of_udp(header: &[u8], room: usize, proto: u8) -> Option<ConnectionId> {
+    let len = room.min(short(header, 4)?.into());
+    connection_id(header.get(8..len)?).filter(|_| proto == ip_proto::UDP)
 }
 
 /// What the transport header says: the ports, and whether it opens a connection. The IP header leaves

@@ -16,6 +16,8 @@ pub(super) struct Picked {
     pub(super) slot: u32,
     pub(super) backend: u32,
     pub(super) entry: Backend,
+    /// By a connection id.
+    pub(super) is_named: bool,
 }
 
 impl Model<'_> {
@@ -28,7 +30,10 @@ impl Model<'_> {
         let (row, slot, _) = self.slot(packet, service)?;
         let remembers = self.constants.features & features::UDP_FLOWS != 0
             && service.flags & service_flags::UDP_FLOWS != 0;
-        let backend = if remembers && packet.flow.proto == ip_proto::UDP {
+        let named = self.named(packet, service);
+        let backend = if let Some(named) = named {
+            named
+        } else if remembers && packet.flow.proto == ip_proto::UDP {
             self.owner_of_udp(slot, packet)
         } else {
             self.owner(slot, packet, events)
@@ -38,7 +43,7 @@ impl Model<'_> {
         }
         match self.maps.backends.get(&backend) {
             Some(&entry) if entry.flags & backend_flags::RESOLVED != 0 => {
-                Ok(Picked { slot: row, backend, entry })
+                Ok(Picked { slot: row, backend, entry, is_named: named.is_some() })
             }
             _ => Err(Counter::DropUnresolved),
         }

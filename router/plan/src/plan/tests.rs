@@ -8,7 +8,7 @@ use tidegate_bgp::speaker::RouteAttributes;
 use tidegate_bgp::types::{Asn, RouterId};
 use tidegate_config::desired::{
     Advertise, Affinity, AllDown, Api, AttachMode, Backend as Weight, Datapath, ForwardingMode,
-    HealthCheck, Nat, NatTimeouts, Probe, Protocol, Router, UdpFlows,
+    HealthCheck, Nat, NatTimeouts, Probe, Protocol, Router, ServerId, UdpFlows,
 };
 
 use super::*;
@@ -26,7 +26,9 @@ mod ports;
 mod prefixes;
 mod proof;
 mod property;
+mod quic;
 mod sharing;
+mod slow_start;
 pub(crate) mod world;
 
 use world::*;

@@ -32,6 +32,7 @@ mod maps;
 mod nat;
 mod parse;
 mod pick;
+mod quic;
 mod rare;
 mod send;
 mod service;
@@ -79,7 +80,8 @@ fn tidegate_checksum_redirect(ctx: XdpContext) -> u32 {
     count::verdict(Counter::ForwardRedirect)
 }
 
-/// Entry for packets to a backend whose outer headers take more than a copy.
+/// Entry for packets to a backend whose outer headers take more than a copy, and for those of services
+/// that go by connection ids.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_outer(ctx: XdpContext) -> u32 {
@@ -173,7 +175,7 @@ fn deliver<A: Address>(
     packet: &Packet<A>,
     service: &Service,
 ) -> Result<Counter, Counter> {
-    let picked = pick::backend(service, packet)?;
+    let picked = pick::backend::<A, false>(ctx, service, packet)?;
     let flags = picked.backend.flags;
     if flags != backend_flags::RESOLVED {
         if !config::has(features::OUTER) || flags & backend_flags::RESOLVED == 0 {
@@ -195,7 +197,7 @@ fn deliver_to_any<A: Address>(
     packet: &Packet<A>,
     service: &Service,
 ) -> Result<(Counter, &'static Backend), Counter> {
-    let picked = pick::backend(service, packet)?;
+    let picked = pick::backend::<A, true>(ctx, service, packet)?;
     if picked.backend.flags & backend_flags::RESOLVED == 0 {
         return Err(Counter::DropUnresolved);
     }
@@ -216,7 +218,7 @@ fn wrap_and_send<A: Address, const ANY: bool>(
     Ok(verdict)
 }
 
-/// Sends a packet of a service to a backend whose outer headers take more than a copy.
+/// Sends a packet of a service to whatever backend it belongs to.
 #[inline(always)]
 fn balance_any<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Result<Counter, Counter> {
     let service = service::of(packet).ok_or(Counter::DropNoService)?;

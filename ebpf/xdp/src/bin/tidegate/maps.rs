@@ -7,8 +7,9 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX,
-    FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, PREFIXES_ROOM, Ports, RING_SLOTS_MAX, Rates,
-    SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, UDP_FLOWS_MAX, rare,
+    FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, PREFIXES_ROOM, Ports, QUIC_SERVERS_ROOM,
+    QuicKey, RING_SLOTS_MAX, Rates, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot,
+    Traffic, UDP_FLOWS_MAX, rare,
 };
 
 use crate::nat::Draft;
@@ -34,6 +35,14 @@ pub(crate) static FLOWS: HashMap<FlowKey, u32, { FLOWS_MAX as usize }> = HashMap
 #[btf_map]
 pub(crate) static UDP_FLOWS: LruHashMap<FlowKey, u32, { UDP_FLOWS_MAX as usize }> =
     LruHashMap::new();
+/// Of what the configuration says alone: no packet adds to it.
+#[btf_map]
+pub(crate) static QUIC_SERVERS: HashMap<
+    QuicKey,
+    u32,
+    { QUIC_SERVERS_ROOM as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
 /// An LRU: a datagram is over in a moment, and whose parts are on their way does not matter later.
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<DatagramKey, Ports, { FRAGMENTS_MAX as usize }> =

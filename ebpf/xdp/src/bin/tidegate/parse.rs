@@ -58,6 +58,10 @@ pub(crate) struct Packet<A> {
     /// If it is a part of a datagram, and somebody asked: the last word of the datagram's key, as it
     /// stands in memory.
     pub(crate) part: Option<u64>,
+    /// Of a later part: the index of the backend that the first one's connection id named, 0 for none.
+    /// As wide as the other fields: the compiler copies two narrow ones at once, wherever they stand,
+    /// and the verifier wants words on the stack aligned.
+    pub(crate) named: Option<u64>,
     /// Where the transport header stands.
     pub(crate) payload: Cursor,
 }
@@ -250,7 +254,17 @@ fn len_of_extension(header: Extension, unit: usize) -> usize {
 fn packet<A: Address>(flow: Flow<A>, link: &Link, ip_len: usize, payload: Cursor) -> Packet<A> {
     let transport = Transport::Malformed;
     let Link { len: link_len, frame_len, is_for_group, .. } = *link;
-    Packet { flow, transport, link_len, ip_len, frame_len, is_for_group, part: None, payload }
+    Packet {
+        flow,
+        transport,
+        link_len,
+        ip_len,
+        frame_len,
+        is_for_group,
+        part: None,
+        named: None,
+        payload,
+    }
 }
 
 /// Looks at the transport header, for which the IP header leaves `room` bytes. The length that UDP

@@ -3,6 +3,7 @@
 //! In a settled slot the hash alone says it: no table, nothing for an attacker to fill. Only a
 //! slot in transition asks whether the flow is older than the change.
 
+use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{
     Backend, Counter, FlowKey, Service, Slot, features, ip_proto, service_flags, slot_of,
 };
@@ -10,7 +11,7 @@ use tidegate_abi::{
 use crate::address::{Address, Flow};
 use crate::maps::{BACKENDS, FLOWS, RING_SLOTS, UDP_FLOWS};
 use crate::parse::{Packet, Transport};
-use crate::{config, count};
+use crate::{config, count, quic};
 
 /// Who gets a packet.
 pub(crate) struct Picked {
@@ -25,11 +26,13 @@ pub(crate) struct Picked {
 /// The backend of a service that owns the packet's flow. Most services have none of the flags that
 /// matter here: what others need is apart, and costs them nothing.
 #[inline(always)]
-pub(crate) fn backend<A: Address>(
+pub(crate) fn backend<A: Address, const ANY: bool>(
+    ctx: &XdpContext,
     service: &Service,
     packet: &Packet<A>,
 ) -> Result<Picked, Counter> {
-    const RARE: u32 = service_flags::AFFINITY_CLIENT | service_flags::UDP_FLOWS;
+    const RARE: u32 =
+        service_flags::AFFINITY_CLIENT | service_flags::UDP_FLOWS | service_flags::QUIC;
     if service.ring_size == 0 {
         return Err(Counter::DropNoBackend);
     }
@@ -39,12 +42,21 @@ pub(crate) fn backend<A: Address>(
         (hash, owner(slot(service, hash)?, packet))
     } else {
         let hash = A::flow_hash(seed, flow, service.flags);
+        let named = if !quic::is_wanted(service) {
+            0
+        } else if ANY {
+            quic::named(ctx, packet, service)
+        } else {
+            quic::enter(ctx)?
+        };
         let slot = slot(service, hash)?;
         let remembers = config::has(features::UDP_FLOWS)
             && service.flags & service_flags::UDP_FLOWS != 0
             && flow.proto == ip_proto::UDP;
         let is_flows = matches!(packet.transport, Transport::Ports { .. });
-        let index = if remembers {
+        let index = if named != 0 {
+            named
+        } else if remembers {
             of_udp_flow(&flow.key(), slot.current, slot.older(), is_flows)
         } else {
             owner(slot, packet)

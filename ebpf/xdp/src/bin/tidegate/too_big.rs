@@ -38,7 +38,7 @@ pub(crate) fn refuse(ctx: &XdpContext) -> Counter {
 /// Answers an IPv4 packet, one that may be fragmented only if that is wanted.
 #[inline(always)]
 pub(crate) fn answer_v4(ctx: &XdpContext, packet: &Packet<V4>) -> Result<Counter, Counter> {
-    let mtu = mtu_for(packet)?;
+    let mtu = mtu_for(ctx, packet)?;
     let mut ip = Cursor::of(ctx);
     ip.skip(packet.link_len);
     let ip: Ipv4 = ip.peek().ok_or(Counter::DropTooBig)?;
@@ -57,7 +57,7 @@ pub(crate) fn answer_v4(ctx: &XdpContext, packet: &Packet<V4>) -> Result<Counter
 /// Answers an IPv6 packet.
 #[inline(always)]
 pub(crate) fn answer_v6(ctx: &XdpContext, packet: &Packet<V6>) -> Result<Counter, Counter> {
-    let mtu = mtu_for(packet)?;
+    let mtu = mtu_for(ctx, packet)?;
     may_answer(mtu, MTU_MIN_V6)?;
     write_v6(ctx, packet, mtu).ok_or(Counter::DropTooBig)
 }
@@ -65,13 +65,13 @@ pub(crate) fn answer_v6(ctx: &XdpContext, packet: &Packet<V6>) -> Result<Counter
 /// The longest IP packet that fits towards the packet's backend. This program is called with a
 /// packet of a service that does not fit; anything else has changed in the meantime.
 #[inline(always)]
-fn mtu_for<A: nat::Family>(packet: &Packet<A>) -> Result<u16, Counter> {
+fn mtu_for<A: nat::Family>(ctx: &XdpContext, packet: &Packet<A>) -> Result<u16, Counter> {
     let whole = fragment::with_ports(packet).ok_or(Counter::DropTooBig)?;
     let service = service::of(&whole).ok_or(Counter::DropTooBig)?;
     let backend = if service::is_nat(service) {
         nat::backend(service, &whole.flow)?
     } else {
-        pick::backend(service, &whole)?.backend
+        pick::backend::<A, true>(ctx, service, &whole)?.backend
     };
     let outer = Outer::of::<A>(backend).ok_or(Counter::DropUnresolved)?;
     let mtu = backend.mtu.checked_sub(outer.len()).ok_or(Counter::DropTooBig)?;

@@ -40,10 +40,15 @@ fn any_service() -> impl Strategy<Value = Service> {
                 (true, false) => ForwardingMode::L2,
                 (false, _) => ForwardingMode::Ipip,
             };
-            spec.affinity = if client { Affinity::ClientAddress } else { Affinity::FiveTuple };
+            spec.affinity = match (client, echo) {
+                (true, _) => Affinity::ClientAddress,
+                (false, true) => Affinity::Quic { config_id: n },
+                (false, false) => Affinity::FiveTuple,
+            };
             spec.echo = echo;
             spec.when_all_down = if opens { AllDown::FailOpen } else { AllDown::FailClosed };
             spec.drain = Duration::from_secs(drain);
+            spec.slow_start = if client { Duration::from_secs(4) } else { Duration::ZERO };
             spec.health = spec.health.filter(|_| checked);
             spec.advertise = advertise.map(|(min_healthy, med, hold_down)| Advertise {
                 attributes: RouteAttributes { med, ..RouteAttributes::default() },
@@ -53,7 +58,11 @@ fn any_service() -> impl Strategy<Value = Service> {
             });
             spec.backends = backends
                 .into_iter()
-                .map(|(n, weight)| (address(n), Weight { weight, disabled: weight == 2 }))
+                .map(|(n, weight)| {
+                    let server_id = ServerId::new(&[n]);
+                    let disabled = weight == 2;
+                    (address(n), Weight { weight, disabled, server_id })
+                })
                 .collect();
             spec
         },

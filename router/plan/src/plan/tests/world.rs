@@ -5,6 +5,7 @@ use tidegate_config::desired::{Guard, OwnLimits};
 use super::*;
 use crate::admission;
 use crate::drain::Drains;
+use crate::quic;
 
 /// More rounds than any plan needs.
 pub(super) const ROUNDS_MAX: usize = 40;
@@ -88,6 +89,7 @@ pub(super) fn service(vip: ServiceAddr, backends: RangeInclusive<u8>) -> Service
         limits: OwnLimits::default(),
         echo: true,
         drain: Duration::from_mins(1),
+        slow_start: Duration::ZERO,
         min_mtu: 1_280,
         health: Some(HealthCheck {
             probe: Probe::Tcp,
@@ -234,6 +236,8 @@ impl World {
             }
             Step::FreeBackend { index } => {
                 assert!(datapath.backends.remove(index).is_some());
+                let names_it = |named: &u32| named == index;
+                assert!(!datapath.quic_servers.values().any(names_it), "a server id names {index}");
             }
             Step::PutSlots { slots } => {
                 assert!(slots.windows(2).all(|pair| pair[0].0 < pair[1].0), "not ascending");
@@ -269,6 +273,13 @@ impl World {
             Step::PutPrefixes { .. } | Step::DeletePrefixes { .. } | Step::PutRates { .. } => {
                 admission::apply(step, datapath);
             }
+            Step::PutServers { servers } => {
+                // A backend is there before anything names it.
+                let is_there = |(_, index): &(_, u32)| datapath.backends.contains_key(index);
+                assert!(servers.iter().all(is_there), "{servers:?}");
+                quic::apply(step, datapath);
+            }
+            Step::DeleteServers { .. } => quic::apply(step, datapath),
             Step::Advertise { prefix, attributes } => {
                 assert!(datapath.attached, "announced without a program");
                 let is_all_programmed = self.is_all_programmed(*prefix, desired);
@@ -453,6 +464,8 @@ pub(super) fn brief(step: &Step) -> String {
         Step::PutPrefixes { prefixes } => format!("put {} prefixes", prefixes.len()),
         Step::DeletePrefixes { prefixes } => format!("delete {} prefixes", prefixes.len()),
         Step::PutRates { index, .. } => format!("put rates {index}"),
+        Step::PutServers { servers } => format!("put {} servers", servers.len()),
+        Step::DeleteServers { servers } => format!("delete {} servers", servers.len()),
         Step::Advertise { prefix, .. } => format!("advertise {prefix}"),
         Step::Withdraw { prefix, reason, .. } => format!("withdraw {prefix}: {}", reason.name()),
     }
