@@ -56,7 +56,27 @@ impl Channel {
         Ok(())
     }
 
+    /// A signal may end a call that has a bound (signal(7)): it is made again then.
     pub(super) fn say(&self, word: &Word, fd: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        loop {
+            match self.try_say(word, fd) {
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                said => return said,
+            }
+        }
+    }
+
+    /// As [`Self::say`].
+    pub(super) fn hear(&self) -> Result<(Word, Option<OwnedFd>), Error> {
+        loop {
+            match self.try_hear() {
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                heard => return heard,
+            }
+        }
+    }
+
+    fn try_say(&self, word: &Word, fd: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         let bytes = postcard::to_allocvec(word).or(Err(Error::Gibberish))?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -71,7 +91,7 @@ impl Channel {
         }
     }
 
-    pub(super) fn hear(&self) -> Result<(Word, Option<OwnedFd>), Error> {
+    fn try_hear(&self) -> Result<(Word, Option<OwnedFd>), Error> {
         let mut bytes = vec![0; WORD_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
