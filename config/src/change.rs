@@ -375,6 +375,7 @@ fn of_service(service: &Service) -> Rows {
         limits,
         echo,
         drain,
+        slow_start,
         min_mtu,
         health,
         when_all_down,
@@ -416,6 +417,7 @@ fn of_service(service: &Service) -> Rows {
     guard::of_service(*limits, &mut rows);
     rows.put("service", "echo", echo);
     rows.put("service", "drain", duration_text(*drain));
+    rows.put("service", "slow-start", duration_text(*slow_start));
     rows.put("service", "min-mtu", min_mtu);
     rows.put("service", "when-all-down", when_all_down);
     if let Some(health) = health {

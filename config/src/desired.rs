@@ -248,6 +248,8 @@ pub struct Service {
     pub drain: Duration,
     /// Largest packet of a client, in bytes, that must fit on its way to a backend.
     pub min_mtu: u16,
+    /// How long a backend that comes takes to get its whole share; 0: it has it at once.
+    pub slow_start: Duration,
     /// How a backend's health is found out; `None`: every backend counts as healthy.
     pub health: Option<HealthCheck>,
     /// What happens when the checks of all backends fail.
@@ -396,6 +398,11 @@ pub struct HealthCheck {
 pub enum Probe {
     /// A TCP connection that opens.
     Tcp,
+    /// A TCP connection to the VIP that opens, asked for in the tunnel that packets of clients take.
+    TcpInTunnel {
+        /// Port of the tunnel, in mode `gue`.
+        gue_port: Option<u16>,
+    },
     /// An HTTP/1.1 request, with or without TLS.
     Http(HttpProbe),
     /// `grpc.health.v1.Health/Check`, over HTTP/2 without TLS.

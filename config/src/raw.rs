@@ -31,7 +31,7 @@ use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
     AffinityKind, BgpListen, BodyText, DnsName, GrpcService, HttpHost, HttpPath, Int, Interface,
     MinHealthy, Name, Payload, Place, Port, ProbeKind, Seed, ServicePort, ShutdownText, Span,
-    Statuses, Version, Vip,
+    Statuses, Version, Via, Vip,
 };
 
 table! {
@@ -356,6 +356,10 @@ table! {
         "echo" => echo: bool, Default("true");
         /// How long flows stay on their backend after a change of backends would move them.
         "drain" => drain: Span<0, 86_400_000>, Default("\"60s\"");
+        /// How long a backend that comes back, or comes new, takes to get its whole share of new
+        /// flows: an eighth at once, another one after each eighth of this time. Others have the
+        /// rest meanwhile. `"0s"`: all at once.
+        "slow-start" => slow_start: Span<0, 3_600_000>, Default("\"0s\"");
         /// Largest packet of a client, in bytes, that must fit on its way to a backend, the outer
         /// header not counted. A backend whose way has less room takes no flows. Write 1500 where
         /// clients send full packets and shall not be asked for smaller ones.
@@ -412,6 +416,10 @@ table! {
         /// Port that is asked, on the backend's own address; not for type `"icmp"`. When absent:
         /// the service's port, or its `backend-port`.
         "port" => port: Port, Optional;
+        /// The way of the question, for type `"tcp"`. `"direct"`: to the backend's own address;
+        /// `"tunnel"`: to the VIP, as packets of clients are sent to the backend, in mode `"ipip"` or
+        /// `"gue"`: so that one whose tunnel or VIP is missing fails. When absent: `"direct"`.
+        "via" => via: Via, Optional;
         /// Request method, for types `"http"` and `"https"`. When absent: `GET`.
         "method" => method: Method, Optional;
         /// Path that is requested, for types `"http"` and `"https"`. When absent: `/`.

@@ -268,7 +268,7 @@ pub struct Backend {
     pub weight: u16,
     /// `active`, `draining`, `disabled`, `unproven`, `down`, `no-way`, `narrow` or `no-room`.
     pub state: String,
-    /// Why it is not active, in words.
+    /// Why it is not active, or not with its whole share, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// RFC 3339: when it entered that state.

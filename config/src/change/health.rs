@@ -22,6 +22,10 @@ pub(super) fn of_health(health: &HealthCheck, rows: &mut Rows) {
 fn of_probe(probe: &Probe, rows: &mut Rows) {
     match probe {
         Probe::Tcp => rows.put(TABLE, "type", "tcp"),
+        Probe::TcpInTunnel { gue_port: _ } => {
+            rows.put(TABLE, "type", "tcp");
+            rows.put(TABLE, "via", "tunnel");
+        }
         Probe::Icmp => rows.put(TABLE, "type", "icmp"),
         Probe::Http(http) => of_http(http, rows),
         Probe::Grpc { service, host } => {

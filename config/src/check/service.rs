@@ -39,6 +39,7 @@ pub(super) fn check(at: &At<ServiceTable>, found: &mut Found<'_>) -> Option<(Str
         limits: super::guard::of_service(raw),
         echo: raw.echo.as_ref()?.value,
         drain: raw.drain.as_ref()?.value.0,
+        slow_start: raw.slow_start.as_ref()?.value.0,
         min_mtu: raw.min_mtu.as_ref()?.value.0,
         // A check that is there but wrong must not become "no check".
         health: match health {

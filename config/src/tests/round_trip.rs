@@ -285,6 +285,7 @@ fn probe() -> impl Strategy<Value = Probe> {
     let rcodes = prop_oneof![Just(DnsRcode::NoError), Just(DnsRcode::Refused)];
     prop_oneof![
         Just(Probe::Tcp),
+        Just(Probe::TcpInTunnel { gue_port: None }),
         Just(Probe::Icmp),
         http.prop_map(|((method, body), path, host, statuses, tls)| {
             Probe::Http(HttpProbe { method, path, host, statuses, body, tls })
@@ -375,13 +376,13 @@ fn service() -> impl Strategy<Value = Service> {
         prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)],
     );
     let all_down = prop_oneof![Just(AllDown::FailClosed), Just(AllDown::FailOpen)];
-    let times = (millis(0..=86_400_000), 576_u16..=3_400, all_down);
+    let times = ((millis(0..=86_400_000), millis(0..=3_600_000)), 576_u16..=3_400, all_down);
     let options = (any::<bool>(), affinity, any::<bool>(), (times, super::guard::own_limits()));
     (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
         .prop_map(
             |(
                 (addrs, (port, more), protocol),
-                (l2, affinity, echo, ((drain, min_mtu, when_all_down), limits)),
+                (l2, affinity, echo, (((drain, slow_start), min_mtu, when_all_down), limits)),
                 health,
                 advertise,
                 v4,
@@ -395,6 +396,10 @@ fn service() -> impl Strategy<Value = Service> {
                 if !l2 {
                     backends.extend(v6);
                 }
+                let health = health.map(|check| match check.probe {
+                    Probe::TcpInTunnel { .. } if l2 => HealthCheck { probe: Probe::Tcp, ..check },
+                    _ => check,
+                });
                 let affinity = named(affinity, nat, protocol, &mut backends);
                 Service {
                     vip: ServiceAddr { addrs, port, protocol },
@@ -414,6 +419,7 @@ fn service() -> impl Strategy<Value = Service> {
                     limits,
                     echo,
                     drain,
+                    slow_start,
                     min_mtu,
                     when_all_down,
                     health,

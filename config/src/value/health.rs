@@ -20,6 +20,15 @@ words!(DnsType: "A" => Self::A, "AAAA" => Self::Aaaa, "NS" => Self::Ns, "SOA" =>
 words!(DnsRcode: "NOERROR" => Self::NoError, "NXDOMAIN" => Self::NxDomain,
     "REFUSED" => Self::Refused);
 
+/// The way that a health check goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    Direct,
+    Tunnel,
+}
+
+words!(Via: "direct" => Self::Direct, "tunnel" => Self::Tunnel);
+
 /// What a health check speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeKind {

@@ -7,10 +7,12 @@
 
 use core::iter::Peekable;
 use core::net::IpAddr;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_abi::ring_size;
+use tidegate_bgp::time::Timestamp;
 use tidegate_config::desired::{AllDown, Backend as Spec, ForwardingMode, Service, ServiceAddr};
 
 use crate::drain::Phase;
@@ -18,7 +20,7 @@ use crate::entry::{self, Identity};
 use crate::observed::Observed;
 use crate::places::Target;
 use crate::pool::Pool;
-use crate::ring::Member;
+use crate::ring::{Member, PARTS};
 use crate::slots::{Scan, Span};
 use crate::view::{BackendState, BackendView};
 
@@ -65,6 +67,9 @@ struct CaseKey {
     fails_open: bool,
     /// By backend, in order; empty: no check and no drain.
     verdicts: Vec<(Verdict, Option<Phase>)>,
+    starts_slowly: bool,
+    /// By backend, in order: parts of its share that it has by now; empty: none has begun.
+    parts: Vec<Option<u8>>,
 }
 
 /// What the checks of a service say of a backend.
@@ -96,6 +101,8 @@ pub(crate) struct Case {
     pub(crate) in_ring: u32,
     /// The checks of all backends fail, and are taken to be wrong.
     pub(crate) fails_open: bool,
+    /// Active ones that do not have their whole share yet.
+    pub(crate) starting: Vec<IpAddr>,
     /// Every slot of the ring names backends that frames can be sent to.
     pub(crate) is_served: bool,
     /// Indices in the ring to which old flows may still go; the same number for the same ones.
@@ -171,11 +178,25 @@ impl<'a> Cases<'a> {
     }
 
     /// The number of the case of a service with this farm and this ring.
-    pub(crate) fn number(&mut self, spec: &Service, farm: usize, ring: Option<Span>) -> usize {
+    pub(crate) fn number(
+        &mut self,
+        spec: &Service,
+        farm: usize,
+        ring: Option<Span>,
+        now: Timestamp,
+    ) -> usize {
         let Some(known) = self.farms.get(farm) else { return usize::MAX };
         let verdicts = self.verdicts(spec, known);
         let fails_open = fails_open(spec, known, &verdicts);
-        let key = CaseKey { farm, ring, min_mtu: spec.min_mtu, fails_open, verdicts };
+        let key = CaseKey {
+            farm,
+            ring,
+            min_mtu: spec.min_mtu,
+            fails_open,
+            verdicts,
+            starts_slowly: !spec.slow_start.is_zero(),
+            parts: self.parts(spec, known, now),
+        };
         if let Some(&number) = self.numbers.get(&key) {
             return number;
         }
@@ -218,6 +239,16 @@ impl<'a> Cases<'a> {
         }
     }
 
+    /// What those have that were seen to start before.
+    fn parts(&self, spec: &Service, known: &[Known], now: Timestamp) -> Vec<Option<u8>> {
+        let started = &self.observed.started;
+        if spec.slow_start.is_zero() || started.is_empty() {
+            return Vec::new();
+        }
+        let since = |known: &Known| started.get(&(spec.vip, known.addr)).copied();
+        known.iter().map(|known| since(known).map(|at| parts(at, spec.slow_start, now))).collect()
+    }
+
     fn find_out(&mut self, key: &CaseKey) -> Case {
         let known = self.farms.get(key.farm).map_or(&[][..], Vec::as_slice);
         let empty = Scan::default();
@@ -232,12 +263,30 @@ impl<'a> Cases<'a> {
                 Backend { addr, weight, state, index }
             })
             .collect();
+        let slots = |index: Option<u32>| index.and_then(|it| scan.current.get(&it)).copied();
+        // One that others' flows go past, and that gets none itself, starts now.
+        let is_new = |it: &Backend| key.ring.is_some() && slots(it.index).is_none();
+        let mut begun = key.parts.iter().copied();
+        let parts: Vec<u8> = backends
+            .iter()
+            .map(|it| match (it.state, begun.next().flatten()) {
+                (BackendState::Active, Some(parts)) => parts,
+                (BackendState::Active, None) if key.starts_slowly && is_new(it) => 1,
+                (BackendState::Active, None) => PARTS,
+                _ => 0,
+            })
+            .collect();
+        // Until a slot names it, it would else begin anew.
+        let is_starting = |&(it, &parts): &(&Backend, &u8)| {
+            (1..PARTS).contains(&parts) || parts > 0 && key.starts_slowly && is_new(it)
+        };
+        let starting = backends.iter().zip(&parts).filter(is_starting).map(|(it, _)| it.addr);
+        let starting = starting.collect();
         let awaits = |it: &Backend| it.weight > 0 && it.state == BackendState::Unproven;
         let mut counts = BTreeMap::new();
         for backend in &backends {
             *counts.entry(backend.state).or_default() += 1;
         }
-        let slots = |index: Option<u32>| index.and_then(|it| scan.current.get(&it)).copied();
         let in_ring = backends
             .iter()
             .filter(|it| it.state == BackendState::Active && slots(it.index).is_some())
@@ -254,11 +303,31 @@ impl<'a> Cases<'a> {
             in_ring: u32::try_from(in_ring).unwrap_or(u32::MAX),
             fails_open: key.fails_open,
             is_served: key.ring.is_some() && scan.indices().all(|index| is_resolved(&index)),
-            target: self.targets.number(target(known, &backends)),
+            starting,
+            target: self.targets.number(target(known, &backends, parts)),
             alive: self.alive.number(alive),
             backends,
         }
     }
+}
+
+/// Parts of its share that a backend has so long after it started: one at once, all at the end.
+fn parts(since: Timestamp, slow_start: Duration, now: Timestamp) -> u8 {
+    let passed = now.since(since).as_nanos().saturating_mul(PARTS.into());
+    let more = passed.checked_div(slow_start.as_nanos()).unwrap_or(u128::MAX);
+    u8::try_from(more).unwrap_or(PARTS).saturating_add(1).min(PARTS)
+}
+
+/// When a backend that started then gets the next part of its share; `None`: it has all.
+pub(crate) fn next_part(
+    since: Timestamp,
+    slow_start: Duration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let has = parts(since, slow_start, now);
+    let eighth =
+        Duration::from_nanos(u64::try_from(slow_start.as_nanos().div_ceil(PARTS.into())).ok()?);
+    (has < PARTS).then(|| since + eighth.saturating_mul(has.into()))
 }
 
 /// The backends of a service that are in a set, in their order.
@@ -361,12 +430,12 @@ fn alive(
     alive
 }
 
-fn target(known: &[Known], backends: &[Backend]) -> Target {
+fn target(known: &[Known], backends: &[Backend], parts: Vec<u8>) -> Target {
     let member = |it: &Backend| Member { addr: it.addr, weight: it.weight };
     Target {
         size: ring_size(u32::try_from(backends.len()).unwrap_or(u32::MAX)),
         members: backends.iter().map(member).collect(),
-        usable: backends.iter().map(|it| it.state == BackendState::Active).collect(),
+        parts,
         ready: known.iter().map(|known| known.index.filter(|_| known.is_ready)).collect(),
     }
 }

@@ -1,5 +1,6 @@
 //! What the maps cannot tell: when something happened.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_bgp::time::Timestamp;
@@ -20,6 +21,7 @@ pub struct Memory {
     withdrawn_at: BTreeMap<Prefix, Timestamp>,
     unsettled_since: BTreeMap<ServiceAddr, Timestamp>,
     proven: BTreeSet<ServiceAddr>,
+    started: BTreeMap<(ServiceAddr, IpAddr), Timestamp>,
     held_down: BTreeMap<Prefix, HoldDown>,
 }
 
@@ -63,6 +65,10 @@ impl Memory {
     pub fn on_plan(&mut self, plan: &Plan) {
         let proven = plan.vips.iter().filter(|(_, vip)| vip.proof == Proof::Proven);
         self.proven = proven.map(|(addr, _)| *addr).collect();
+        let starting = plan.vips.iter().flat_map(|(&service, vip)| {
+            vip.starting.iter().map(move |(&backend, &since)| ((service, backend), since))
+        });
+        self.started = starting.collect();
     }
 
     /// Perhaps another ring, with transitions of its own: the next look sets its time.
@@ -92,6 +98,7 @@ impl Memory {
         self.held_down.retain(|_, held| held.forget_at > now);
         observed.held_down.clone_from(&self.held_down);
         observed.proven_before.clone_from(&self.proven);
+        observed.started.clone_from(&self.started);
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Observed {
     /// Backends whose health check has no verdict yet. Such a one stays in its ring or out of it,
     /// as the maps show it: so a restart moves nothing before the first answers are in.
     pub unproven: BTreeSet<(ServiceAddr, IpAddr)>,
+    /// Backends that start slowly, and since when.
+    pub started: BTreeMap<(ServiceAddr, IpAddr), Timestamp>,
     /// The way to each backend address for which there is one.
     pub ways: BTreeMap<IpAddr, Way>,
     /// What the packet path did with test packets ([`proof`](crate::proof)): for each service, one

@@ -19,8 +19,8 @@ use crate::slots::{self, Scan, Span, Spans};
 pub(crate) struct Target {
     pub(crate) size: u32,
     pub(crate) members: Vec<Member>,
-    /// Beside `members`: it takes new flows.
-    pub(crate) usable: Vec<bool>,
+    /// Beside `members`: how many parts of its slots it has ([`ring::lend`](crate::ring::lend)).
+    pub(crate) parts: Vec<u8>,
     /// Beside `members`: its index, if slots may name it.
     pub(crate) ready: Vec<Option<u32>>,
 }
@@ -93,8 +93,8 @@ impl Want<'_> {
         from: From,
         size: u32,
     ) -> Filled {
-        let Target { members, usable, ready, .. } = self.target;
-        let owners = rings.served(world.hash_seed, members, usable, size);
+        let Target { members, parts, ready, .. } = self.target;
+        let owners = rings.served(world.hash_seed, members, parts, size);
         let copies = usize::try_from(ring.size / size.max(1)).unwrap_or(1);
         let owners = owners.iter().flat_map(|owner| core::iter::repeat_n(owner, copies));
         let is_alive = |index: u32| self.alive.binary_search(&index).is_ok();
@@ -127,8 +127,8 @@ impl Want<'_> {
 
     /// Indices of backends that get nothing.
     fn unusable(&self) -> impl Iterator<Item = u32> {
-        let all = self.target.ready.iter().zip(&self.target.usable);
-        all.filter(|&(_, &usable)| !usable).filter_map(|(index, _)| *index)
+        let all = self.target.ready.iter().zip(&self.target.parts);
+        all.filter(|&(_, &parts)| parts == 0).filter_map(|(index, _)| *index)
     }
 }
 
@@ -381,6 +381,7 @@ mod tests {
     use tidegate_abi::RING_SLOTS_MAX;
 
     use super::*;
+    use crate::ring::PARTS;
 
     const RING: Span = Span { offset: 0, size: 1024 };
 
@@ -391,7 +392,7 @@ mod tests {
         let target = Target {
             size: RING.size,
             members: all.map(member).into(),
-            usable: all.map(|n| up.contains(&n)).into(),
+            parts: all.map(|n| if up.contains(&n) { PARTS } else { 0 }).into(),
             ready: all.map(Some).into(),
         };
         (target, up.to_vec())

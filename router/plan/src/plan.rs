@@ -100,7 +100,7 @@ pub fn plan_with(
     let numbers: Vec<usize> = wanted
         .iter()
         .zip(numbers)
-        .map(|((&addr, (_, spec)), farm)| cases.number(spec, farm, seen_of(addr).ring))
+        .map(|((&addr, (_, spec)), farm)| cases.number(spec, farm, seen_of(addr).ring, now))
         .collect();
     let works = wanted.iter().zip(numbers).filter_map(|((&addr, &(name, spec)), case)| {
         let seen = seen_of(addr);
@@ -154,6 +154,7 @@ fn plan_services<'a>(
         rounds.services.append(&mut outcome.puts);
         servers.extend(core::mem::take(&mut outcome.servers));
         rounds.wake_at.extend(outcome.drained_at);
+        rounds.wake_at.extend(work.next_part_at(shared));
         planned.push((work, outcome));
     }
     rounds.servers = quic::plan(&servers, &shared.observed.datapath);
@@ -358,7 +359,8 @@ fn plan_routes(
         for (work, outcome) in group {
             let reason = work.why_not_announce(outcome, has_entry);
             let held_until = waits.map(|held| held.until);
-            vips.insert(work.spec.vip, work.view(reason, withheld, held_until, life));
+            let view = work.view(reason, withheld, held_until, life, observed, now);
+            vips.insert(work.spec.vip, view);
         }
     }
     for &prefix in observed.advertised.keys().filter(|prefix| !announced.contains(prefix)) {

@@ -115,32 +115,50 @@ pub fn bases(seed: u64, sets: &[(Vec<Member>, u32)]) -> Vec<Owners> {
     })
 }
 
-/// The ring as it is served: `base`, with the slots of members that are not usable lent to those
-/// that are. `usable` runs beside `members`.
-pub fn lend(seed: u64, members: &[Member], usable: &[bool], base: &Owners) -> Owners {
-    if usable.len() >= members.len() && usable.iter().all(|&usable| usable) {
+/// Parts of a member's slots that it may have; with all of them it is wholly in service.
+pub const PARTS: u8 = 8;
+
+/// The ring as it is served: `base`, with the slots that members do not have now lent to others.
+/// `parts` runs beside `members` and says how many of [`PARTS`] of its slots each has: none, and it
+/// takes no part at all; some, and it comes into service little by little.
+pub fn lend(seed: u64, members: &[Member], parts: &[u8], base: &Owners) -> Owners {
+    if parts.len() >= members.len() && parts.iter().all(|&parts| parts >= PARTS) {
         return Arc::clone(base); // Nearly always.
     }
-    let is_usable = |member: Position| usable.get(member.index()).copied().unwrap_or(false);
+    let parts = |member: Position| parts.get(member.index()).copied().unwrap_or(0).min(PARTS);
     let lenders: Vec<Lender> = (0..)
         .zip(members)
         .filter(|(_, member)| member.weight > 0)
         .filter_map(|(index, member)| Some((Position::of(index)?, member)))
-        .filter(|&(position, _)| is_usable(position))
+        .filter(|&(position, _)| parts(position) > 0)
         .map(|(position, member)| Lender {
             position,
             key: member_key(seed, member.addr),
             weight: u64::from(member.weight),
+            parts: parts(position).into(),
         })
         .collect();
     (0_u64..)
         .zip(base.iter())
-        .map(|(slot, &owner)| match owner {
-            Some(owner) if is_usable(owner) => Some(owner),
-            Some(_) => rendezvous(&lenders, place(slot, base.len())),
-            None => None,
+        .map(|(slot, &owner)| {
+            let owner = owner?;
+            let place = place(slot, base.len());
+            let addr = members.get(owner.index()).map(|member| member.addr);
+            match parts(owner) {
+                PARTS => Some(owner),
+                0 => rendezvous(&lenders, None, place),
+                parts if addr.is_some_and(|addr| has(seed, addr, place, parts)) => Some(owner),
+                // Nobody else: it has all of them.
+                _ => rendezvous(&lenders, Some(owner), place).or(Some(owner)),
+            }
         })
         .collect()
+}
+
+/// Whether a slot is in the first so many parts of a member's: which ones is a matter of hashes, and
+/// with more parts it keeps those that it has.
+fn has(seed: u64, addr: IpAddr, place: u64, parts: u8) -> bool {
+    mix(mix(member_key(seed, addr)) ^ place) >> 61 < u64::from(parts)
 }
 
 /// Where a slot lies among all hashes, whatever the size of the ring: a power of two.
@@ -152,16 +170,19 @@ struct Lender {
     position: Position,
     key: u64,
     weight: u64,
+    parts: u64,
 }
 
-/// The lender with the highest weighted score for this place. -log(random) / weight is least for
+/// The lender with the highest weighted score for this place, this one left out. -log(random) / weight is least for
 /// a member with a probability in proportion to its weight, whoever else takes part.
-fn rendezvous(lenders: &[Lender], place: u64) -> Option<Position> {
+fn rendezvous(lenders: &[Lender], without: Option<Position>, place: u64) -> Option<Position> {
     lenders
         .iter()
+        .filter(|lender| Some(lender.position) != without)
         .min_by_key(|lender| {
             let cost = minus_log2(mix(lender.key ^ mix(place)));
-            ((cost << 16) / lender.weight, lender.key)
+            let whole = (cost << 16) / lender.weight;
+            (whole.saturating_mul(u64::from(PARTS)) / lender.parts, lender.key)
         })
         .map(|lender| lender.position)
 }

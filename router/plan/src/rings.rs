@@ -11,7 +11,7 @@ use crate::ring::{self, Member};
 #[derive(Debug, Default)]
 pub struct Rings {
     base: Cache<(u64, Vec<Member>, u32)>,
-    served: Cache<(u64, Vec<Member>, Vec<bool>, u32)>,
+    served: Cache<(u64, Vec<Member>, Vec<u8>, u32)>,
 }
 
 #[derive(Debug)]
@@ -61,17 +61,17 @@ impl Rings {
         self.base.unused.extend(keys.zip(built));
     }
 
-    /// The ring of these members, of which these are usable.
+    /// The ring of these members, with so many parts of it each ([`ring::lend`]).
     pub(crate) fn served(
         &mut self,
         seed: u64,
         members: &[Member],
-        usable: &[bool],
+        parts: &[u8],
         size: u32,
     ) -> Owners {
         let key = (seed, members.to_vec(), size);
         let base = self.base.get(key, || ring::base(seed, members, size));
-        let key = (seed, members.to_vec(), usable.to_vec(), size);
-        self.served.get(key, || ring::lend(seed, members, usable, &base))
+        let key = (seed, members.to_vec(), parts.to_vec(), size);
+        self.served.get(key, || ring::lend(seed, members, parts, &base))
     }
 }

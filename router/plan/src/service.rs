@@ -10,7 +10,7 @@ use tidegate_config::desired::{Affinity, Limits, Service, UdpFlows};
 
 use crate::admission;
 use crate::entry;
-use crate::farm::{Backend, Case};
+use crate::farm::{self, Backend, Case};
 use crate::key::MapKey;
 use crate::life::Life;
 use crate::nat;
@@ -179,6 +179,23 @@ impl<'a> Work<'a> {
         (self.unsettled > 0).then(|| by_itself().max(held_until))
     }
 
+    /// Backends that do not have their whole share yet, and since when they have any.
+    fn starting(
+        &self,
+        observed: &Observed,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (IpAddr, Timestamp)> {
+        let since = move |addr| observed.started.get(&(self.spec.vip, addr)).copied();
+        self.case.starting.iter().map(move |&addr| (addr, since(addr).unwrap_or(now)))
+    }
+
+    /// When one of them gets more.
+    pub(crate) fn next_part_at(&self, shared: &Shared<'_>) -> Option<Timestamp> {
+        let now = shared.now;
+        let all = self.starting(shared.observed, now);
+        all.filter_map(|(_, since)| farm::next_part(since, self.spec.slow_start, now)).min()
+    }
+
     /// Its ring.
     pub(crate) const fn ring(&self) -> Option<Span> {
         self.seen.ring
@@ -293,6 +310,8 @@ impl<'a> Work<'a> {
         withheld: Option<Reason>,
         held_until: Option<Timestamp>,
         life: Life,
+        observed: &Observed,
+        now: Timestamp,
     ) -> VipState {
         let programmed = self.seen.entry.zip(self.seen.ring).map(|(entry, ring)| Programmed {
             index: entry.index,
@@ -308,6 +327,7 @@ impl<'a> Work<'a> {
             proof: self.proof,
             fails_open: self.case.fails_open,
             held_until,
+            starting: self.starting(observed, now).collect(),
             life,
             reason,
             withheld,

@@ -29,6 +29,8 @@ pub struct VipState {
     pub held_until: Option<Timestamp>,
     /// The checks of all backends fail, and are taken to be wrong.
     pub fails_open: bool,
+    /// Backends that do not have their whole share of new flows yet, and since when they take any.
+    pub starting: BTreeMap<IpAddr, Timestamp>,
     /// Where the VIP is in its life.
     pub life: Life,
     /// Why the VIP is not announced, which may be another service's fault; `None`: it may be.

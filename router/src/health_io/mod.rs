@@ -104,7 +104,8 @@ impl Checks {
                     let result = CheckResult { service, backend, outcome };
                     async move { results.send(result).await }
                 };
-                let task = tokio::spawn(run(asks.clone(), trust, target, turn, report));
+                let task =
+                    tokio::spawn(run(asks.clone(), trust, (target, service.addr()), turn, report));
                 Check { asks, task }
             });
         }
@@ -143,7 +144,7 @@ struct Turn {
 async fn run<F>(
     check: HealthCheck,
     mut trust: Result<Option<Arc<ClientConfig>>, Failure>,
-    target: SocketAddr,
+    (target, vip): (SocketAddr, IpAddr),
     turn: Turn,
     report: impl Fn(Result<Duration, Failure>) -> F,
 ) where
@@ -166,7 +167,8 @@ async fn run<F>(
             trust = trust_of(&check.probe, &mut Trust::default());
         }
         let ask = async {
-            probe::ask(&check.probe, trust.as_ref().map_err(Clone::clone)?.as_ref(), target).await
+            let trust = trust.as_ref().map_err(Clone::clone)?.as_ref();
+            probe::ask(&check.probe, trust, target, vip).await
         };
         let asked = tokio::time::timeout(check.timeout, ask);
         let outcome = match asked.await {

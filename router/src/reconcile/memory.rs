@@ -151,7 +151,10 @@ impl Seen {
                         let drain = observed.drains.backend(*vip, *addr);
                         Some(out_of_service(backend.state, drain).into())
                     }
-                    BackendState::Active => words.text(&key),
+                    BackendState::Active => words.text(&key).or_else(|| {
+                        let starts = state.starting.contains_key(addr);
+                        starts.then(|| "slow start: its share is still growing".into())
+                    }),
                 };
                 let seen = BackendSeen { state: backend.state, reason };
                 self.note_backend(key, &state.name, seen, now);

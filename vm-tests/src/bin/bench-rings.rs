@@ -15,7 +15,7 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_config::Desired;
 use tidegate_config::desired::Backend;
 use tidegate_plan::observed::Observed;
-use tidegate_plan::ring::{Member, Position, base, bases, lend};
+use tidegate_plan::ring::{Member, PARTS, Position, base, bases, lend};
 use tidegate_plan::step::Step;
 use tidegate_plan::{Rings, plan_with};
 use tidegate_vm_tests::bench::edge::{desired, ways};
@@ -73,8 +73,9 @@ fn member(n: u32) -> Member {
 /// The owners' addresses of a ring with these usable.
 fn ring(members: &[Member], down: Option<u32>) -> Vec<Option<IpAddr>> {
     let size = ring_size(u32::try_from(members.len()).unwrap_or(u32::MAX));
-    let usable: Vec<bool> = members.iter().map(|it| down.map(member) != Some(*it)).collect();
-    let owners = lend(SEED, members, &usable, &base(SEED, members, size));
+    let parts = |it: &Member| if down.map(member) == Some(*it) { 0 } else { PARTS };
+    let parts: Vec<u8> = members.iter().map(parts).collect();
+    let owners = lend(SEED, members, &parts, &base(SEED, members, size));
     let addr = |owner: Position| members.get(owner.index()).map(|member| member.addr);
     owners.iter().map(|owner| owner.and_then(addr)).collect()
 }
@@ -137,11 +138,11 @@ fn build_all() -> Duration {
             ((1..=BACKENDS).map(one).collect(), size)
         };
         let sets: Vec<(Vec<Member>, u32)> = services.iter().map(set).collect();
-        let usable = [true; BACKENDS as usize];
+        let parts = [PARTS; BACKENDS as usize];
         for (((members, _), base), place) in
             sets.iter().zip(bases(SEED, &sets)).zip(slots.chunks(size as usize))
         {
-            let owners = lend(SEED, members, &usable, &base);
+            let owners = lend(SEED, members, &parts, &base);
             for (word, owner) in place.iter().zip(owners.iter()) {
                 let index = owner.map_or(0, |it| 1 + u32::try_from(it.index()).unwrap_or(u32::MAX));
                 word.store(Slot::settled(index).to_word(), Ordering::Release);

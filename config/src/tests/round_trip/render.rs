@@ -265,6 +265,7 @@ fn render_service(out: &mut String, service: &Service) {
     text(out, "udp", &if remembers { "flow" } else { "hash" });
     key(out, "echo", service.echo);
     time(out, "drain", service.drain);
+    time(out, "slow-start", service.slow_start);
     key(out, "min-mtu", i64::from(service.min_mtu));
     let when_all_down = match service.when_all_down {
         AllDown::FailClosed => "fail-closed",
@@ -310,6 +311,10 @@ fn render_health(out: &mut String, health: &HealthCheck) {
     out.push_str("[service.health]\n");
     match &health.probe {
         Probe::Tcp => key(out, "type", "tcp"),
+        Probe::TcpInTunnel { gue_port: _ } => {
+            key(out, "type", "tcp");
+            key(out, "via", "tunnel");
+        }
         Probe::Icmp => key(out, "type", "icmp"),
         Probe::Http(http) => {
             text(out, "type", if http.tls.is_some() { &"https" } else { &"http" });

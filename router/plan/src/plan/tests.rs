@@ -28,6 +28,7 @@ mod proof;
 mod property;
 mod quic;
 mod sharing;
+mod slow_start;
 pub(crate) mod world;
 
 use world::*;

@@ -32,10 +32,38 @@ fn built(members: &[Member]) -> Vec<Option<IpAddr>> {
 }
 
 fn served(members: &[Member], down: &[u32]) -> Vec<Option<IpAddr>> {
-    let usable: Vec<bool> =
-        members.iter().map(|m| !down.iter().any(|&n| addr(n) == m.addr)).collect();
+    let down = |m: &Member| down.iter().any(|&n| addr(n) == m.addr);
+    starting(members, |m| if down(m) { 0 } else { PARTS })
+}
+
+/// The ring with so many parts of each one's slots.
+fn starting(members: &[Member], parts: impl Fn(&Member) -> u8) -> Vec<Option<IpAddr>> {
+    let parts: Vec<u8> = members.iter().map(parts).collect();
     let size = ring_size(u32::try_from(members.len()).unwrap());
-    by_addr(members, &lend(SEED, members, &usable, &base(SEED, members, size)))
+    by_addr(members, &lend(SEED, members, &parts, &base(SEED, members, size)))
+}
+
+#[test]
+fn a_backend_comes_into_service_part_by_part() {
+    let members = equal(10);
+    let ring = |parts: u8| starting(&members, |m| if m.addr == addr(3) { parts } else { PARTS });
+    let share = |ring: &[Option<IpAddr>]| counts(ring).get(&addr(3)).copied().unwrap_or(0);
+    let whole = share(&ring(PARTS));
+    let mut before = ring(0);
+    for parts in 1..=PARTS {
+        let now = ring(parts);
+        let wanted = whole * usize::from(parts) / usize::from(PARTS);
+        assert!(share(&now).abs_diff(wanted) < whole / 5, "{parts}: {} of {whole}", share(&now));
+        for (before, now) in before.iter().zip(&now).filter(|(before, now)| before != now) {
+            assert_eq!(*now, Some(addr(3)), "slots move to it and nowhere else");
+            assert_ne!(*before, Some(addr(3)));
+        }
+        before = now;
+    }
+    // Alone it has all, and of two that start each has its half.
+    assert_eq!(share(&starting(&equal(10), |m| u8::from(m.addr == addr(3)))), before.len());
+    let two = counts(&starting(&equal(2), |_| 1));
+    assert!(two.values().all(|&slots| slots > 400), "{two:?}");
 }
 
 fn counts(ring: &[Option<IpAddr>]) -> BTreeMap<IpAddr, usize> {

@@ -6,6 +6,7 @@ use std::io;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
+use super::tunnel::checksum;
 use crate::health_io::Failure;
 use crate::health_io::random::Random;
 
@@ -54,15 +55,6 @@ fn request(target: IpAddr, nonce: &[u8; NONCE_BYTES]) -> Vec<u8> {
         packet.iter_mut().skip(2).zip(sum).for_each(|(octet, sum)| *octet = sum);
     }
     packet
-}
-
-/// The ones' complement sum of RFC 1071, of an even number of octets.
-fn checksum(octets: &[u8]) -> u16 {
-    let words = octets.as_chunks::<2>().0.iter().map(|word| u16::from_be_bytes(*word));
-    !words.fold(0_u16, |sum, word| {
-        let (sum, carry) = sum.overflowing_add(word);
-        sum + u16::from(carry)
-    })
 }
 
 /// Whether a packet answers our request. Those of IPv4 come with their IP header.

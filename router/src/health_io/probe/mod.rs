@@ -8,8 +8,9 @@ mod grpc;
 mod http;
 mod icmp;
 pub(super) mod tls;
+mod tunnel;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -21,11 +22,12 @@ use super::Failure;
 /// Longest response header we read, in bytes. More is not the answer of a health page.
 pub(super) const HEADER_BYTES_MAX: usize = 16 << 10;
 
-/// Asks once. `trust` is for a check over TLS. Takes as long as it takes: the caller bounds the time.
+/// Asks once. `trust` is for a check over TLS, `vip` for one that is asked there. Takes as long as it takes: the caller bounds the time.
 pub(super) async fn ask(
     probe: &Probe,
     trust: Option<&Arc<ClientConfig>>,
     target: SocketAddr,
+    vip: IpAddr,
 ) -> Result<(), Failure> {
     match probe {
         Probe::Tcp => connect(target).await.map(drop),
@@ -44,6 +46,9 @@ pub(super) async fn ask(
         }
         Probe::Udp { send, expect } => datagram::ask(send, expect, target).await,
         Probe::Dns(asks) => datagram::ask_name(asks, target).await,
+        Probe::TcpInTunnel { gue_port } => {
+            tunnel::ask(target.ip(), SocketAddr::new(vip, target.port()), *gue_port).await
+        }
         Probe::Icmp => icmp::ask(target.ip()).await,
     }
 }

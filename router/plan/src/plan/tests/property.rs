@@ -48,6 +48,7 @@ fn any_service() -> impl Strategy<Value = Service> {
             spec.echo = echo;
             spec.when_all_down = if opens { AllDown::FailOpen } else { AllDown::FailClosed };
             spec.drain = Duration::from_secs(drain);
+            spec.slow_start = if client { Duration::from_secs(4) } else { Duration::ZERO };
             spec.health = spec.health.filter(|_| checked);
             spec.advertise = advertise.map(|(min_healthy, med, hold_down)| Advertise {
                 attributes: RouteAttributes { med, ..RouteAttributes::default() },

@@ -89,6 +89,7 @@ pub(super) fn service(vip: ServiceAddr, backends: RangeInclusive<u8>) -> Service
         limits: OwnLimits::default(),
         echo: true,
         drain: Duration::from_mins(1),
+        slow_start: Duration::ZERO,
         min_mtu: 1_280,
         health: Some(HealthCheck {
             probe: Probe::Tcp,

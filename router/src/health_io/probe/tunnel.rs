@@ -1,0 +1,249 @@
+//! A TCP connection to the VIP that is asked for in the tunnel to one backend, as packets of clients
+//! come there.
+//!
+//! The SYN is made here and sent in an outer header to the backend; what comes back comes from the
+//! VIP itself, past the tunnel, as every answer to a client does. A SYN-ACK is all that is wanted:
+//! the kernel knows of no such connection and resets it, so nothing stays open at the backend.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::io;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use crate::health_io::Failure;
+use crate::health_io::random::Random;
+
+/// Numbers of the packets in a tunnel (RFC 2003, RFC 2473).
+const IPV4_IN: i32 = 4;
+const IPV6_IN: i32 = 41;
+const TCP: u8 = 6;
+const TCP_HEADER_LEN: usize = 20;
+/// Longest packet that we read the beginning of: both headers with all options.
+const PACKET_BYTES_MAX: usize = 128;
+/// A SYN that is not answered is sent once more after this time.
+const AGAIN: Duration = Duration::from_millis(200);
+
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+/// Asks once. `backend` is the end of the tunnel, `vip` who shall answer, with its port.
+pub(super) async fn ask(
+    backend: IpAddr,
+    vip: SocketAddr,
+    gue_port: Option<u16>,
+) -> Result<(), Failure> {
+    let asked = async {
+        let own = own_address(vip)?;
+        // Bound and never used: nobody else gets the port, and the kernel answers for nobody there.
+        let held = Socket::new(Domain::for_address(vip), Type::STREAM, None)?;
+        held.bind(&SocketAddr::new(own, 0).into())?;
+        let port = held.local_addr()?.as_socket().map_or(0, |addr| addr.port());
+        let syn = Syn { from: SocketAddr::new(own, port), vip, number: number() };
+        let answers = answers(&syn)?;
+        let (tunnel, end) = tunnel(backend, vip.is_ipv4(), gue_port)?;
+        let packet = syn.packet();
+        tunnel.send_to(&packet, &end.into())?;
+        match timeout(AGAIN, syn.answer(&answers)).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => {
+                tunnel.send_to(&packet, &end.into())?;
+                syn.answer(&answers).await
+            }
+        }
+    };
+    match asked.await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::Refused),
+        Err(error) => Err(Failure::of_connection(&error)),
+    }
+}
+
+/// A sequence number that nobody can guess.
+fn number() -> u32 {
+    u32::from_be_bytes(Random::new().octets())
+}
+
+/// The address that we have towards a VIP: no packet is sent to find out.
+fn own_address(vip: SocketAddr) -> io::Result<IpAddr> {
+    let socket = Socket::new(Domain::for_address(vip), Type::DGRAM, None)?;
+    socket.connect(&vip.into())?;
+    let own = socket.local_addr()?.as_socket();
+    own.map(|own| own.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// Hears TCP that comes from the VIP to our address. Tokio's type for UDP does with it what is done
+/// with any socket of datagrams.
+fn answers(syn: &Syn) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(syn.vip), Type::RAW, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(syn.from.ip(), 0).into())?;
+    socket.connect(&SocketAddr::new(syn.vip.ip(), 0).into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// A socket whose packets are put into the tunnel by the kernel, and the end to send them to.
+fn tunnel(
+    backend: IpAddr,
+    vip_is_v4: bool,
+    gue_port: Option<u16>,
+) -> io::Result<(Socket, SocketAddr)> {
+    let end = SocketAddr::new(backend, gue_port.unwrap_or(0));
+    let domain = Domain::for_address(end);
+    let socket = if gue_port.is_some() {
+        // Variant 1: the packet itself is all that is in the datagram.
+        Socket::new(domain, Type::DGRAM, None)?
+    } else {
+        let number = if vip_is_v4 { IPV4_IN } else { IPV6_IN };
+        let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(number)))?;
+        // It would hear what others send us in tunnels, and only sends.
+        socket.set_recv_buffer_size(0)?;
+        socket
+    };
+    socket.set_nonblocking(true)?;
+    Ok((socket, end))
+}
+
+/// The first packet of a connection.
+struct Syn {
+    from: SocketAddr,
+    vip: SocketAddr,
+    number: u32,
+}
+
+impl Syn {
+    /// With its IP header, of the VIP's version.
+    fn packet(&self) -> Vec<u8> {
+        let mut tcp = Vec::with_capacity(TCP_HEADER_LEN);
+        tcp.extend(self.from.port().to_be_bytes());
+        tcp.extend(self.vip.port().to_be_bytes());
+        tcp.extend(self.number.to_be_bytes());
+        tcp.extend([0, 0, 0, 0, 5 << 4, SYN, 0xff, 0xff, 0, 0, 0, 0]);
+        let (from, to) = (octets(self.from.ip()), octets(self.vip.ip()));
+        let pseudo = [from.as_slice(), &to, &[0, TCP, 0, 20], &tcp].concat();
+        put(&mut tcp, 16, checksum(&pseudo));
+        let mut packet = match self.vip {
+            SocketAddr::V4(_) => {
+                let mut header =
+                    [[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, TCP, 0, 0].as_slice(), &from, &to]
+                        .concat();
+                let sum = checksum(&header);
+                put(&mut header, 10, sum);
+                header
+            }
+            SocketAddr::V6(_) => [[0x60, 0, 0, 0, 0, 20, TCP, 64].as_slice(), &from, &to].concat(),
+        };
+        packet.extend(tcp);
+        packet
+    }
+
+    /// Whether the connection was taken (SYN-ACK) or refused (RST).
+    async fn answer(&self, answers: &UdpSocket) -> io::Result<bool> {
+        let mut packet = [0; PACKET_BYTES_MAX];
+        loop {
+            let len = answers.recv(&mut packet).await?;
+            if let Some(answer) = self.read(packet.get(..len).unwrap_or_default()) {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// What a packet says to this SYN; `None`: nothing. Those of IPv4 come with their IP header.
+    fn read(&self, packet: &[u8]) -> Option<bool> {
+        let header_len = match self.vip {
+            SocketAddr::V4(_) => usize::from(packet.first()? & 0x0f) * 4,
+            SocketAddr::V6(_) => 0,
+        };
+        let tcp = packet.get(header_len..)?.first_chunk::<TCP_HEADER_LEN>()?;
+        let &[s0, s1, d0, d1, _, _, _, _, a0, a1, a2, a3, _, flags, ..] = tcp;
+        let is_ours = u16::from_be_bytes([s0, s1]) == self.vip.port()
+            && u16::from_be_bytes([d0, d1]) == self.from.port()
+            && u32::from_be_bytes([a0, a1, a2, a3]) == self.number.wrapping_add(1);
+        match flags & (SYN | RST | ACK) {
+            _ if !is_ours => None,
+            both if both == SYN | ACK => Some(true),
+            reset if reset & RST != 0 => Some(false),
+            _ => None,
+        }
+    }
+}
+
+fn octets(addr: IpAddr) -> Vec<u8> {
+    match addr {
+        IpAddr::V4(v4) => v4.octets().into(),
+        IpAddr::V6(v6) => v6.octets().into(),
+    }
+}
+
+fn put(octets: &mut [u8], at: usize, word: u16) {
+    octets.iter_mut().skip(at).zip(word.to_be_bytes()).for_each(|(octet, new)| *octet = new);
+}
+
+/// The ones' complement sum of RFC 1071, of an even number of octets.
+pub(super) fn checksum(octets: &[u8]) -> u16 {
+    let words = octets.as_chunks::<2>().0.iter().map(|word| u16::from_be_bytes(*word));
+    !words.fold(0_u16, |sum, word| {
+        let (sum, carry) = sum.overflowing_add(word);
+        sum + u16::from(carry)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn syn(own: &str, vip: &str) -> Syn {
+        Syn { from: own.parse().unwrap(), vip: vip.parse().unwrap(), number: 0x0102_0304 }
+    }
+
+    #[test]
+    fn a_syn_of_either_version_sums_up_to_nothing() {
+        let v4 = syn("10.0.0.1:40000", "192.0.2.1:80");
+        let packet = v4.packet();
+        assert_eq!(packet.len(), 40);
+        assert_eq!(checksum(&packet[..20]), 0);
+        let pseudo = [&packet[12..20], &[0, 6, 0, 20], &packet[20..]].concat();
+        assert_eq!(checksum(&pseudo), 0);
+        assert_eq!(packet[20..28], [0x9c, 0x40, 0, 80, 1, 2, 3, 4]);
+
+        let packet = syn("[fd00::1]:40000", "[2001:db8::1]:80").packet();
+        assert_eq!(packet.len(), 60);
+        let pseudo = [&packet[8..40], &[0, 6, 0, 20], &packet[40..]].concat();
+        assert_eq!(checksum(&pseudo), 0);
+    }
+
+    #[test]
+    fn only_an_answer_to_our_own_syn_counts() {
+        let ours = syn("10.0.0.1:40000", "192.0.2.1:80");
+        let answer = |sport: u16, dport: u16, ack: u32, flags: u8| {
+            let mut packet = vec![0x45];
+            packet.resize(20, 0);
+            packet.extend(sport.to_be_bytes());
+            packet.extend(dport.to_be_bytes());
+            packet.extend([0; 4]);
+            packet.extend(ack.to_be_bytes());
+            packet.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
+            packet
+        };
+        let good = answer(80, 40_000, 0x0102_0305, SYN | ACK);
+        let cases = [
+            ("a SYN-ACK", good.clone(), Some(true)),
+            ("a reset", answer(80, 40_000, 0x0102_0305, RST | ACK), Some(false)),
+            ("of another connection", answer(80, 40_001, 0x0102_0305, SYN | ACK), None),
+            ("from another port", answer(81, 40_000, 0x0102_0305, SYN | ACK), None),
+            ("to an older SYN", answer(80, 40_000, 0x0102_0304, SYN | ACK), None),
+            ("a mere acknowledgement", answer(80, 40_000, 0x0102_0305, ACK), None),
+            ("cut off", good[..39].to_vec(), None),
+            ("a header that says it is longer", [&[0x4f], &good[1..]].concat(), None),
+            ("nothing", Vec::new(), None),
+        ];
+        for (name, packet, wanted) in cases {
+            assert_eq!(ours.read(&packet), wanted, "{name}");
+        }
+        let v6 = syn("[fd00::1]:40000", "[2001:db8::1]:80");
+        assert_eq!(v6.read(&good[20..]), Some(true), "without an IP header");
+    }
+}
