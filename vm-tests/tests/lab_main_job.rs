@@ -238,3 +238,63 @@ fn requests_reach_backends_by_their_mac_address() {
 fn a_session_over_ipv6_announces_ipv4_too() {
     carries_requests(Variant { session_over_v6: true, ..Variant::default() });
 }
+
+/// What the edge says of a backend of a service.
+fn backend_is(job: &MainJob, vip: Vip, backend: usize, state: &str) -> Result<()> {
+    let answer = job.tidegate(&["backends", "-o", "json"])?;
+    let answer: serde_json::Value = serde_json::from_str(&answer)?;
+    let rows = answer["backends"].as_array().map_or(&[][..], Vec::as_slice);
+    let of_service = rows.iter().filter(|row| row["service"] == vip.service);
+    let row = of_service.into_iter().nth(backend);
+    ensure!(row.is_some_and(|row| row["state"] == state), "{rows:#?}");
+    Ok(())
+}
+
+/// Checks in the tunnel fail where direct ones would be answered.
+fn a_backend_fails_without_its_vip_and_without_its_tunnel(variant: Variant) {
+    let mut job = MainJob::announced(variant).unwrap();
+    let in_tunnel = r#"type = "tcp", via = "tunnel""#;
+    let config = job.edge_config().replace(r#"type = "http", path = "/healthz""#, in_tunnel);
+    assert!(config.contains(in_tunnel));
+    let file = job.lab.write("in-tunnel.toml", &config).unwrap();
+    job.tidegate(&["apply", &file.display().to_string()]).unwrap();
+    let wait = |job: &MainJob, vip, backend, state| {
+        let what = format!("backend {backend} to be {state}");
+        job.lab.wait_for(&what, SOON, || backend_is(job, vip, backend, state)).unwrap();
+    };
+    let [v4, v6] = VIPS;
+    job.lab.run("b1", &["ip", "addr", "del", v4.prefix, "dev", "lo"]).unwrap();
+    wait(&job, v4, 0, "down");
+    wait_until_served_by(&job, v4, &["b2", "b3"]);
+    backend_is(&job, v6, 0, "active").unwrap();
+    job.lab.run("b1", &["ip", "addr", "add", v4.prefix, "dev", "lo"]).unwrap();
+    wait(&job, v4, 0, "active");
+
+    job.stop_tunnel(1).unwrap();
+    for vip in VIPS {
+        wait(&job, vip, 1, "down");
+        wait_until_served_by(&job, vip, &["b1", "b3"]);
+    }
+    // One that listens no more refuses, in the tunnel as well.
+    job.kill_server(2).unwrap();
+    for vip in VIPS {
+        wait(&job, vip, 2, "down");
+        wait_until_served_by(&job, vip, &["b1"]);
+    }
+    let backends = job.tidegate(&["backends"]).unwrap();
+    assert!(
+        backends.contains("timed out") && backends.contains("connection refused"),
+        "{backends}"
+    );
+}
+
+#[test]
+fn a_check_in_the_tunnel_fails_without_vip_or_tunnel() {
+    a_backend_fails_without_its_vip_and_without_its_tunnel(Variant::default());
+}
+
+#[test]
+fn a_check_in_a_gue_tunnel_of_the_other_version_fails_without_vip_or_tunnel() {
+    let variant = Variant { mode: "gue", crossed: true, ..Variant::default() };
+    a_backend_fails_without_its_vip_and_without_its_tunnel(variant);
+}

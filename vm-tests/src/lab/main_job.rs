@@ -297,6 +297,15 @@ impl MainJob {
         server.context("that web server does not run")?.kill()
     }
 
+    /// Ends the tunnel at a backend; the web server goes on.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn stop_tunnel(&mut self, backend: usize) -> Result<()> {
+        // The first one is that of the edge's port.
+        self.decap.get_mut(1 + backend).context("no such tunnel")?.kill()
+    }
+
     /// Makes the health check of a backend fail, or work again, while all else works on.
     ///
     /// # Errors
