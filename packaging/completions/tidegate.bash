@@ -82,6 +82,9 @@ _tidegate() {
             tidegate,undrain)
                 cmd="tidegate__subcmd__undrain"
                 ;;
+            tidegate,upgrade)
+                cmd="tidegate__subcmd__upgrade"
+                ;;
             tidegate,vips)
                 cmd="tidegate__subcmd__vips"
                 ;;
@@ -193,6 +196,9 @@ _tidegate() {
             tidegate__subcmd__help,undrain)
                 cmd="tidegate__subcmd__help__subcmd__undrain"
                 ;;
+            tidegate__subcmd__help,upgrade)
+                cmd="tidegate__subcmd__help__subcmd__upgrade"
+                ;;
             tidegate__subcmd__help,vips)
                 cmd="tidegate__subcmd__help__subcmd__vips"
                 ;;
@@ -266,7 +272,7 @@ _tidegate() {
 
     case "${cmd}" in
         tidegate)
-            opts="-h -V --help --version run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health decap detach schema help"
+            opts="-h -V --help --version run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -810,7 +816,7 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__help)
-            opts="run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health decap detach schema help"
+            opts="run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1257,6 +1263,20 @@ _tidegate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        tidegate__subcmd__help__subcmd__upgrade)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         tidegate__subcmd__help__subcmd__vips)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1636,7 +1656,7 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__run)
-            opts="-c -h --config --help"
+            opts="-c -h --config --take-over --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1852,6 +1872,44 @@ _tidegate() {
                 return 0
             fi
             case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__upgrade)
+            opts="-s -o -h --binary --within --socket --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --binary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
