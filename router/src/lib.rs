@@ -17,6 +17,7 @@ mod hand_over;
 pub mod health_io;
 mod journal;
 pub mod link_io;
+mod local_ports;
 mod lock;
 mod metrics;
 mod mrt_io;
