@@ -10,6 +10,7 @@ use tidegate_config::overlay::{self, Overlay};
 use tidegate_config::{Checked, FILE_BYTES_MAX};
 
 use crate::bgp_io::{AoKey, Keys, Signer, try_keys};
+use crate::local_ports;
 
 /// Longest key the kernel takes (`TCP_MD5SIG_MAXKEYLEN`, `TCP_AO_MAXKEYLEN`).
 const KEY_BYTES_MAX: usize = 80;
@@ -102,7 +103,10 @@ pub fn check(path: &Path, text: String, overlay: Overlay) -> Result<ConfigFile, 
             keys.insert(whose, signer(name, whose, signing, &desired)?);
         }
     }
-    let (path, warnings) = (path.to_owned(), warnings.to_string());
+    let mut warnings = vec![warnings.to_string(), local_ports::warning(&name, &desired)];
+    warnings.retain(|warning| !warning.is_empty());
+    let warnings = warnings.join("\n\n");
+    let path = path.to_owned();
     Ok(ConfigFile { path, text, overlay, desired, keys, warnings })
 }
 

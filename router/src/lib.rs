@@ -16,6 +16,7 @@ pub mod decap;
 pub mod health_io;
 mod journal;
 pub mod link_io;
+mod local_ports;
 mod lock;
 mod metrics;
 mod mrt_io;

@@ -243,7 +243,7 @@ fn a_session_over_ipv6_announces_ipv4_too() {
 fn backend_is(job: &MainJob, vip: Vip, backend: usize, state: &str) -> Result<()> {
     let answer = job.tidegate(&["backends", "-o", "json"])?;
     let answer: serde_json::Value = serde_json::from_str(&answer)?;
-    let rows = answer["backends"].as_array().map_or(&[][..], Vec::as_slice);
+    let rows = answer.get("backends").and_then(|it| it.as_array()).map_or(&[][..], Vec::as_slice);
     let of_service = rows.iter().filter(|row| row["service"] == vip.service);
     let row = of_service.into_iter().nth(backend);
     ensure!(row.is_some_and(|row| row["state"] == state), "{rows:#?}");

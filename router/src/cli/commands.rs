@@ -27,8 +27,9 @@ pub(super) fn check(file: &Path) -> Result<(), Failure> {
     let config = crate::config_file::read(file).map_err(|error| Failure::config(&error))?;
     let desired = &config.desired;
     let warnings = &config.warnings;
+    let gap = if warnings.is_empty() { "" } else { "\n\n" };
     print(&format!(
-        "{warnings}{}: good: {} peers, {} services, {} backends",
+        "{warnings}{gap}{}: good: {} peers, {} services, {} backends",
         file.display(),
         desired.peers.len(),
         desired.services.len(),

@@ -19,6 +19,7 @@ mod guard;
 mod gue;
 mod live;
 mod nat;
+mod nat_full;
 mod parsing;
 mod pins;
 mod prefixes;

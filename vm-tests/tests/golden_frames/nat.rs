@@ -32,7 +32,7 @@ const HOP4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const HOP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xe, 0, 0, 0, 0, 1);
 
 /// TCP and UDP on both VIPs in NAT, with so many ports to choose from.
-fn nat(backend: Backend, ports: u32, more: u64) -> Xdp {
+pub(crate) fn nat(backend: Backend, ports: u32, more: u64) -> Xdp {
     let mut xdp = Xdp::with_constants(backend, |config| {
         config.features = features::NAT | more;
         (config.nat_port_first, config.nat_port_count) = (FIRST, ports);
