@@ -9,7 +9,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
 bpf := cd ebpf/xdp && RUSTC_BOOTSTRAP=1 cargo
 
-.PHONY: help setup setup-root setup-vm build demo test test-vm bench lint clean-labs
+.PHONY: help setup setup-root setup-deb setup-vm build demo test test-vm bench lint deb clean-labs
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ setup: ## install what is missing here; silent when nothing is
 
 setup-root:
 	@vm-tests/setup root
+
+setup-deb:
+	@vm-tests/setup deb
 
 setup-vm:
 	@vm-tests/setup vm
@@ -33,10 +36,13 @@ demo: setup-root ## a router peers, a VIP is announced, packets reach backends; 
 test: setup-root ## every test: unit, property, golden frames, labs with a real BIRD
 	@vm-tests/test
 
-test-vm: setup-vm ## the packet path on Debian's other kernels, in virtual machines
+test-vm: setup-vm ## the packet path on Debian's other kernels, in virtual machines; the package
 	@vm-tests/test vm
 
-bench: setup-root ## what it costs, held against bars; PART=rings, datapath, bgp, health or changes, UPDATE=true keeps it
+deb: setup-deb ## the Debian package, in target/debian
+	@packaging/deb
+
+bench: setup-root ## what it costs, held against bars; PART=rings, datapath, control, bgp, health or changes, UPDATE=true keeps it
 	@UPDATE=$(or $(UPDATE),false) vm-tests/bench $(PART)
 
 lint: setup ## formatting, clippy and documentation, warnings being errors

@@ -46,9 +46,19 @@ fn every_verb_has_its_man_page() {
     let pages = std::fs::read_dir(&made).unwrap().map(|page| page.unwrap());
     let pages = pages.map(|page| {
         let text = std::fs::read_to_string(page.path()).unwrap();
-        (page.file_name().into_string().unwrap(), with_lines_kept(&text).into_bytes())
+        let name = page.file_name().into_string().unwrap().replace(".1", ".8");
+        (name, of_section_8(&with_lines_kept(&text)).into_bytes())
     });
     compare("man", &pages.collect());
+}
+
+/// Who runs an edge looks among the commands of administrators.
+fn of_section_8(page: &str) -> String {
+    let lines = page.lines().map(|line| match line.strip_prefix(".TH ") {
+        Some(title) => format!(".TH {}\n", title.replacen(" 1 ", " 8 ", 1)),
+        None => format!("{}\n", line.replace("(1)", "(8)")),
+    });
+    lines.collect()
 }
 
 /// What stands below the options has lines and examples of its own, which nobody shall fill up.

@@ -342,14 +342,16 @@ impl Datapath {
         loaded.map(|(name, size)| Some((name, size? / SIZE))).collect()
     }
 
-    /// The kernel's identifiers of the maps that the program uses.
+    /// The kernel's identifiers of the maps that the program and those beside it use.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn map_ids(&self) -> Result<Vec<u32>, Error> {
+    pub fn map_ids(&self) -> Result<BTreeSet<u32>, Error> {
         let unknown = |error| Error::program(PROGRAM, error);
-        let info = self.program()?.info().map_err(unknown)?;
-        Ok(info.map_ids().map_err(unknown)?.unwrap_or_default())
+        let loaded = self.ebpf.programs().filter_map(|(_, program)| program.info().ok());
+        let ids =
+            loaded.map(|info| info.map_ids().map_err(unknown)).collect::<Result<Vec<_>, _>>()?;
+        Ok(ids.into_iter().flatten().flatten().collect())
     }
 
     /// Runs one frame through the loaded program with the live maps, as if it had come in by the

@@ -17,6 +17,7 @@ use tidegate_plan::observed::Observed;
 use tidegate_plan::step::Step;
 use tidegate_plan::{Rings, constants, plan_with};
 use tidegate_vm_tests::bench::edge::{desired, ways};
+use tidegate_vm_tests::bench::table::markdown;
 
 const SERVICES: u32 = 10_000;
 const BACKENDS: u32 = 100;
@@ -67,56 +68,76 @@ fn main() -> Result<ExitCode> {
 
     let first = node.converge(&wanted)?;
     let again = node.converge(&wanted)?;
-    let mut bars = Vec::new();
-    let longest = first.plans.iter().max().copied().unwrap_or_default();
-    bars.push(("the longest plan of all", longest, PLAN_MAX));
-    bars.push((
-        "all rounds",
-        first.applied + first.observed + first.plans.iter().sum::<Duration>(),
-        APPLY_MAX,
-    ));
-    for (what, took) in [("from nothing", &first), ("again, nothing changed", &again)] {
-        writeln!(
-            out,
-            "{what}: plans {:?}, looks {:?}, applied {:?}, {} steps, {} slots",
-            took.plans, took.observed, took.applied, took.steps, took.slots
-        )?;
-    }
     ensure!(again.steps == 0, "nothing has changed, and {} steps are made", again.steps);
+    let failure = node.best_failure(&wanted, args.rounds)?;
 
-    let farm = wanted.services.values().next().context("no service")?.backends.clone();
-    let mut best: Option<Took> = None;
-    for n in 0..args.rounds.max(1) {
-        let (&down, _) = farm.iter().nth(n as usize).context("too many rounds")?;
-        node.observed.healthy.retain(|&(_, addr)| addr != down);
-        let took = node.converge(&wanted)?;
-        if best.as_ref().is_none_or(|best| took.plans.first() < best.plans.first()) {
-            best = Some(took);
-        }
-    }
-    let failure = best.unwrap_or_default();
-    writeln!(
-        out,
-        "one backend fails: plans {:?}, looks {:?}, applied {:?}, {} steps, {} slots",
-        failure.plans, failure.observed, failure.applied, failure.steps, failure.slots
-    )?;
-    bars.push((
-        "one failure",
-        failure.plans.first().copied().unwrap_or_default() + failure.applied,
-        FAILURE_MAX,
-    ));
+    let rows = [
+        ("from nothing", &first),
+        ("nothing has changed", &again),
+        ("one backend of a farm fails", &failure),
+    ];
+    let rows: Vec<Vec<String>> = rows.map(|(what, took)| took.row(what)).into();
+    let head = ["", "plans", "the longest", "looks", "steps done in", "steps", "slots"];
+    writeln!(out, "{SERVICES} services of {BACKENDS} backends each, {FARMS} farms:\n")?;
+    writeln!(out, "{}", markdown(&head, &rows))?;
+
+    let bars = [
+        ("the longest plan", first.longest(), PLAN_MAX),
+        ("from nothing to maps that are as they shall be", first.all(), APPLY_MAX),
+        ("from a failed check to the slots", failure.first() + failure.applied, FAILURE_MAX),
+    ];
     let mut status = ExitCode::SUCCESS;
     for (what, took, max) in bars {
-        writeln!(out, "{what}: {took:?}, must be below {max:?}")?;
         if took >= max {
-            writeln!(out, "FAILED")?;
+            writeln!(out, "FAILED: {what} takes {took:.1?}, must be below {max:?}")?;
             status = ExitCode::FAILURE;
         }
     }
     Ok(status)
 }
 
+impl Took {
+    fn first(&self) -> Duration {
+        self.plans.first().copied().unwrap_or_default()
+    }
+
+    fn longest(&self) -> Duration {
+        self.plans.iter().max().copied().unwrap_or_default()
+    }
+
+    fn all(&self) -> Duration {
+        self.plans.iter().sum::<Duration>() + self.observed + self.applied
+    }
+
+    fn row(&self, what: &str) -> Vec<String> {
+        let time = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1_000.0);
+        vec![
+            what.to_owned(),
+            self.plans.len().to_string(),
+            time(self.longest()),
+            time(self.observed),
+            time(self.applied),
+            self.steps.to_string(),
+            self.slots.to_string(),
+        ]
+    }
+}
+
 impl Node {
+    /// Backends of one farm fail, one after the other; the one that was planned fastest.
+    fn best_failure(&mut self, wanted: &Desired, rounds: u32) -> Result<Took> {
+        let farm = wanted.services.values().next().context("no service")?.backends.clone();
+        let mut best: Option<Took> = None;
+        for down in farm.into_keys().take(rounds.max(1) as usize) {
+            self.observed.healthy.retain(|&(_, addr)| addr != down);
+            let took = self.converge(wanted)?;
+            if best.as_ref().is_none_or(|best| took.first() < best.first()) {
+                best = Some(took);
+            }
+        }
+        best.context("no backend failed")
+    }
+
     /// Rounds until there is nothing to do.
     fn converge(&mut self, wanted: &Desired) -> Result<Took> {
         let mut took = Took::default();

@@ -16,6 +16,7 @@ use aya::maps::MapInfo;
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
 use tidegate::bpf_io::Datapath;
+use tidegate_abi::rare;
 
 use machine::{Instruction, Machine};
 use memory::{KernelMap, Memory};
@@ -25,10 +26,13 @@ const PROGRAM: &str = "tidegate";
 /// The kernel keeps so many octets of a map's name.
 const NAME_MAX: usize = 15;
 
-/// The packet path's first program, with the maps of one that is loaded.
+/// The packet path's programs, with the maps of one that is loaded.
 #[derive(Debug)]
 pub struct Counter {
+    /// The first one.
     code: Vec<Instruction>,
+    /// Those that it tail-calls, by their rows.
+    rare: Vec<Vec<Instruction>>,
     memory: Memory,
 }
 
@@ -62,16 +66,21 @@ impl Counter {
         });
         object.relocate_maps(numbered.collect::<Vec<_>>().into_iter(), &sections)?;
         object.relocate_calls(&sections)?;
-        let program = object.programs.get(PROGRAM).context("the object has no program")?;
-        let function = object.functions.get(&program.function_key()).context("nor its code")?;
-        let code = function.instructions.iter().copied().map(instruction).collect();
+        let code_of = |name: &str| -> Result<Vec<Instruction>> {
+            let program =
+                object.programs.get(name).with_context(|| format!("no program {name}"))?;
+            let function = object.functions.get(&program.function_key()).context("nor its code")?;
+            Ok(function.instructions.iter().copied().map(instruction).collect())
+        };
+        let code = code_of(PROGRAM)?;
+        let rare = rare::NAMES.into_iter().map(code_of).collect::<Result<_>>()?;
         let mut of_kernel = kernel_maps(datapath)?;
         let mut take = |name: &String| {
             let known: String = name.chars().take(NAME_MAX).collect();
             of_kernel.remove(&known)
         };
         let maps = names.iter().map(&mut take).collect();
-        Ok(Self { code, memory: Memory::new(maps) })
+        Ok(Self { code, rare, memory: Memory::new(maps) })
     }
 
     /// Sends a frame through that comes in by this interface.
@@ -80,7 +89,7 @@ impl Counter {
     /// The program did what this machine does not know, or what no verifier lets it do.
     pub fn run(&mut self, frame: &[u8], ingress_ifindex: u32) -> Result<Counted> {
         self.memory.receive(frame, ingress_ifindex);
-        let mut machine = Machine::new(&self.code, &mut self.memory);
+        let mut machine = Machine::new(&self.code, &self.rare, &mut self.memory);
         let action = machine.run()?;
         let (instructions, calls) = (machine.instructions, machine.calls);
         Ok(Counted { action, frame: self.memory.frame().to_vec(), instructions, calls })

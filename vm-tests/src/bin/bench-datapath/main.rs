@@ -91,11 +91,8 @@ fn keep(args: &Args, pmu: &Pmu, rows: &[Row], report: &str) -> Result<Vec<String
     if args.update {
         write_page(&root.join("docs/reference/datapath-bench.md"), report)?;
     }
-    let bpf: Vec<(&str, f64)> = rows
-        .iter()
-        .filter(|row| !row.counted.is_none())
-        .map(|row| (row.name, row.counted.instructions))
-        .collect();
+    let bpf: Vec<(&str, f64)> =
+        rows.iter().map(|row| (row.name, row.counted.instructions)).collect();
     let native: Vec<(&str, f64)> =
         rows.iter().map(|row| (row.name, row.net_instructions())).collect();
     let mut worse = keep_one(args, &Baseline::bpf(&dir), &bpf)?;

@@ -260,12 +260,8 @@ impl Bench {
             let idle = Around::floor(Floor::Tx, traffic)?;
             let floor = if effect.growth == 40 { Floor::Ipv6 } else { Floor::Ipv4 };
             let encap = Around::floor(floor, traffic)?;
-            let counted = if scenario.is_nat {
-                Instructions::NONE
-            } else {
-                let counted = Instructions::of(edge, &scenario);
-                counted.with_context(|| format!("instructions of {}", scenario.name))?
-            };
+            let counted = Instructions::of(edge, &scenario);
+            let counted = counted.with_context(|| format!("instructions of {}", scenario.name))?;
             all.push(Measured { scenario, program, idle, encap, counted, rounds: Vec::new() });
         }
         let mut bench = Self { edge, nat, _guarded: guarded, load_time, all };
@@ -327,17 +323,6 @@ pub(crate) struct Instructions {
 }
 
 impl Instructions {
-    fn shown(self, figure: f64) -> String {
-        if self.is_none() { "-".to_owned() } else { format!("{figure:.1}") }
-    }
-
-    pub(crate) const fn is_none(self) -> bool {
-        self.instructions.is_nan()
-    }
-
-    /// Of what goes through more than one program, which is not counted.
-    const NONE: Self = Self { instructions: f64::NAN, calls: f64::NAN };
-
     /// As many flows as differ: those of a scenario differ in nothing else.
     const FLOWS: u32 = 1 << 10;
 
@@ -432,8 +417,8 @@ impl Row {
         let counted = |text: String| if has_pmu { text } else { "-".to_owned() };
         vec![
             self.name.to_owned(),
-            self.counted.shown(self.counted.instructions),
-            self.counted.shown(self.counted.calls),
+            format!("{:.1}", self.counted.instructions),
+            format!("{:.1}", self.counted.calls),
             format!("{:.1}", self.gross_ns.best),
             format!("{:.1}", self.gross_ns.median),
             format!("{:.1}", self.net.ns),
