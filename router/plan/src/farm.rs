@@ -1,9 +1,9 @@
 //! Sets of backends, and how they stand: what is the same for thousands of services is found out
 //! once.
 //!
-//! Two steps. A [`Farm`] is a set of backends in one forwarding mode, with what the packet path
-//! knows of them. A [`Case`] is a farm as one service sees it: with its verdicts, its drains and its
-//! ring. Services of the same case share what follows from it.
+//! Two steps. A farm ([`Farms`]) is a set of backends in one forwarding mode, with what the packet
+//! path knows of them. A [`Case`] is a farm as one service sees it: with its verdicts, its drains
+//! and its ring. Services of the same case share what follows from it.
 
 use core::iter::Peekable;
 use core::net::IpAddr;
