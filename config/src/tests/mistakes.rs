@@ -241,6 +241,16 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a check of unknown type", "port = 80", "port = 80\nhealth = { type = \"htps\" }"),
     ("a ping by its other name", "port = 80", "port = 80\nhealth = { type = \"ping\" }"),
     (
+        "a check in a tunnel where there is none",
+        "port = 80",
+        "port = 80\nmode = \"l2\"\nhealth = { type = \"tcp\", via = \"tunnel\" }",
+    ),
+    (
+        "a check in a tunnel that is not of TCP",
+        "port = 80",
+        "port = 80\nhealth = { type = \"icmp\", via = \"tunnel\" }",
+    ),
+    (
         "statuses that are none",
         "port = 80",
         "port = 80\nhealth = { type = \"http\", status = [200, \"399-300\", 99] }",

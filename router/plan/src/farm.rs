@@ -18,7 +18,7 @@ use tidegate_config::desired::{AllDown, Backend as Spec, ForwardingMode, Service
 use crate::drain::Phase;
 use crate::entry::{self, Identity};
 use crate::observed::Observed;
-use crate::places::Target;
+use crate::places::{Numbered, Target};
 use crate::pool::Pool;
 use crate::ring::{Member, PARTS};
 use crate::slots::{Scan, Span};
@@ -128,33 +128,6 @@ pub(crate) struct Cases<'a> {
     pub(crate) targets: Numbered<Target>,
     pub(crate) alive: Numbered<Vec<u32>>,
     has_drains: bool,
-}
-
-/// Things by number, each once.
-pub(crate) struct Numbered<T> {
-    numbers: BTreeMap<Arc<T>, usize>,
-    all: Vec<Arc<T>>,
-}
-
-impl<T: Ord> Numbered<T> {
-    pub(crate) const fn new() -> Self {
-        Self { numbers: BTreeMap::new(), all: Vec::new() }
-    }
-
-    pub(crate) fn number(&mut self, it: T) -> usize {
-        if let Some(&number) = self.numbers.get(&it) {
-            return number;
-        }
-        let it = Arc::new(it);
-        self.all.push(Arc::clone(&it));
-        let number = self.all.len() - 1;
-        self.numbers.insert(it, number);
-        number
-    }
-
-    pub(crate) fn get(&self, number: usize) -> Option<&T> {
-        self.all.get(number).map(|it| &**it)
-    }
 }
 
 impl<'a> Cases<'a> {

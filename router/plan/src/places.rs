@@ -6,10 +6,10 @@
 //! slots lie, and never which backend a packet finds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidegate_abi::Slot;
 
-use crate::farm::Numbered;
 use crate::ring::Member;
 use crate::rings::Rings;
 use crate::slots::{self, Scan, Span, Spans};
@@ -35,6 +35,33 @@ pub(crate) struct Wish {
     pub(crate) drains: bool,
     /// And that time is over.
     pub(crate) is_drained: bool,
+}
+
+/// Things by number, each once.
+pub(crate) struct Numbered<T> {
+    numbers: BTreeMap<Arc<T>, usize>,
+    all: Vec<Arc<T>>,
+}
+
+impl<T: Ord> Numbered<T> {
+    pub(crate) const fn new() -> Self {
+        Self { numbers: BTreeMap::new(), all: Vec::new() }
+    }
+
+    pub(crate) fn number(&mut self, it: T) -> usize {
+        if let Some(&number) = self.numbers.get(&it) {
+            return number;
+        }
+        let it = Arc::new(it);
+        self.all.push(Arc::clone(&it));
+        let number = self.all.len() - 1;
+        self.numbers.insert(it, number);
+        number
+    }
+
+    pub(crate) fn get(&self, number: usize) -> Option<&T> {
+        self.all.get(number).map(|it| &**it)
+    }
 }
 
 /// Where the old slots of a ring are found.

@@ -122,7 +122,7 @@ impl Shell {
             // Who asked may have gone away by now; then it goes on here.
             Ok(legacy) => reply.send(legacy).is_ok() && fate.await.is_ok(),
             Err(error) => {
-                warn!(%error, "the sessions cannot be handed over");
+                warn!(%error, "the sessions cannot be handed over, and go on here");
                 false
             }
         };
@@ -204,7 +204,9 @@ impl Shell {
         for (conn, remote, unsent, socket) in conns {
             match TcpStream::from_std(socket.into()) {
                 Ok(stream) => self.go_on(conn, remote, stream, unsent),
-                Err(error) => warn!(%remote, %error, "a session that was handed over is lost"),
+                Err(error) => {
+                    warn!(%remote, %error, "a session that was handed over is lost, and opened anew");
+                }
             }
         }
         self.out.extend(out);

@@ -202,7 +202,10 @@ impl Reconciler {
     /// The packet path is ours again: the new process may have put some of its own programs there.
     fn reclaim(&mut self) {
         if let Err(problem) = self.parts.datapath.reclaim() {
-            error!("the packet path keeps programs of the binary that did not start: {problem}");
+            error!(
+                "the packet path keeps programs of the binary that did not start: {problem}; \
+                 'systemctl restart tidegate' puts those of this one back"
+            );
         }
     }
 
