@@ -14,6 +14,7 @@ pub mod why;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub mod change;
 
@@ -34,7 +35,7 @@ pub struct View {
 }
 
 /// The daemon on one screen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// [`API_VERSION`]
     pub api_version: String,
@@ -105,7 +106,7 @@ pub struct Status {
 }
 
 /// Body of `/api/v1/drops`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Drops {
     /// [`API_VERSION`]
     pub api_version: String,
@@ -114,7 +115,7 @@ pub struct Drops {
 }
 
 /// So many of so many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tally {
     /// Established, announced, active.
     pub up: usize,
@@ -123,7 +124,7 @@ pub struct Tally {
 }
 
 /// One interface of the packet path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Interface {
     /// Name.
     pub name: String,
@@ -135,7 +136,7 @@ pub struct Interface {
 }
 
 /// One counter of the packet path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CounterRow {
     /// Stable name, as in the metrics.
     pub name: String,
@@ -149,11 +150,12 @@ pub struct CounterRow {
 }
 
 /// A BGP peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Peer {
     /// Configured name.
     pub name: String,
     /// Configured address and port.
+    #[schema(value_type = String)]
     pub remote: SocketAddr,
     /// Configured AS.
     pub asn: u32,
@@ -216,11 +218,12 @@ pub(crate) fn service_name(vip: &str, port: u16, last_port: Option<u16>, protoco
 }
 
 /// A service with its VIP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Vip {
     /// Configured name of the service.
     pub service: String,
     /// The VIP; its first address if it is a prefix.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// The length of a VIP that is a prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,9 +278,10 @@ pub struct Vip {
 }
 
 /// A backend of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Backend {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: IpAddr,
     /// Configured weight.
     pub weight: u16,
@@ -302,7 +306,7 @@ pub struct Backend {
 }
 
 /// Body of `/api/v1/peers`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Peers {
     /// [`API_VERSION`]
     pub api_version: String,
@@ -311,7 +315,7 @@ pub struct Peers {
 }
 
 /// Body of `/api/v1/vips`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Vips {
     /// [`API_VERSION`]
     pub api_version: String,
@@ -320,7 +324,7 @@ pub struct Vips {
 }
 
 /// Body of `/api/v1/backends`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Backends {
     /// [`API_VERSION`]
     pub api_version: String,
@@ -329,7 +333,7 @@ pub struct Backends {
 }
 
 /// A backend, with the service it belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceBackend {
     /// Configured name of the service.
     pub service: String,

@@ -31,7 +31,7 @@ fn check(kernel: Kernel) {
         kernel,
         modules: &["veth"],
         programs: &[program.to_str().unwrap(), "bpftool"],
-        memory: 1024,
+        memory: 2048,
         ..Machine::default()
     })
     .unwrap();

@@ -1,27 +1,22 @@
-//! The writing half of the API: plan, apply, confirm, roll back, and peers and services by name.
-//!
-//! A write of an object names the generation it was made for in `If-Match`, so that two writers
-//! cannot undo each other unseen: without it 428, with an old one 412.
+//! Changes of the configuration: planned, applied, confirmed, rolled back.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
-use axum::{Json, Router};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tidegate_config::overlay::{Edit, Kind, Target, objects};
+use tidegate_config::overlay::Target;
 use tidegate_plan::guard::Guard;
 use tokio::sync::oneshot;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::change::{Answer, Ask, Asks, Candidate, Documents, Refused, Terms, What};
-use crate::view::API_VERSION;
-use crate::view::change::Change;
+use crate::view::change::{Applied, Change, History, Plan};
 
 use super::caller::Writer;
 use super::problem::Problem;
@@ -29,32 +24,27 @@ use super::problem::Problem;
 /// How long a request waits for a change to be made. It goes on being made after that.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 /// Largest body: a configuration as a JSON string, every byte of it escaped.
-const BODY_BYTES_MAX: usize = 2 * tidegate_config::FILE_BYTES_MAX;
+pub(super) const BODY_BYTES_MAX: usize = 2 * tidegate_config::FILE_BYTES_MAX;
 /// Longest time a change may wait to be confirmed.
 const CONFIRM_MAX: Duration = Duration::from_hours(24);
 /// Longest comment, in bytes.
 const COMMENT_BYTES_MAX: usize = 1000;
 
-pub(super) fn routes(asks: Asks) -> Router {
-    Router::new()
-        .route("/api/v1/plan", post(plan))
-        .route("/api/v1/apply", post(apply))
-        .route("/api/v1/confirm", post(confirm))
-        .route("/api/v1/rollback", post(rollback))
-        .route("/api/v1/history", get(history))
-        .route("/api/v1/config", get(config))
-        .route("/api/v1/config/overlay", get(overlay).delete(drop_overlay))
-        .route("/api/v1/config/peers", get(peers))
-        .route("/api/v1/config/services", get(services))
-        .route("/api/v1/config/peers/{name}", object(Kind::Peer))
-        .route("/api/v1/config/services/{name}", object(Kind::Service))
-        .route("/api/v1/config/services/{name}/backends/{address}", backend())
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .method_not_allowed_fallback(super::method_not_allowed)
-        .with_state(asks)
+pub(super) fn routes(asks: Asks) -> OpenApiRouter {
+    paths().layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(asks)
 }
 
-type Way = State<Asks>;
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Asks> {
+    OpenApiRouter::new()
+        .routes(routes!(plan))
+        .routes(routes!(apply))
+        .routes(routes!(confirm))
+        .routes(routes!(rollback))
+        .routes(routes!(history))
+}
+
+pub(super) type Way = State<Asks>;
 
 pub(super) async fn ask(asks: &Asks, who: String, what: What) -> Result<Answer, Problem> {
     let (reply, answer) = oneshot::channel();
@@ -72,7 +62,7 @@ pub(super) async fn ask(asks: &Asks, who: String, what: What) -> Result<Answer, 
 }
 
 /// The configuration in force.
-async fn documents(asks: &Asks) -> Result<Documents, Problem> {
+pub(super) async fn documents(asks: &Asks) -> Result<Documents, Problem> {
     match ask(asks, String::new(), What::Documents).await? {
         Answer::Documents(documents) => Ok(documents),
         _ => Err(unexpected()),
@@ -88,7 +78,7 @@ pub(super) fn unexpected() -> Problem {
 }
 
 /// A body with the generation it belongs to.
-fn tagged(generation: u64, body: impl IntoResponse) -> Response {
+pub(super) fn tagged(generation: u64, body: impl IntoResponse) -> Response {
     let mut response = body.into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{generation}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
@@ -96,7 +86,7 @@ fn tagged(generation: u64, body: impl IntoResponse) -> Response {
     response
 }
 
-fn made(answer: Answer) -> Response {
+pub(super) fn made(answer: Answer) -> Response {
     match answer {
         Answer::Plan(plan) => tagged(plan.from_generation, Json(plan)),
         Answer::Applied(applied) => tagged(applied.generation, Json(applied)),
@@ -177,21 +167,47 @@ fn terms(change: Change) -> Result<Terms, Problem> {
     Ok(Terms { confirm, comment, guards })
 }
 
+/// What a change would do: by a text, by a generation that is kept, or by the daemon's file.
+#[utoipa::path(
+    post,
+    path = "/api/v1/plan",
+    tag = "change",
+    request_body = Option<Change>,
+    responses((status = 200, body = Plan))
+)]
 async fn plan(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
     let candidate = candidate(&mut change(&body)?)?;
     Ok(made(ask(&asks, who, What::Plan(candidate)).await?))
 }
 
+/// Makes a change.
+#[utoipa::path(
+    post,
+    path = "/api/v1/apply",
+    tag = "change",
+    request_body = Option<Change>,
+    responses((status = 200, body = Applied))
+)]
 async fn apply(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
     let mut change = change(&body)?;
     let candidate = candidate(&mut change)?;
     Ok(made(ask(&asks, who, What::Apply(candidate, terms(change)?)).await?))
 }
 
+/// Keeps the change that waits to be confirmed.
+#[utoipa::path(post, path = "/api/v1/confirm", tag = "change", responses((status = 200, body = Applied)))]
 async fn confirm(asks: Way, Writer(who): Writer) -> Result<Response, Problem> {
     Ok(made(ask(&asks, who, What::Confirm).await?))
 }
 
+/// Takes back the change that waits, or goes to another generation: the one before, or the one given.
+#[utoipa::path(
+    post,
+    path = "/api/v1/rollback",
+    tag = "change",
+    request_body = Option<Change>,
+    responses((status = 200, body = Applied))
+)]
 async fn rollback(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
     let change = change(&body)?;
     let to = change.generation.filter(|generation| *generation > 0);
@@ -203,132 +219,10 @@ async fn rollback(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Respons
     Ok(made(ask(&asks, who, what).await?))
 }
 
+/// The generations that are kept.
+#[utoipa::path(get, path = "/api/v1/history", tag = "change", responses((status = 200, body = History)))]
 async fn history(asks: Way) -> Result<Response, Problem> {
     Ok(made(ask(&asks, String::new(), What::History).await?))
-}
-
-async fn config(asks: Way) -> Result<Response, Problem> {
-    let documents = documents(&asks).await?;
-    let kind = [(header::CONTENT_TYPE, "application/toml; charset=utf-8")];
-    Ok(tagged(documents.generation, (kind, documents.effective)))
-}
-
-async fn overlay(asks: Way) -> Result<Response, Problem> {
-    let documents = documents(&asks).await?;
-    let kind = [(header::CONTENT_TYPE, "application/toml; charset=utf-8")];
-    Ok(tagged(documents.generation, (kind, documents.overlay)))
-}
-
-async fn drop_overlay(
-    asks: Way,
-    Writer(who): Writer,
-    query: Query<Dry>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let generation = if_match(&headers)?;
-    write(&asks, who, query, Candidate::WithoutOverlay { generation }).await
-}
-
-async fn peers(asks: Way) -> Result<Response, Problem> {
-    list(&asks, Kind::Peer).await
-}
-
-async fn services(asks: Way) -> Result<Response, Problem> {
-    list(&asks, Kind::Service).await
-}
-
-async fn list(asks: &Asks, kind: Kind) -> Result<Response, Problem> {
-    let documents = documents(asks).await?;
-    let all: Vec<_> = objects(&documents.effective, kind).into_values().collect();
-    let plural = format!("{kind}s");
-    let body = serde_json::json!({ "api_version": API_VERSION, plural: all });
-    Ok(tagged(documents.generation, Json(body)))
-}
-
-/// `?dry_run=true`
-#[derive(Debug, Deserialize)]
-struct Dry {
-    #[serde(default)]
-    dry_run: bool,
-}
-
-/// The generation that the writer has read.
-fn if_match(headers: &HeaderMap) -> Result<u64, Problem> {
-    let Some(tag) = headers.get(header::IF_MATCH) else {
-        return Err(Problem::new(
-            StatusCode::PRECONDITION_REQUIRED,
-            "no-generation",
-            "say which generation you change: send the ETag of a GET as If-Match".into(),
-        ));
-    };
-    let number = tag.to_str().ok().and_then(|tag| tag.trim().trim_matches('"').parse().ok());
-    number.ok_or_else(|| {
-        // Not ours, so it is not the one in force (RFC 9110 §13.1.1).
-        let detail = "If-Match is no ETag of this API, which is a number in quotes".into();
-        Problem::new(StatusCode::PRECONDITION_FAILED, "stale", detail)
-    })
-}
-
-async fn write(
-    asks: &Asks,
-    who: String,
-    Query(dry): Query<Dry>,
-    candidate: Candidate,
-) -> Result<Response, Problem> {
-    let what =
-        if dry.dry_run { What::Plan(candidate) } else { What::Apply(candidate, Terms::default()) };
-    Ok(made(ask(asks, who, what).await?))
-}
-
-/// GET, PUT, PATCH and DELETE of a peer or service by name.
-fn object(kind: Kind) -> MethodRouter<Asks> {
-    let target = move |name: String| Target { kind, name, backend: None };
-    let read = move |asks: Way, Path(name): Path<String>| async move {
-        let documents = documents(&asks).await?;
-        match objects(&documents.effective, kind).remove(&name) {
-            Some(object) => Ok(tagged(documents.generation, Json(object))),
-            None => Err(Problem::from(Refused::Edit(tidegate_config::overlay::EditError::NoSuch(
-                target(name),
-            )))),
-        }
-    };
-    get(read)
-        .put(move |asks: Way, who: Writer, query, Path(name): Path<String>, headers: HeaderMap, body: Bytes| async move {
-            edit(&asks, who, query, target(name), &headers, Edit::Put(json(&body)?)).await
-        })
-        .patch(move |asks: Way, who: Writer, query, Path(name): Path<String>, headers: HeaderMap, body: Bytes| async move {
-            edit(&asks, who, query, target(name), &headers, Edit::Patch(json(&body)?)).await
-        })
-        .delete(move |asks: Way, who: Writer, query, Path(name): Path<String>, headers: HeaderMap| async move {
-            edit(&asks, who, query, target(name), &headers, Edit::Delete).await
-        })
-}
-
-/// The same of a backend by its address.
-fn backend() -> MethodRouter<Asks> {
-    type At = Path<(String, IpAddr)>;
-    let target = |(name, addr)| Target { kind: Kind::Service, name, backend: Some(addr) };
-    axum::routing::put(move |asks: Way, who: Writer, query, Path(at): At, headers: HeaderMap, body: Bytes| async move {
-            edit(&asks, who, query, target(at), &headers, Edit::Put(json(&body)?)).await
-        })
-        .patch(move |asks: Way, who: Writer, query, Path(at): At, headers: HeaderMap, body: Bytes| async move {
-            edit(&asks, who, query, target(at), &headers, Edit::Patch(json(&body)?)).await
-        })
-        .delete(move |asks: Way, who: Writer, query, Path(at): At, headers: HeaderMap| async move {
-            edit(&asks, who, query, target(at), &headers, Edit::Delete).await
-        })
-}
-
-async fn edit(
-    asks: &Asks,
-    Writer(who): Writer,
-    query: Query<Dry>,
-    target: Target,
-    headers: &HeaderMap,
-    edit: Edit,
-) -> Result<Response, Problem> {
-    let generation = if_match(headers)?;
-    write(asks, who, query, Candidate::Edit { target, edit, generation }).await
 }
 
 impl From<Refused> for Problem {

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use tidegate_plan::drain::Terms;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::change::{Answer, Asks, What};
-use crate::view::drain::{Order, Target};
+use crate::view::drain::{Drains, Order, Target};
 
 use super::caller::Writer;
 use super::change::{ask, bad, json, unexpected};
@@ -24,15 +25,23 @@ const QUIET_BACKEND: Duration = Duration::from_mins(1);
 const QUIET_VIP: Duration = Duration::from_secs(5);
 const DEADLINE_MAX: Duration = Duration::from_hours(24);
 
-pub(super) fn router(asks: Asks) -> Router {
-    Router::new()
-        .route("/api/v1/drain", post(drain))
-        .route("/api/v1/undrain", post(undrain))
-        .route("/api/v1/drains", get(drains))
-        .method_not_allowed_fallback(super::method_not_allowed)
-        .with_state(asks)
+pub(super) fn router(asks: Asks) -> OpenApiRouter {
+    paths().with_state(asks)
 }
 
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Asks> {
+    OpenApiRouter::new().routes(routes!(drain)).routes(routes!(undrain)).routes(routes!(drains))
+}
+
+/// Takes a backend, a VIP or the node out of service without cutting flows.
+#[utoipa::path(
+    post,
+    path = "/api/v1/drain",
+    tag = "services",
+    request_body = Order,
+    responses((status = 200, body = Drains))
+)]
 async fn drain(asks: State<Asks>, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
     let Order { target, deadline, quiet, force } = json(&body)?;
     let usual = match target {
@@ -44,10 +53,20 @@ async fn drain(asks: State<Asks>, Writer(who): Writer, body: Bytes) -> Result<Re
     answered(&asks, who, What::Drain { target, terms: Terms { deadline, quiet }, force }).await
 }
 
+/// Takes it back into service.
+#[utoipa::path(
+    post,
+    path = "/api/v1/undrain",
+    tag = "services",
+    request_body = Target,
+    responses((status = 200, body = Drains))
+)]
 async fn undrain(asks: State<Asks>, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
     answered(&asks, who, What::Undrain(json(&body)?)).await
 }
 
+/// What is out of service, or on its way there.
+#[utoipa::path(get, path = "/api/v1/drains", tag = "services", responses((status = 200, body = Drains)))]
 async fn drains(asks: State<Asks>) -> Result<Response, Problem> {
     answered(&asks, String::new(), What::Drains).await
 }

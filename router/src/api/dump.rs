@@ -1,9 +1,10 @@
 //! `/api/v1/dump`: all routes into a file.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::post;
-use axum::{Json, Router};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::caller::Writer;
 use super::problem::Problem;
@@ -11,12 +12,17 @@ use crate::mrt_io::{DumpError, Dumper};
 use crate::view::API_VERSION;
 use crate::view::export::Dump;
 
-pub(super) fn routes(dumper: Dumper) -> Router {
-    let routes = Router::new().route("/api/v1/dump", post(dump));
-    routes.method_not_allowed_fallback(super::method_not_allowed).with_state(dumper)
+pub(super) fn routes(dumper: Dumper) -> OpenApiRouter {
+    paths().with_state(dumper)
 }
 
-/// It writes a file, so it is not for everybody.
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Dumper> {
+    OpenApiRouter::new().routes(routes!(dump))
+}
+
+/// Writes all routes into a file (MRT). It writes a file, so it is not for everybody.
+#[utoipa::path(post, path = "/api/v1/dump", tag = "bgp", responses((status = 200, body = Dump)))]
 async fn dump(dumper: State<Dumper>, _writer: Writer) -> Result<Json<Dump>, Problem> {
     let dumped = dumper.dump().await.map_err(|error| match &error {
         DumpError::Unconfigured => {

@@ -1,17 +1,18 @@
 //! `/api/v1/events`: what has happened, and what happens from now on (server-sent events, HTML
 //! Living Standard §9.2).
 
+#![expect(unused_qualifications, reason = "the macro that describes handlers writes whole paths")]
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use futures::Stream;
 use futures::stream::{self, StreamExt as _};
 use serde::Deserialize;
@@ -19,6 +20,11 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::Query;
 use super::problem::Problem;
 use crate::journal::{self, Events};
 use crate::view::API_VERSION;
@@ -32,26 +38,43 @@ const FOLLOWERS_MAX: usize = 16;
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 #[derive(Clone)]
-struct Source {
+pub(super) struct Source {
     events: Events,
     places: Arc<Semaphore>,
 }
 
 /// `?after=ID&kind=vip-withdrawn`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Asked {
+    /// Those after this one.
     after: Option<u64>,
+    /// Of this kind only.
     kind: Option<String>,
 }
 
-pub(super) fn router(events: Events) -> Router {
-    Router::new()
-        .route(PATH, get(answer))
-        .method_not_allowed_fallback(super::method_not_allowed)
-        .with_state(Source { events, places: Arc::new(Semaphore::new(FOLLOWERS_MAX)) })
+pub(super) fn router(events: Events) -> OpenApiRouter {
+    paths().with_state(Source { events, places: Arc::new(Semaphore::new(FOLLOWERS_MAX)) })
 }
 
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Source> {
+    OpenApiRouter::new().routes(routes!(answer))
+}
+
+/// What has happened; with `Accept: text/event-stream` also what happens from now on.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    operation_id = "events",
+    tag = "node",
+    params(Asked),
+    responses((status = 200, content(
+        (view::Events = "application/json"),
+        (String = "text/event-stream"),
+    )))
+)]
 async fn answer(
     State(source): State<Source>,
     headers: HeaderMap,
@@ -161,6 +184,7 @@ fn shown(event: &journal::Event) -> view::Event {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
     use tower::ServiceExt as _;
     use tracing::{info, warn};
     use tracing_subscriber::layer::SubscriberExt as _;
@@ -171,7 +195,7 @@ mod tests {
     async fn asked(events: &Events, path: &str, accept: &str) -> Response {
         let request = http::Request::get(path).header(header::ACCEPT, accept);
         let request = request.body(axum::body::Body::empty()).unwrap();
-        router(events.clone()).oneshot(request).await.unwrap()
+        Router::from(router(events.clone())).oneshot(request).await.unwrap()
     }
 
     fn happen(events: &Events) {
@@ -196,8 +220,12 @@ mod tests {
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         let told: view::Events = serde_json::from_slice(&body).unwrap();
         assert_eq!((told.events.len(), told.events[0].id), (1, 1));
-        let response = asked(&events, "/api/v1/events?kind=nothing", "*/*").await;
-        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        for bad in ["kind=nothing", "after=soon", "what=1"] {
+            let response = asked(&events, &format!("/api/v1/events?{bad}"), "*/*").await;
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{bad}");
+            let kind = &response.headers()[header::CONTENT_TYPE];
+            assert_eq!(kind, "application/problem+json", "{bad}");
+        }
     }
 
     #[tokio::test]
@@ -221,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn there_are_places_for_some_who_follow_and_they_are_free_again() {
         let events = Events::default();
-        let router = router(events.clone());
+        let router = Router::from(router(events.clone()));
         let ask = || {
             let request = http::Request::get(PATH).header(header::ACCEPT, "text/event-stream");
             router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap())

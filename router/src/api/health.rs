@@ -3,17 +3,19 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::put;
-use axum::{Json, Router};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::change::{Answer, Asks, Saying, What};
-use crate::view::said::{self, Word};
+use crate::view::said::{self, Said, Word};
 
 use super::caller::Writer;
 use super::change::{ask, bad, json, unexpected};
+use super::extract::Path;
 use super::problem::Problem;
 
 /// Whoever says it comes again before that.
@@ -21,15 +23,29 @@ const TTL_MAX: Duration = Duration::from_hours(24);
 /// Of a reason, in octets.
 const REASON_MAX: usize = 200;
 
-pub(super) fn router(asks: Asks) -> Router {
-    Router::new()
-        .route("/api/v1/services/{service}/backends/{backend}/health", put(say).delete(unsay))
-        .method_not_allowed_fallback(super::method_not_allowed)
-        .with_state(asks)
+pub(super) fn router(asks: Asks) -> OpenApiRouter {
+    paths().with_state(asks)
+}
+
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Asks> {
+    OpenApiRouter::new().routes(routes!(say, unsay))
 }
 
 type Of = Path<(String, IpAddr)>;
 
+/// Says how a backend is, in the place of its health check, for a while.
+#[utoipa::path(
+    put,
+    path = "/api/v1/services/{service}/backends/{backend}/health",
+    tag = "services",
+    params(
+        ("service" = String, Path, description = "Name of the service"),
+        ("backend" = String, Path, description = "Address of the backend"),
+    ),
+    request_body = Word,
+    responses((status = 200, body = Said))
+)]
 async fn say(
     asks: State<Asks>,
     Writer(who): Writer,
@@ -41,6 +57,17 @@ async fn say(
     answered(&asks, who, What::Say { service, backend, saying: Some(saying) }).await
 }
 
+/// Takes it back: the health check counts again.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/services/{service}/backends/{backend}/health",
+    tag = "services",
+    params(
+        ("service" = String, Path, description = "Name of the service"),
+        ("backend" = String, Path, description = "Address of the backend"),
+    ),
+    responses((status = 200, body = Said))
+)]
 async fn unsay(
     asks: State<Asks>,
     Writer(who): Writer,

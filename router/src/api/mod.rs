@@ -5,10 +5,13 @@
 
 mod caller;
 mod change;
+mod config;
 mod drain;
 mod dump;
 mod events;
+mod extract;
 mod health;
+mod openapi;
 mod peer;
 mod problem;
 mod refresh;
@@ -34,13 +37,15 @@ use tidegate_config::desired::Api;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::bgp_io::{Asker, Histories};
 use crate::change::Asks;
 use crate::journal::Events;
 use crate::metrics;
 use crate::mrt_io::Dumper;
-use crate::view::View;
+use crate::view::{self, Status, View};
 use caller::Caller;
 use problem::Problem;
 pub(crate) use routes::parse_prefix;
@@ -142,19 +147,24 @@ pub(crate) struct Wires {
 
 /// Serves until it is dropped.
 pub(crate) fn serve(listeners: Listeners, config: &Api, wires: Wires) -> Server {
+    let routes = finished(all(wires));
+    let unix = Serving::start(listeners.unix, &routes);
+    let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
+    Server { routes, config: config.clone(), unix, tcp }
+}
+
+fn all(wires: Wires) -> OpenApiRouter {
     let Wires { views, asks, asker, histories, dumper, events } = wires;
     let all = routes(views.clone())
         .merge(change::routes(asks.clone()))
+        .merge(config::routes(asks.clone()))
         .merge(drain::router(asks.clone()));
     let all = all.merge(upgrade::router(asks.clone())).merge(health::router(asks.clone()));
     let all = all.merge(routes::router(asker.clone()));
     let all = all.merge(why::router(asks, views.clone(), asker.clone()));
     let all = all.merge(refresh::router(asker));
     let all = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
-    let routes = all.merge(events::router(events));
-    let unix = Serving::start(listeners.unix, &routes);
-    let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
-    Server { routes, config: config.clone(), unix, tcp }
+    all.merge(events::router(events))
 }
 
 /// The API as it is served; it can move to other addresses.
@@ -281,23 +291,74 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, Error> {
     Ok(listener)
 }
 
-fn routes(views: ViewSender) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route(
-            "/api/v1/status",
-            get(|look: Look| async move { look.json(|v| v.status.clone()).await }),
-        )
-        .route("/api/v1/peers", get(|look: Look| async move { look.json(View::peers).await }))
-        .route("/api/v1/vips", get(|look: Look| async move { look.json(View::vips).await }))
-        .route("/api/v1/rpki", get(|look: Look| async move { look.json(|v| v.rpki.clone()).await }))
-        .route("/api/v1/drops", get(|look: Look| async move { look.json(View::drops).await }))
-        .route("/api/v1/backends", get(|look: Look| async move { look.json(View::backends).await }))
+fn routes(views: ViewSender) -> OpenApiRouter {
+    paths().with_state(Arc::new(views))
+}
+
+fn paths() -> OpenApiRouter<Arc<ViewSender>> {
+    OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
+        .routes(routes!(status))
+        .routes(routes!(peers))
+        .routes(routes!(vips))
+        .routes(routes!(rpki))
+        .routes(routes!(drops))
+        .routes(routes!(backends))
+}
+
+/// Routes as they are served, each answering what is not there or not meant so with a problem.
+fn finished(routes: OpenApiRouter) -> Router {
+    let (routes, _parts_of_it) = routes.split_for_parts();
+    let document = Arc::new(openapi::document());
+    routes
+        .route(openapi::VIEWER_PATH, get(openapi::viewer))
+        .route(openapi::PATH, get(move || std::future::ready(openapi::answer(&document))))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Arc::new(views))
+}
+
+/// Whether the process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "node", responses((status = 200, body = String, content_type = "text/plain")))]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The daemon on one screen.
+#[utoipa::path(get, path = "/api/v1/status", tag = "node", responses((status = 200, body = Status)))]
+async fn status(look: Look) -> Response {
+    look.json(|view| view.status.clone()).await
+}
+
+/// BGP peers.
+#[utoipa::path(get, path = "/api/v1/peers", tag = "bgp", responses((status = 200, body = view::Peers)))]
+async fn peers(look: Look) -> Response {
+    look.json(View::peers).await
+}
+
+/// VIPs with their services and backends.
+#[utoipa::path(get, path = "/api/v1/vips", tag = "services", responses((status = 200, body = view::Vips)))]
+async fn vips(look: Look) -> Response {
+    look.json(View::vips).await
+}
+
+/// RPKI caches.
+#[utoipa::path(get, path = "/api/v1/rpki", tag = "bgp", responses((status = 200, body = view::rpki::Rpki)))]
+async fn rpki(look: Look) -> Response {
+    look.json(|view| view.rpki.clone()).await
+}
+
+/// Why packets were dropped.
+#[utoipa::path(get, path = "/api/v1/drops", tag = "packets", responses((status = 200, body = view::Drops)))]
+async fn drops(look: Look) -> Response {
+    look.json(View::drops).await
+}
+
+/// Backends of all services.
+#[utoipa::path(get, path = "/api/v1/backends", tag = "services", responses((status = 200, body = view::Backends)))]
+async fn backends(look: Look) -> Response {
+    look.json(View::backends).await
 }
 
 /// The way from a request to the reconcile task.
@@ -329,6 +390,7 @@ impl Answer for Look {
 }
 
 /// Ready: the configuration is in force and the packet path attached.
+#[utoipa::path(get, path = "/readyz", tag = "node", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn readyz(look: Look) -> Response {
     match look.view().await {
         Ok(view) if view.status.converged => "ready\n".into_response(),
@@ -340,6 +402,8 @@ async fn readyz(look: Look) -> Response {
     }
 }
 
+/// Figures for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(look: Look) -> Response {
     match look.view().await {
         Ok(view) => {

@@ -4,25 +4,40 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::extract::{Path, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::extract::Path;
 use super::problem::Problem;
 use super::{Answer as _, ViewSender};
 use crate::bgp_io::Histories;
 use crate::view::history::PeerDetail;
 
-type Sources = Arc<(Arc<ViewSender>, Histories)>;
+pub(super) type Sources = Arc<(Arc<ViewSender>, Histories)>;
 
 /// The name of a peer out of a range holds a slash.
-pub(super) fn routes(views: ViewSender, histories: Histories) -> Router {
+pub(super) fn routes(views: ViewSender, histories: Histories) -> OpenApiRouter {
     let sources: Sources = Arc::new((Arc::new(views), histories));
-    Router::new().route("/api/v1/peers/{*name}", get(peer)).with_state(sources)
+    paths().with_state(sources)
 }
 
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Sources> {
+    OpenApiRouter::new().routes(routes!(peer))
+}
+
+/// One peer, and what it has been through.
+#[utoipa::path(
+    get,
+    path = "/api/v1/peers/{*name}",
+    tag = "bgp",
+    params(("name" = String, Path, description = "Name of the peer")),
+    responses((status = 200, body = PeerDetail))
+)]
 async fn peer(State(sources): State<Sources>, Path(name): Path<String>) -> Response {
     let (views, histories) = &*sources;
     let view = match State(Arc::clone(views)).view().await {

@@ -4,9 +4,10 @@ use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A refusal: what kind, and what to do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// Stable name of the kind, below a base that need not resolve (RFC 9457 §3.1.1).
     #[serde(rename = "type")]
@@ -20,7 +21,7 @@ pub(super) struct Problem {
 }
 
 /// One mistake in a body.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Mistake {
     detail: String,
     /// JSON Pointer (RFC 6901) to the value.

@@ -1,32 +1,54 @@
 //! `/api/v1/refresh`: a soft reset of one peer.
 
-use axum::extract::{Query, State};
+#![expect(unused_qualifications, reason = "the macro that describes handlers writes whole paths")]
+
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use serde::Deserialize;
 use tidegate_bgp::speaker::{Refreshed, Way};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::ANSWER_WITHIN;
 use super::caller::Writer;
+use super::extract::Query;
 use super::problem::Problem;
 use crate::bgp_io::Asker;
 use crate::view::API_VERSION;
 use crate::view::routes::Refresh;
 
 /// What a request must say.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Asked {
+    /// Name of the peer.
     peer: String,
+    /// `in` or `out`.
     way: String,
 }
 
-pub(super) fn router(asker: Asker) -> Router {
-    Router::new().route("/api/v1/refresh", post(answer)).with_state(asker)
+pub(super) fn router(asker: Asker) -> OpenApiRouter {
+    paths().with_state(asker)
 }
 
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Asker> {
+    OpenApiRouter::new().routes(routes!(answer))
+}
+
+/// Asks a peer for its routes again, or tells it ours again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/refresh",
+    operation_id = "refresh",
+    tag = "bgp",
+    params(Asked),
+    responses((status = 200, body = Refresh))
+)]
 async fn answer(_: Writer, State(asker): State<Asker>, asked: Query<Asked>) -> Response {
     match refresh(&asker, asked.0).await {
         Ok(done) => Json(done).into_response(),

@@ -1,16 +1,21 @@
 //! `/api/v1/routes`: the routes of the speaker, a page at a time.
 
-use axum::extract::{Query, State};
+#![expect(unused_qualifications, reason = "the macro that describes handlers writes whole paths")]
+
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 use tidegate_bgp::rib::View;
 use tidegate_bgp::speaker::RoutesQuery;
 use tidegate_bgp::types::{Family, Prefix};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::ANSWER_WITHIN;
+use super::extract::Query;
 use super::problem::Problem;
 use crate::bgp_io::Asker;
 use crate::view::routes::Routes;
@@ -21,21 +26,42 @@ const LIMIT_DEFAULT: usize = 1_000;
 const LIMIT_MAX: usize = 5_000;
 
 /// What a request may say.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Asked {
+    /// `received`, `available` (which it is when absent) or `advertised`.
     view: Option<String>,
+    /// Of this peer only; `advertised` needs it.
     peer: Option<String>,
+    /// Of this family only, such as `ipv4-unicast`.
     family: Option<String>,
+    /// To this prefix only.
     prefix: Option<String>,
+    /// `next` of the page before.
     from: Option<u64>,
+    /// Routes on a page, 1,000 when absent, 5,000 at most.
     limit: Option<usize>,
 }
 
-pub(super) fn router(asker: Asker) -> Router {
-    Router::new().route("/api/v1/routes", get(answer)).with_state(asker)
+pub(super) fn router(asker: Asker) -> OpenApiRouter {
+    paths().with_state(asker)
 }
 
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Asker> {
+    OpenApiRouter::new().routes(routes!(answer))
+}
+
+/// Routes, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/api/v1/routes",
+    operation_id = "routes",
+    tag = "bgp",
+    params(Asked),
+    responses((status = 200, body = Routes))
+)]
 async fn answer(State(asker): State<Asker>, asked: Query<Asked>) -> Response {
     match page(&asker, asked.0).await {
         Ok(routes) => Json(routes).into_response(),

@@ -15,7 +15,7 @@ fn answering_with(answer: Result<View, String>) -> Router {
             reply.send(answer.clone()).unwrap();
         }
     });
-    routes(views)
+    finished(routes(views))
 }
 
 async fn get(routes: Router, method: &str, path: &str) -> (StatusCode, String, String) {
@@ -48,10 +48,23 @@ async fn what_can_be_read_is_json_of_the_documented_shape() {
 }
 
 #[tokio::test]
+async fn the_description_and_a_page_that_shows_it_are_served() {
+    let (status, kind, body) = get(answering(sample()), "GET", "/api/openapi.json").await;
+    assert_eq!((status, kind.as_str()), (StatusCode::OK, "application/json"));
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert!(body["paths"]["/api/v1/vips"]["get"].is_object());
+    let (status, kind, body) = get(answering(sample()), "GET", "/api/").await;
+    assert_eq!((status, kind.as_str()), (StatusCode::OK, "text/html; charset=utf-8"));
+    for elsewhere in ["http://", "https://", "//cdn"] {
+        assert!(!body.contains(elsewhere), "{elsewhere}");
+    }
+}
+
+#[tokio::test]
 async fn refusals_are_rfc_9457_problems() {
     let cases = [
         ("GET", "/api/v1/nothing", StatusCode::NOT_FOUND, "urn:tidegate:problem:not-found"),
-        ("GET", "/", StatusCode::NOT_FOUND, "urn:tidegate:problem:not-found"),
+        ("GET", "/nothing", StatusCode::NOT_FOUND, "urn:tidegate:problem:not-found"),
         (
             "DELETE",
             "/api/v1/vips",
@@ -98,7 +111,7 @@ async fn figures_that_cannot_be_read_are_an_error_and_not_zeros() {
 async fn alive_does_not_depend_on_the_reconcile_task_but_answers_do() {
     let (views, questions) = view_channel();
     drop(questions);
-    let routes = routes(views);
+    let routes = finished(routes(views));
     let (status, _, body) = get(routes.clone(), "GET", "/healthz").await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, "ok\n"));
     let (status, kind, _) = get(routes, "GET", "/api/v1/status").await;

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
-use axum::{Json, Router};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::change::{Answer, Asks, What};
-use crate::view::upgrade::Order;
+use crate::view::upgrade::{Order, Upgraded};
 
 use super::caller::Writer;
 use super::change::{ask, bad, json, unexpected};
@@ -22,13 +23,23 @@ const WITHIN_MAX: Duration = Duration::from_mins(1);
 /// Where an upgrade is asked for, whose answer may take longer than others.
 pub(super) const PATH: &str = "/api/v1/upgrade";
 
-pub(super) fn router(asks: Asks) -> Router {
-    Router::new()
-        .route(PATH, post(upgrade))
-        .method_not_allowed_fallback(super::method_not_allowed)
-        .with_state(asks)
+pub(super) fn router(asks: Asks) -> OpenApiRouter {
+    paths().with_state(asks)
 }
 
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Asks> {
+    OpenApiRouter::new().routes(routes!(upgrade))
+}
+
+/// Hands everything over to another binary.
+#[utoipa::path(
+    post,
+    path = "/api/v1/upgrade",
+    tag = "node",
+    request_body = Option<Order>,
+    responses((status = 200, body = Upgraded))
+)]
 async fn upgrade(asks: State<Asks>, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
     let Order { binary, within } = if body.is_empty() { Order::default() } else { json(&body)? };
     let within = match within.as_deref().map(humantime::parse_duration) {

@@ -5,20 +5,22 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use tidegate_abi::ip_proto;
 use tidegate_bgp::rib::View as Side;
 use tidegate_bgp::speaker::RoutesQuery;
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::model::{Flow, Parsed, parse};
 use tidegate_plan::proof::frame_of;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::caller::Writer;
 use super::change::{ask, bad, json, unexpected};
+use super::extract::Query;
 use super::problem::Problem;
 use super::{ANSWER_WITHIN, Answer as _, Look, ViewSender};
 use crate::bgp_io::Asker;
@@ -40,14 +42,24 @@ pub(super) struct Ways {
     asker: Asker,
 }
 
-pub(super) fn router(asks: Asks, views: ViewSender, asker: Asker) -> Router {
-    Router::new()
-        .route("/api/v1/why", get(by_flow).post(by_anything))
-        .method_not_allowed_fallback(super::method_not_allowed)
-        .with_state(Ways { asks, views: Arc::new(views), asker })
+pub(super) fn router(asks: Asks, views: ViewSender, asker: Asker) -> OpenApiRouter {
+    paths().with_state(Ways { asks, views: Arc::new(views), asker })
 }
 
-/// Asks about a flow by the configuration in force: whoever may read may ask that.
+/// The same before it is known whom they ask.
+pub(super) fn paths() -> OpenApiRouter<Ways> {
+    OpenApiRouter::new().routes(routes!(by_flow, by_anything))
+}
+
+/// Where a packet of a flow goes, and why. Whoever may read may ask that.
+#[utoipa::path(
+    get,
+    path = "/api/v1/why",
+    operation_id = "why",
+    tag = "packets",
+    params(Asked),
+    responses((status = 200, body = Why))
+)]
 async fn by_flow(ways: State<Ways>, Query(asked): Query<Asked>) -> Result<Response, Problem> {
     if asked.text.is_some() || asked.name.is_some() {
         return Err(bad("/text", "a configuration is sent in the body of a POST".into()));
@@ -55,6 +67,15 @@ async fn by_flow(ways: State<Ways>, Query(asked): Query<Asked>) -> Result<Respon
     told(&ways, String::new(), asked).await
 }
 
+/// The same of any frame, and by a configuration that is not in force.
+#[utoipa::path(
+    post,
+    path = "/api/v1/why",
+    operation_id = "why_by",
+    tag = "packets",
+    request_body = Asked,
+    responses((status = 200, body = Why))
+)]
 async fn by_anything(
     ways: State<Ways>,
     Writer(who): Writer,

@@ -234,8 +234,21 @@ impl Story<'_> {
         })
     }
 
-    /// What the VIP has at other ports.
+    /// What the VIP has at other ports; or that the maps do not have what is configured here.
     fn no_service(&self, vip: Prefix) -> String {
+        let flow = self.trace.packet.as_ref().map(|it| it.flow);
+        let is_here = |service: &&Service| {
+            let ports = service.vip.port..=service.last_port.max(service.vip.port);
+            flow.is_some_and(|flow| {
+                proof::proto(service.vip.protocol) == flow.proto
+                    && (service.vip.port == 0 || ports.contains(&flow.dst_port))
+            })
+        };
+        let mut at_vip = self.desired.services.iter().filter(|(_, it)| it.vip.addrs == vip);
+        if let Some((name, service)) = at_vip.find(|(_, service)| is_here(service)) {
+            let state = self.state(service.vip).unwrap_or_else(|| "not announced yet".into());
+            return format!("{name} is configured here and not in the maps: {state}");
+        }
         let here = self.desired.services.iter().filter(|(_, it)| it.vip.addrs == vip);
         let here = here.map(|(name, it)| {
             let last = Some(it.last_port).filter(|&last| last != it.vip.port);

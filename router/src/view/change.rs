@@ -1,9 +1,10 @@
 //! Changes of the configuration as API and command line show them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What is special about the configuration in force; part of the status.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Standing {
     /// A change that undoes itself unless it is confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,7 +21,7 @@ pub struct Standing {
 }
 
 /// A change that waits to be confirmed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unconfirmed {
     /// Its generation.
     pub generation: u64,
@@ -35,7 +36,7 @@ pub struct Unconfirmed {
 }
 
 /// An object of the API's, and what it covers of the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Covered {
     /// Such as `service web`.
     pub object: String,
@@ -44,7 +45,7 @@ pub struct Covered {
 }
 
 /// What a change would do, or did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,
@@ -74,7 +75,8 @@ pub struct Plan {
 }
 
 /// A session that a change touches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PlannedSession)]
 pub struct Session {
     /// The peer.
     pub peer: String,
@@ -88,7 +90,8 @@ pub struct Session {
 }
 
 /// A route that a change touches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PlannedRoute)]
 pub struct Route {
     /// The prefix.
     pub prefix: String,
@@ -100,7 +103,8 @@ pub struct Route {
 }
 
 /// A service that a change touches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PlannedService)]
 pub struct Service {
     /// Its name.
     pub service: String,
@@ -120,7 +124,7 @@ pub struct Service {
 }
 
 /// A key that changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Setting {
     /// Such as `peer tor-1`.
     pub object: String,
@@ -138,7 +142,7 @@ pub struct Setting {
 }
 
 /// A change that was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Applied {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,
@@ -152,7 +156,7 @@ pub struct Applied {
 }
 
 /// Body of `/api/v1/history`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct History {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,
@@ -163,7 +167,7 @@ pub struct History {
 }
 
 /// A generation of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Generation {
     /// Its number.
     pub generation: u64,
@@ -182,7 +186,7 @@ pub struct Generation {
 }
 
 /// Body of `POST /api/v1/plan` and `POST /api/v1/apply`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// The new configuration; the daemon's own file when absent.

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Body of `GET /api/v1/drains`, and the answer to a drain or undrain.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Drains {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,
@@ -14,7 +15,7 @@ pub struct Drains {
 }
 
 /// What drains, and how far that is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Drain {
     /// In words: `node`, `VIP 192.0.2.10`, `backend 10.0.0.11 of web`.
     pub what: String,
@@ -43,7 +44,7 @@ pub struct Drain {
 }
 
 /// What a drain is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Target {
     /// A backend of a service.
@@ -51,6 +52,7 @@ pub enum Target {
         /// Name of the service.
         service: String,
         /// Address of the backend.
+        #[schema(value_type = String)]
         backend: IpAddr,
     },
     /// A VIP with all its services.
@@ -63,7 +65,8 @@ pub enum Target {
 }
 
 /// Body of `POST /api/v1/drain`; `POST /api/v1/undrain` takes the target alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = DrainOrder)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
     /// What is to be drained.

@@ -1,9 +1,10 @@
 //! Events, as API and command line tell them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Body of `/api/v1/events` for who does not follow.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Events {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,
@@ -12,7 +13,7 @@ pub struct Events {
 }
 
 /// Something that has happened.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Its number, one more than that of the event before; a new daemon begins at 1.
     pub id: u64,

@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A BMP station.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Station {
     /// Configured name.
     pub name: String,
     /// Configured address and port.
+    #[schema(value_type = String)]
     pub remote: SocketAddr,
     /// It is connected.
     pub up: bool,
@@ -27,7 +29,7 @@ pub struct Station {
 }
 
 /// Files of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Files {
     /// Records written since start.
     pub records: u64,
@@ -36,7 +38,7 @@ pub struct Files {
 }
 
 /// Answer to `POST /api/v1/dump`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Dump {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,

@@ -6,11 +6,12 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tidegate_bgp::fsm::{History, Run, Transition};
 use tidegate_bgp::time::Timestamp;
+use utoipa::ToSchema;
 
 use super::{API_VERSION, Peer};
 
 /// A peer, and what it has been through lately.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerDetail {
     /// [`API_VERSION`]
     pub api_version: String,
@@ -26,7 +27,7 @@ pub struct PeerDetail {
 }
 
 /// A step of the state machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Step {
     /// RFC 3339
     pub at: String,
@@ -42,7 +43,7 @@ pub struct Step {
 }
 
 /// Messages of one type in a row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Messages {
     /// `OPEN`, `UPDATE` and so on.
     #[serde(rename = "type")]

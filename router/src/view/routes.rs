@@ -7,11 +7,12 @@ use tidegate_bgp::rib::{FlowState, FlowView, PathState, RouteView};
 use tidegate_bgp::speaker::{NamedRoute, PeerName, Routes as Found};
 use tidegate_bgp::types::{Asn, PathId, Prefix};
 use tidegate_bgp::wire::{AsSegment, NextHop, Origin};
+use utoipa::ToSchema;
 
 use super::API_VERSION;
 
 /// Body of `/api/v1/routes`: one page.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Routes {
     /// [`API_VERSION`]
     pub api_version: String,
@@ -24,7 +25,7 @@ pub struct Routes {
 }
 
 /// Body of `/api/v1/refresh`: what a soft reset came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refresh {
     /// [`API_VERSION`]
     pub api_version: String,
@@ -40,7 +41,7 @@ pub struct Refresh {
 }
 
 /// A path to a prefix.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Route {
     /// To where; of a FlowSpec family, the rule.
     pub prefix: String,
@@ -66,6 +67,7 @@ pub struct Route {
     pub path_id: u32,
     /// Where packets go.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub next_hop: Option<IpAddr>,
     /// What it gets of the traffic beside others that are used, in ten-thousandths; absent: it is
     /// not used, or alone.
@@ -91,14 +93,16 @@ pub struct Route {
     pub only_to_customer: Option<u32>,
     /// ORIGINATOR_ID (RFC 4456).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub originator_id: Option<Ipv4Addr>,
     /// CLUSTER_LIST (RFC 4456), the latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub cluster_list: Vec<Ipv4Addr>,
 }
 
 /// The path that was preferred to another one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Preferred {
     /// Name of the peer who brought it; absent: it is a VIP of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Body of `/api/v1/rpki`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rpki {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,
@@ -30,11 +31,12 @@ impl Rpki {
 }
 
 /// An RPKI cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Cache {
     /// Configured name.
     pub name: String,
     /// Configured address and port.
+    #[schema(value_type = String)]
     pub remote: SocketAddr,
     /// It answers.
     pub up: bool,

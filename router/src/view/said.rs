@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Body of `PUT /api/v1/services/NAME/backends/ADDRESS/health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Word {
     /// `up` or `down`: counts in the place of what the health check says.
@@ -18,7 +19,7 @@ pub struct Word {
 }
 
 /// What is said of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It takes flows.
@@ -38,13 +39,14 @@ impl State {
 }
 
 /// The answer: what is in force now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Said {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,
     /// Name of the service.
     pub service: String,
     /// Address of the backend.
+    #[schema(value_type = String)]
     pub backend: IpAddr,
     /// What is said; absent when the health check alone counts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Body of `POST /api/v1/upgrade`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UpgradeOrder)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
     /// The new binary; absent: the file that the running daemon was started from, which the package
     /// has replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub binary: Option<PathBuf>,
     /// It is ready to take over within this time, such as `20s`; absent: 20 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,7 +21,7 @@ pub struct Order {
 }
 
 /// The answer when another process has taken over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Upgraded {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,

@@ -3,16 +3,24 @@
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What is asked: a packet by its flow, or a whole frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, utoipa::IntoParams,
+)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Asked {
     /// The client, with its port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    #[param(value_type = Option<String>)]
     pub from: Option<SocketAddr>,
     /// The VIP, with the service's port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    #[param(value_type = Option<String>)]
     pub to: Option<SocketAddr>,
     /// `tcp`, which it is when absent, `udp` or `sctp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +46,7 @@ pub struct Asked {
 }
 
 /// The answer: body of `/api/v1/why`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Why {
     /// [`API_VERSION`](super::API_VERSION)
     pub api_version: String,
@@ -63,6 +71,7 @@ pub struct Why {
     pub service: Option<String>,
     /// The backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub backend: Option<IpAddr>,
     /// The interface that it leaves by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,7 +84,7 @@ pub struct Why {
 }
 
 /// A stage of the packet's way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Stage {
     /// `client`, `announced`, `guard`, `service`, `slot`, `backend`, `wrap` or `out`.
     pub name: String,
@@ -84,7 +93,7 @@ pub struct Stage {
 }
 
 /// What the loaded program says to a packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Program {
     /// The same.

@@ -1,7 +1,10 @@
 use tower::ServiceExt as _;
 
 use super::super::caller::Who;
+use super::super::config;
 use super::*;
+use crate::view::API_VERSION;
+use tidegate_config::overlay::Kind;
 
 /// Routes whose questions are answered by the test; what was asked.
 async fn send(
@@ -24,7 +27,8 @@ async fn send(
     }
     let mut request = request.body(axum::body::Body::from(body.to_owned())).unwrap();
     request.extensions_mut().insert(who);
-    let response = routes(asks).oneshot(request).await.unwrap();
+    let routes = routes(asks.clone()).merge(config::routes(asks));
+    let response = axum::Router::from(routes).oneshot(request).await.unwrap();
     let status = response.status();
     let tag = response.headers().get(header::ETAG).map(|tag| tag.to_str().unwrap().to_owned());
     let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
@@ -34,11 +38,11 @@ async fn send(
 const ROOT: Who = Who::User { uid: 0, pid: Some(1) };
 
 fn applied(generation: u64) -> Answer {
-    Answer::Applied(crate::view::change::Applied {
+    Answer::Applied(Applied {
         api_version: API_VERSION.into(),
         generation,
         confirm_within_secs: None,
-        plan: crate::view::change::Plan::default(),
+        plan: Plan::default(),
     })
 }
 
@@ -71,7 +75,7 @@ async fn a_dry_run_only_plans() {
     let planned = |what| match what {
         What::Plan(Candidate::Edit { target, generation: 3, .. }) => {
             assert_eq!(target.to_string(), "service web backend 10.0.0.1");
-            Ok(Answer::Plan(crate::view::change::Plan { from_generation: 3, ..Default::default() }))
+            Ok(Answer::Plan(Plan { from_generation: 3, ..Default::default() }))
         }
         other => panic!("{other:?}"),
     };
