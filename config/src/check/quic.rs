@@ -1,5 +1,6 @@
 //! Services that go by the connection ids of QUIC.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use tidegate_abi::QUIC_SERVERS_MAX;
@@ -49,7 +50,9 @@ fn check_ids<'a>(tables: impl Iterator<Item = &'a At<BackendTable>>, found: &mut
     let mut first: Option<&At<ServerId>> = None;
     for table in tables {
         let Some(id) = &table.value.server_id else {
-            if let Some(address) = &table.value.address {
+            if let Some(address) = &table.value.address
+                && !is_malformed(address, found)
+            {
                 let sentence = format!("{} needs a server id for affinity \"quic\"", address.value);
                 let remedy = "add server-id = \"...\", as its server puts it into connection ids";
                 found.error(&address.span, &address.key, sentence, remedy);
@@ -68,6 +71,12 @@ fn check_ids<'a>(tables: impl Iterator<Item = &'a At<BackendTable>>, found: &mut
             found.error(&id.span, &id.key, sentence, "write all of a service in one length");
         }
     }
+}
+
+/// Whether a server id stands beside this address, and it was told that it is none.
+fn is_malformed(address: &At<IpAddr>, found: &Found<'_>) -> bool {
+    let table = address.key.strip_suffix("address");
+    table.is_some_and(|table| found.has_told_of(&format!("{table}server-id")))
 }
 
 /// What the map holds.

@@ -14,6 +14,7 @@ use tidegate_vm_tests::bench::table::markdown;
 mod baseline;
 mod cable;
 mod scenario;
+mod world;
 
 use baseline::{Baseline, Compared};
 use scenario::{Bench, Row};

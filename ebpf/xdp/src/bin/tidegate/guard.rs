@@ -25,14 +25,16 @@ pub(crate) fn admit<A: Address>(packet: &Packet<A>, service: &Service) -> Result
 /// Whether the client's address lies in a prefix that is denied.
 #[inline(always)]
 pub(crate) fn is_denied<A: Address>(packet: &Packet<A>) -> bool {
-    !config::is_proof() && packet.flow.src.admission() == admissions::DENY
+    let at_hand = packet.frame_len as u64;
+    !config::is_proof(at_hand) && packet.flow.src.admission(at_hand) == admissions::DENY
 }
 
 /// Takes the packet's tokens, if the service has limits.
 #[inline(always)]
 pub(crate) fn limit<A: Address>(packet: &Packet<A>, service: &Service) -> Result<(), Counter> {
-    if !config::has(features::RATES)
-        || config::is_proof()
+    let at_hand = packet.frame_len as u64;
+    if !config::has::<{ features::RATES }>(at_hand)
+        || config::is_proof(at_hand)
         || service.flags & service_flags::RATED == 0
     {
         return Ok(());
@@ -49,7 +51,7 @@ fn over(service: u32, source: u64, opens: bool) -> Option<Counter> {
     let rates = RATES.get(service)?;
     // SAFETY: no arguments, no conditions.
     let now = unsafe { bpf_ktime_get_ns() };
-    if config::has(features::SOURCE_RATES) {
+    if config::has::<{ features::SOURCE_RATES }>(source) {
         let buckets = SOURCE_BUCKETS.get(source_bucket(config::hash_seed(), service, source))?;
         if opens && !takes(&buckets.syns_ns, rates.source_syn_ns, now) {
             return Some(Counter::DropSourceSynRate);

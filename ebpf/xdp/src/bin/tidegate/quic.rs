@@ -20,7 +20,8 @@ use crate::{config, rare};
 /// Whether the service goes by connection ids.
 #[inline(always)]
 pub(crate) fn is_wanted(service: &Service) -> bool {
-    config::has(features::QUIC) && service.flags & service_flags::QUIC != 0
+    config::has::<{ features::QUIC }>(service.flags.into())
+        && service.flags & service_flags::QUIC != 0
 }
 
 /// A packet of such a service, in the program for all packets: it goes on in another one, so that this
@@ -29,7 +30,7 @@ pub(crate) fn is_wanted(service: &Service) -> bool {
 #[inline(always)]
 pub(crate) fn enter(ctx: &XdpContext) -> Result<u32, Counter> {
     rare::go_on(ctx, rows::OUTER);
-    if config::is_proof() { Ok(0) } else { Err(Counter::DropNoProgram) }
+    if config::is_proof(0) { Ok(0) } else { Err(Counter::DropNoProgram) }
 }
 
 /// The index of the backend that the packet's connection id names; 0: none that can be reached.
