@@ -342,6 +342,10 @@ pub mod service_flags {
     pub const QUIC: u32 = 1 << 4;
     /// With [`QUIC`]: octets of a server id, in four bits, by this shift.
     pub const SERVER_ID_LEN: u32 = 8;
+    /// With [`QUIC`]: the configuration of before, plus one, in three bits by this shift; zero: none.
+    pub const FORMER_CONFIG: u32 = 12;
+    /// With [`FORMER_CONFIG`]: octets of a server id in ids of it, in four bits, by this shift.
+    pub const FORMER_ID_LEN: u32 = 16;
     /// The service's packets are translated (on a service).
     pub const NAT: u32 = 1 << 6;
     /// Connections in NAT come from here (on the own entry of an address that is no VIP).

@@ -23,7 +23,7 @@ pub use layout::{
     backend_kinds, service_flags,
 };
 pub use nat::{NAT_FLOWS_MAX, NAT_PROBES, NatAnswer, NatFlow, nat_port, nat_state};
-pub use quic::{QuicKey, SERVER_ID_MAX, server_id_of};
+pub use quic::{QuicKey, SERVER_ID_MAX, server_id_len, server_id_of};
 
 /// Services, IPv4 and IPv6 each, the VIP entries (port 0, protocol 0) included.
 pub const SERVICES_MAX: u32 = 16_384;

@@ -15,7 +15,7 @@ use tidegate::bpf_io::Datapath;
 use tidegate_abi::{
     Backend, Counter, DatapathConfig, FLOWS_MAX, NAT_FLOWS_MAX, QuicKey, RING_SIZE_MIN, Rates,
     Service, Slot, Traffic, admissions, backend_flags, backend_kinds, features, ip_proto::SCTP,
-    service_flags, vip_lens,
+    server_id_len, service_flags, vip_lens,
 };
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::key::MapKey;
@@ -110,6 +110,7 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], wanted: u64, 
                 | uncounted(index % 2 == 0, dice)
                 | nat(dice)
                 | dice.of(&[0, service_flags::QUIC, service_flags::QUIC])
+                | former(dice)
                 | if guarded { dice.of(&[0, service_flags::RATED]) } else { 0 },
         };
         // Both VIPs, then each port in two protocols, then every port, then another protocol. Then
@@ -156,14 +157,20 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], wanted: u64, 
 
 /// Server ids of a service, of its length; some name a backend that there is not.
 fn name_servers(service: Service, dice: &mut Dice) -> Step {
-    let id_len = service.flags >> service_flags::SERVER_ID_LEN & 0xf;
     let key = |config: u8, id: u8| {
+        let id_len = server_id_len(service.flags, config.into());
         QuicKey::new(service.index, config, &[id; 15][..usize::try_from(id_len).unwrap()])
     };
     let servers: BTreeMap<QuicKey, u32> = (0..12)
         .map(|_| (key(dice.byte() % 3, dice.byte() % 3), u32::from(dice.byte()) % 10))
         .collect();
     Step::PutServers { servers: servers.into_iter().collect() }
+}
+
+/// A configuration of before, with ids of its own length.
+fn former(dice: &mut Dice) -> u32 {
+    dice.of(&[0, 0, 1, 2, 3]) << service_flags::FORMER_CONFIG
+        | dice.of(&[1, 2, 8]) << service_flags::FORMER_ID_LEN
 }
 
 /// Prefixes around the clients that there are, and limits that are reached.
