@@ -99,6 +99,8 @@ pub mod features {
     pub const VIP_LENS_V4: u64 = 1 << 23;
     /// The same for IPv6.
     pub const VIP_LENS_V6: u64 = 1 << 24;
+    /// What asks who may come in.
+    pub const GUARD: u64 = PREFIXES_V4 | PREFIXES_V6 | RATES | SOURCE_RATES;
     /// Any of those that take more than a copy of finished headers.
     pub const OUTER: u64 = GUE_CHECKSUM | VARY_V4 | VARY_V6;
     /// The program is a proof copy: the same object with the same maps, attached nowhere, that test

@@ -9,10 +9,11 @@ use tidegate_abi::features::{MARK, mark};
 
 /// Bytes of an instruction: opcode, registers, offset in two bytes, immediate in four.
 const INSTRUCTION: usize = 8;
-/// `if REGISTER & IMMEDIATE goto OFFSET` (RFC 9669 §4.3): never taken with an immediate of zero.
-const IF_ANY_BIT: u8 = 0x45;
-/// `if REGISTER >= IMMEDIATE goto OFFSET`: always taken with an immediate of zero.
-const IF_AT_LEAST: u8 = 0x35;
+/// `if REGISTER & IMMEDIATE goto OFFSET`, on a whole register and on half of one (RFC 9669 §4.3): never
+/// taken with an immediate of zero.
+const IF_ANY_BIT: [u8; 2] = [0x45, 0x46];
+/// `if REGISTER >= IMMEDIATE goto OFFSET`, likewise: always taken with an immediate of zero.
+const IF_AT_LEAST: [u8; 2] = [0x35, 0x36];
 
 /// The object with its branches decided for these features.
 pub fn decided(object: &[u8], wanted: u64) -> Vec<u8> {
@@ -31,12 +32,13 @@ pub fn decided(object: &[u8], wanted: u64) -> Vec<u8> {
 fn decide(instruction: &mut [u8; INSTRUCTION], wanted: u32) {
     let [opcode, _, _, _, i0, i1, i2, i3] = *instruction;
     let asked = u32::from_ne_bytes([i0, i1, i2, i3]);
-    if opcode != IF_ANY_BIT || asked & MARK != MARK {
+    let mut pairs = IF_ANY_BIT.into_iter().zip(IF_AT_LEAST);
+    let Some((never, always)) = pairs.find(|(asks, _)| *asks == opcode && asked & MARK == MARK)
+    else {
         return;
-    }
-    let is_wanted = asked & wanted != 0;
+    };
     let [to_opcode, _, _, _, immediate @ ..] = instruction;
-    *to_opcode = if is_wanted { IF_AT_LEAST } else { IF_ANY_BIT };
+    *to_opcode = if asked & wanted != 0 { always } else { never };
     *immediate = [0; 4];
 }
 
@@ -82,9 +84,9 @@ mod tests {
         for it in code {
             let immediate = u32::from_ne_bytes(*it[4..].first_chunk().unwrap());
             match it[0] {
-                IF_ANY_BIT if immediate & MARK == MARK => found[0] += 1,
-                IF_ANY_BIT if immediate == 0 => found[1] += 1,
-                IF_AT_LEAST if immediate == 0 => found[2] += 1,
+                0x45 | 0x46 if immediate & MARK == MARK => found[0] += 1,
+                0x45 | 0x46 if immediate == 0 => found[1] += 1,
+                0x35 | 0x36 if immediate == 0 => found[2] += 1,
                 _ => {}
             }
         }

@@ -416,7 +416,7 @@ fn open(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> 
             loader.map_pin_path(shape.name, dir.join(shape.name));
         }
     }
-    let object = marks::decided(OBJECT, config.0.wanted());
+    let object = decided(OBJECT, config.0.wanted());
     loader.load(&object).map_err(|error| Error::load(PROGRAM, error))
 }
 

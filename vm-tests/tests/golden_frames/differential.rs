@@ -68,7 +68,8 @@ fn any_backend(index: u32, dice: &mut Dice, devices: &[u32], wanted: u64) -> Bac
         backend_kinds::NAT_V6 => entry.ip[8..24].copy_from_slice(&SOURCE6.octets()),
         _ => {}
     }
-    if entry.kind < backend_kinds::L2 && dice.one_in(3) {
+    let in_gue = if wanted & features::GUE != 0 { dice.one_in(2) } else { dice.one_in(10) };
+    if entry.kind < backend_kinds::L2 && in_gue {
         entry.kind |= backend_kinds::GUE;
         entry.gue_port = dice.bytes();
         if wanted & features::OUTER != 0 && dice.one_in(2) {
@@ -191,7 +192,7 @@ fn fill_guard(datapath: &mut Datapath, dice: &mut Dice) {
         let rates = Rates {
             source_ns: dice.of(&[0, 20 * HOUR]),
             source_syn_ns: dice.of(&[0, 20 * HOUR]),
-            service_ns: dice.of(&[0, 0, HOUR]),
+            service_ns: dice.of(&[0, HOUR, 4 * HOUR]),
             service_syn_ns: dice.of(&[0, 3 * HOUR]),
         };
         datapath.apply(&Step::PutRates { index, rates }).unwrap();

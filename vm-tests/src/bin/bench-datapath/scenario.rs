@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tidegate::bpf_io::Datapath;
-use tidegate_abi::{Counter as Counted, DatapathConfig};
+use tidegate_abi::{Counter as Counted, DatapathConfig, features, vip_lens};
 use tidegate_vm_tests::bench::around::{Around, Effect, Floor, PASS, TX, Traffic};
 use tidegate_vm_tests::bench::count::Counter;
 use tidegate_vm_tests::bench::edge::Edge;
@@ -98,7 +98,7 @@ struct Measured {
 
 pub(crate) struct Bench {
     paths: BTreeMap<Path, Edge>,
-    load_time: Duration,
+    load_times: [Duration; 2],
     all: Vec<Measured>,
 }
 
@@ -162,14 +162,25 @@ fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// What it takes on the CPU until the program can be attached, maps and verifier included: the best
-/// of a few times.
-fn best_load_time() -> Result<Duration> {
-    let pmu = Pmu::open();
-    let mut best = Duration::MAX;
-    for _ in 0..5 {
-        let (_, cost) = pmu.measure(|| Ok(Datapath::load(&DatapathConfig::default())?))?;
-        best = best.min(cost.time);
+/// How long it takes by the clock until the program can be attached, maps and verifier included, with
+/// what every configuration needs and with all that one can ask for: the best of some times. Programs
+/// are verified side by side, so the thread must not be kept on one CPU.
+pub(crate) fn best_load_times() -> Result<[Duration; 2]> {
+    let lens = vip_lens([31, 30, 29, 28]);
+    let all = DatapathConfig {
+        features: !features::PROOF,
+        vip_lens_v4: lens,
+        vip_lens_v6: lens,
+        nat_port_count: 31_744,
+        ..DatapathConfig::default()
+    };
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..8 {
+        for (config, best) in [DatapathConfig::default(), all].iter().zip(&mut best) {
+            let start = Instant::now();
+            let _loaded = Datapath::load(config)?;
+            *best = start.elapsed().min(*best);
+        }
     }
     Ok(best)
 }
@@ -195,8 +206,7 @@ fn open_connections(nat: &Edge) -> Result<()> {
 }
 
 impl Bench {
-    pub(crate) fn new(only: Option<&str>) -> Result<Self> {
-        let load_time = best_load_time()?;
+    pub(crate) fn new(only: Option<&str>, load_times: [Duration; 2]) -> Result<Self> {
         let edges = Path::ALL.into_iter().map(|path| Ok((path, path.edge()?)));
         let paths: BTreeMap<Path, Edge> = edges.collect::<Result<_>>()?;
         let mut all = Vec::new();
@@ -214,7 +224,7 @@ impl Bench {
             let counted = counted.with_context(|| format!("instructions of {}", scenario.name))?;
             all.push(Measured { scenario, program, idle, encap, counted, rounds: Vec::new() });
         }
-        let bench = Self { paths, load_time, all };
+        let bench = Self { paths, load_times, all };
         bench.fill_flow_table()?;
         Ok(bench)
     }
@@ -261,7 +271,7 @@ impl Bench {
         let fast_path = self.paths.get(&Path::Plain).and_then(|it| of(it).remove("tidegate"));
         let is_rare = |(name, count): (String, u32)| (name != "tidegate").then_some(count);
         let rare = self.paths.values().flat_map(of).filter_map(is_rare).max();
-        Program { fast_path, rare, load_time: self.load_time }
+        Program { fast_path, rare, load_times: self.load_times }
     }
 }
 
@@ -401,7 +411,7 @@ pub(crate) struct Program {
     fast_path: Option<u32>,
     /// The largest of those that are called for rare packets.
     rare: Option<u32>,
-    load_time: Duration,
+    load_times: [Duration; 2],
 }
 
 impl Program {
@@ -410,20 +420,23 @@ impl Program {
 
     pub(crate) fn report(&self) -> String {
         let shown = |it: Option<u32>| it.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
+        let [least, most] = self.load_times;
         format!(
             "\nInstructions verified, of the fast path: {} (must be below {}); of the largest rare\n\
-             program: {}. Loaded, maps included, in {} ms (must be below {} ms).\n",
+             program: {}. Loaded, maps included, in {} ms, and with all that a configuration can ask\n\
+             for in {} ms (must be below {} ms).\n",
             shown(self.fast_path),
             Self::VERIFIED_MAX,
             shown(self.rare),
-            self.load_time.as_millis(),
+            least.as_millis(),
+            most.as_millis(),
             Self::LOAD_MAX.as_millis(),
         )
     }
 
     pub(crate) fn failures(&self) -> Vec<String> {
         let verified = self.fast_path.filter(|&it| it >= Self::VERIFIED_MAX);
-        let slow = Some(self.load_time).filter(|&it| it >= Self::LOAD_MAX);
+        let slow = self.load_times.into_iter().filter(|&it| it >= Self::LOAD_MAX);
         let verified = verified.map(|it| format!("{it} instructions verified: too many"));
         verified.into_iter().chain(slow.map(|it| format!("loading takes {it:?}"))).collect()
     }

@@ -47,7 +47,7 @@ pub(crate) trait Address: Copy {
 
     /// Lengths of the VIPs that are prefixes, the longest first: the lowest byte is the first one.
     /// `at_hand`: see [`config::has`].
-    fn vip_lens(at_hand: u64) -> u64;
+    fn vip_lens(at_hand: u32) -> u64;
 
     /// The first address with the same `len` first bits, of which there are not less than one.
     fn first_of(self, len: u8) -> Self;
@@ -61,7 +61,7 @@ pub(crate) trait Address: Copy {
 
     /// What the longest prefix that has this client's address says; 0 for none, or none of this
     /// family being configured.
-    fn admission(self, at_hand: u64) -> u32;
+    fn admission(self, at_hand: u32) -> u32;
 
     /// The bits of a client's address that tell sources apart.
     fn source(self) -> u64;
@@ -136,7 +136,7 @@ impl Address for V4 {
     }
 
     #[inline(always)]
-    fn vip_lens(at_hand: u64) -> u64 {
+    fn vip_lens(at_hand: u32) -> u64 {
         if config::has::<{ features::VIP_LENS_V4 }>(at_hand) { config::vip_lens_v4() } else { 0 }
     }
 
@@ -165,7 +165,7 @@ impl Address for V4 {
     }
 
     #[inline(always)]
-    fn admission(self, at_hand: u64) -> u32 {
+    fn admission(self, at_hand: u32) -> u32 {
         if !config::has::<{ features::PREFIXES_V4 }>(at_hand) {
             return 0;
         }
@@ -205,7 +205,7 @@ impl Address for V6 {
     }
 
     #[inline(always)]
-    fn vip_lens(at_hand: u64) -> u64 {
+    fn vip_lens(at_hand: u32) -> u64 {
         if config::has::<{ features::VIP_LENS_V6 }>(at_hand) { config::vip_lens_v6() } else { 0 }
     }
 
@@ -240,7 +240,7 @@ impl Address for V6 {
     }
 
     #[inline(always)]
-    fn admission(self, at_hand: u64) -> u32 {
+    fn admission(self, at_hand: u32) -> u32 {
         if !config::has::<{ features::PREFIXES_V6 }>(at_hand) {
             return 0;
         }

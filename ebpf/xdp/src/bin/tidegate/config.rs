@@ -69,14 +69,19 @@ constant! {
 /// so the verifier leaves out the way that is not taken, and the branch. What is asked here, and not
 /// wanted, takes no instruction.
 #[inline(always)]
-pub(crate) fn has<const FEATURES: u64>(at_hand: u64) -> bool {
+pub(crate) fn has<const FEATURES: u64>(at_hand: u32) -> bool {
     // SAFETY: both ways are fine, and nothing is read or written.
     unsafe {
         asm!(
             "if {at_hand} & {mark} goto {wanted}",
             at_hand = in(reg) at_hand,
             mark = const bits::mark(FEATURES),
-            wanted = label { return true },
+            wanted = label {
+                // No instruction, but a place that nothing else leads to.
+                // SAFETY: there is none.
+                unsafe { asm!("", options(nomem, nostack, preserves_flags)) };
+                return true;
+            },
             options(nomem, nostack, preserves_flags),
         );
     }
@@ -86,6 +91,6 @@ pub(crate) fn has<const FEATURES: u64>(at_hand: u64) -> bool {
 /// Whether this is a proof copy, which leaves no trace: asked wherever something is counted,
 /// remembered or limited, and where another program would go on.
 #[inline(always)]
-pub(crate) fn is_proof(at_hand: u64) -> bool {
+pub(crate) fn is_proof(at_hand: u32) -> bool {
     has::<{ bits::PROOF }>(at_hand)
 }

@@ -20,8 +20,7 @@ use crate::{config, rare};
 /// Whether the service goes by connection ids.
 #[inline(always)]
 pub(crate) fn is_wanted(service: &Service) -> bool {
-    config::has::<{ features::QUIC }>(service.flags.into())
-        && service.flags & service_flags::QUIC != 0
+    config::has::<{ features::QUIC }>(service.flags) && service.flags & service_flags::QUIC != 0
 }
 
 /// A packet of such a service, in the program for all packets: it goes on in another one, so that this

@@ -57,13 +57,12 @@ fn of_vip<A: Address>(vip: A, len: u8, port: [u8; 2], proto: u8) -> Option<&'sta
 /// Whether the service's packets are translated.
 #[inline(always)]
 pub(crate) fn is_nat(service: &Service) -> bool {
-    config::has::<{ features::NAT }>(service.ring_size.into())
-        && service.flags & service_flags::NAT != 0
+    config::has::<{ features::NAT }>(service.ring_size) && service.flags & service_flags::NAT != 0
 }
 
 /// The VIP's own entry.
 #[inline(always)]
-pub(crate) fn vip<A: Address>(dst: A, at_hand: u64) -> Option<&'static Service> {
+pub(crate) fn vip<A: Address>(dst: A, at_hand: u32) -> Option<&'static Service> {
     let mut found = dst.service(0, [0; 2], 0);
     let mut lens = A::vip_lens(at_hand);
     while found.is_none() && lens != 0 {
@@ -87,12 +86,10 @@ fn shortened<A: Address>(dst: A, lens: &mut u64) -> (A, u8) {
 /// kernel does not pass on either is the kernel's: it may have the VIP as an address of its own.
 #[inline(always)]
 pub(crate) fn none<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Counter {
-    let Some(vip) = vip(packet.flow.dst, packet.frame_len as u64) else {
+    let Some(vip) = vip(packet.flow.dst, packet.flow.proto.into()) else {
         return Counter::PassNotOurs;
     };
-    if config::has::<{ features::NAT }>(vip.flags.into())
-        && vip.flags & service_flags::NAT_SOURCE != 0
-    {
+    if config::has::<{ features::NAT }>(vip.flags) && vip.flags & service_flags::NAT_SOURCE != 0 {
         rare::go_on(ctx, tidegate_abi::rare::NAT_ANSWER);
         return Counter::PassNotOurs; // It is this host's address, too.
     }
@@ -101,7 +98,7 @@ pub(crate) fn none<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Counter 
     }
     match packet.transport {
         Transport::Other if is_neighbour_discovery(ctx, packet) => Counter::PassNeighbour,
-        _ if guard::is_denied(packet) => Counter::DropDenied,
+        _ if guard::is_denied(packet, vip.flags) => Counter::DropDenied,
         Transport::Other if errors::is_error(packet) => {
             rare::go_on(ctx, tidegate_abi::rare::ERRORS);
             Counter::DropNoService
