@@ -426,7 +426,10 @@ fn open(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> 
             loader.map_pin_path(shape.name, dir.join(shape.name));
         }
     }
-    let object = decided(OBJECT, config.0.wanted());
+    let wanted = config.0.wanted();
+    // A proof copy asks no guard, and has its maps all the same.
+    let guard = if wanted & features::PROOF != 0 { features::GUARD } else { 0 };
+    let object = decided(OBJECT, wanted & !guard);
     loader.load(&object).map_err(|error| Error::load(PROGRAM, error))
 }
 

@@ -27,7 +27,7 @@ impl ProofCopy {
         pin_dir: &Path,
         live: &Ebpf,
     ) -> Result<Self, Error> {
-        let features = config.features & !features::GUARD | features::PROOF;
+        let features = config.features | features::PROOF;
         let mut ebpf = open(&DatapathConfig { features, ..*config }, Some(pin_dir))?;
         load(&mut ebpf, &[PROGRAM])?;
         let unknown = |error| Error::program(PROGRAM, error);
