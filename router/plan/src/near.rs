@@ -58,7 +58,7 @@ pub fn plan_near(
     let mut farms = Farms::default();
     let numbers: Vec<usize> = near.iter().map(|it| farms.number(it.spec)).collect();
     let pool = Pool::look(desired, &farms, observed);
-    let shared = Shared {
+    let mut shared = Shared {
         observed,
         entries: &BTreeMap::new(),
         now,
@@ -86,7 +86,7 @@ pub fn plan_near(
         Some(Work::new(it.name, it.spec, it.seen, unsettled, cases.get(case)?, &shared))
     });
     let works: Vec<Work<'_>> = works.collect();
-    let changes = in_place(shared, &cases, &scans, &touched, &works);
+    let changes = in_place(&mut shared, &cases, &scans, &touched, &works);
     let mut steps = withdraws(observed, now, &vips, works);
     steps.extend(changes);
     steps
@@ -116,7 +116,7 @@ fn wants_room(work: &Work<'_>) -> bool {
 
 /// Slots of these rings, as far as all services of a ring want the same.
 fn in_place(
-    shared: Shared<'_>,
+    shared: &mut Shared<'_>,
     cases: &Cases<'_>,
     scans: &BTreeMap<Span, Scan>,
     touched: &BTreeSet<Span>,
@@ -126,7 +126,7 @@ fn in_place(
     let wishes: Vec<_> = works
         .iter()
         .filter(is_touched)
-        .map(|work| (work.ring(), work.wish(&shared).filter(|_| !wants_room(work))))
+        .map(|work| (work.ring(), work.wish(shared).filter(|_| !wants_room(work))))
         .collect();
     let (places, claims) = Places::of(
         shared.rings,
