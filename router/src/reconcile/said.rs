@@ -30,7 +30,7 @@ impl Words {
     /// One of them.
     #[cfg(test)]
     pub(super) fn sample(key: BackendKey) -> Self {
-        let ttl = std::time::Duration::from_secs(60);
+        let ttl = std::time::Duration::from_mins(1);
         let saying = Saying { up: false, ttl, reason: Some("disk full".into()) };
         Self(BTreeMap::from([(
             key,

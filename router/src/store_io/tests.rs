@@ -148,7 +148,7 @@ fn drains_come_back_and_a_file_of_them_that_is_damaged_says_so() {
     let kept = |target, phase| Kept {
         target,
         phase,
-        terms: Terms { deadline: Duration::from_secs(600), quiet: Duration::from_secs(5) },
+        terms: Terms { deadline: Duration::from_mins(10), quiet: Duration::from_secs(5) },
         left: Duration::ZERO, // A second that passes takes nothing from it.
         cut: 7,
     };

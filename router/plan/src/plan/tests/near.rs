@@ -56,7 +56,7 @@ fn a_service_that_is_alone_with_its_news_is_left_to_the_whole_plan() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn every_step_is_one_of_the_whole_plan(
