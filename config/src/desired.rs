@@ -379,7 +379,7 @@ impl Backend {
 }
 
 /// How a backend's health is found out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HealthCheck {
     /// What is asked.
     pub probe: Probe,
@@ -399,7 +399,7 @@ pub struct HealthCheck {
 }
 
 /// What a health check asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Probe {
     /// A TCP connection that opens.
     Tcp,
@@ -431,7 +431,7 @@ pub enum Probe {
 }
 
 /// What is asked of a web server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpProbe {
     /// How it is asked.
     pub method: Method,
@@ -463,7 +463,7 @@ impl HttpProbe {
 }
 
 /// How a backend proves who it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tls {
     /// The name that is asked for (SNI) and that the certificate has; when absent, that of the host
     /// header, and without one the backend's address.
@@ -473,7 +473,7 @@ pub struct Tls {
 }
 
 /// A request method.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Method {
     /// GET
     #[default]
@@ -496,7 +496,7 @@ impl Method {
 }
 
 /// What is asked of a name server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DnsProbe {
     /// The name.
     pub query: String,
@@ -508,7 +508,7 @@ pub struct DnsProbe {
 
 /// A type of DNS records.
 #[expect(missing_docs, reason = "the names are those of RFC 1035, RFC 2782 and RFC 3596")]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DnsType {
     #[default]
     A,
@@ -538,7 +538,7 @@ impl DnsType {
 }
 
 /// A DNS response code (RFC 1035 §4.1.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DnsRcode {
     /// 0, with at least one record of the type that was asked for.
     #[default]

@@ -13,7 +13,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -45,7 +45,7 @@ impl Daemon {
         let script = format!(
             "mount -t bpf bpf {shown}/bpf && ip link set lo up && \
              ip link add tg0 type veth peer name tg1 && ip link set tg0 up && \
-             exec {TIDEGATE} run --config {shown}/tidegate.toml"
+             export WATCHDOG_PID=$$ && exec {TIDEGATE} run --config {shown}/tidegate.toml"
         );
         let child = Command::new("unshare")
             .args(["--net", "--mount", "sh", "-c", &script])
@@ -60,11 +60,15 @@ impl Daemon {
 
     /// Reads what it tells systemd until that is said; all of it.
     fn tells(&self, wanted: &str) -> Vec<String> {
-        let mut said = Vec::new();
+        self.tells_any(wanted, |line| line == wanted)
+    }
+
+    fn tells_any(&self, what: &str, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut said: Vec<String> = Vec::new();
         let mut message = [0; 4096];
-        while !said.iter().any(|line| line == wanted) {
+        while !said.iter().any(|line| is_wanted(line)) {
             let Ok(bytes) = self.told.recv(&mut message) else {
-                panic!("{wanted} was not said, but {said:?}");
+                panic!("{what} was not said, but {said:?}");
             };
             let text = String::from_utf8_lossy(&message[..bytes]).into_owned();
             said.extend(text.lines().map(str::to_owned));
@@ -83,12 +87,11 @@ impl Daemon {
     }
 
     /// Runs our command in its namespaces.
-    fn beside(&self, command: &str) -> std::process::Output {
+    fn beside(&self, command: &str, key: &str, file: &str) -> Output {
         let target = self.child.id().to_string();
-        let config = self.dir.join("tidegate.toml");
         Command::new("nsenter")
-            .args(["--target", &target, "--net", "--mount", TIDEGATE, command, "--config"])
-            .arg(config)
+            .args(["--target", &target, "--net", "--mount", TIDEGATE, command, key])
+            .arg(self.dir.join(file))
             .output()
             .unwrap()
     }
@@ -152,11 +155,41 @@ fn a_second_daemon_is_refused_before_it_touches_the_first_ones_packet_path() {
     let pins = ["bpf/edge/program", "bpf/edge/SERVICES_V4", "bpf/edge/RING_SLOTS"];
     let before = pins.map(|pin| inode(&daemon.inside(pin)));
     for command in ["run", "detach"] {
-        let refused = daemon.beside(command);
+        let refused = daemon.beside(command, "--config", "tidegate.toml");
         let words = String::from_utf8_lossy(&refused.stderr);
         assert_eq!(refused.status.code(), Some(1), "{command}: {words}");
         assert!(words.contains("another tidegate runs"), "{command}: {words}");
     }
     assert_eq!(pins.map(|pin| inode(&daemon.inside(pin))), before, "pins were replaced");
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// A process that took over, which is nobody's child here.
+struct Successor(Pid);
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        drop(kill(self.0, Signal::SIGKILL)); // It may have ended, as it should.
+    }
+}
+
+#[test]
+fn systemd_is_told_who_takes_over_and_that_one_feeds_the_watchdog() {
+    let mut daemon = Daemon::start("upgraded", &[("WATCHDOG_USEC", "10000000")]);
+    daemon.tells("READY=1");
+    let old = daemon.child.id();
+    let upgraded = daemon.beside("upgrade", "--socket", "api.sock");
+    assert!(upgraded.status.success(), "{upgraded:?}");
+    // The old one says it, from which systemd takes it: `NotifyAccess=main`.
+    let said = daemon.tells_any("MAINPID", |line| line.starts_with("MAINPID="));
+    let pid = said.iter().find_map(|line| line.strip_prefix("MAINPID=")).unwrap();
+    let new = Successor(Pid::from_raw(pid.parse().unwrap()));
+    assert_ne!(new.0.as_raw().unsigned_abs(), old);
+    assert!(!said.iter().any(|line| line == "STOPPING=1"), "{said:?}");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0), "the old one ends well");
+    daemon.tells("READY=1");
+    // It feeds the watchdog, though that was set for a process of another number.
+    daemon.tells("WATCHDOG=1");
+    kill(new.0, Signal::SIGTERM).unwrap();
+    daemon.tells("STOPPING=1");
 }

@@ -92,6 +92,15 @@ impl MapKey {
         (Self::of_service(service) == self).then_some(service)
     }
 
+    /// What the maps have at this key.
+    pub(crate) fn entry(self, datapath: &Datapath) -> Option<Entry> {
+        match self {
+            Self::V4(key) => datapath.services_v4.get(&key),
+            Self::V6(key) => datapath.services_v6.get(&key),
+        }
+        .copied()
+    }
+
     pub(crate) const fn put(self, service: Entry, fresh: bool) -> Step {
         match self {
             Self::V4(key) => Step::PutServiceV4 { key, service, fresh },

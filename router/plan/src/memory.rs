@@ -30,6 +30,8 @@ impl Memory {
     /// A step was done. `datapath` is what the plan was made from.
     pub fn on_step(&mut self, step: &Step, datapath: &Datapath, now: Timestamp) {
         match step {
+            // Said again, before the speaker had come to it: that is not another failure.
+            Step::Withdraw { prefix, .. } if self.withdrawn_at.contains_key(prefix) => {}
             Step::Withdraw { prefix, hold_down, .. } => {
                 self.held_down.extend(hold_down.map(|held| (*prefix, held)));
                 self.withdrawn_at.insert(*prefix, now);

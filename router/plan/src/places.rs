@@ -196,6 +196,11 @@ impl Place {
         self.filled.get(&wish).is_some_and(Filled::is_there)
     }
 
+    /// The same, and none is on its way any more.
+    fn is_over(&self, wish: usize) -> bool {
+        self.is_as(wish) && self.is_settled
+    }
+
     /// Nothing is written here for its services.
     fn is_still(&self) -> bool {
         !self.is_agreed() || self.wishes.iter().flatten().all(|&wish| self.is_as(wish))
@@ -299,17 +304,16 @@ impl<'a> Places<'a> {
         let place = old.and_then(|ring| self.by_span.get(&ring));
         let size = want.target.size;
         let is_agreed = place.is_some_and(Place::is_agreed);
-        let is_over = place.is_some_and(|place| place.is_as(id) && place.is_settled);
-        if let Some((ring, place)) = old.zip(place)
-            && let Some(filled) = place.filled.get(&id)
-        {
-            if ring.size == size && is_over {
-                return RingPlan::stay(self.settled(want.number).or(old));
-            }
-            if !is_over && (is_agreed || filled.is_there()) {
-                let slots = if is_agreed { filled.slots.clone() } else { Vec::new() };
-                return RingPlan { slots, ..RingPlan::stay(old) };
-            }
+        let is_there = place.is_some_and(|place| place.is_as(id));
+        let is_over = place.is_some_and(|place| place.is_over(id));
+        if is_over && old.is_some_and(|ring| ring.size == size) {
+            return RingPlan::stay(self.settled(want.number).or(old));
+        }
+        if let Some(slots) = old.and_then(|ring| self.in_place(ring, id)) {
+            return RingPlan { slots: slots.to_vec(), ..RingPlan::stay(old) };
+        }
+        if is_there && !is_over {
+            return RingPlan::stay(old);
         }
         // Two slots with flows of two backends do not fit into one: before a ring shrinks, it
         // holds what the smaller one will, each slot several times, until the old flows are over.
@@ -332,6 +336,14 @@ impl<'a> Places<'a> {
         }
         let ring = if is_complete { Some(new) } else { old };
         RingPlan { slots, ring, is_building: true, no_room: false }
+    }
+
+    /// The slots to write, if the ring is changed in its place: all its services want the same, it
+    /// is large enough for that, and there is something left to do or to wait for.
+    pub(crate) fn in_place(&self, ring: Span, wish: usize) -> Option<&[(u32, Slot)]> {
+        let place = self.by_span.get(&ring)?;
+        let filled = place.filled.get(&wish)?;
+        (place.is_agreed() && !place.is_over(wish)).then_some(&filled.slots)
     }
 
     /// The ring that holds this and nothing else and has the most services: one for all.

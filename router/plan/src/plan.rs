@@ -169,9 +169,9 @@ pub fn stop(observed: &Observed) -> Vec<Step> {
 
 /// Steps by what they are, to be put in order at the end.
 #[derive(Default)]
-struct Rounds {
+pub(crate) struct Rounds {
     guard: Vec<Step>,
-    withdraws: Vec<Step>,
+    pub(crate) withdraws: Vec<Step>,
     servers: Vec<Step>,
     slots: Vec<Step>,
     services: Vec<Step>,
@@ -313,54 +313,14 @@ fn plan_routes(
     for work in works {
         by_vip.entry(work.0.spec.vip.addrs).or_default().push(work);
     }
+    let announced: BTreeSet<Prefix> = by_vip.keys().copied().collect();
     let mut vips = BTreeMap::new();
-    let mut announced = BTreeSet::new();
     for (prefix, group) in by_vip {
         let has_entry = vip_entries.contains(&prefix);
-        let seen = observed.advertised.get(&prefix);
-        let drain = observed.drains.vip(prefix);
-        let withheld = match drain {
-            Some(Phase::Emptying | Phase::Drained) => Some(Reason::Drained),
-            Some(Phase::Shedding) | None => {
-                withheld(observed.datapath.attached, &group, has_entry, seen.is_some())
-            }
-        };
-        let held = observed.held_down.get(&prefix).copied();
-        // Mended or about to be: people still want to know what it was.
-        let is_well = matches!(
-            withheld,
-            None | Some(Reason::NotChecked | Reason::NotProgrammed | Reason::NotProven)
-        );
-        let is_held = |held: &HoldDown| seen.is_none() && is_well && held.until > now;
-        let waits = held.filter(is_held);
-        rounds.wake_at.extend(waits.map(|held| held.until));
-        let withheld = waits.map(|held| held.reason).or(withheld);
-        let attributes = group
-            .iter()
-            .find_map(|(work, _)| work.spec.advertise.as_ref())
-            .filter(|_| withheld.is_none())
-            .map(|advertise| match drain {
-                Some(_) => drain::last_resort(&advertise.attributes),
-                None => advertise.attributes.clone(),
-            });
-        match (attributes, seen) {
-            (Some(attributes), seen) if seen != Some(&attributes) => {
-                rounds.advertises.push(Step::Advertise { prefix, attributes });
-            }
-            (None, Some(_)) => {
-                let reason = withheld.unwrap_or(Reason::NotConfigured);
-                let hold_down = reason.is_failure().then(|| hold_down(&group, reason, held, now));
-                rounds.withdraws.push(Step::Withdraw { prefix, reason, hold_down });
-            }
-            (Some(_) | None, _) => {}
-        }
-        announced.insert(prefix);
-        let life = Life::of(withheld, waits.is_some(), drain);
+        let route = plan_route(observed, now, prefix, &group, has_entry, rounds);
         for (work, outcome) in group {
             let reason = work.why_not_announce(outcome, has_entry);
-            let held_until = waits.map(|held| held.until);
-            let view = work.view(reason, withheld, held_until, life, observed, now);
-            vips.insert(work.spec.vip, view);
+            vips.insert(work.spec.vip, work.view(reason, &route, observed, now));
         }
     }
     for &prefix in observed.advertised.keys().filter(|prefix| !announced.contains(prefix)) {
@@ -368,6 +328,65 @@ fn plan_routes(
         rounds.withdraws.push(Step::Withdraw { prefix, reason, hold_down });
     }
     vips
+}
+
+/// What becomes of a VIP as a whole.
+pub(crate) struct Route {
+    /// Why it is not announced; `None`: it may be.
+    pub(crate) withheld: Option<Reason>,
+    /// It works, and is announced again then.
+    pub(crate) held_until: Option<Timestamp>,
+    pub(crate) life: Life,
+}
+
+/// What is to be done about the route to a VIP with these services.
+pub(crate) fn plan_route(
+    observed: &Observed,
+    now: Timestamp,
+    prefix: Prefix,
+    group: &[&(Work<'_>, Outcome)],
+    has_entry: bool,
+    rounds: &mut Rounds,
+) -> Route {
+    let seen = observed.advertised.get(&prefix);
+    let drain = observed.drains.vip(prefix);
+    let withheld = match drain {
+        Some(Phase::Emptying | Phase::Drained) => Some(Reason::Drained),
+        Some(Phase::Shedding) | None => {
+            withheld(observed.datapath.attached, group, has_entry, seen.is_some())
+        }
+    };
+    let held = observed.held_down.get(&prefix).copied();
+    // Mended or about to be: people still want to know what it was.
+    let is_well = matches!(
+        withheld,
+        None | Some(Reason::NotChecked | Reason::NotProgrammed | Reason::NotProven)
+    );
+    let is_held = |held: &HoldDown| seen.is_none() && is_well && held.until > now;
+    let waits = held.filter(is_held);
+    rounds.wake_at.extend(waits.map(|held| held.until));
+    let withheld = waits.map(|held| held.reason).or(withheld);
+    let attributes = group
+        .iter()
+        .find_map(|(work, _)| work.spec.advertise.as_ref())
+        .filter(|_| withheld.is_none())
+        .map(|advertise| match drain {
+            Some(_) => drain::last_resort(&advertise.attributes),
+            None => advertise.attributes.clone(),
+        });
+    match (attributes, seen) {
+        (Some(attributes), seen) if seen != Some(&attributes) => {
+            rounds.advertises.push(Step::Advertise { prefix, attributes });
+        }
+        (None, Some(_)) => {
+            let reason = withheld.unwrap_or(Reason::NotConfigured);
+            let hold_down = reason.is_failure().then(|| hold_down(group, reason, held, now));
+            rounds.withdraws.push(Step::Withdraw { prefix, reason, hold_down });
+        }
+        (Some(_) | None, _) => {}
+    }
+    let life = Life::of(withheld, waits.is_some(), drain);
+    Route { withheld, held_until: waits.map(|held| held.until), life }
 }
 
 /// How long a VIP that is withdrawn now stays so: twice as long as the last time, if that was not

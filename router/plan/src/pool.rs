@@ -40,6 +40,16 @@ impl<'a> Pool<'a> {
         named: &[bool],
         in_transition: bool,
     ) -> Self {
+        let mut pool = Self::look(desired, farms, observed);
+        pool.write_wanted(named);
+        pool.clean_up(observed, Outer::of(desired), |index| {
+            !in_transition && !named.get(index as usize).copied().unwrap_or(false)
+        });
+        pool
+    }
+
+    /// The same, and nothing is to be written or freed.
+    pub(crate) fn look(desired: &Desired, farms: &Farms<'_>, observed: &'a Observed) -> Self {
         let seen = &observed.datapath.backends;
         let mut index_of = BTreeMap::new();
         for (&index, backend) in seen.range(1..BACKENDS_MAX) {
@@ -60,12 +70,7 @@ impl<'a> Pool<'a> {
             }
         }
         let (puts, frees) = (Vec::new(), Vec::new());
-        let mut pool = Self { seen, index_of, identity_of, wanted, puts, frees };
-        pool.write_wanted(named);
-        pool.clean_up(observed, outer, |index| {
-            !in_transition && !named.get(index as usize).copied().unwrap_or(false)
-        });
-        pool
+        Self { seen, index_of, identity_of, wanted, puts, frees }
     }
 
     fn write_wanted(&mut self, named: &[bool]) {

@@ -12,10 +12,10 @@ use crate::admission;
 use crate::entry;
 use crate::farm::{self, Backend, Case};
 use crate::key::MapKey;
-use crate::life::Life;
 use crate::nat;
 use crate::observed::Observed;
 use crate::places::{RingPlan, Wish};
+use crate::plan::Route;
 use crate::pool::{Pool, Rows};
 use crate::proof::{self, Finding, Flaw};
 use crate::quic;
@@ -307,9 +307,7 @@ impl<'a> Work<'a> {
     pub(crate) fn view(
         &self,
         reason: Option<Reason>,
-        withheld: Option<Reason>,
-        held_until: Option<Timestamp>,
-        life: Life,
+        route: &Route,
         observed: &Observed,
         now: Timestamp,
     ) -> VipState {
@@ -326,11 +324,11 @@ impl<'a> Work<'a> {
             programmed,
             proof: self.proof,
             fails_open: self.case.fails_open,
-            held_until,
+            held_until: route.held_until,
             starting: self.starting(observed, now).collect(),
-            life,
+            life: route.life,
             reason,
-            withheld,
+            withheld: route.withheld,
         }
     }
 }

@@ -224,6 +224,10 @@ impl Maps {
         })
     }
 
+    pub(crate) fn slots(&self) -> Vec<Slot> {
+        self.slots.used()
+    }
+
     pub(crate) fn observe(&self, attached: bool) -> Result<observed::Datapath, Error> {
         let services_v4 = read(&self.services_v4, map_names::SERVICES_V4)?;
         let services_v6 = read(&self.services_v6, map_names::SERVICES_V6)?;

@@ -30,7 +30,7 @@ use std::thread;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use tidegate_abi::{Counter, DatapathConfig, FlowKey, Traffic, features, map_names};
+use tidegate_abi::{Counter, DatapathConfig, FlowKey, Slot, Traffic, features, map_names};
 use tidegate_config::desired::{AttachMode, NatTimeouts};
 use tidegate_plan::nat::Place;
 use tidegate_plan::observed;
@@ -268,6 +268,11 @@ impl Datapath {
     /// What the kernel says.
     pub fn observe(&self) -> Result<observed::Datapath, Error> {
         self.maps.observe(self.attached())
+    }
+
+    /// The ring slots of [`observe`](Self::observe), alone.
+    pub fn slots(&self) -> Vec<Slot> {
+        self.maps.slots()
     }
 
     /// Traffic of the service with this [`index`](tidegate_abi::Service::index).

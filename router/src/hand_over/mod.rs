@@ -34,8 +34,8 @@ pub(crate) use heir::{Predecessor, Sockets, Turn};
 pub(crate) use parent::{Estate, Start, Started, own_binary};
 
 /// Which format the record is in. Another one for every change of what is in it: it does not
-/// describe itself.
-const FORMAT: u32 = 1;
+/// describe itself. A test of `reconcile` says when.
+pub(crate) const FORMAT: u32 = 1;
 
 /// What one process says to the other, with a descriptor or without.
 #[derive(Debug, Serialize, Deserialize)]

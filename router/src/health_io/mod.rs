@@ -8,7 +8,7 @@ mod random;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,8 +38,9 @@ const FIRST_WITHIN: Duration = Duration::from_secs(1);
 /// What came of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckResult {
-    /// For which service. A result that was on its way when its check was dropped still arrives.
-    pub service: ServiceAddr,
+    /// For which services: all that ask the same of the backend. A result that was on its way when
+    /// its check was dropped still arrives.
+    pub services: Arc<[ServiceAddr]>,
     /// Which backend was asked.
     pub backend: IpAddr,
     /// How long the answer took, or why there was no good one.
@@ -49,7 +50,7 @@ pub struct CheckResult {
 /// The checks that run. Dropping it stops them all.
 #[derive(Debug)]
 pub struct Checks {
-    running: BTreeMap<(ServiceAddr, IpAddr), Check>,
+    running: HashMap<Question, Check>,
     results: mpsc::Sender<CheckResult>,
     trust: Trust,
     in_flight: Arc<Semaphore>,
@@ -71,7 +72,7 @@ impl Late {
 pub fn start() -> (Checks, mpsc::Receiver<CheckResult>) {
     let (results, receiver) = mpsc::channel(RESULTS_MAX);
     let checks = Checks {
-        running: BTreeMap::new(),
+        running: HashMap::new(),
         results,
         trust: Trust::default(),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
@@ -87,27 +88,44 @@ impl Checks {
         Duration::from_micros(self.late.0.load(Ordering::Relaxed))
     }
 
-    /// Runs exactly the checks of `wanted`: those that are unchanged go on undisturbed, those that
-    /// are gone or changed stop at once. Needs a Tokio runtime.
+    /// Runs exactly the checks of `wanted`, those that are the same of one backend once for all
+    /// services that have them. Those that are unchanged go on undisturbed, those that are gone or
+    /// changed stop at once. Needs a Tokio runtime.
     pub fn set(&mut self, wanted: BTreeMap<(ServiceAddr, IpAddr), HealthCheck>) {
-        self.running.retain(|key, check| wanted.get(key) == Some(&check.asks));
-        self.trust.forget_unused();
+        let mut questions: HashMap<Question, Vec<ServiceAddr>> = HashMap::new();
         for ((service, backend), asks) in wanted {
-            self.running.entry((service, backend)).or_insert_with(|| {
-                let trust = trust_of(&asks.probe, &mut self.trust);
-                let target = SocketAddr::new(backend, asks.port);
-                let results = self.results.clone();
-                let turn =
-                    Turn { in_flight: Arc::clone(&self.in_flight), late: Arc::clone(&self.late) };
-                let report = move |outcome| {
-                    let results = results.clone();
-                    let result = CheckResult { service, backend, outcome };
-                    async move { results.send(result).await }
-                };
-                let task =
-                    tokio::spawn(run(asks.clone(), trust, (target, service.addr()), turn, report));
-                Check { asks, task }
-            });
+            let is_tunnelled = matches!(asks.probe, Probe::TcpInTunnel { .. });
+            let vip = is_tunnelled.then(|| service.addr());
+            questions.entry(Question { asks, backend, vip }).or_default().push(service);
+        }
+        // Who joins others asks anew, and need not wait until theirs is due.
+        self.running.retain(|question, check| {
+            questions.get(question).is_some_and(|services| **services == *check.services)
+        });
+        self.trust.forget_unused();
+        for (question, services) in questions {
+            if !self.running.contains_key(&question) {
+                let check = self.start(&question, services.into());
+                self.running.insert(question, check);
+            }
+        }
+    }
+
+    fn start(&mut self, question: &Question, services: Arc<[ServiceAddr]>) -> Check {
+        let Question { ref asks, backend, vip } = *question;
+        let trust = trust_of(&asks.probe, &mut self.trust);
+        let target = SocketAddr::new(backend, asks.port);
+        let turn = Turn { in_flight: Arc::clone(&self.in_flight), late: Arc::clone(&self.late) };
+        let (results, of) = (self.results.clone(), Arc::clone(&services));
+        let report = move |outcome| {
+            let results = results.clone();
+            let result = CheckResult { services: Arc::clone(&of), backend, outcome };
+            async move { results.send(result).await }
+        };
+        let vip = vip.unwrap_or(backend);
+        Check {
+            services,
+            task: tokio::spawn(run(asks.clone(), trust, (target, vip), turn, report)),
         }
     }
 }
@@ -120,10 +138,19 @@ fn trust_of(probe: &Probe, trust: &mut Trust) -> Result<Option<Arc<ClientConfig>
     }
 }
 
-/// One backend that is asked for one service.
+/// What is asked of whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    asks: HealthCheck,
+    backend: IpAddr,
+    /// The VIP that shall answer, in a tunnel.
+    vip: Option<IpAddr>,
+}
+
+/// One question that is asked again and again.
 #[derive(Debug)]
 struct Check {
-    asks: HealthCheck,
+    services: Arc<[ServiceAddr]>,
     task: JoinHandle<()>,
 }
 

@@ -104,7 +104,7 @@ async fn outcome(check: HealthCheck) -> Result<(), Failure> {
     let (mut checks, mut results) = start();
     checks.set(BTreeMap::from([((SERVICE, LOCALHOST), check)]));
     let result = next(&mut results).await;
-    assert_eq!((result.service, result.backend), (SERVICE, LOCALHOST));
+    assert_eq!((&*result.services, result.backend), (&[SERVICE][..], LOCALHOST));
     result.outcome.map(|took| assert!(took < LONG))
 }
 
@@ -238,16 +238,52 @@ async fn setting_again_leaves_unchanged_checks_alone_and_stops_the_rest() {
         (second, change.clone()),
         (third, change.clone()),
     ]));
-    let kept_task = checks.running[&(SERVICE, LOCALHOST)].task.id();
-    let changed_task = checks.running[&second].task.id();
+    let task = |checks: &Checks, backend| {
+        let mut running = checks.running.iter();
+        running.find(|(question, _)| question.backend == backend).map(|(_, it)| it.task.id())
+    };
+    let (kept_task, changed_task) = (task(&checks, LOCALHOST), task(&checks, second.1));
+    assert!(kept_task.is_some() && changed_task.is_some());
 
     let slower = HealthCheck { timeout: SHORT, ..change };
     checks.set(BTreeMap::from([((SERVICE, LOCALHOST), keep), (second, slower)]));
     assert_eq!(checks.running.len(), 2);
-    assert_eq!(checks.running[&(SERVICE, LOCALHOST)].task.id(), kept_task);
-    assert_ne!(checks.running[&second].task.id(), changed_task);
+    assert_eq!(task(&checks, LOCALHOST), kept_task);
+    assert_ne!(task(&checks, second.1), changed_task);
 
     drop(checks);
     let ends = async { while results.recv().await.is_some() {} };
     tokio::time::timeout(LONG, ends).await.expect("a check outlived its owner");
+}
+
+#[tokio::test]
+async fn who_asks_the_same_is_told_together() {
+    let (mut checks, mut results) = start();
+    let (one, other) = (silent_server().await, silent_server().await);
+    let of = |port| ServiceAddr { port, ..SERVICE };
+    let tunnelled = Probe::TcpInTunnel { gue_port: None };
+    let elsewhere = ServiceAddr { addrs: Prefix::host([127, 0, 0, 2].into()), ..SERVICE };
+    let wanted = BTreeMap::from([
+        ((of(1), LOCALHOST), check(Probe::Tcp, one, LONG)),
+        ((of(2), LOCALHOST), check(Probe::Tcp, one, LONG)),
+        ((of(3), LOCALHOST), check(Probe::Tcp, other, LONG)),
+    ]);
+    checks.set(wanted.clone());
+    assert_eq!(checks.running.len(), 2);
+    let mut told = std::collections::BTreeSet::new();
+    while told.len() < 2 {
+        told.insert(next(&mut results).await.services.to_vec());
+    }
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), [vec![of(1), of(2)], vec![of(3)]]);
+
+    // In a tunnel it is the VIP that answers: each is asked for itself.
+    let in_tunnel = [SERVICE, elsewhere]
+        .map(|service| ((service, LOCALHOST), check(tunnelled.clone(), one, LONG)));
+    checks.set(in_tunnel.into());
+    assert_eq!(checks.running.len(), 2);
+
+    // One that joins is told no later than if it were alone.
+    checks.set(BTreeMap::from([((of(1), LOCALHOST), check(Probe::Tcp, one, LONG))]));
+    checks.set(wanted);
+    while *next(&mut results).await.services != [of(1), of(2)] {}
 }

@@ -226,16 +226,4 @@ fn pause_max(hold_times: impl Iterator<Item = HoldTime>) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sessions_stand_still_for_half_of_the_shortest_hold_time_at_most() {
-        let of =
-            |secs: &[u16]| pause_max(secs.iter().map(|secs| HoldTime::from_secs(*secs).unwrap()));
-        let millis = Duration::from_millis;
-        assert_eq!(of(&[]), PAUSE_MAX);
-        assert_eq!(of(&[0, 90]), PAUSE_MAX);
-        assert_eq!(of(&[90, 3, 0]), millis(1_500));
-    }
-}
+mod tests;

@@ -66,28 +66,52 @@ impl Healths {
         }
     }
 
-    /// Takes a result in; true if it changed what is known of a backend.
-    pub(super) fn on_result(&mut self, result: &CheckResult) -> bool {
-        let Some(known) = self.0.get_mut(&(result.service, result.backend)) else {
-            return false; // On its way when its backend left the configuration.
-        };
-        known.last_failure = result.outcome.as_ref().err().map(ToString::to_string);
-        known.health.on_result(result.outcome.is_ok()).is_some()
+    /// Takes a result in. Returns of which backends what is known has changed.
+    pub(super) fn on_result(&mut self, result: &CheckResult) -> Vec<BackendKey> {
+        let failure = result.outcome.as_ref().err().map(ToString::to_string);
+        let keys = result.services.iter().map(|&service| (service, result.backend));
+        let mut news = Vec::new();
+        for key in keys {
+            // On its way when its backend left the configuration.
+            let Some(known) = self.0.get_mut(&key) else { continue };
+            known.last_failure.clone_from(&failure);
+            if known.health.on_result(failure.is_none()).is_some() {
+                news.push(key);
+            }
+        }
+        news
     }
 
     /// Backends that are up, and those of which nothing is known yet. What somebody says counts
     /// more than what checks find.
     pub(super) fn verdicts(&self, words: &Words) -> (BTreeSet<BackendKey>, BTreeSet<BackendKey>) {
-        let verdict = |key: &BackendKey, known: &Known| match words.of(key) {
-            Some(true) => Verdict::Up,
-            Some(false) => Verdict::Down,
-            None => known.health.verdict(),
-        };
         let with = |wanted| {
-            let these = self.0.iter().filter(|(key, known)| verdict(key, known) == wanted);
+            let these = self.0.iter().filter(|(key, known)| verdict(key, known, words) == wanted);
             these.map(|(key, _)| *key).collect()
         };
         (with(Verdict::Up), with(Verdict::Unknown))
+    }
+
+    /// The same for these backends alone: the others are as they were observed.
+    pub(super) fn amend(
+        &self,
+        observed: &mut Observed,
+        news: &BTreeSet<BackendKey>,
+        words: &Words,
+    ) {
+        for key in news {
+            observed.healthy.remove(key);
+            observed.unproven.remove(key);
+            match self.0.get(key).map(|known| verdict(key, known, words)) {
+                Some(Verdict::Up) => {
+                    observed.healthy.insert(*key);
+                }
+                Some(Verdict::Unknown) => {
+                    observed.unproven.insert(*key);
+                }
+                Some(Verdict::Down) | None => {}
+            }
+        }
     }
 
     pub(super) fn is_checked(&self, key: &BackendKey) -> bool {
@@ -96,6 +120,14 @@ impl Healths {
 
     fn last_failure(&self, key: &BackendKey) -> Option<&str> {
         self.0.get(key)?.last_failure.as_deref()
+    }
+}
+
+fn verdict(key: &BackendKey, known: &Known, words: &Words) -> Verdict {
+    match words.of(key) {
+        Some(true) => Verdict::Up,
+        Some(false) => Verdict::Down,
+        None => known.health.verdict(),
     }
 }
 
@@ -271,6 +303,17 @@ impl Seen {
             }
         }
         self.backends.insert(key, Since { state: seen, since: now });
+    }
+
+    /// One of everything.
+    #[cfg(test)]
+    pub(super) fn sample(key: BackendKey, state: BackendState, since: SystemTime) -> Self {
+        let vip = VipSeen { announced: false, withheld: Some(Reason::TooFewHealthy) };
+        let backend = BackendSeen { state, reason: Some("connection refused".into()) };
+        Self {
+            vips: BTreeMap::from([(key.0, Since { state: vip, since })]),
+            backends: BTreeMap::from([(key, Since { state: backend, since })]),
+        }
     }
 
     pub(super) fn vip(&self, vip: &ServiceAddr) -> Option<&Since<VipSeen>> {

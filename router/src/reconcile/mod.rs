@@ -9,6 +9,7 @@ mod drain;
 mod hand_over;
 mod memory;
 mod nat;
+mod near;
 mod origins;
 mod proofs;
 mod reload;
@@ -62,7 +63,8 @@ use said::Words;
 /// Without any event the world is looked at this often: what an event failed to say is found then.
 const SLOW_LOOK: Duration = Duration::from_secs(5);
 /// Looks follow each other no faster than this. A look reads whole tables of the kernel, and events
-/// come in floods (a link that goes takes its routes with it); the first one never waits.
+/// come in floods (a link that goes takes its routes with it); the first one never waits. Of a
+/// large configuration looks take longer, and then no more than half of the time.
 const PACE: Duration = Duration::from_millis(20);
 /// Wait after a round that failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -156,6 +158,8 @@ pub(crate) struct Reconciler {
     no_ways: BTreeMap<IpAddr, String>,
     /// What the last look found.
     last: Plan,
+    /// And saw; `None`: nothing may be done before another one.
+    looked: Option<Observed>,
     /// What made the last round fail.
     problem: Option<String>,
     /// The speaker knows that all is announced that was announced before the start.
@@ -217,6 +221,7 @@ impl Reconciler {
             seen: Seen::default(),
             no_ways: BTreeMap::new(),
             last: Plan::default(),
+            looked: None,
             problem: None,
             settled: false,
             look_from: Timestamp::default(),
@@ -293,7 +298,7 @@ impl Reconciler {
         loop {
             tokio::select! {
                 Some(result) = self.parts.results.recv() => {
-                    if self.healths.on_result(&result) {
+                    if self.on_result(&result).await {
                         look_at = look_at.min(self.look_from);
                     }
                 }
@@ -333,6 +338,7 @@ impl Reconciler {
 
     /// Looks and acts until nothing is left to do, or something has to be waited for.
     async fn converge(&mut self) {
+        let start = self.clock.now();
         let problem = self.rounds().await.err().map(|failure| format!("{failure:#}"));
         match (&problem, &self.problem) {
             (Some(new), old) if old.as_ref() != Some(new) => {
@@ -344,7 +350,8 @@ impl Reconciler {
         self.problem = problem;
         self.settle().await;
         self.look_at_origins();
-        self.look_from = self.clock.now() + PACE;
+        let end = self.clock.now();
+        self.look_from = end + PACE.max(end.since(start));
         self.show();
     }
 
@@ -384,6 +391,7 @@ impl Reconciler {
     /// what is returned.
     async fn round(&mut self) -> anyhow::Result<Round> {
         let now = self.clock.now();
+        self.looked = None; // What it saw is about to be changed.
         let observed = self.observe().await?;
         let plan = plan_with(&mut self.rings, &self.config.desired, &observed, now);
         self.times.on_plan(&plan);
@@ -411,6 +419,9 @@ impl Reconciler {
                 Ok(()) => round = Round::Again,
                 Err(failure) => failed = failed.or(Some(failure)),
             }
+        }
+        if matches!(round, Round::Converged | Round::Told) && failed.is_none() {
+            self.looked = Some(observed);
         }
         failed.map_or(Ok(round), Err)
     }

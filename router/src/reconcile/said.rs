@@ -27,6 +27,17 @@ struct Word {
 pub(super) struct Words(BTreeMap<BackendKey, Word>);
 
 impl Words {
+    /// One of them.
+    #[cfg(test)]
+    pub(super) fn sample(key: BackendKey) -> Self {
+        let ttl = std::time::Duration::from_mins(1);
+        let saying = Saying { up: false, ttl, reason: Some("disk full".into()) };
+        Self(BTreeMap::from([(
+            key,
+            Word { saying, who: "root".into(), until: Timestamp::default() },
+        )]))
+    }
+
     /// Forgets what is over, and backends that are gone. When the next one is over.
     pub(super) fn look(
         &mut self,

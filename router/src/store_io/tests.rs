@@ -1,4 +1,8 @@
 use std::cell::Cell;
+use std::time::Duration;
+
+use tidegate_bgp::types::Prefix;
+use tidegate_plan::drain::{Kept, Phase, Target, Terms};
 
 use super::*;
 
@@ -134,4 +138,49 @@ fn each_configuration_file_has_a_directory_of_its_own() {
     for (path, name) in cases {
         assert_eq!(escaped(Path::new(path)), name);
     }
+}
+
+#[test]
+fn drains_come_back_and_a_file_of_them_that_is_damaged_says_so() {
+    let dir = Dir::new("drains");
+    let store = dir.store();
+    assert_eq!(store.drains().unwrap(), []);
+    let kept = |target, phase| Kept {
+        target,
+        phase,
+        terms: Terms { deadline: Duration::from_mins(10), quiet: Duration::from_secs(5) },
+        left: Duration::ZERO, // A second that passes takes nothing from it.
+        cut: 7,
+    };
+    let backend = Target::Backend { service: "web".into(), backend: [10, 0, 0, 1].into() };
+    let vip = Target::Vip(Prefix::new("2001:db8::".parse().unwrap(), 64).unwrap());
+    let all = [
+        kept(backend, Phase::Emptying),
+        kept(vip, Phase::Drained),
+        kept(Target::Node, Phase::Shedding),
+    ];
+    store.put_drains(&all).unwrap();
+    assert_eq!(dir.store().drains().unwrap(), all);
+
+    let path = dir.0.join("state/drains.json");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let damages = [
+        ("cut off", whole[..whole.len() / 2].to_owned()),
+        ("empty", String::new()),
+        ("no JSON", "drained".to_owned()),
+        ("of another version", whole.replace("\"version\"", "\"version\": 99, \"was\"")),
+        ("a phase that there is not", whole.replace("emptying", "gone")),
+        ("a length that no prefix has", whole.replace("64", "164")),
+        ("a backend of no service", whole.replace("\"service\"", "\"servant\"")),
+    ];
+    for (name, text) in damages {
+        assert_ne!(text, whole, "{name}");
+        std::fs::write(&path, text).unwrap();
+        let found = dir.store().drains();
+        assert!(matches!(found, Err(Error::Damaged { .. })), "{name}: {found:?}");
+        assert!(found.unwrap_err().to_string().contains("drains.json is damaged"), "{name}");
+    }
+    // It is written anew as if nothing had been there.
+    store.put_drains(&all[..1]).unwrap();
+    assert_eq!(dir.store().drains().unwrap(), all[..1]);
 }

@@ -15,7 +15,7 @@ use tidegate_config::Desired;
 use tidegate_config::desired::{Backend, ServiceAddr};
 use tidegate_plan::observed::Observed;
 use tidegate_plan::step::Step;
-use tidegate_plan::{Rings, constants, plan_with};
+use tidegate_plan::{Rings, constants, plan_near, plan_with};
 use tidegate_vm_tests::bench::edge::{desired, ways};
 use tidegate_vm_tests::bench::table::markdown;
 
@@ -69,7 +69,7 @@ fn main() -> Result<ExitCode> {
     let first = node.converge(&wanted)?;
     let again = node.converge(&wanted)?;
     ensure!(again.steps == 0, "nothing has changed, and {} steps are made", again.steps);
-    let failure = node.best_failure(&wanted, args.rounds)?;
+    let (failure, answered) = node.best_failure(&wanted, args.rounds)?;
 
     let rows = [
         ("from nothing", &first),
@@ -80,11 +80,13 @@ fn main() -> Result<ExitCode> {
     let head = ["", "plans", "the longest", "looks", "steps done in", "steps", "slots"];
     writeln!(out, "{SERVICES} services of {BACKENDS} backends each, {FARMS} farms:\n")?;
     writeln!(out, "{}", markdown(&head, &rows))?;
+    let answered_ms = answered.as_secs_f64() * 1_000.0;
+    writeln!(out, "From the failed check to its slots, planned narrowly: {answered_ms:.1} ms.\n")?;
 
     let bars = [
         ("the longest plan", first.longest(), PLAN_MAX),
         ("from nothing to maps that are as they shall be", first.all(), APPLY_MAX),
-        ("from a failed check to the slots", failure.first() + failure.applied, FAILURE_MAX),
+        ("from a failed check to the slots", answered, FAILURE_MAX),
     ];
     let mut status = ExitCode::SUCCESS;
     for (what, took, max) in bars {
@@ -97,8 +99,17 @@ fn main() -> Result<ExitCode> {
 }
 
 impl Took {
-    fn first(&self) -> Duration {
-        self.plans.first().copied().unwrap_or_default()
+    fn apply(&mut self, datapath: &mut Datapath, steps: &[Step]) -> Result<()> {
+        let start = Instant::now();
+        for step in steps {
+            datapath.apply(step)?;
+            if let Step::PutSlots { slots } = step {
+                self.slots += slots.len();
+            }
+        }
+        self.applied += start.elapsed();
+        self.steps += steps.len();
+        Ok(())
     }
 
     fn longest(&self) -> Duration {
@@ -124,15 +135,38 @@ impl Took {
 }
 
 impl Node {
-    /// Backends of one farm fail, one after the other; the one that was planned fastest.
-    fn best_failure(&mut self, wanted: &Desired, rounds: u32) -> Result<Took> {
-        let farm = wanted.services.values().next().context("no service")?.backends.clone();
-        let mut best: Option<Took> = None;
+    /// Backends of one farm fail, one after the other, each for all services that have it: they
+    /// share its check. The fastest answer counts. It must be all of the whole plan.
+    fn best_failure(&mut self, wanted: &Desired, rounds: u32) -> Result<(Took, Duration)> {
+        let spec = wanted.services.values().next().context("no service")?;
+        let farm = spec.backends.clone();
+        let with = wanted.services.values().filter(|other| other.backends == farm);
+        let news: BTreeSet<ServiceAddr> = with.map(|spec| spec.vip).collect();
+        let mut best: Option<(Took, Duration)> = None;
         for down in farm.into_keys().take(rounds.max(1) as usize) {
-            self.observed.healthy.retain(|&(_, addr)| addr != down);
-            let took = self.converge(wanted)?;
-            if best.as_ref().is_none_or(|best| took.first() < best.first()) {
-                best = Some(took);
+            let start = Instant::now();
+            for &service in &news {
+                self.observed.healthy.remove(&(service, down));
+            }
+            self.observed.datapath.slots = self.datapath.slots();
+            let now = Timestamp::from_nanos(0);
+            let near = plan_near(&mut self.rings, wanted, &self.observed, &news, now);
+            let planned = start.elapsed();
+            let whole = Instant::now();
+            let plan = plan_with(&mut self.rings, wanted, &self.observed, now);
+            let mut took = Took { plans: vec![planned, whole.elapsed()], ..Took::default() };
+            ensure!(
+                near == plan.steps,
+                "{} steps at once, {} in all",
+                near.len(),
+                plan.steps.len()
+            );
+            took.apply(&mut self.datapath, &near)?;
+            let answered = planned + took.applied;
+            let rest = self.converge(wanted)?;
+            ensure!(rest.steps == 0, "{} steps are left", rest.steps);
+            if best.as_ref().is_none_or(|&(_, best)| answered < best) {
+                best = Some((took, answered));
             }
         }
         best.context("no backend failed")
@@ -152,15 +186,7 @@ impl Node {
             if plan.steps.is_empty() {
                 return Ok(took);
             }
-            let start = Instant::now();
-            for step in &plan.steps {
-                self.datapath.apply(step)?;
-                if let Step::PutSlots { slots } = step {
-                    took.slots += slots.len();
-                }
-            }
-            took.applied += start.elapsed();
-            took.steps += plan.steps.len();
+            took.apply(&mut self.datapath, &plan.steps)?;
         }
         anyhow::bail!("after {ROUNDS_MAX} rounds there is still something to do")
     }

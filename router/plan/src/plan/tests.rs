@@ -22,6 +22,7 @@ mod explain;
 mod flows;
 mod life;
 mod nat;
+mod near;
 mod ports;
 mod prefixes;
 mod proof;

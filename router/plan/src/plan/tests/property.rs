@@ -123,14 +123,14 @@ impl Weather {
 
 /// What somebody left in the maps, and in the speaker.
 #[derive(Clone, Debug)]
-struct Garbage {
+pub(super) struct Garbage {
     services: Vec<(u8, u32, u32, u32)>,
     backends: BTreeMap<u32, (u8, u8, bool)>,
     slots: (u16, u32, u32),
     advertised: Vec<u8>,
 }
 
-fn any_garbage() -> impl Strategy<Value = Garbage> {
+pub(super) fn any_garbage() -> impl Strategy<Value = Garbage> {
     let size = prop_oneof![Just(1024_u32), Just(2048), Just(0), Just(700), any::<u32>()];
     let offset = prop_oneof![Just(0_u32), Just(1024), Just(1500), Just(3072), any::<u32>()];
     let services = proptest::collection::vec((0..8_u8, offset, size, 0..4_u32), 0..5);
@@ -144,7 +144,7 @@ fn any_garbage() -> impl Strategy<Value = Garbage> {
 }
 
 impl Garbage {
-    fn strew(&self, world: &mut World) {
+    pub(super) fn strew(&self, world: &mut World) {
         let datapath = &mut world.observed.datapath;
         for &(n, ring_offset, ring_size, index) in &self.services {
             let entry = Entry { ring_offset, ring_size, index, flags: index };
@@ -211,7 +211,7 @@ fn usable(observed: &Observed, desired: &Desired) -> BTreeMap<ServiceAddr, BTree
 }
 
 /// Drains something, perhaps to the end; or nothing.
-fn order_drain(world: &mut World, desired: &Desired, which: u8) {
+pub(super) fn order_drain(world: &mut World, desired: &Desired, which: u8) {
     let Some((name, service)) = desired.services.iter().next() else { return };
     let first = service.backends.keys().next().copied();
     let target = match (which / 2, first) {
