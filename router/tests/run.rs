@@ -169,7 +169,7 @@ struct Successor(Pid);
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        drop(kill(self.0, Signal::SIGKILL)); // It may have ended, as it should.
+        _ = kill(self.0, Signal::SIGKILL); // It may have ended, as it should.
     }
 }
 

@@ -356,6 +356,18 @@ fn named(
     affinity
 }
 
+fn affinity() -> impl Strategy<Value = Affinity> {
+    prop_oneof![
+        Just(Affinity::FiveTuple),
+        Just(Affinity::ClientAddress),
+        (16_u8..=32).prop_map(Affinity::ClientPrefix), // Of both versions.
+        (0_u8..7, 0_u8..7).prop_map(|(config_id, former)| {
+            let former = Some(former).filter(|it| *it != config_id);
+            Affinity::Quic { config_id, former }
+        }),
+    ]
+}
+
 fn service() -> impl Strategy<Value = Service> {
     let backends_v4 = btree_map(backend_v4(), (1_u16..=1000).prop_map(Backend::of_weight), 1..5);
     let backends_v6 = btree_map(
@@ -364,15 +376,6 @@ fn service() -> impl Strategy<Value = Service> {
             .prop_map(|(weight, disabled)| Backend { disabled, ..Backend::of_weight(weight) }),
         0..3,
     );
-    let affinity = prop_oneof![
-        Just(Affinity::FiveTuple),
-        Just(Affinity::ClientAddress),
-        (16_u8..=32).prop_map(Affinity::ClientPrefix), // Of both versions.
-        (0_u8..7, 0_u8..7).prop_map(|(config_id, former)| {
-            let former = Some(former).filter(|it| *it != config_id);
-            Affinity::Quic { config_id, former }
-        }),
-    ];
     let addr = (
         vip(),
         // A range of ports takes the room of as many services.
@@ -381,7 +384,7 @@ fn service() -> impl Strategy<Value = Service> {
     );
     let all_down = prop_oneof![Just(AllDown::FailClosed), Just(AllDown::FailOpen)];
     let times = ((millis(0..=86_400_000), millis(0..=3_600_000)), 576_u16..=3_400, all_down);
-    let options = (any::<bool>(), affinity, any::<bool>(), (times, super::guard::own_limits()));
+    let options = (any::<bool>(), affinity(), any::<bool>(), (times, super::guard::own_limits()));
     (addr, options, option::of(health()), option::of(advertise()), backends_v4, backends_v6)
         .prop_map(
             |(

@@ -2,6 +2,8 @@
 //! one octet, the high three bits of which say by which configuration the rest was made, then the
 //! server id, then whatever the server likes.
 
+#![expect(clippy::inline_always, reason = "on the packet path a call costs more than what it does")]
+
 use crate::service_flags;
 
 /// Octets of a server id, at most: the draft's limit.
@@ -39,7 +41,7 @@ pub const fn server_id_len(flags: u32, config: u32) -> u32 {
 /// What names the server in the first sixteen octets of a connection id, as two words of which the
 /// first octet is the highest byte: the bits of the configuration, and so many octets of server id;
 /// all else is zero. Of the length four bits count.
-#[inline(always)]
+#[inline]
 pub const fn server_id_of(start: [u64; 2], len: u32) -> [u64; 2] {
     const CONFIG: u64 = 0xe0 << 56;
     const ID: u64 = u64::MAX >> 8;

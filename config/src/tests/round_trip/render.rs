@@ -248,22 +248,7 @@ fn render_service(out: &mut String, service: &Service) {
     };
     text(out, "protocol", &protocol);
     render_mode(out, service);
-    let affinity = match service.affinity {
-        Affinity::FiveTuple => "5-tuple",
-        Affinity::ClientAddress => "client-address",
-        Affinity::ClientPrefix(bits) => {
-            key(out, "client-prefix", i64::from(bits));
-            "client-prefix"
-        }
-        Affinity::Quic { config_id, former } => {
-            key(out, "quic-config-id", i64::from(config_id));
-            if let Some(former) = former {
-                key(out, "quic-former-config-id", i64::from(former));
-            }
-            "quic"
-        }
-    };
-    text(out, "affinity", &affinity);
+    render_affinity(out, service.affinity);
     let remembers = service.udp == UdpFlows::Remembered;
     text(out, "udp", &if remembers { "flow" } else { "hash" });
     key(out, "echo", service.echo);
@@ -311,6 +296,25 @@ fn render_service(out: &mut String, service: &Service) {
             text(out, "former-server-id", &id);
         }
     }
+}
+
+fn render_affinity(out: &mut String, affinity: Affinity) {
+    let affinity = match affinity {
+        Affinity::FiveTuple => "5-tuple",
+        Affinity::ClientAddress => "client-address",
+        Affinity::ClientPrefix(bits) => {
+            key(out, "client-prefix", i64::from(bits));
+            "client-prefix"
+        }
+        Affinity::Quic { config_id, former } => {
+            key(out, "quic-config-id", i64::from(config_id));
+            if let Some(former) = former {
+                key(out, "quic-former-config-id", i64::from(former));
+            }
+            "quic"
+        }
+    };
+    text(out, "affinity", &affinity);
 }
 
 fn render_health(out: &mut String, health: &HealthCheck) {

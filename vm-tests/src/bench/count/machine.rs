@@ -270,20 +270,20 @@ impl<'a> Machine<'a> {
 
     /// What helpers do (linux/bpf.h, enum bpf_func_id).
     fn help(&mut self, helper: i32) -> Result<u64> {
-        let [_, a, b, c, d, e, ..] = self.registers.map(|it| it.value);
+        let [_, r1, r2, r3, r4, r5, ..] = self.registers.map(|it| it.value);
         let signed = |value: u64| low(value).cast_signed();
         Ok(match helper {
-            1 => self.memory.look_up(a, b)?,
-            2 => self.memory.update(a, b, c, d)?,
-            3 => self.memory.delete(a, b)?,
+            1 => self.memory.look_up(r1, r2)?,
+            2 => self.memory.update(r1, r2, r3, r4)?,
+            3 => self.memory.delete(r1, r2)?,
             // bpf_ktime_get_ns and its coarse sister.
             5 | 160 => 1 << 62, // Long after whatever time the kernel has left in a map.
             8 => 0,             // This CPU.
-            28 if b == 0 => sum(self.memory.octets(c, usize::try_from(d)?)?, low(e)).into(),
-            44 => self.memory.adjust_head(signed(b)),
-            51 if self.memory.has(a, low(b))? => 4,
-            51 => c & 3,
-            65 => self.memory.adjust_tail(signed(b)),
+            28 if r2 == 0 => sum(self.memory.octets(r3, usize::try_from(r4)?)?, low(r5)).into(),
+            44 => self.memory.adjust_head(signed(r2)),
+            51 if self.memory.has(r1, low(r2))? => 4,
+            51 => r3 & 3,
+            65 => self.memory.adjust_tail(signed(r2)),
             _ => bail!("helper {helper} is not known here"),
         })
     }
