@@ -12,7 +12,7 @@ use std::process::Command;
 const NOBODY: &str = "65534";
 
 /// What a complete machine has. Each notes how it was called if that changes the machine.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 22] = [
     ("cc", ""),
     ("ip", ""),
     ("bird", ""),
@@ -28,6 +28,9 @@ const PROGRAMS: [(&str, &str); 19] = [
     ("ping", ""),
     ("nsenter", ""),
     ("mount", ""),
+    ("chromium", ""),
+    ("prometheus", ""),
+    ("promtool", ""),
     ("bpf-linker", "echo bpf-linker 0.13.0"),
     (
         "rustup",

@@ -8,6 +8,7 @@ mod change;
 mod drain;
 mod dump;
 mod health;
+mod page;
 mod peer;
 mod problem;
 mod refresh;
@@ -137,6 +138,7 @@ pub(crate) fn serve(
     let all = all.merge(routes::router(asker.clone()));
     let all = all.merge(refresh::router(asker));
     let routes = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
+    let routes = routes.merge(page::routes());
     let unix = Serving::start(listeners.unix, &routes);
     let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
     Server { routes, config: config.clone(), unix, tcp }

@@ -10,6 +10,7 @@ mod peer;
 mod refresh;
 mod routes;
 mod table;
+mod top;
 mod upgrade;
 
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ enum Command {
     Vips(Read),
     /// Backends, one line each
     Backends(Read),
+    /// VIPs, backends, peers, rates and drops on a terminal, live
+    Top(top::TopArgs),
     /// Routes: received, available and advertised, and why those lost that did
     Routes(routes::RoutesArgs),
     /// Ask a peer for its routes again, or tell it ours again, without closing the session
@@ -219,6 +222,7 @@ impl Cli {
             }
             Command::Vips(args) => commands::vips(&args.socket, args.output).await,
             Command::Backends(args) => commands::backends(&args.socket, args.output).await,
+            Command::Top(args) => top::top(args).await,
             Command::Routes(args) => routes::routes(args).await,
             Command::Dump(args) => beside::dump(args).await,
             Command::Rpki(args) => beside::rpki(args).await,
