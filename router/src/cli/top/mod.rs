@@ -124,10 +124,12 @@ fn listen() -> mpsc::Receiver<Event> {
         while !keys.is_closed() {
             match event::poll(KEYS_EVERY) {
                 Ok(false) => {}
-                Ok(true) => match event::read() {
-                    Ok(event) if keys.blocking_send(event).is_ok() => {}
-                    _ => return,
-                },
+                Ok(true) => {
+                    let Ok(event) = event::read() else { return };
+                    if keys.blocking_send(event).is_err() {
+                        return;
+                    }
+                }
                 Err(_gone) => return,
             }
         }
