@@ -32,7 +32,10 @@ complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "status" -d 'The d
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "peers" -d 'BGP sessions; with a name, one of them and what it has been through'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "vips" -d 'VIPs, their services and backends'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "backends" -d 'Backends, one line each'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "drops" -d 'Packets that were dropped, by reason, and what to do about each'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "routes" -d 'Routes: received, available and advertised, and why those lost that did'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "events" -d 'What has happened, and with --follow what happens'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "why" -d 'Where a packet goes, and why: from BGP to the wire, by the program that forwards'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "refresh" -d 'Ask a peer for its routes again, or tell it ours again, without closing the session'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "rpki" -d 'RPKI caches, and how many VRPs are in force'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "dump" -d 'Write all routes into a file, for tools that read MRT'
@@ -56,20 +59,39 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s h -l help -d '
 complete -c tidegate -n "__fish_tidegate_using_subcommand check" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s p -l peer -d 'Of this peer only' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s f -l family -d 'Of this family only: ipv4-unicast, ipv6-unicast, or, for the rules that peers ask us to obey, ipv4-flowspec, ipv6-flowspec' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -l prefix -d 'To this prefix only' -r
@@ -77,19 +99,50 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s l -l limit 
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -l from -d 'Go on where an earlier answer said' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -s k -l kind -d 'Of this kind only, such as vip-withdrawn, backend-down, peer-down or config-applied' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -l since -d 'Of the last so many minutes or hours only, such as 10m' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -s f -l follow -d 'Go on with those that come, until interrupted'
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l length -d 'Octets of the IP packet' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l pcap -d 'A packet of this capture (pcap) instead' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l number -d 'Which one of it, from 1 on' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l interface -d 'The interface that it comes in by, one of the packet path' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -s c -l config -d 'By this configuration instead of the one in force' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l established -d 'A packet of a flow that there is already'
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand policy; and not __fish_seen_subcommand_from test help" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand policy; and not __fish_seen_subcommand_from test help" -f -a "test" -d 'Run a made-up route through a policy and show what each term does'
@@ -112,7 +165,9 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand policy; and __fish_see
 complete -c tidegate -n "__fish_tidegate_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l confirm -d 'Undo it after this time, such as 5m, unless `tidegate confirm` is run' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l guard -d 'Undo it at once when this turns bad; may be given twice' -r -f -a "peers-up\t'BGP sessions that were established stay so'
@@ -120,11 +175,15 @@ drops\t'The share of packets that are dropped does not rise'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l comment -d 'Why, for the history' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l confirm -d 'Undo it after this time, such as 5m, unless `tidegate confirm` is run' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l guard -d 'Undo it at once when this turns bad; may be given twice' -r -f -a "peers-up\t'BGP sessions that were established stay so'
@@ -132,11 +191,15 @@ drops\t'The share of packets that are dropped does not rise'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l comment -d 'Why, for the history' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand history" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand history" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand history" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and not __fish_seen_subcommand_from backend vip node help" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and not __fish_seen_subcommand_from backend vip node help" -f -a "backend" -d 'A backend of a service: no new flows, old ones stay'
@@ -147,7 +210,9 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l quiet -d 'So long without a packet, and nothing is left [default: 60s for a backend, else 5s]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l force -d 'Even if the VIP is withdrawn because too few backends are left'
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l wait -d 'Return when it is over'
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -155,14 +220,18 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -l quiet -d 'So long without a packet, and nothing is left [default: 60s for a backend, else 5s]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -l wait -d 'Return when it is over'
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l deadline -d 'How long it may take at most [default: 10m]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l quiet -d 'So long without a packet, and nothing is left [default: 60s for a backend, else 5s]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l wait -d 'Return when it is over'
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from help" -f -a "backend" -d 'A backend of a service: no new flows, old ones stay'
@@ -176,15 +245,21 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and not __fis
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and not __fish_seen_subcommand_from backend vip node help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from help" -f -a "backend" -d 'A backend of a service: it gets its share of new flows again'
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from help" -f -a "vip" -d 'A VIP: it is announced again when it is proven to work'
@@ -198,11 +273,15 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_see
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -l reason -d 'Why' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from help" -f -a "set" -d 'Say that a backend is up or down'
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from help" -f -a "clear" -d 'Take it back: the health check counts again'
@@ -211,7 +290,9 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -l binary -d 
 complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -l within -d 'It has to be ready within this time, 1s to 1m [default: 20s]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -s s -l socket -d 'Admin socket of the daemon' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
-json\t'What the API answered'"
+wide\t'The same with columns that few people need'
+json\t'What the API answered'
+yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand decap" -s i -l interface -d 'Interface on which encapsulated packets arrive' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand decap" -l gue-port -d 'UDP port that takes GUE, datapath.gue-port on the edge' -r
@@ -219,30 +300,33 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand decap" -s h -l help -d
 complete -c tidegate -n "__fish_tidegate_using_subcommand detach" -s c -l config -d 'Configuration file' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand detach" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand schema" -s h -l help -d 'Print help'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "run" -d 'Run the daemon in the foreground (SIGHUP reloads, SIGTERM withdraws and stops, SIGUSR1 stops for a restart)'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "check" -d 'Read a configuration and report every mistake in it'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "status" -d 'The daemon on one screen'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "peers" -d 'BGP sessions; with a name, one of them and what it has been through'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "vips" -d 'VIPs, their services and backends'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "backends" -d 'Backends, one line each'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "routes" -d 'Routes: received, available and advertised, and why those lost that did'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "refresh" -d 'Ask a peer for its routes again, or tell it ours again, without closing the session'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "rpki" -d 'RPKI caches, and how many VRPs are in force'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "dump" -d 'Write all routes into a file, for tools that read MRT'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "policy" -d 'Routing policy'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "plan" -d 'Show what a change of the configuration would do'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "apply" -d 'Change the configuration in force'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "confirm" -d 'Keep a change that was applied with --confirm'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "rollback" -d 'Take a change back'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "history" -d 'List the generations of the configuration'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "drain" -d 'Take a backend, a VIP or the node out of service without cutting flows'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "undrain" -d 'Take it back into service'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "health" -d 'Say that a backend is up or down, in the place of its health check'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "upgrade" -d 'Put another binary in the place of the running one; peers and packets see nothing of it'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "decap" -d 'The backend\'s side of ipip and gue: take packets out of their outer headers'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "detach" -d 'Remove the packet path that a stopped daemon left in place'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "schema" -d 'Print the JSON Schema of the configuration, for editors'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends routes refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "run" -d 'Run the daemon in the foreground (SIGHUP reloads, SIGTERM withdraws and stops, SIGUSR1 stops for a restart)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "check" -d 'Read a configuration and report every mistake in it'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "status" -d 'The daemon on one screen'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "peers" -d 'BGP sessions; with a name, one of them and what it has been through'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "vips" -d 'VIPs, their services and backends'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "backends" -d 'Backends, one line each'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "drops" -d 'Packets that were dropped, by reason, and what to do about each'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "routes" -d 'Routes: received, available and advertised, and why those lost that did'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "events" -d 'What has happened, and with --follow what happens'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "why" -d 'Where a packet goes, and why: from BGP to the wire, by the program that forwards'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "refresh" -d 'Ask a peer for its routes again, or tell it ours again, without closing the session'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "rpki" -d 'RPKI caches, and how many VRPs are in force'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "dump" -d 'Write all routes into a file, for tools that read MRT'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "policy" -d 'Routing policy'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "plan" -d 'Show what a change of the configuration would do'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "apply" -d 'Change the configuration in force'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "confirm" -d 'Keep a change that was applied with --confirm'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "rollback" -d 'Take a change back'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "history" -d 'List the generations of the configuration'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "drain" -d 'Take a backend, a VIP or the node out of service without cutting flows'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "undrain" -d 'Take it back into service'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "health" -d 'Say that a backend is up or down, in the place of its health check'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "upgrade" -d 'Put another binary in the place of the running one; peers and packets see nothing of it'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "decap" -d 'The backend\'s side of ipip and gue: take packets out of their outer headers'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "detach" -d 'Remove the packet path that a stopped daemon left in place'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "schema" -d 'Print the JSON Schema of the configuration, for editors'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "test" -d 'Run a made-up route through a policy and show what each term does'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from drain" -f -a "backend" -d 'A backend of a service: no new flows, old ones stay'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from drain" -f -a "vip" -d 'A VIP: its traffic goes to other nodes'

@@ -20,6 +20,7 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::bgp_io::Outside;
+use crate::journal::kinds;
 
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -147,7 +148,7 @@ impl Feeder {
             };
             let ended = match stream.map_err(io::Error::from).flatten() {
                 Ok(stream) => {
-                    info!(station = name, "BMP station connected");
+                    info!(event = kinds::BMP_UP, station = name, "BMP station connected");
                     self.note(true, None);
                     let id = self.numbers.fetch_add(1, Ordering::Relaxed);
                     let ended = self.feed(id, stream).await;
@@ -163,7 +164,8 @@ impl Feeder {
             };
             let was = self.publish.borrow().clone();
             if was.up || was.problem.is_none() {
-                warn!(station = self.station.name, "{}", lost(&self.station, was.up, &ended));
+                let (station, why) = (&self.station.name, lost(&self.station, was.up, &ended));
+                warn!(event = kinds::BMP_DOWN, station, "{why}");
             }
             self.note(false, Some(ended.to_string()));
             tokio::select! {

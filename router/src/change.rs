@@ -15,6 +15,7 @@ use crate::view::change::{Applied, History, Plan};
 use crate::view::drain;
 use crate::view::said::Said;
 use crate::view::upgrade::Upgraded;
+use crate::view::why::Why;
 use crate::{api, config_file, store_io};
 
 /// The way to the task that owns the configuration. Bounded: when four requests wait, the next one
@@ -44,6 +45,8 @@ pub(crate) enum What {
     Confirm,
     /// Take back the change that waits, or go back to the generation before.
     Rollback(Terms),
+    /// Where a packet goes, and why; by a configuration that could be in force, if one is given.
+    Why { packet: Packet, by: Option<Candidate> },
     /// The generations that are kept.
     History,
     /// The configuration in force, as text.
@@ -58,6 +61,15 @@ pub(crate) enum What {
     Upgrade { binary: Option<PathBuf>, within: Duration },
     /// Somebody says how a backend is, or takes that back.
     Say { service: String, backend: IpAddr, saying: Option<Saying> },
+}
+
+/// A packet that somebody asks about.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    /// The frame in which it would come.
+    pub(crate) frame: Vec<u8>,
+    /// The interface that it would come in by; `None`: the first one of the packet path.
+    pub(crate) interface: Option<String>,
 }
 
 /// A configuration that could be in force.
@@ -112,6 +124,7 @@ pub(crate) enum Answer {
     Drains(drain::Drains),
     Said(Said),
     Upgraded(Upgraded),
+    Why(Box<Why>),
 }
 
 /// The configuration in force.
@@ -191,6 +204,9 @@ pub(crate) enum Refused {
     /// The new binary does not start, or does not take over.
     #[error("{0}; this daemon runs on as before")]
     Upgrade(String),
+    /// The packet path is not there.
+    #[error("the packet path is not attached to {0:?}: 'tidegate status' shows where it is")]
+    NoInterface(String),
     /// The world cannot be looked at.
     #[error("{0}")]
     World(String),

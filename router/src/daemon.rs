@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config_file::ConfigFile;
 use crate::control::{self, Control};
 use crate::hand_over::{Body, Predecessor, Sockets, Turn};
+use crate::journal::{Events, kinds};
 use crate::link_io::{Changes, Links};
 use crate::lock::Lock;
 use crate::reconcile::{self, End, Known, Order, Parts, Reconciler};
@@ -34,17 +35,23 @@ const REPORTS_MAX: usize = 256;
 /// # Errors
 /// What kept it from starting, or from stopping cleanly, in one line.
 pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
-    journal::start();
+    let events = journal::start();
     let (config, control) = control::at_start(&std::path::absolute(config)?)?;
     if !config.warnings.is_empty() {
         warn!("{}", config.warnings);
     }
     let (file, generation) = (config.path.display(), control.generation);
-    info!(version = env!("CARGO_PKG_VERSION"), config = %file, generation, "starting");
+    info!(
+        event = kinds::STARTED,
+        version = env!("CARGO_PKG_VERSION"),
+        config = %file,
+        generation,
+        "starting"
+    );
     let (orders, inbox) = mpsc::channel(4); // Full: signals wait their turn, none is lost.
     forward_signals(&orders)?;
     let lock = Lock::take(&config.desired.router.pin_dir)?;
-    let reconciler = start(config, control, lock).await?;
+    let reconciler = start(config, control, lock, events).await?;
     serve(reconciler, inbox).await;
     Ok(())
 }
@@ -54,7 +61,7 @@ pub(crate) async fn run(config: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// Why it could not; the other process goes on then, and knows.
 pub(crate) async fn take_over(config: &Path) -> anyhow::Result<()> {
-    journal::start();
+    let events = journal::start();
     let predecessor = Predecessor::find()?;
     let ready = ready(config).inspect_err(|why| predecessor.refuse(why));
     let (config, control, datapath) = ready?;
@@ -62,14 +69,14 @@ pub(crate) async fn take_over(config: &Path) -> anyhow::Result<()> {
     let heir = heir(&config, body, sockets).inspect_err(|why| turn.refuse(why));
     let (orders, inbox) = mpsc::channel(4);
     forward_signals(&orders)?;
-    let reconciler = succeed((config, control), datapath, heir?, &turn)?;
+    let reconciler = succeed((config, control), datapath, heir?, &turn, events)?;
     serve(reconciler, inbox).await;
     Ok(())
 }
 
 async fn serve(reconciler: Reconciler, inbox: mpsc::Receiver<Order>) {
     Box::pin(reconciler.run(inbox)).await;
-    info!("stopped; the packet path stays pinned");
+    info!(event = kinds::STOPPED, "stopped; the packet path stays pinned");
 }
 
 /// All that can be refused before anybody stands still for us.
@@ -127,11 +134,17 @@ fn succeed(
     mut datapath: Datapath,
     inheritance: Inheritance,
     turn: &Turn,
+    events: Events,
 ) -> anyhow::Result<Reconciler> {
     let Inheritance { clock, bgp, listeners, lock, known } = inheritance;
     let watching = turn.take()?;
     let generation = control.generation;
-    info!(version = env!("CARGO_PKG_VERSION"), generation, "takes over from the running daemon");
+    info!(
+        event = kinds::TAKEN_OVER,
+        version = env!("CARGO_PKG_VERSION"),
+        generation,
+        "takes over from the running daemon"
+    );
     let (bgp, wiring) = speak(&config, clock, Some(bgp), false)?;
     let bfd = bfd_io::start(bgp.orders(), clock, random_seed(), watching);
     bfd.set(config.desired.peers.values());
@@ -140,7 +153,7 @@ fn succeed(
     if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
         error!("{refused}");
     }
-    let parts = parts(&config, datapath, (bgp, wiring, bfd), listeners, lock);
+    let parts = parts(&config, datapath, (bgp, wiring, bfd), listeners, lock, events);
     Ok(Reconciler::new(config, control, clock, parts).inherit(known))
 }
 
@@ -174,7 +187,12 @@ fn speak(
     Ok((bgp, Wiring { links, link_changes, reports }))
 }
 
-async fn start(config: ConfigFile, control: Control, lock: Lock) -> anyhow::Result<Reconciler> {
+async fn start(
+    config: ConfigFile,
+    control: Control,
+    lock: Lock,
+    events: Events,
+) -> anyhow::Result<Reconciler> {
     let router = &config.desired.router;
     let clock = Clock::start();
     for interface in &router.interfaces {
@@ -191,7 +209,7 @@ async fn start(config: ConfigFile, control: Control, lock: Lock) -> anyhow::Resu
         }
         return Err(refused.into());
     }
-    let parts = parts(&config, datapath, (bgp, wiring, bfd), listeners, lock);
+    let parts = parts(&config, datapath, (bgp, wiring, bfd), listeners, lock, events);
     Ok(Reconciler::new(config, control, clock, parts))
 }
 
@@ -202,6 +220,7 @@ fn parts(
     (bgp, wiring, bfd): (BgpHandle, Wiring, BfdHandle),
     listeners: api::Listeners,
     lock: Lock,
+    events: Events,
 ) -> Parts {
     let Wiring { links, link_changes, reports } = wiring;
     let (checks, results) = health_io::start();
@@ -211,7 +230,8 @@ fn parts(
     let (bmp, mrt) = (bmp_io::start(bgp.outside()), mrt_io::start(bgp.outside()));
     let (asker, histories, dumper) = (bgp.asker(), bgp.histories(), mrt.dumper());
     let router = &config.desired.router;
-    let api = api::serve(listeners, &router.api, views, asks, asker, histories, dumper);
+    let wires = api::Wires { views, asks, asker, histories, dumper, events };
+    let api = api::serve(listeners, &router.api, wires);
     Parts {
         datapath,
         links,

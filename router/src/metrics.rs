@@ -258,11 +258,8 @@ fn prefixes(peer: &Peer, of_family: &FamilyPrefixes) {
         ("filtered", filtered),
         ("advertised", advertised),
     ] {
-        let labels = [
-            ("peer", peer.name.clone()),
-            ("afi_safi", family.clone()),
-            ("view", view.to_owned()),
-        ];
+        let labels =
+            [("peer", peer.name.clone()), ("afi_safi", family.clone()), ("view", view.to_owned())];
         gauge!("tidegate_bgp_prefixes", &labels).set(exact(*prefixes));
     }
 }

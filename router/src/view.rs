@@ -2,12 +2,14 @@
 //! makes its tables from. No inner type is serialised; the reconcile task fills these by hand.
 
 pub mod drain;
+pub mod event;
 pub mod export;
 pub mod history;
 pub mod routes;
 pub mod rpki;
 pub mod said;
 pub mod upgrade;
+pub mod why;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -105,6 +107,15 @@ pub struct Status {
     pub counters: Vec<CounterRow>,
 }
 
+/// Body of `/api/v1/drops`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// [`API_VERSION`]
+    pub api_version: String,
+    /// Reasons for which packets were dropped since the packet path was loaded.
+    pub drops: Vec<CounterRow>,
+}
+
 /// So many of so many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -135,6 +146,9 @@ pub struct CounterRow {
     pub packets: u64,
     /// One line for an operator.
     pub help: String,
+    /// What to do, if somebody can do something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
 }
 
 /// A BGP peer.
@@ -383,6 +397,13 @@ impl View {
         Vips { api_version: API_VERSION.into(), vips: self.vips.clone() }
     }
 
+    /// `/api/v1/drops`
+    pub fn drops(&self) -> Drops {
+        let counters = self.status.counters.iter();
+        let dropped = counters.filter(|row| row.name.starts_with("drop_") && row.packets > 0);
+        Drops { api_version: API_VERSION.into(), drops: dropped.cloned().collect() }
+    }
+
     /// `/api/v1/backends`
     pub fn backends(&self) -> Backends {
         let backends = self.vips.iter().flat_map(|vip| {
@@ -457,8 +478,14 @@ pub(crate) mod tests {
                     name: "forward_tx".into(),
                     packets: 1_234_567,
                     help: "Sent to a backend through the interface it came in by.".into(),
+                    remedy: None,
                 },
-                CounterRow { name: "drop_no_service".into(), packets: 0, help: "x".into() },
+                CounterRow {
+                    name: "drop_no_service".into(),
+                    packets: 0,
+                    help: "x".into(),
+                    remedy: None,
+                },
             ],
         }
     }

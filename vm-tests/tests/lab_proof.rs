@@ -107,6 +107,25 @@ advertise = {{ min-healthy = "100%", hold-down = "500ms", hold-down-max = "500ms
         )
     }
 
+    /// The events tell of each route that went and came back, in their order.
+    fn every_break_was_an_event(&self, breaks: usize) -> Result<()> {
+        let tidegate = program("tidegate")?.display().to_string();
+        let socket = self.lab.dir().join("api.sock").display().to_string();
+        let events = [&*tidegate, "events", "-o", "json", "--socket", &socket];
+        self.lab.wait_for("an event for each route that went and came back", SOON, || {
+            let told: Value = serde_json::from_str(&self.lab.run("edge", &events)?)?;
+            let told = told["events"].as_array().context("no events")?;
+            let kinds = told.iter().filter_map(|event| event["kind"].as_str());
+            let kinds = kinds.filter(|kind| ["vip-announced", "vip-withdrawn"].contains(kind));
+            let kinds: Vec<&str> = kinds.collect();
+            let mut wanted = vec!["vip-announced"];
+            wanted.extend(["vip-withdrawn", "vip-announced"].repeat(breaks));
+            ensure!(kinds == wanted, "{kinds:?}");
+            ensure!(told.windows(2).all(|pair| pair[0]["id"].as_u64() < pair[1]["id"].as_u64()));
+            Ok(())
+        })
+    }
+
     fn wait_until_back(&mut self) -> Result<()> {
         self.lab.wait_for("the route", SOON, || {
             self.edge.alive()?;
@@ -216,6 +235,7 @@ fn whatever_breaks_takes_the_route_away_with_its_reason_and_the_mended_one_comes
         table.push(format!("{:>7} ms  {reason:<17} {what}\n", took.as_millis()));
         proofs.wait_until_back().unwrap();
     }
+    proofs.every_break_was_an_event(table.len()).unwrap();
     // These stay broken until somebody takes them back.
     let lasting = [
         (

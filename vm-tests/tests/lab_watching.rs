@@ -19,8 +19,8 @@ use nix::sys::termios::tcgetattr;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tidegate_vm_tests::lab::chromium::Chromium;
-use tidegate_vm_tests::lab::program;
 use tidegate_vm_tests::lab::main_job::{API, BACKENDS, MainJob, SOON, VIP_V4, VIP_V6, Variant};
+use tidegate_vm_tests::lab::program;
 
 /// Text and background that do not differ enough to be read (WCAG 2.2, 1.4.3: 4.5 to 1).
 const FAINT: &str = r#"(() => {
@@ -72,7 +72,11 @@ impl Page {
         let seen = self.job.lab.wait_for(what, SOON, || {
             let seen = self.browser.value(expression)?;
             let body = self.browser.value("document.body.innerText")?;
-            ensure!(seen == true, "{expression} is {seen} in\n{}", body.as_str().unwrap_or_default());
+            ensure!(
+                seen == true,
+                "{expression} is {seen} in\n{}",
+                body.as_str().unwrap_or_default()
+            );
             Ok(())
         });
         seen.unwrap();
@@ -187,7 +191,8 @@ fn reader(from: OwnedFd) -> Arc<Mutex<Vec<u8>>> {
 
 /// With the alert rules that we ship, which it evaluates without an error.
 fn prometheus_scrapes_it(job: &MainJob) {
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/prometheus/tidegate.rules.yml");
+    let rules =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/prometheus/tidegate.rules.yml");
     let config = format!(
         "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
          rule_files: ['{}']\n\
@@ -258,7 +263,10 @@ fn the_page_shows_the_network_and_follows_it() {
     prometheus_scrapes_it(&page.job);
 
     let many = page.value(MANY);
-    assert_eq!((&many["rows"], &many["said"]), (&json!(200), &json!("200 shown, 9,800 more: narrow the filter")));
+    assert_eq!(
+        (&many["rows"], &many["said"]),
+        (&json!(200), &json!("200 shown, 9,800 more: narrow the filter"))
+    );
     assert!(many["nodes"].as_u64().unwrap() < 6_000, "{many}");
     page.wait_for_text("shown", "2 of 2");
 
@@ -278,7 +286,8 @@ fn named_for_everybody(page: &mut Page) {
     for node in tree["nodes"].as_array().unwrap().iter().filter(|node| node["ignored"] != true) {
         let (role, name) = (node["role"]["value"].as_str(), node["name"]["value"].as_str());
         let role = role.unwrap_or_default();
-        let wanted = ["searchbox", "region", "button", "DisclosureTriangle", "heading", "columnheader"];
+        let wanted =
+            ["searchbox", "region", "button", "DisclosureTriangle", "heading", "columnheader"];
         if wanted.contains(&role) {
             assert!(name.is_some_and(|name| !name.is_empty()) || role == "columnheader", "{node}");
             seen.push(role.to_owned());
@@ -321,7 +330,10 @@ fn a_change_counts_down(page: &mut Page) {
     let file = file.display().to_string();
     page.job.tidegate(&["apply", &file, "--confirm", "10m"]).unwrap();
     page.wait_for_text("waiting", "Generation 2 waits to be confirmed");
-    page.wait("the countdown", "/back in 9m\\d\\ds/.test(document.getElementById('countdown').innerText)");
+    page.wait(
+        "the countdown",
+        "/back in 9m\\d\\ds/.test(document.getElementById('countdown').innerText)",
+    );
     page.wait_for_text("waiting-plan", VIP_V4.service);
     page.job.tidegate(&["confirm"]).unwrap();
     page.wait("the end of it", "document.getElementById('waiting').hidden");

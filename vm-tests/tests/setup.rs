@@ -12,7 +12,7 @@ use std::process::Command;
 const NOBODY: &str = "65534";
 
 /// What a complete machine has. Each notes how it was called if that changes the machine.
-const PROGRAMS: [(&str, &str); 22] = [
+const PROGRAMS: [(&str, &str); 23] = [
     ("cc", ""),
     ("ip", ""),
     ("bird", ""),
@@ -25,6 +25,7 @@ const PROGRAMS: [(&str, &str); 22] = [
     ("bgpdump", ""),
     ("bpftool", ""),
     ("ethtool", ""),
+    ("tcpdump", ""),
     ("ping", ""),
     ("nsenter", ""),
     ("mount", ""),

@@ -188,10 +188,9 @@ impl Counter {
             | Self::DropServiceRate
             | Self::DropServiceSynRate => "guard",
             Self::DropNoBackend => "pick",
-            Self::DropNatUnknown
-            | Self::DropNatFull
-            | Self::DropNatNoPort
-            | Self::DropExpired => "nat",
+            Self::DropNatUnknown | Self::DropNatFull | Self::DropNatNoPort | Self::DropExpired => {
+                "nat"
+            }
             Self::DropUnresolved
             | Self::DropTooBig
             | Self::DropNoHeadroom

@@ -160,6 +160,23 @@ pub fn explain(
     explanation
 }
 
+/// The world after a change, as far as the services of these VIPs are concerned: its maps, and what is
+/// announced. `observed` knows the ways to the backends of both configurations.
+pub fn world_after(
+    before: &Desired,
+    after: &Desired,
+    vips: impl Fn(Prefix) -> bool,
+    observed: &Observed,
+    now: Timestamp,
+) -> Observed {
+    let part = |desired: &Desired| {
+        let services = desired.services.iter().filter(|(_, service)| vips(service.vip.addrs));
+        let services = services.map(|(name, service)| (name.clone(), service.clone())).collect();
+        Desired { services, ..desired.clone() }
+    };
+    Forecast::of(&part(before), &part(after), observed, now).observed
+}
+
 /// Sessions that the changes open, close or reset.
 pub fn sessions(changes: &[Change]) -> BTreeMap<String, Session> {
     let mut sessions = BTreeMap::new();

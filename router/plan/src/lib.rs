@@ -31,6 +31,7 @@ mod service;
 mod slots;
 pub mod step;
 mod view;
+pub mod why;
 
 pub use constants::{constants, with_leftovers};
 pub use life::Life;

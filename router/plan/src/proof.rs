@@ -169,14 +169,17 @@ pub fn clients(seed: u64, service: ServiceAddr, datapath: &Datapath) -> Vec<(Cli
 
 /// As the packet path computes it.
 fn flow_hash(seed: u64, protocol: Protocol, client: Client, entry: &Entry) -> u32 {
-    let flow = Flow {
+    model::flow_hash(seed, &flow(protocol, client), entry.flags)
+}
+
+const fn flow(protocol: Protocol, client: Client) -> Flow {
+    Flow {
         src: client.addr,
         dst: client.vip,
         src_port: CLIENT_PORT,
         dst_port: client.port,
         proto: proto(protocol),
-    };
-    model::flow_hash(seed, &flow, entry.flags)
+    }
 }
 
 /// See [`Client::vip`].
@@ -242,7 +245,8 @@ fn asked_port(service: ServiceAddr, datapath: &Datapath) -> u16 {
     (9..=u16::MAX).chain(1..9).find(is_free).unwrap_or(9)
 }
 
-const fn proto(protocol: Protocol) -> u8 {
+/// Its number.
+pub const fn proto(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => ip_proto::TCP,
         Protocol::Udp => ip_proto::UDP,
@@ -269,42 +273,48 @@ fn client_addr(vip: IpAddr, number: u16, flags: u32) -> IpAddr {
 /// The frame in which a client's first packet would come in: a TCP SYN, a UDP datagram or an SCTP
 /// INIT, padded to an IP packet of `packet_len` bytes.
 pub fn frame(protocol: Protocol, client: Client, packet_len: u16) -> Vec<u8> {
-    let (ip_header_len, ether_type) = match client.vip {
+    frame_of(&flow(protocol, client), true, packet_len)
+}
+
+/// The frame in which a packet of a flow of TCP, UDP or SCTP would come in, padded to an IP packet of
+/// `packet_len` bytes. If it `opens` the flow it is a SYN or an INIT, else what comes later.
+pub fn frame_of(flow: &Flow, opens: bool, packet_len: u16) -> Vec<u8> {
+    let (ip_header_len, ether_type) = match flow.dst {
         IpAddr::V4(_) => (20, [0x08, 0x00]),
         IpAddr::V6(_) => (40, [0x86, 0xdd]),
     };
     let packet_len = packet_len.max(ip_header_len + 20);
     let payload_len = packet_len - ip_header_len;
-    let proto = proto(protocol);
     let mut frame = Vec::with_capacity(LINK_LEN + usize::from(packet_len));
     frame.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]); // Locally administered, of nobody.
     frame.extend(ether_type);
-    match (client.addr, client.vip) {
+    match (flow.src, flow.dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            frame.extend(ipv4_header(src, dst, proto, packet_len));
+            frame.extend(ipv4_header(src, dst, flow.proto, packet_len));
         }
         (src, dst) => {
             let [high, low] = payload_len.to_be_bytes();
-            frame.extend([0x60, 0, 0, 0, high, low, proto, entry::TTL]);
+            frame.extend([0x60, 0, 0, 0, high, low, flow.proto, entry::TTL]);
             frame.extend(octets(src));
             frame.extend(octets(dst));
         }
     }
     let transport = frame.len();
-    frame.extend(CLIENT_PORT.to_be_bytes());
-    frame.extend(client.port.to_be_bytes());
-    match protocol {
-        Protocol::Tcp => {
-            frame.extend([0; 8]); // Sequence numbers.
-            frame.extend([5 << 4, 0x02, 0xff, 0xff, 0, 0, 0, 0]); // Five words, SYN, window.
-        }
-        Protocol::Sctp => {
-            frame.extend([0; 8]); // Verification tag, checksum.
-            frame.extend([1, 0, 0, 20]); // An INIT chunk.
-        }
-        Protocol::Udp => {
+    frame.extend(flow.src_port.to_be_bytes());
+    frame.extend(flow.dst_port.to_be_bytes());
+    match flow.proto {
+        ip_proto::UDP => {
             frame.extend(payload_len.to_be_bytes());
             frame.extend([0; 2]);
+        }
+        ip_proto::SCTP => {
+            frame.extend([0; 8]); // Verification tag, checksum.
+            frame.extend([u8::from(opens), 0, 0, 20]); // A chunk: INIT, or else DATA.
+        }
+        _ => {
+            frame.extend([0; 8]); // Sequence numbers.
+            let flags = if opens { 0x02 } else { 0x10 }; // SYN, or else ACK.
+            frame.extend([5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0]); // Five words, window.
         }
     }
     frame.resize(transport + usize::from(payload_len), 0);
@@ -352,7 +362,7 @@ fn headers(frame: &[u8]) -> Option<Headers> {
 }
 
 /// Source and destination of an IP packet.
-fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+pub fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     if packet.first()? >> 4 == 4 {
         let src = packet.get(12..16)?.first_chunk::<4>()?;
         let dst = packet.get(16..20)?.first_chunk::<4>()?;

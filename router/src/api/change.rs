@@ -101,9 +101,11 @@ fn made(answer: Answer) -> Response {
         Answer::Plan(plan) => tagged(plan.from_generation, Json(plan)),
         Answer::Applied(applied) => tagged(applied.generation, Json(applied)),
         Answer::History(history) => tagged(history.in_force, Json(history)),
-        Answer::Documents(_) | Answer::Drains(_) | Answer::Said(_) | Answer::Upgraded(_) => {
-            unexpected().into_response()
-        }
+        Answer::Documents(_)
+        | Answer::Drains(_)
+        | Answer::Said(_)
+        | Answer::Upgraded(_)
+        | Answer::Why(_) => unexpected().into_response(),
     }
 }
 
@@ -338,6 +340,7 @@ impl From<Refused> for Problem {
             }
             Refused::Edit(tidegate_config::overlay::EditError::NoSuch(_))
             | Refused::NoGeneration(_)
+            | Refused::NoInterface(_)
             | Refused::NoSuchTarget(_) => (StatusCode::NOT_FOUND, "not-found"),
             Refused::Edit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-value"),
             Refused::NeedsRestart(_) => (StatusCode::CONFLICT, "needs-restart"),

@@ -7,6 +7,7 @@ mod caller;
 mod change;
 mod drain;
 mod dump;
+mod events;
 mod health;
 mod page;
 mod peer;
@@ -15,6 +16,7 @@ mod refresh;
 mod routes;
 mod serve;
 mod upgrade;
+mod why;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,6 +38,7 @@ use tokio::task::AbortHandle;
 
 use crate::bgp_io::{Asker, Histories};
 use crate::change::Asks;
+use crate::journal::Events;
 use crate::metrics;
 use crate::mrt_io::Dumper;
 use crate::view::View;
@@ -46,8 +49,15 @@ pub(crate) use routes::parse_prefix;
 /// How long a request waits for the reconcile task before it is told to come back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Where an upgrade is asked for, whose answer may take longer than others.
-const UPGRADE: &str = "/api/v1/upgrade";
+/// How long a request at this path may take, answer and all.
+fn within(path: &str) -> Duration {
+    match path {
+        upgrade::PATH => Duration::from_secs(90),
+        // Followed as long as somebody reads; there are few places for that.
+        events::PATH => Duration::from_hours(24),
+        _ => serve::WITHIN,
+    }
+}
 
 /// Asks the reconcile task for a view. Bounded: when sixteen requests already wait, the next one
 /// gets 503 instead of a place in the queue.
@@ -121,24 +131,28 @@ async fn bind_tcp(addr: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(addr).await.map_err(|cause| Error::Tcp { addr, cause })
 }
 
+/// Whom the API asks, and whom it tells.
+pub(crate) struct Wires {
+    pub(crate) views: ViewSender,
+    pub(crate) asks: Asks,
+    pub(crate) asker: Asker,
+    pub(crate) histories: Histories,
+    pub(crate) dumper: Dumper,
+    pub(crate) events: Events,
+}
+
 /// Serves until it is dropped.
-pub(crate) fn serve(
-    listeners: Listeners,
-    config: &Api,
-    views: ViewSender,
-    asks: Asks,
-    asker: Asker,
-    histories: Histories,
-    dumper: Dumper,
-) -> Server {
+pub(crate) fn serve(listeners: Listeners, config: &Api, wires: Wires) -> Server {
+    let Wires { views, asks, asker, histories, dumper, events } = wires;
     let all = routes(views.clone())
         .merge(change::routes(asks.clone()))
         .merge(drain::router(asks.clone()));
-    let all = all.merge(upgrade::router(asks.clone())).merge(health::router(asks));
+    let all = all.merge(upgrade::router(asks.clone())).merge(health::router(asks.clone()));
     let all = all.merge(routes::router(asker.clone()));
+    let all = all.merge(why::router(asks, views.clone(), asker.clone()));
     let all = all.merge(refresh::router(asker));
-    let routes = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
-    let routes = routes.merge(page::routes());
+    let all = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
+    let routes = all.merge(events::router(events)).merge(page::routes());
     let unix = Serving::start(listeners.unix, &routes);
     let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
     Server { routes, config: config.clone(), unix, tcp }
@@ -280,6 +294,7 @@ fn routes(views: ViewSender) -> Router {
         .route("/api/v1/peers", get(|look: Look| async move { look.json(View::peers).await }))
         .route("/api/v1/vips", get(|look: Look| async move { look.json(View::vips).await }))
         .route("/api/v1/rpki", get(|look: Look| async move { look.json(|v| v.rpki.clone()).await }))
+        .route("/api/v1/drops", get(|look: Look| async move { look.json(View::drops).await }))
         .route("/api/v1/backends", get(|look: Look| async move { look.json(View::backends).await }))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -341,8 +356,8 @@ async fn not_found(uri: Uri) -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         format!(
-            "there is nothing at {}; try /api/v1/status, /peers, /routes, /vips, /backends, /rpki, \
-             /drains, /config or /history there, /metrics, /healthz or /readyz",
+            "there is nothing at {}; try /api/v1/status, /peers, /routes, /vips, /backends, /drops, \
+             /why, /events, /rpki, /drains, /config or /history there, /metrics, /healthz or /readyz",
             uri.path()
         ),
     )

@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,11 +21,8 @@ use super::caller::Caller;
 
 /// Connections served at a time. The next ones wait in the kernel's queue.
 pub(super) const CONNECTIONS_MAX: usize = 64;
-/// A connection is closed after this long, whatever it is doing.
+/// A connection is closed after this long, unless [`within`](super::within) says otherwise.
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
-
-/// But one that asks for an upgrade, after this long.
-const UPGRADE_WITHIN: Duration = Duration::from_secs(90);
 
 /// Serves what connects, for ever; each connection takes one of the places.
 pub(super) async fn all<L: Listener>(
@@ -40,10 +37,10 @@ pub(super) async fn all<L: Listener>(
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let (stream, _remote) = listener.accept().await;
         let (who, routes) = (stream.who(), TowerToHyperService::new(routes.clone()));
-        let is_upgrade = Arc::new(AtomicBool::new(false));
-        let takes_long = Arc::clone(&is_upgrade);
+        let longest = Arc::new(AtomicU64::new(0));
+        let asked = Arc::clone(&longest);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            takes_long.store(request.uri().path() == super::UPGRADE, Ordering::Relaxed);
+            asked.store(super::within(request.uri().path()).as_secs(), Ordering::Relaxed);
             request.extensions_mut().insert(who);
             routes.call(request)
         });
@@ -52,8 +49,9 @@ pub(super) async fn all<L: Listener>(
         tokio::spawn(async move {
             let mut connection = pin!(connection);
             let mut served = tokio::time::timeout(within, &mut connection).await;
-            if served.is_err() && is_upgrade.load(Ordering::Relaxed) {
-                served = tokio::time::timeout(UPGRADE_WITHIN, connection).await;
+            let longest = Duration::from_secs(longest.load(Ordering::Relaxed));
+            if served.is_err() && longest > WITHIN {
+                served = tokio::time::timeout(longest, connection).await;
             }
             match served {
                 Ok(Ok(())) => {}

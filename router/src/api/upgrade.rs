@@ -19,9 +19,12 @@ use super::problem::Problem;
 const WITHIN: Duration = Duration::from_secs(20);
 const WITHIN_MAX: Duration = Duration::from_mins(1);
 
+/// Where an upgrade is asked for, whose answer may take longer than others.
+pub(super) const PATH: &str = "/api/v1/upgrade";
+
 pub(super) fn router(asks: Asks) -> Router {
     Router::new()
-        .route(super::UPGRADE, post(upgrade))
+        .route(PATH, post(upgrade))
         .method_not_allowed_fallback(super::method_not_allowed)
         .with_state(asks)
 }

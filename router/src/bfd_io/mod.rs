@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::bgp_io::Orders;
 use crate::clock::Clock;
+use crate::journal::kinds;
 pub(crate) use hand_over::{BfdRecord, Inherited, Legacy};
 use socket::{Heard, Listeners, Voice};
 
@@ -317,12 +318,17 @@ impl Hub {
     /// `false`: the speaker has stopped.
     async fn tell(&self, peer: PeerName, news: News) -> bool {
         match news {
-            News::Up => info!(peer = &*peer, "BFD session up"),
+            News::Up => info!(event = kinds::BFD_UP, peer = &*peer, "BFD session up"),
             News::AdminDown => {
                 info!(peer = &*peer, "BFD session taken down by the peer's operator; BGP goes on");
             }
             News::Down(why) => {
-                warn!(peer = &*peer, "BFD session down: {}; closing the BGP session", why.name());
+                warn!(
+                    event = kinds::BFD_DOWN,
+                    peer = &*peer,
+                    "BFD session down: {}; closing the BGP session",
+                    why.name()
+                );
                 return self.orders.give(Order::PathDown(peer)).await.is_ok();
             }
         }

@@ -45,6 +45,15 @@ impl Flows {
         Ok(())
     }
 
+    /// The backend of a flow, if it is remembered.
+    pub(crate) fn get(&self, key: FlowKey) -> Result<Option<u32>, Error> {
+        match self.map.get(&Pod(key), 0) {
+            Ok(backend) => Ok(Some(backend)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(Error::kernel("read a table of flows", error)),
+        }
+    }
+
     pub(crate) fn count(&self) -> Result<usize, Error> {
         self.read().map(|flows| flows.len())
     }

@@ -273,6 +273,11 @@ impl Maps {
         Ok(all)
     }
 
+    /// The backends that the tables of flows and of UDP flows remember for this one.
+    pub(crate) fn flow(&self, key: FlowKey) -> Result<(Option<u32>, Option<u32>), Error> {
+        Ok((self.flows.get(key)?, self.udp_flows.get(key)?))
+    }
+
     pub(crate) fn flow_count(&self) -> Result<usize, Error> {
         self.flows.count()
     }

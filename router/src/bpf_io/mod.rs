@@ -29,12 +29,13 @@ use std::thread;
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use tidegate_abi::{Counter, DatapathConfig, Traffic, features, map_names};
+use tidegate_abi::{Counter, DatapathConfig, FlowKey, Traffic, features, map_names};
 use tidegate_config::desired::{AttachMode, NatTimeouts};
 use tidegate_plan::nat::Place;
 use tidegate_plan::observed;
 use tidegate_plan::proof::Finding;
 use tidegate_plan::step::Step;
+use tidegate_plan::why::Remembered;
 
 pub use error::Error;
 pub use link::{Link, Mode};
@@ -320,6 +321,15 @@ impl Datapath {
     /// Connections in NAT of each service and backend, as the last round counted them.
     pub const fn nat_connections(&self) -> &BTreeMap<Place, u64> {
         self.maps.nat.counted()
+    }
+
+    /// What the tables have remembered of this flow.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remembered(&self, key: FlowKey) -> Result<Remembered, Error> {
+        let (flow, udp_flow) = self.maps.flow(key)?;
+        Ok(Remembered { flow, udp_flow, nat: self.maps.nat.flow(key)? })
     }
 
     /// Instructions the verifier looked at in each loaded program, of the million it may; unknown

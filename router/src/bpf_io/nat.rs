@@ -154,6 +154,11 @@ impl Nat {
         !self.is_counted || !self.counted.is_empty()
     }
 
+    /// A client's connection, if it is known.
+    pub(crate) fn flow(&self, key: FlowKey) -> Result<Option<NatFlow>, Error> {
+        self.flows.get(key)
+    }
+
     /// Connections of each service and backend, as they were counted last.
     pub(crate) const fn counted(&self) -> &BTreeMap<Place, u64> {
         &self.counted

@@ -1,15 +1,43 @@
-//! `tidegate rpki` and `tidegate dump`.
+//! `tidegate rpki`, `tidegate dump` and `tidegate drops`.
 
+use super::change::folded;
 use super::client::{Answer, get, post};
 use super::commands::show;
-use super::table::{Table, span};
+use super::table::{Table, count, span};
 use super::{Failure, Read};
+use crate::view::Drops;
 use crate::view::export::Dump;
 use crate::view::rpki::Rpki;
 
 pub(super) async fn rpki(args: Read) -> Result<(), Failure> {
     let answer: Answer<Rpki> = get(&args.socket, "/api/v1/rpki").await?;
     show(args.output, &answer, rpki_text)
+}
+
+/// What was dropped, and what to do.
+pub(super) async fn drops(args: Read) -> Result<(), Failure> {
+    let mut answer: Answer<Drops> = get(&args.socket, "/api/v1/drops").await?;
+    // The most first.
+    answer.value.drops.sort_by_key(|row| std::cmp::Reverse(row.packets));
+    show(args.output, &answer, drops_text)
+}
+
+fn drops_text(drops: &Drops) -> String {
+    if drops.drops.is_empty() {
+        return "no packet was dropped since the packet path was loaded\n".into();
+    }
+    let mut text = String::new();
+    for row in &drops.drops {
+        let meaning = row.help.trim_start_matches("Dropped: ");
+        let head = format!("{:>13}  {:<22}", count(row.packets), row.name);
+        text += &[head.trim_end(), "\n", &" ".repeat(15), &folded(meaning, &" ".repeat(15)), "\n"]
+            .concat();
+        if let Some(remedy) = &row.remedy {
+            let remedy = folded(remedy, &" ".repeat(18));
+            text += &[&" ".repeat(15), "-> ", &*remedy, "\n"].concat();
+        }
+    }
+    text
 }
 
 /// Has all routes written into a file.
@@ -58,6 +86,36 @@ fn in_force(rpki: &Rpki) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn drops_say_what_they_are_and_what_to_do() {
+        let row = |name: &str, packets, help: &str, remedy: Option<&str>| crate::view::CounterRow {
+            name: name.into(),
+            packets,
+            help: help.into(),
+            remedy: remedy.map(Into::into),
+        };
+        let drops = Drops {
+            api_version: "v1".into(),
+            drops: vec![
+                row(
+                    "drop_no_backend",
+                    1_234_567,
+                    "Dropped: the service has no backend in this slot.",
+                    Some("'tidegate backends' says why none takes traffic"),
+                ),
+                row("drop_malformed", 3, "Dropped: for a VIP, but cut off.", None),
+            ],
+        };
+        let wanted = "    1,234,567  drop_no_backend
+               the service has no backend in this slot.
+               -> 'tidegate backends' says why none takes traffic
+            3  drop_malformed
+               for a VIP, but cut off.
+";
+        assert_eq!(drops_text(&drops), wanted);
+        assert!(drops_text(&Drops::default()).contains("no packet was dropped"));
+    }
     use crate::view::rpki::Cache;
 
     #[test]

@@ -53,7 +53,7 @@ Examples:
   tidegate rollback 12    back to a generation of the list";
 
 /// What would a change do?
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = PLAN_HELP)]
 pub(super) struct PlanArgs {
     /// New configuration
@@ -63,7 +63,7 @@ pub(super) struct PlanArgs {
     pub(super) read: Read,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = APPLY_HELP)]
 pub(super) struct ApplyArgs {
     /// New configuration
@@ -75,7 +75,7 @@ pub(super) struct ApplyArgs {
     pub(super) read: Read,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = ROLLBACK_HELP)]
 pub(super) struct RollbackArgs {
     /// Generation to go back to, as `tidegate history` lists them
@@ -87,14 +87,14 @@ pub(super) struct RollbackArgs {
     pub(super) read: Read,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = HISTORY_HELP)]
 pub(super) struct HistoryArgs {
     #[command(flatten)]
     pub(super) read: Read,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct TermsArgs {
     /// Undo it after this time, such as 5m, unless `tidegate confirm` is run
     #[arg(long, value_name = "TIME")]

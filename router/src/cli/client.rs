@@ -18,6 +18,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const CHANGE_WITHIN: Duration = Duration::from_secs(15);
 /// Largest body read: far more than the largest configuration's answer.
 const BODY_BYTES_MAX: usize = 256 << 20;
+/// Largest event.
+const EVENT_BYTES_MAX: usize = 1 << 20;
 
 /// An answer: its JSON text as it came, and the same as a value.
 pub(super) struct Answer<T> {
@@ -75,6 +77,66 @@ pub(super) async fn delete<T: DeserializeOwned>(
     answered(socket, CHANGE_WITHIN, http::Request::delete(path), Bytes::new()).await
 }
 
+/// Something that is followed.
+pub(super) enum Line<'a> {
+    /// The JSON text of an event.
+    Event(&'a str),
+    /// So many were missed.
+    Missed(u64),
+}
+
+/// Follows server-sent events until the daemon ends.
+pub(super) async fn follow(
+    socket: &Path,
+    path: &str,
+    mut on_line: impl FnMut(Line<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let request = http::Request::get(path).header(http::header::ACCEPT, "text/event-stream");
+    let asked = tokio::time::timeout(ANSWER_WITHIN, respond(socket, request, Bytes::new()));
+    let response = asked.await.map_err(Failure::unreachable)??;
+    if !response.status().is_success() {
+        let status = response.status();
+        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+        let body = body.map_err(Failure::unreachable)?.to_bytes();
+        return Err(refusal(status, &String::from_utf8_lossy(&body)));
+    }
+    let mut body = response.into_body();
+    let mut pending = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let ended = |error| Failure::unreachable(format_args!("the daemon hung up: {error}"));
+        let Ok(octets) = frame.map_err(ended)?.into_data() else { continue };
+        pending.extend_from_slice(&octets);
+        if pending.len() > EVENT_BYTES_MAX {
+            return Err(Failure::new("the daemon sends an event without an end"));
+        }
+        while let Some(end) = pending.windows(2).position(|pair| pair == b"\n\n") {
+            let event: Vec<u8> = pending.drain(..end + 2).collect();
+            told(&String::from_utf8_lossy(&event), &mut on_line)?;
+        }
+    }
+    Err(Failure::unreachable("the daemon has ended"))
+}
+
+/// The lines of one server-sent event.
+fn told(
+    event: &str,
+    on_line: &mut impl FnMut(Line<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let field = |name: &str| {
+        let line = event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.unwrap_or_default()
+    };
+    match (field("event"), field("data")) {
+        (_, "") => Ok(()), // A word to keep the connection.
+        ("missed", data) => {
+            let missed: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+            let missed = missed.get("missed").and_then(serde_json::Value::as_u64);
+            on_line(Line::Missed(missed.unwrap_or(0)))
+        }
+        (_, data) => on_line(Line::Event(data)),
+    }
+}
+
 async fn answered<T: DeserializeOwned>(
     socket: &Path,
     within: Duration,
@@ -90,15 +152,7 @@ async fn answered<T: DeserializeOwned>(
     })??;
     let text = String::from_utf8(body.to_vec()).map_err(Failure::new)?;
     if !status.is_success() {
-        let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let detail = problem.get("detail").and_then(|detail| detail.as_str()).unwrap_or(&text);
-        // Mistakes of a file stand in lines of their own, as `tidegate check` prints them.
-        let mistakes = problem.get("type").and_then(|kind| kind.as_str())
-            == Some("urn:tidegate:problem:bad-configuration");
-        if mistakes {
-            return Err(Failure::mistakes(detail));
-        }
-        return Err(Failure::new(format!("{detail} ({status})")));
+        return Err(refusal(status, &text));
     }
     let value = serde_json::from_str(&text).map_err(|error| {
         Failure::new(format!("the daemon's answer is of another version than this tool: {error}"))
@@ -106,11 +160,36 @@ async fn answered<T: DeserializeOwned>(
     Ok(Answer { text, value })
 }
 
+/// A problem document as people read it.
+fn refusal(status: http::StatusCode, text: &str) -> Failure {
+    let problem: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let detail = problem.get("detail").and_then(|detail| detail.as_str()).unwrap_or(text);
+    // Mistakes of a file stand in lines of their own, as `tidegate check` prints them.
+    let mistakes = problem.get("type").and_then(|kind| kind.as_str())
+        == Some("urn:tidegate:problem:bad-configuration");
+    if mistakes {
+        return Failure::mistakes(detail);
+    }
+    Failure::new(format!("{detail} ({status})"))
+}
+
 async fn fetch(
     socket: &Path,
     request: http::request::Builder,
     body: Bytes,
 ) -> Result<(http::StatusCode, Bytes), Failure> {
+    let response = respond(socket, request, body).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), BODY_BYTES_MAX);
+    let body = body.collect().await.map_err(Failure::unreachable)?.to_bytes();
+    Ok((status, body))
+}
+
+async fn respond(
+    socket: &Path,
+    request: http::request::Builder,
+    body: Bytes,
+) -> Result<http::Response<hyper::body::Incoming>, Failure> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::PermissionDenied => "you need to be root or in its group",
@@ -126,9 +205,5 @@ async fn fetch(
     tokio::spawn(connection);
     let request = request.header(http::header::HOST, "tidegate");
     let request = request.body(Full::new(body)).map_err(Failure::new)?;
-    let response = sender.send_request(request).await.map_err(broken)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), BODY_BYTES_MAX);
-    let body = body.collect().await.map_err(Failure::unreachable)?.to_bytes();
-    Ok((status, body))
+    sender.send_request(request).await.map_err(broken)
 }

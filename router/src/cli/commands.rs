@@ -23,6 +23,15 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// The same without an end of line.
+pub(super) fn print_as_is(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 pub(super) fn check(file: &Path) -> Result<(), Failure> {
     let config = crate::config_file::read(file).map_err(|error| Failure::config(&error))?;
     let desired = &config.desired;
@@ -54,7 +63,7 @@ pub(super) async fn status(socket: &Path, output: Output) -> Result<(), Failure>
 
 pub(super) async fn peers(socket: &Path, output: Output) -> Result<(), Failure> {
     let answer: Answer<Peers> = get(socket, "/api/v1/peers").await?;
-    show(output, &answer, peers_text)
+    show(output, &answer, if output == Output::Wide { peers_wide } else { peers_text })
 }
 
 pub(super) async fn vips(socket: &Path, output: Output) -> Result<(), Failure> {
@@ -64,7 +73,7 @@ pub(super) async fn vips(socket: &Path, output: Output) -> Result<(), Failure> {
 
 pub(super) async fn backends(socket: &Path, output: Output) -> Result<(), Failure> {
     let answer: Answer<Backends> = get(socket, "/api/v1/backends").await?;
-    show(output, &answer, backends_text)
+    show(output, &answer, if output == Output::Wide { backends_wide } else { backends_text })
 }
 
 pub(super) fn show<T: serde::Serialize>(
@@ -73,9 +82,16 @@ pub(super) fn show<T: serde::Serialize>(
     text: fn(&T) -> String,
 ) -> Result<(), Failure> {
     match output {
-        Output::Table => print(&text(&answer.value)),
+        Output::Table | Output::Wide => print(&text(&answer.value)),
         Output::Json => print(&pretty(&answer.text)),
+        Output::Yaml => print(&yaml(&answer.text)?),
     }
+}
+
+/// The same in YAML.
+fn yaml(text: &str) -> Result<String, Failure> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(Failure::new)?;
+    Ok(super::yaml::of(&value))
 }
 
 /// The API's own bytes, indented, fields that this tool does not know included.
@@ -194,6 +210,70 @@ fn peers_text(answer: &Peers) -> String {
         }
     }
     text
+}
+
+/// With what few people need.
+fn peers_wide(answer: &Peers) -> String {
+    let header = [
+        "NEIGHBOR",
+        "ADDRESS",
+        "AS",
+        "MSGRCVD",
+        "MSGSENT",
+        "UP/DOWN",
+        "STATE/PFXRCD",
+        "PFXSENT",
+        "ROUTER-ID",
+        "HOLD",
+        "BFD",
+        "FLAPS",
+        "FAMILIES",
+    ];
+    let mut table = Table::new(&header, &[2, 3, 4, 6, 7, 9, 11]);
+    for peer in &answer.peers {
+        let established = peer.state == "Established";
+        table.row(vec![
+            peer.name.clone(),
+            peer.remote.to_string(),
+            peer.asn.to_string(),
+            peer.messages_received.to_string(),
+            peer.messages_sent.to_string(),
+            span(peer.since_secs),
+            if established { peer.prefixes_received.to_string() } else { peer.state.clone() },
+            if established { peer.prefixes_advertised.to_string() } else { "-".into() },
+            peer.router_id.clone().unwrap_or_else(|| "-".into()),
+            peer.hold_time_secs.map_or_else(|| "-".into(), |secs| format!("{secs}s")),
+            peer.bfd.clone().unwrap_or_else(|| "-".into()),
+            peer.flaps.to_string(),
+            if peer.families.is_empty() { "-".into() } else { peer.families.join(",") },
+        ]);
+    }
+    table.render()
+}
+
+/// With what few people need.
+fn backends_wide(answer: &Backends) -> String {
+    let header = [
+        "SERVICE", "BACKEND", "STATE", "WEIGHT", "SHARE", "PACKETS", "BYTES", "OPEN", "SINCE",
+        "REASON",
+    ];
+    let mut table = Table::new(&header, &[3, 4, 5, 6, 7]);
+    for row in &answer.backends {
+        let backend = &row.backend;
+        table.row(vec![
+            row.service.clone(),
+            backend.address.to_string(),
+            backend.state.clone(),
+            backend.weight.to_string(),
+            share(backend),
+            count(backend.packets),
+            count(backend.bytes),
+            backend.connections.map_or_else(|| "-".into(), count),
+            span(backend.since_secs),
+            backend.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render()
 }
 
 fn vips_text(answer: &Vips) -> String {

@@ -53,14 +53,14 @@ Examples:
   tidegate undrain node                  afterwards: a restart does not do it";
 
 /// What to drain.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = DRAIN_HELP)]
 pub(super) struct DrainArgs {
     #[command(subcommand)]
     what: Draining,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Draining {
     /// A backend of a service: no new flows, old ones stay
     #[command(after_help = BACKEND_HELP)]
@@ -89,7 +89,7 @@ enum Draining {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct BackendArgs {
     /// Name of the service
     service: String,
@@ -97,14 +97,14 @@ struct BackendArgs {
     backend: IpAddr,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct VipArgs {
     /// Name of a service, or the address of its VIP
     #[arg(value_name = "SERVICE|VIP")]
     vip: String,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct TermsArgs {
     /// How long it may take at most [default: 10m]
     #[arg(long, value_name = "TIME")]
@@ -126,14 +126,14 @@ Examples:
   tidegate undrain node";
 
 /// What to take back.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = UNDRAIN_HELP)]
 pub(super) struct UndrainArgs {
     #[command(subcommand)]
     what: Undraining,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Undraining {
     /// A backend of a service: it gets its share of new flows again
     Backend {

@@ -21,14 +21,14 @@ Examples:
   tidegate health clear web 10.0.0.11";
 
 /// What to say.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct HealthArgs {
     #[command(subcommand)]
     what: Saying,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Saying {
     /// Say that a backend is up or down
     #[command(after_help = HELP)]
@@ -55,7 +55,7 @@ enum Saying {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Of {
     /// Name of the service
     service: String,

@@ -5,6 +5,7 @@ mod change;
 mod client;
 mod commands;
 mod drain;
+mod events;
 mod health;
 mod peer;
 mod refresh;
@@ -12,9 +13,13 @@ mod routes;
 mod table;
 mod top;
 mod upgrade;
+mod why;
+mod yaml;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -43,7 +48,7 @@ pub struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Run the daemon in the foreground (SIGHUP reloads, SIGTERM withdraws and stops, SIGUSR1 stops
     /// for a restart)
@@ -51,21 +56,27 @@ enum Command {
     /// Read a configuration and report every mistake in it
     Check(CheckFile),
     /// The daemon on one screen
-    Status(Read),
+    Status(Look),
     /// BGP sessions; with a name, one of them and what it has been through
     Peers(Peers),
     /// VIPs, their services and backends
-    Vips(Read),
+    Vips(Look),
     /// Backends, one line each
-    Backends(Read),
+    Backends(Look),
+    /// Packets that were dropped, by reason, and what to do about each
+    Drops(Look),
     /// VIPs, backends, peers, rates and drops on a terminal, live
     Top(top::TopArgs),
     /// Routes: received, available and advertised, and why those lost that did
     Routes(routes::RoutesArgs),
+    /// What has happened, and with --follow what happens
+    Events(events::EventsArgs),
+    /// Where a packet goes, and why: from BGP to the wire, by the program that forwards
+    Why(why::WhyArgs),
     /// Ask a peer for its routes again, or tell it ours again, without closing the session
     Refresh(refresh::RefreshArgs),
     /// RPKI caches, and how many VRPs are in force
-    Rpki(Read),
+    Rpki(Look),
     /// Write all routes into a file, for tools that read MRT
     Dump(Read),
     /// Routing policy
@@ -97,14 +108,14 @@ enum Command {
     Schema,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct ConfigFile {
     /// Configuration file
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Run {
     #[command(flatten)]
     file: ConfigFile,
@@ -113,22 +124,22 @@ struct Run {
     take_over: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct CheckFile {
     /// Configuration file
     #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
     file: PathBuf,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Peers {
     /// Name of a peer
     name: Option<String>,
     #[command(flatten)]
-    read: Read,
+    look: Look,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Read {
     /// Admin socket of the daemon
     #[arg(short, long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
@@ -139,15 +150,36 @@ struct Read {
     output: Output,
 }
 
+/// Something that is looked at, once or again and again.
+#[derive(Clone, Debug, Args)]
+struct Look {
+    #[command(flatten)]
+    read: Read,
+    /// Again every two seconds, or so often as is said, until interrupted
+    #[arg(short, long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s")]
+    #[arg(value_parser = often_enough)]
+    watch: Option<Duration>,
+}
+
+fn often_enough(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let range = Duration::from_millis(100)..=Duration::from_hours(1);
+    if range.contains(&time) { Ok(time) } else { Err("it is not from 100ms to 1h".into()) }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// Aligned columns
     Table,
+    /// The same with columns that few people need
+    Wide,
     /// What the API answered
     Json,
+    /// The same in YAML
+    Yaml,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Decap {
     /// Interface on which encapsulated packets arrive
     #[arg(short, long, value_name = "IF")]
@@ -171,6 +203,11 @@ impl Failure {
 
     fn unreachable(message: impl std::fmt::Display) -> Self {
         Self { message: format!("tidegate: {message}"), code: EXIT_UNREACHABLE }
+    }
+
+    /// All has been said already.
+    const fn silent(code: u8) -> Self {
+        Self { message: String::new(), code }
     }
 
     /// Mistakes in a file, as the daemon found them.
@@ -199,11 +236,25 @@ impl Failure {
     }
 }
 
-impl Cli {
-    /// Does what was asked and says with which code the process ends.
-    pub async fn execute(self) -> ExitCode {
-        let done = match self.command {
-            Command::Run(args) => {
+impl Command {
+    /// How often it is done again.
+    const fn watch(&self) -> Option<Duration> {
+        match self {
+            Self::Status(look)
+            | Self::Vips(look)
+            | Self::Backends(look)
+            | Self::Drops(look)
+            | Self::Rpki(look)
+            | Self::Peers(Peers { look, .. }) => look.watch,
+            Self::Routes(args) => args.look.watch,
+            _ => None,
+        }
+    }
+
+    /// Does what was asked.
+    async fn done(self) -> Result<(), Failure> {
+        match self {
+            Self::Run(args) => {
                 // Boxed: far larger than what any other command needs.
                 let ran = if args.take_over {
                     Box::pin(crate::daemon::take_over(&args.file.config)).await
@@ -212,44 +263,72 @@ impl Cli {
                 };
                 ran.map_err(|error| Failure::daemon(&error))
             }
-            Command::Check(args) => commands::check(&args.file),
-            Command::Status(args) => commands::status(&args.socket, args.output).await,
-            Command::Peers(Peers { name: None, read }) => {
+            Self::Check(args) => commands::check(&args.file),
+            Self::Status(Look { read, .. }) => commands::status(&read.socket, read.output).await,
+            Self::Peers(Peers { name: None, look: Look { read, .. } }) => {
                 commands::peers(&read.socket, read.output).await
             }
-            Command::Peers(Peers { name: Some(name), read }) => {
+            Self::Peers(Peers { name: Some(name), look: Look { read, .. } }) => {
                 peer::peer(&read.socket, &name, read.output).await
             }
-            Command::Vips(args) => commands::vips(&args.socket, args.output).await,
-            Command::Backends(args) => commands::backends(&args.socket, args.output).await,
-            Command::Top(args) => top::top(args).await,
-            Command::Routes(args) => routes::routes(args).await,
-            Command::Dump(args) => beside::dump(args).await,
-            Command::Rpki(args) => beside::rpki(args).await,
-            Command::Refresh(args) => refresh::refresh(args).await,
-            Command::Policy(command) => routes::policy(&command),
-            Command::Plan(args) => change::plan(args).await,
-            Command::Apply(args) => change::apply(args).await,
-            Command::Confirm(args) => change::confirm(args).await,
-            Command::Rollback(args) => change::rollback(args).await,
-            Command::History(args) => change::history(args).await,
-            Command::Drain(args) => drain::drain(args).await,
-            Command::Health(args) => health::health(args).await,
-            Command::Undrain(args) => drain::undrain(args).await,
-            Command::Upgrade(args) => upgrade::upgrade(args).await,
-            Command::Decap(args) => {
+            Self::Vips(Look { read, .. }) => commands::vips(&read.socket, read.output).await,
+            Self::Backends(Look { read, .. }) => {
+                commands::backends(&read.socket, read.output).await
+            }
+            Self::Drops(Look { read, .. }) => beside::drops(read).await,
+            Self::Top(args) => top::top(args).await,
+            Self::Routes(args) => routes::routes(args).await,
+            Self::Events(args) => events::events(args).await,
+            Self::Why(args) => why::why(args).await,
+            Self::Dump(args) => beside::dump(args).await,
+            Self::Rpki(Look { read, .. }) => beside::rpki(read).await,
+            Self::Refresh(args) => refresh::refresh(args).await,
+            Self::Policy(command) => routes::policy(&command),
+            Self::Plan(args) => change::plan(args).await,
+            Self::Apply(args) => change::apply(args).await,
+            Self::Confirm(args) => change::confirm(args).await,
+            Self::Rollback(args) => change::rollback(args).await,
+            Self::History(args) => change::history(args).await,
+            Self::Drain(args) => drain::drain(args).await,
+            Self::Health(args) => health::health(args).await,
+            Self::Undrain(args) => drain::undrain(args).await,
+            Self::Upgrade(args) => upgrade::upgrade(args).await,
+            Self::Decap(args) => {
                 crate::decap::run(&args.interface, args.gue_port).await.map_err(Failure::new)
             }
-            Command::Detach(args) => commands::detach(&args.config),
-            Command::Schema => commands::print(&tidegate_config::json_schema()),
+            Self::Detach(args) => commands::detach(&args.config),
+            Self::Schema => commands::print(&tidegate_config::json_schema()),
+        }
+    }
+}
+
+impl Cli {
+    /// Does what was asked and says with which code the process ends.
+    pub async fn execute(self) -> ExitCode {
+        let done = match self.command.watch() {
+            None => self.command.done().await,
+            Some(every) => watched(self.command, every).await,
         };
         match done {
             Ok(()) => ExitCode::from(EXIT_OK),
             Err(failure) => {
-                complain(&failure.message);
+                if !failure.message.is_empty() {
+                    complain(&failure.message);
+                }
                 ExitCode::from(failure.code)
             }
         }
+    }
+}
+
+/// Does it again and again, on a terminal always at the same place.
+async fn watched(command: Command, every: Duration) -> Result<(), Failure> {
+    // Home, and what is below goes.
+    let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[J" } else { "" };
+    loop {
+        commands::print_as_is(clear)?;
+        command.clone().done().await?;
+        tokio::time::sleep(every).await;
     }
 }
 

@@ -16,7 +16,7 @@ enum Way {
     Out,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct RefreshArgs {
     /// Name of the peer
     peer: String,

@@ -12,7 +12,7 @@ use tidegate_bgp::wire::{AsSegment, Attributes, AttributesRef, NextHop};
 use super::client::{Answer, get};
 use super::commands::{print, show};
 use super::table::Table;
-use super::{Failure, Read};
+use super::{Failure, Look};
 use crate::view::routes::{Preferred, Route, Routes};
 
 /// In which state.
@@ -26,7 +26,7 @@ pub(super) enum View {
     Advertised,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct RoutesArgs {
     /// In which state
     #[arg(value_name = "VIEW", default_value = "available")]
@@ -48,7 +48,7 @@ pub(super) struct RoutesArgs {
     #[arg(long, value_name = "FROM", default_value = "0")]
     from: u64,
     #[command(flatten)]
-    read: Read,
+    pub(super) look: Look,
 }
 
 /// Asks page after page until there are enough routes, or no more.
@@ -58,7 +58,7 @@ pub(super) async fn routes(args: RoutesArgs) -> Result<(), Failure> {
         && all.routes.len() < args.limit
     {
         let left = args.limit - all.routes.len();
-        let answer: Answer<Routes> = get(&args.read.socket, &path(&args, from, left)).await?;
+        let answer: Answer<Routes> = get(&args.look.read.socket, &path(&args, from, left)).await?;
         all.api_version = answer.value.api_version;
         all.next = answer.value.next;
         all.routes.extend(answer.value.routes);
@@ -66,7 +66,7 @@ pub(super) async fn routes(args: RoutesArgs) -> Result<(), Failure> {
     let text = serde_json::to_string(&all).map_err(Failure::new)?;
     let is_flows = args.family.as_deref().is_some_and(|family| family.ends_with("flowspec"));
     let shown = if is_flows { flows_text } else { routes_text };
-    show(args.read.output, &Answer { text, value: all }, shown)
+    show(args.look.read.output, &Answer { text, value: all }, shown)
 }
 
 fn path(args: &RoutesArgs, from: u64, limit: usize) -> String {
@@ -174,7 +174,7 @@ fn state(route: &Route) -> String {
     }
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(super) enum PolicyCommand {
     /// Run a made-up route through a policy and show what each term does
     Test(Box<PolicyTest>),
@@ -191,7 +191,7 @@ enum Rpki {
     NotFound,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct PolicyTest {
     /// Configuration file
     #[arg(short, long, value_name = "FILE", default_value = super::DEFAULT_CONFIG)]

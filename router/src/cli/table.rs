@@ -17,6 +17,10 @@ impl Table {
     }
 
     pub(super) fn render(&self) -> String {
+        self.rendered(has_colours())
+    }
+
+    fn rendered(&self, colours: bool) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
@@ -25,15 +29,39 @@ impl Table {
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let line = |row: &Vec<String>| {
             let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-                if self.right.contains(&column) {
+                let padded = if self.right.contains(&column) {
                     format!("{cell:>width$}")
                 } else {
                     format!("{cell:<width$}")
+                };
+                match colour(cell).filter(|_| colours) {
+                    // Round the word and not the room beside it.
+                    Some(code) => padded.replace(cell, &format!("\x1b[{code}m{cell}\x1b[0m")),
+                    None => padded,
                 }
             });
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
         };
         self.rows.iter().map(line).collect()
+    }
+}
+
+/// Whether standard output is somebody's terminal who has not said no (no-color.org).
+fn has_colours() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
+}
+
+/// The colour of a state (ECMA-48, SGR): green for what is well, yellow for what is under way, red for
+/// what is not well.
+fn colour(cell: &str) -> Option<&'static str> {
+    match cell.trim() {
+        "active" | "announced" | "up" | "up, in use" | "Established" => Some("32"),
+        "draining" | "disabled" | "unproven" | "withheld" | "shedding" | "emptying" | "drained"
+        | "OpenSent" | "OpenConfirm" | "Connect" => Some("33"),
+        "down" | "down, in use" | "no-way" | "narrow" | "no-room" | "too-few-healthy"
+        | "Active" | "Idle" | "not-attached" | "mtu-too-small" => Some("31"),
+        _ => None,
     }
 }
 
@@ -76,6 +104,20 @@ web                  7  active
 dns-anycast  1,234,567  down
 ";
         assert_eq!(table.render(), expected);
+    }
+
+    #[test]
+    fn states_have_colours_that_take_no_room() {
+        let mut table = Table::new(&["NAME", "STATE", "N"], &[2]);
+        table.row(vec!["a".into(), "active".into(), "7".into()]);
+        table.row(vec!["b".into(), "down".into(), "8".into()]);
+        let wanted = "\
+NAME  STATE   N
+a     \x1b[32mactive\x1b[0m  7
+b     \x1b[31mdown\x1b[0m    8
+";
+        assert_eq!(table.rendered(true), wanted);
+        assert_eq!(table.rendered(false), "NAME  STATE   N\na     active  7\nb     down    8\n");
     }
 
     #[test]

@@ -30,7 +30,7 @@ keeps the upgrade from being made: decide about it first.";
 /// For the answer to come back after the longest start.
 const ANSWER_WITHIN: Duration = Duration::from_secs(95);
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct UpgradeArgs {
     /// The new binary; without it, the file that the daemon was started from

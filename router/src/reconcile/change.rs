@@ -16,6 +16,7 @@ use crate::bpf_io;
 use crate::change::{Answer, Ask, Candidate, Documents, Refused, Terms, What};
 use crate::config_file::{self, ConfigFile};
 use crate::control::{Counts, Said};
+use crate::journal::kinds;
 use crate::view::API_VERSION;
 use crate::view::change::{Applied, Generation, History, Plan};
 
@@ -63,6 +64,9 @@ impl Reconciler {
                 };
                 self.apply(candidate, terms, who, cause).await.map(Answer::Applied)
             }
+            What::Why { packet, by } => {
+                self.why(packet, by).await.map(|why| Answer::Why(Box::new(why)))
+            }
             What::Confirm => self.confirm(who).map(Answer::Applied),
             What::Rollback(terms) => self.back(terms, who).await.map(Answer::Applied),
             What::History => self.history().map(Answer::History),
@@ -109,9 +113,14 @@ impl Reconciler {
             // Nothing is wrong with what was asked for, or who asked for it has the answer; a file
             // that is no good stays so until it is mended.
             Err(refused @ Refused::Waiting(_)) => warn!(who, "{cause} refused: {refused}"),
-            Err(refused) if is_edit => info!(who, "edit refused: {refused}"),
+            Err(refused) if is_edit => {
+                info!(event = kinds::CONFIG_REFUSED, who, "edit refused: {refused}");
+            }
             Err(refused) => {
-                error!(who, "{cause} refused, the old configuration stays in force:\n{refused}");
+                error!(
+                    event = kinds::CONFIG_REFUSED,
+                    who, "{cause} refused, the old configuration stays in force:\n{refused}"
+                );
                 self.control.refused = Some(refused.to_string());
             }
         }
@@ -157,6 +166,7 @@ impl Reconciler {
         self.parts.api.commit(listeners);
         self.control.undone = None;
         info!(
+            event = kinds::CONFIG_APPLIED,
             who,
             generation = self.control.generation,
             "configuration changed: {}",
@@ -191,7 +201,7 @@ impl Reconciler {
     }
 
     /// A configuration that could be in force, checked.
-    fn candidate(&self, candidate: Candidate) -> Result<ConfigFile, Refused> {
+    pub(super) fn candidate(&self, candidate: Candidate) -> Result<ConfigFile, Refused> {
         let overlay = || self.config.overlay.clone();
         let current = |asked: u64| match self.control.generation {
             current if current == asked => Ok(()),
@@ -264,7 +274,8 @@ impl Reconciler {
         }
         self.control.confirm()?;
         self.unconfirmed = None;
-        info!(who, generation = self.control.generation, "change confirmed");
+        let generation = self.control.generation;
+        info!(event = kinds::CONFIG_CONFIRMED, who, generation, "change confirmed");
         Ok(self.applied(None, Plan { api_version: API_VERSION.into(), ..Plan::default() }))
     }
 
@@ -324,7 +335,7 @@ impl Reconciler {
     async fn undo(&mut self, who: &str, why: &str) {
         let Some(Unconfirmed { before, back_to, .. }) = self.unconfirmed.take() else { return };
         let undone = format!("generation {} was undone, {why}", self.control.generation);
-        error!(who, "{undone}: back to generation {back_to}");
+        error!(event = kinds::CONFIG_UNDONE, who, "{undone}: back to generation {back_to}");
         let comment = format!("{undone}: back to {back_to}");
         self.control.put_anyway(&before, Said { who: who.into(), cause: "undo", comment });
         match self.parts.api.prepare(&before.desired.router.api).await {

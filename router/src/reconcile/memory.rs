@@ -15,6 +15,7 @@ use tidegate_plan::{BackendState, BackendView, Plan, VipState};
 use tracing::{info, warn};
 
 use crate::health_io::CheckResult;
+use crate::journal::kinds;
 
 use super::said::Words;
 
@@ -196,15 +197,29 @@ impl Seen {
         }
         let was_announced = before.is_some_and(|before| before.announced);
         match (seen.announced, seen.withheld) {
-            (true, _) if !was_announced => info!(service, vip = %vip.vip(), "VIP announced"),
+            (true, _) if !was_announced => {
+                info!(event = kinds::VIP_ANNOUNCED, service, vip = %vip.vip(), "VIP announced");
+            }
             (false, Some(reason)) if was_announced => {
-                warn!(service, vip = %vip.vip(), code = reason.name(), "VIP withdrawn: {reason}");
+                warn!(
+                    event = kinds::VIP_WITHDRAWN,
+                    service,
+                    vip = %vip.vip(),
+                    code = reason.name(),
+                    "VIP withdrawn: {reason}"
+                );
             }
             (false, None) if was_announced => {
-                warn!(service, vip = %vip.vip(), "VIP withdrawn until the maps hold the service");
+                warn!(
+                    event = kinds::VIP_WITHDRAWN,
+                    service,
+                    vip = %vip.vip(),
+                    "VIP withdrawn until the maps hold the service"
+                );
             }
             (false, Some(reason)) => {
                 info!(
+                    event = kinds::VIP_WITHHELD,
                     service,
                     vip = %vip.vip(),
                     code = reason.name(),
@@ -231,16 +246,28 @@ impl Seen {
         }
         let reason = seen.reason.as_deref().unwrap_or("answers");
         match seen.state {
-            BackendState::Active => info!(service, backend = %key.1, "backend {state}"),
+            BackendState::Active => {
+                info!(event = kinds::BACKEND_UP, service, backend = %key.1, "backend {state}");
+            }
             BackendState::Unproven => {} // The next one or two checks will say.
             BackendState::Draining | BackendState::Disabled => {
-                info!(service, backend = %key.1, "backend {state}: {reason}");
+                info!(
+                    event = kinds::BACKEND_DRAINING,
+                    service,
+                    backend = %key.1,
+                    "backend {state}: {reason}"
+                );
             }
             BackendState::Down
             | BackendState::NoWay
             | BackendState::Narrow
             | BackendState::NoRoom => {
-                warn!(service, backend = %key.1, "backend {state}: {reason}");
+                warn!(
+                    event = kinds::BACKEND_DOWN,
+                    service,
+                    backend = %key.1,
+                    "backend {state}: {reason}"
+                );
             }
         }
         self.backends.insert(key, Since { state: seen, since: now });

@@ -15,6 +15,7 @@ mod reload;
 mod said;
 mod told;
 mod view;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -44,7 +45,7 @@ use crate::clock::Clock;
 use crate::config_file::ConfigFile;
 use crate::control::Control;
 use crate::health_io::{CheckResult, Checks};
-use crate::journal;
+use crate::journal::{self, kinds};
 use crate::link_io::{Changes, Links};
 use crate::lock::Lock;
 use crate::mrt_io::MrtHandle;
@@ -262,6 +263,7 @@ impl Reconciler {
             self.watch().await;
             self.converge().await;
             self.sample();
+            journal::tell_left_out();
             if watchdog.is_some() {
                 journal::notify(&[NotifyState::Watchdog]);
             }
@@ -337,9 +339,9 @@ impl Reconciler {
         let problem = self.rounds().await.err().map(|failure| format!("{failure:#}"));
         match (&problem, &self.problem) {
             (Some(new), old) if old.as_ref() != Some(new) => {
-                error!("{new}; trying again every second");
+                error!(event = kinds::PROBLEM, "{new}; trying again every second");
             }
-            (None, Some(_)) => info!("what failed works again"),
+            (None, Some(_)) => info!(event = kinds::PROBLEM_OVER, "what failed works again"),
             (Some(_) | None, _) => {}
         }
         self.problem = problem;

@@ -81,12 +81,13 @@ pub(super) fn lines(plan: &Plan) -> Vec<String> {
     let settings = plan.settings.iter().map(|it| {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".into());
         match &it.key {
-            Some(key) => format!("{} {key}: {} → {}", it.object, value(&it.before), value(&it.after)),
+            Some(key) => {
+                format!("{} {key}: {} → {}", it.object, value(&it.before), value(&it.after))
+            }
             None => format!("{}: {}", it.object, it.after.as_deref().unwrap_or("removed")),
         }
     });
-    let all =
-        plan.sessions.len() + plan.routes.len() + plan.services.len() + plan.settings.len();
+    let all = plan.sessions.len() + plan.routes.len() + plan.services.len() + plan.settings.len();
     let more = all.saturating_sub(LINES_MAX);
     let more = (more > 0).then(|| format!("and {more} more"));
     sessions.chain(routes).chain(services).chain(settings).take(LINES_MAX).chain(more).collect()

@@ -163,6 +163,7 @@ impl Reconciler {
             name: counter.name().into(),
             packets,
             help: counter.help().trim().into(),
+            remedy: tidegate_plan::why::remedy(counter).map(str::to_owned),
         };
         Ok(self.parts.datapath.counters()?.into_iter().map(row).collect())
     }

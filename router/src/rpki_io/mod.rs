@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::bgp_io::Orders;
+use crate::journal::kinds;
 use client::News;
 
 /// News of all caches that wait for the task that chooses; when it is full, caches wait.
@@ -223,7 +224,7 @@ impl Hub {
         match news {
             News::Synced { vrps, expire } => {
                 if !of.up {
-                    info!(cache, vrps = vrps.len(), "RPKI cache answers");
+                    info!(event = kinds::RPKI_UP, cache, vrps = vrps.len(), "RPKI cache answers");
                 }
                 of.up = true;
                 of.answered = Some(SystemTime::now());
@@ -235,7 +236,7 @@ impl Hub {
                 if of.up || of.problem.is_none() {
                     let until = of.held.as_ref().map(|(_, until)| *until);
                     let left = until.map(|it| it.saturating_duration_since(Instant::now()));
-                    warn!(cache, "{}", lost(of.cache.remote, left, &why));
+                    warn!(event = kinds::RPKI_DOWN, cache, "{}", lost(of.cache.remote, left, &why));
                 }
                 of.up = false;
                 of.problem = Some(why);

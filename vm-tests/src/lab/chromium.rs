@@ -101,8 +101,7 @@ impl Chromium {
         let size =
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.ask("Emulation.setDeviceMetricsOverride", &size)?;
-        let scheme =
-            json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.ask("Emulation.setEmulatedMedia", &scheme).map(drop)
     }
 
@@ -139,12 +138,10 @@ impl Chromium {
         self.value("0")?;
         let is_complaint = |event: &Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => true,
-            Some("Runtime.consoleAPICalled") => {
-                ["error", "warning", "assert"].contains(&event["params"]["type"].as_str().unwrap_or(""))
-            }
-            Some("Log.entryAdded") => {
-                ["error", "warning"].contains(&event["params"]["entry"]["level"].as_str().unwrap_or(""))
-            }
+            Some("Runtime.consoleAPICalled") => ["error", "warning", "assert"]
+                .contains(&event["params"]["type"].as_str().unwrap_or("")),
+            Some("Log.entryAdded") => ["error", "warning"]
+                .contains(&event["params"]["entry"]["level"].as_str().unwrap_or("")),
             _ => false,
         };
         Ok(self.told.drain(..).filter(is_complaint).collect())

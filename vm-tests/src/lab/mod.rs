@@ -160,6 +160,7 @@ impl Lab {
         let mut entered = Command::new("nsenter");
         // A group of its own: Ctrl-C is for the one who watches, not for what it watches.
         entered.arg(self.net_flag(host)).arg("--").args(command).process_group(0);
+        entered.env("TIDEGATE_LOG_FORMAT", "text"); // Logs are for people here.
         let log = self.dir.join("logs").join(format!("{host}-{name}.log"));
         Process::start(&mut entered, &format!("{name} on {host}"), log)
     }

@@ -16,6 +16,7 @@ mod nat;
 mod packet;
 mod pick;
 mod quic;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +30,9 @@ use crate::key::MapKey;
 use crate::observed::Datapath;
 pub use nat::Connections;
 pub use packet::{Addr, Flow, Packet, Parsed, Transport, parse};
-pub use pick::flow_hash;
+pub use pick::{flow_hash, key as flow_key};
 pub use quic::ConnectionId;
+pub use trace::{Trace, is_by_client, mode};
 
 /// What the packet path works with.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use tidegate_abi::{
-    Backend, Counter, FlowKey, NAT_PROBES, Service, backend_flags, features, ip_proto, nat_port,
-    service_flags,
+    Backend, Counter, FlowKey, NAT_PROBES, NatFlow, Service, backend_flags, features, ip_proto,
+    nat_port, service_flags,
 };
 
 use super::encap::{get, put, sum, wrap};
@@ -41,6 +41,34 @@ struct Connection {
 }
 
 impl Connections {
+    /// One that the map holds: a client's flow, and what it is translated to.
+    pub fn put(&mut self, outside: Flow, flow: &NatFlow) {
+        let addr = |octets: [u8; 16]| match outside.dst {
+            IpAddr::V4(_) => {
+                let [.., a, b, c, d] = octets;
+                IpAddr::from([a, b, c, d])
+            }
+            IpAddr::V6(_) => IpAddr::from(octets),
+        };
+        let inside = Flow {
+            src: addr(flow.source),
+            dst: addr(flow.backend_addr),
+            src_port: u16::from_be_bytes(flow.source_port),
+            dst_port: u16::from_be_bytes(flow.backend_port),
+            proto: outside.proto,
+        };
+        let connection = Connection {
+            outside,
+            inside,
+            service: flow.service,
+            backend: flow.backend,
+            link: Vec::new(),
+            ingress_ifindex: flow.ingress_ifindex,
+            flags: [0; 2],
+        };
+        self.by_client.insert(key(&outside), connection);
+    }
+
     /// None yet, of as many as there may be.
     pub fn none_of(max: usize) -> Self {
         Self { max, ..Self::default() }

@@ -134,7 +134,7 @@ pub fn flow_hash(seed: u64, flow: &Flow, flags: u32) -> u32 {
 }
 
 /// The flow's key in `FLOWS`.
-pub(super) fn key(flow: &Flow) -> FlowKey {
+pub fn key(flow: &Flow) -> FlowKey {
     FlowKey {
         src: sixteen(flow.src),
         dst: sixteen(flow.dst),

@@ -90,8 +90,15 @@ mod tests {
         for word in elsewhere {
             assert!(!page.contains(word), "{word}");
         }
-        let as_code =
-            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=", " onclick="];
+        let as_code = [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            " style=",
+            " onclick=",
+        ];
         for word in as_code {
             assert!(!page.contains(word), "{word}");
         }

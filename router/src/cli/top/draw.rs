@@ -86,7 +86,8 @@ fn head_lines(top: &Top) -> Vec<Line<'static>> {
         "tidegate ".bold(),
         format!("AS {} {}  ", status.asn, plain(&status.router_id)).into(),
         format!("generation {}  ", status.generation).into(),
-        format!("{}  up {}  ", modes.collect::<Vec<_>>().join(", "), span(status.uptime_secs)).into(),
+        format!("{}  up {}  ", modes.collect::<Vec<_>>().join(", "), span(status.uptime_secs))
+            .into(),
         state,
     ]);
     let of = |what: &str, tally: crate::view::Tally| {
@@ -106,7 +107,9 @@ fn head_lines(top: &Top) -> Vec<Line<'static>> {
     let mut lines = vec![first, second];
     if let Some(waiting) = &status.standing.unconfirmed {
         let (left, back_to) = (span(waiting.left_secs), waiting.back_to);
-        let words = format!("UNCONFIRMED: back to generation {back_to} in {left}, or run 'tidegate confirm'");
+        let words = format!(
+            "UNCONFIRMED: back to generation {back_to} in {left}, or run 'tidegate confirm'"
+        );
         lines.push(Line::styled(words, WARN));
     }
     if status.config_refused.is_some() {
@@ -175,7 +178,8 @@ fn list_lines(top: &Top, area: Rect) -> Vec<Line<'static>> {
     let above = top.scrolled.min(rows.len().saturating_sub(room));
     lines.extend(rows.iter().skip(above).take(room).map(|row| row_line(top, row, name)));
     if rows.is_empty() {
-        let words = if top.filter.is_empty() { "no services" } else { "nothing matches the filter" };
+        let words =
+            if top.filter.is_empty() { "no services" } else { "nothing matches the filter" };
         lines.push(Line::from(words));
     }
     lines
@@ -197,7 +201,8 @@ fn row_line(top: &Top, row: &Row<'_>, name: usize) -> Line<'static> {
             };
             let title = fitted(&format!("{}  {}", vip.service, vip_name(vip)), name);
             let active = format!("{active}/{}", vip.backends.len());
-            let cells = figures([vip_state(vip), "", &active, &packets, &bits, &span(vip.since_secs)]);
+            let cells =
+                figures([vip_state(vip), "", &active, &packets, &bits, &span(vip.since_secs)]);
             coloured(title.bold(), &cells, colour)
         }
         Some(backend) => {
@@ -282,12 +287,8 @@ fn help(frame: &mut Frame<'_>) {
     let [wide, high] = [46, 13];
     let area = frame.area();
     let (wide, high) = (wide.min(area.width), high.min(area.height));
-    let place = Rect {
-        x: (area.width - wide) / 2,
-        y: (area.height - high) / 2,
-        width: wide,
-        height: high,
-    };
+    let place =
+        Rect { x: (area.width - wide) / 2, y: (area.height - high) / 2, width: wide, height: high };
     frame.render_widget(Clear, place);
     let block = Block::bordered().title(" Keys ");
     frame.render_widget(Paragraph::new(HELP).block(block), place);

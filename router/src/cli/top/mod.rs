@@ -25,7 +25,7 @@ use state::{Seen, Top};
 /// Keys are looked for this often, to notice that nobody wants them any more.
 const KEYS_EVERY: Duration = Duration::from_millis(200);
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct TopArgs {
     /// Admin socket of the daemon
     #[arg(short, long, value_name = "PATH", default_value = super::DEFAULT_SOCKET)]
@@ -63,11 +63,7 @@ pub(super) async fn top(args: TopArgs) -> Result<(), Failure> {
 }
 
 /// Until somebody has had enough.
-async fn run(
-    terminal: &mut DefaultTerminal,
-    top: &mut Top,
-    args: &TopArgs,
-) -> std::io::Result<()> {
+async fn run(terminal: &mut DefaultTerminal, top: &mut Top, args: &TopArgs) -> std::io::Result<()> {
     let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
     let [terminated, hung_up] = &mut ends;
     let (mut answers, mut keys) = (ask(args), listen());

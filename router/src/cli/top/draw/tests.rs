@@ -40,7 +40,8 @@ fn drawn(top: &Top, width: u16, height: u16) -> String {
     terminal.draw(|frame| screen(frame, top)).unwrap();
     let buffer = terminal.backend().buffer();
     let lines = buffer.content.chunks(usize::from(width));
-    let lines = lines.map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>());
+    let lines =
+        lines.map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>());
     lines.map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
@@ -92,7 +93,11 @@ fn rates_are_of_the_time_between_two_answers() {
 fn keys_sort_filter_scroll_and_end_it() {
     let mut top = top();
     let services = |top: &Top| -> Vec<String> {
-        top.rows().iter().filter(|row| row.backend.is_none()).map(|row| row.vip.service.clone()).collect()
+        top.rows()
+            .iter()
+            .filter(|row| row.backend.is_none())
+            .map(|row| row.vip.service.clone())
+            .collect()
     };
     assert_eq!(services(&top), ["web", "web-old"]);
     press(&mut top, "ss"); // By state: what is withheld comes first.

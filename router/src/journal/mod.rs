@@ -1,4 +1,14 @@
-//! The log: standard error, in a form that fits where it goes.
+//! The log: lines for people, entries for journald, objects for machines; and the events among them
+//! that the API tells.
+//!
+//! A line that stands for something that has happened has a field `event` with its [`kind`](kinds);
+//! the API keeps the latest of those. No line has a secret in it.
+
+mod entry;
+mod events;
+pub(crate) mod kinds;
+mod limit;
+mod sink;
 
 use std::io::IsTerminal as _;
 
@@ -6,22 +16,38 @@ use sd_notify::NotifyState;
 use tidegate_bgp::speaker::{DownCause, Expiry, Report};
 use tracing::{debug, info, warn};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Starts logging. Under systemd the journal adds the time; elsewhere we do. `TIDEGATE_LOG` sets
-/// the level, such as `debug` or `tidegate::bgp_io=trace`.
-pub(crate) fn start() {
+pub(crate) use events::{Event, Events};
+pub(crate) use limit::tell_left_out;
+use sink::{Form, Sink};
+
+/// Starts logging, in the form that fits where it goes: to journald under systemd, in lines for
+/// people on a terminal, in JSON to standard output elsewhere; `TIDEGATE_LOG_FORMAT` sets another one.
+/// `TIDEGATE_LOG` sets the level, such as `debug` or `tidegate::bgp_io=trace`.
+pub(crate) fn start() -> Events {
     let filter =
         EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_unset| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_writer(std::io::stderr);
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().init();
-    } else {
-        log.init();
+    let (form, doubt) = Form::choose();
+    let text = (form == Form::Text).then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .with_writer(std::io::stderr)
+    });
+    let events = Events::default();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(limit::Limit)
+        .with(events.layer())
+        .with(Sink::new(form))
+        .with(text)
+        .init();
+    if let Some(doubt) = doubt {
+        warn!("{doubt}");
     }
+    events
 }
 
 /// Tells systemd; does nothing where there is none.
@@ -46,10 +72,15 @@ pub(crate) fn extend_stop(time: std::time::Duration) {
 pub(crate) fn report(report: &Report) {
     match report {
         Report::Up { peer, hold_time } => {
-            info!(%peer, hold_time_secs = hold_time.as_secs(), "BGP session established");
+            info!(
+                event = kinds::PEER_UP,
+                %peer,
+                hold_time_secs = hold_time.as_secs(),
+                "BGP session established"
+            );
         }
         Report::Down { peer, cause } => {
-            warn!(%peer, "BGP connection ended: {}", down_cause(cause));
+            warn!(event = kinds::PEER_DOWN, %peer, "BGP connection ended: {}", down_cause(cause));
         }
         Report::NoNextHop { peer, family } => warn!(
             %peer, %family,
@@ -75,7 +106,12 @@ pub(crate) fn report(report: &Report) {
         ),
         Report::Kept { peer, until } => {
             let within = humantime::format_duration(*until);
-            info!(%peer, %within, "the peer restarts; its routes are kept meanwhile");
+            info!(
+                event = kinds::PEER_RESTARTS,
+                %peer,
+                %within,
+                "the peer restarts; its routes are kept meanwhile"
+            );
         }
         Report::Expired { peer, family, expiry } => {
             let what = match expiry {
