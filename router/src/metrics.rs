@@ -35,95 +35,98 @@ pub(crate) fn render(view: &View) -> String {
     recorder.handle().render()
 }
 
-/// The help texts, in one table: metric, kind, meaning.
+/// Help texts of all gauges.
+const GAUGES: &[(&str, &str)] = &[
+    ("tidegate_build_info", "Always 1; the version is a label."),
+    ("tidegate_config_generation", "Number of the configuration in force."),
+    ("tidegate_config_last_apply_success", "1 unless the last reload was refused."),
+    ("tidegate_config_unconfirmed", "1 while a change waits to be confirmed."),
+    (
+        "tidegate_config_unconfirmed_seconds",
+        "Time until a change that waits to be confirmed is undone; 0 while none waits.",
+    ),
+    ("tidegate_config_overlay_objects", "Peers and services that the API changed."),
+    ("tidegate_converged", "1 while the maps hold what is wanted."),
+    ("tidegate_drain", "1 while something drains or has drained, by phase."),
+    ("tidegate_drain_packets_per_second", "Packets that still come to what drains."),
+    ("tidegate_uptime_seconds", "Time since the daemon started."),
+    ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
+    ("tidegate_bfd_session_up", "1 while BFD hears the peer and is heard by it."),
+    ("tidegate_bfd_detect_seconds", "Silence after which BFD gives the peer up."),
+    ("tidegate_bgp_peer_up", "1 while the session is Established."),
+    ("tidegate_bgp_peer_uptime_seconds", "Time since the session is Established."),
+    ("tidegate_bgp_peer_hold_time_seconds", "Agreed Hold Time; 0: it never ends for silence."),
+    ("tidegate_bgp_peer_state", "1 for the state the session is in."),
+    (
+        "tidegate_bgp_timer_lateness_max_seconds",
+        "How late a BGP timer has fired at worst since the start.",
+    ),
+    (
+        "tidegate_health_check_lateness_max_seconds",
+        "How late a health check has begun at worst since the start.",
+    ),
+    (
+        "tidegate_bgp_prefixes",
+        "Prefixes of a peer by family; view is received, accepted, filtered or advertised.",
+    ),
+    ("tidegate_map_entries", "Entries of a map of the packet path that are in use."),
+    ("tidegate_map_capacity", "Entries that the map has room for."),
+    (
+        "tidegate_metrics_series_capped",
+        "1 while there are too many backends for series of their own: they have none.",
+    ),
+    ("tidegate_bmp_station_up", "1 while the BMP station is connected."),
+    ("tidegate_rpki_cache_up", "1 while the RPKI cache answers."),
+    ("tidegate_rpki_cache_in_use", "1 for the RPKI cache whose VRPs are in force."),
+    ("tidegate_rpki_vrps", "VRPs in force by family."),
+    ("tidegate_vip_rpki_invalid", "1 while RPKI says that our AS may not announce the VIP."),
+    ("tidegate_vip_announced", "1 while the VIP of the service is announced."),
+    ("tidegate_vip_proven", "1 while test packets through the packet path reach its backends."),
+    ("tidegate_vip_fails_open", "1 while all checks fail and are taken to be wrong."),
+    ("tidegate_vip_withheld", "1 while the VIP is not announced; the reason is a label."),
+    ("tidegate_vip_healthy_backends", "Backends of the service that take new flows."),
+    ("tidegate_backend_up", "1 while the backend takes new flows."),
+    ("tidegate_backend_weight", "Configured weight."),
+    ("tidegate_backend_connections", "Open connections to the backend, in mode nat."),
+    ("tidegate_nat_connections", "Connections in NAT that are remembered."),
+    ("tidegate_nat_connections_max", "How many there may be."),
+    ("tidegate_backend_ring_share_ratio", "Share of the service's ring, 0 to 1."),
+];
+
+/// Help texts of all counters.
+const COUNTERS: &[(&str, &str)] = &[
+    ("tidegate_map_writes_total", "Entries and slots written into the maps."),
+    ("tidegate_bgp_peer_flaps_total", "Times the session left Established."),
+    ("tidegate_bgp_messages_total", "BGP messages by direction."),
+    (
+        "tidegate_bgp_malformed_total",
+        "Malformed attributes of a peer by what was done (RFC 7606): treatment is discard, \
+         withdraw or disable-family.",
+    ),
+    (
+        "tidegate_bgp_notifications_total",
+        "NOTIFICATIONs of a session by direction, code and subcode (RFC 4271 §4.5).",
+    ),
+    ("tidegate_bmp_sent_bytes_total", "Bytes sent to the BMP station."),
+    ("tidegate_bmp_lost_total", "Connections to the BMP station that have ended."),
+    ("tidegate_mrt_records_total", "Records of updates by outcome: written or dropped."),
+    ("tidegate_vip_packets_total", "Packets forwarded for the service."),
+    ("tidegate_vip_bytes_total", "Bytes forwarded for the service."),
+    ("tidegate_backend_packets_total", "Packets forwarded to the backend."),
+    ("tidegate_backend_bytes_total", "Bytes forwarded to the backend."),
+    ("tidegate_proof_packets_total", "Test packets run through the packet path."),
+    ("tidegate_drops_total", "Packets dropped, by reason and stage of the packet path."),
+    ("tidegate_xdp_actions_total", "Packets by what the packet path told the driver."),
+    ("tidegate_datapath_packets_total", "Packets by verdict of the packet path."),
+];
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge};
-    let gauges = [
-        ("tidegate_build_info", "Always 1; the version is a label."),
-        ("tidegate_config_generation", "Number of the configuration in force."),
-        ("tidegate_config_last_apply_success", "1 unless the last reload was refused."),
-        ("tidegate_config_unconfirmed", "1 while a change waits to be confirmed."),
-        (
-            "tidegate_config_unconfirmed_seconds",
-            "Time until a change that waits to be confirmed is undone; 0 while none waits.",
-        ),
-        ("tidegate_config_overlay_objects", "Peers and services that the API changed."),
-        ("tidegate_converged", "1 while the maps hold what is wanted."),
-        ("tidegate_drain", "1 while something drains or has drained, by phase."),
-        ("tidegate_drain_packets_per_second", "Packets that still come to what drains."),
-        ("tidegate_uptime_seconds", "Time since the daemon started."),
-        ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
-        ("tidegate_bfd_session_up", "1 while BFD hears the peer and is heard by it."),
-        ("tidegate_bfd_detect_seconds", "Silence after which BFD gives the peer up."),
-        ("tidegate_bgp_peer_up", "1 while the session is Established."),
-        ("tidegate_bgp_peer_uptime_seconds", "Time since the session is Established."),
-        ("tidegate_bgp_peer_hold_time_seconds", "Agreed Hold Time; 0: it never ends for silence."),
-        ("tidegate_bgp_peer_state", "1 for the state the session is in."),
-        (
-            "tidegate_bgp_timer_lateness_max_seconds",
-            "How late a BGP timer has fired at worst since the start.",
-        ),
-        (
-            "tidegate_health_check_lateness_max_seconds",
-            "How late a health check has begun at worst since the start.",
-        ),
-        (
-            "tidegate_bgp_prefixes",
-            "Prefixes of a peer by family; view is received, accepted, filtered or advertised.",
-        ),
-        ("tidegate_map_entries", "Entries of a map of the packet path that are in use."),
-        ("tidegate_map_capacity", "Entries that the map has room for."),
-        (
-            "tidegate_metrics_series_capped",
-            "1 while there are too many backends for series of their own: they have none.",
-        ),
-        ("tidegate_bmp_station_up", "1 while the BMP station is connected."),
-        ("tidegate_rpki_cache_up", "1 while the RPKI cache answers."),
-        ("tidegate_rpki_cache_in_use", "1 for the RPKI cache whose VRPs are in force."),
-        ("tidegate_rpki_vrps", "VRPs in force by family."),
-        ("tidegate_vip_rpki_invalid", "1 while RPKI says that our AS may not announce the VIP."),
-        ("tidegate_vip_announced", "1 while the VIP of the service is announced."),
-        ("tidegate_vip_proven", "1 while test packets through the packet path reach its backends."),
-        ("tidegate_vip_fails_open", "1 while all checks fail and are taken to be wrong."),
-        ("tidegate_vip_withheld", "1 while the VIP is not announced; the reason is a label."),
-        ("tidegate_vip_healthy_backends", "Backends of the service that take new flows."),
-        ("tidegate_backend_up", "1 while the backend takes new flows."),
-        ("tidegate_backend_weight", "Configured weight."),
-        ("tidegate_backend_connections", "Open connections to the backend, in mode nat."),
-        ("tidegate_nat_connections", "Connections in NAT that are remembered."),
-        ("tidegate_nat_connections_max", "How many there may be."),
-        ("tidegate_backend_ring_share_ratio", "Share of the service's ring, 0 to 1."),
-    ];
-    let counters = [
-        ("tidegate_map_writes_total", "Entries and slots written into the maps."),
-        ("tidegate_bgp_peer_flaps_total", "Times the session left Established."),
-        ("tidegate_bgp_messages_total", "BGP messages by direction."),
-        (
-            "tidegate_bgp_malformed_total",
-            "Malformed attributes of a peer by what was done (RFC 7606): treatment is discard, \
-             withdraw or disable-family.",
-        ),
-        (
-            "tidegate_bgp_notifications_total",
-            "NOTIFICATIONs of a session by direction, code and subcode (RFC 4271 §4.5).",
-        ),
-        ("tidegate_bmp_sent_bytes_total", "Bytes sent to the BMP station."),
-        ("tidegate_bmp_lost_total", "Connections to the BMP station that have ended."),
-        ("tidegate_mrt_records_total", "Records of updates by outcome: written or dropped."),
-        ("tidegate_vip_packets_total", "Packets forwarded for the service."),
-        ("tidegate_vip_bytes_total", "Bytes forwarded for the service."),
-        ("tidegate_backend_packets_total", "Packets forwarded to the backend."),
-        ("tidegate_backend_bytes_total", "Bytes forwarded to the backend."),
-        ("tidegate_proof_packets_total", "Test packets run through the packet path."),
-        ("tidegate_drops_total", "Packets dropped, by reason and stage of the packet path."),
-        ("tidegate_xdp_actions_total", "Packets by what the packet path told the driver."),
-        ("tidegate_datapath_packets_total", "Packets by verdict of the packet path."),
-    ];
-    for (name, help) in gauges {
-        describe_gauge!(name, help);
+    for (name, help) in GAUGES {
+        describe_gauge!(*name, *help);
     }
-    for (name, help) in counters {
-        describe_counter!(name, help);
+    for (name, help) in COUNTERS {
+        describe_counter!(*name, *help);
     }
 }
 

@@ -58,7 +58,7 @@ impl Page {
     fn open() -> Self {
         let job = MainJob::announced(Variant::default()).unwrap();
         let mut browser = Chromium::start(&job.lab, "edge").unwrap();
-        browser.look(1180, 1000, "light").unwrap();
+        browser.look(1060, 820, "light").unwrap();
         browser.open(&format!("http://{API}/")).unwrap();
         Self { job, browser }
     }
@@ -269,6 +269,7 @@ fn the_page_shows_the_network_and_follows_it() {
     );
     assert!(many["nodes"].as_u64().unwrap() < 6_000, "{many}");
     page.wait_for_text("shown", "2 of 2");
+    page.wait("rates again", "!/–/.test(document.querySelector('#tiles dd').textContent)");
 
     page.browser.look(390, 844, "dark").unwrap();
     assert_eq!(page.value("getComputedStyle(document.body).backgroundColor"), "rgb(16, 22, 28)");

@@ -100,9 +100,9 @@ fn head_lines(top: &Top) -> Vec<Line<'static>> {
         of("peers", status.peers),
         of("vips", status.vips),
         of("backends", status.backends),
-        format!("forwarded {} p/s ", short(total.map(|it| it.packets))).into(),
+        format!("fwd {} p/s ", short(total.map(|it| it.packets))).into(),
         format!("{} bit/s  ", short(total.map(|it| it.bytes * 8.0))).into(),
-        format!("dropped {} p/s", short(dropped)).into(),
+        format!("drop {} p/s", short(dropped)).into(),
     ]);
     let mut lines = vec![first, second];
     if let Some(waiting) = &status.standing.unconfirmed {

@@ -75,7 +75,7 @@ fn the_guide_shows_the_screen_as_it_is() {
 fn rates_are_of_the_time_between_two_answers() {
     let mut top = Top::new(seen());
     assert!(top.total().is_none());
-    assert!(drawn(&top, 80, 24).contains("forwarded - p/s"));
+    assert!(drawn(&top, 80, 24).contains("fwd - p/s"));
     top.saw(later(), Duration::from_secs(2));
     let total = top.total().unwrap();
     assert!((total.packets - 12_345.0).abs() < 0.1, "{total:?}");
