@@ -356,11 +356,12 @@ fn of_policy(policy: &Policy) -> Rows {
 }
 
 fn of_backend(backend: Backend) -> Rows {
-    let Backend { weight, disabled, server_id } = backend;
+    let Backend { weight, disabled, server_id, former_server_id } = backend;
     let mut rows = Rows::default();
     rows.put("service.backend", "weight", weight);
     rows.put("service.backend", "disabled", disabled);
     rows.maybe("service.backend", "server-id", server_id.as_ref());
+    rows.maybe("service.backend", "former-server-id", former_server_id.as_ref());
     rows
 }
 
@@ -437,8 +438,9 @@ fn of_affinity(affinity: Affinity, rows: &mut Rows) {
             rows.put("service", "client-prefix", bits);
             "client-prefix"
         }
-        Affinity::Quic { config_id } => {
+        Affinity::Quic { config_id, former } => {
             rows.put("service", "quic-config-id", config_id);
+            rows.maybe("service", "quic-former-config-id", former.as_ref());
             "quic"
         }
     };

@@ -329,6 +329,8 @@ pub enum Affinity {
     Quic {
         /// The configuration that such ids name, 0 to 6.
         config_id: u8,
+        /// The one that ids of older connections name, if there was another one.
+        former: Option<u8>,
     },
 }
 
@@ -360,12 +362,14 @@ pub struct Backend {
     /// What it calls itself in connection ids of QUIC; all of a service with that affinity have one,
     /// and the others none.
     pub server_id: Option<ServerId>,
+    /// What it calls itself in ids of the configuration of before, if it has any.
+    pub former_server_id: Option<ServerId>,
 }
 
 impl Backend {
     /// One in service.
     pub const fn of_weight(weight: u16) -> Self {
-        Self { weight, disabled: false, server_id: None }
+        Self { weight, disabled: false, server_id: None, former_server_id: None }
     }
 
     /// Whether new flows may go there.

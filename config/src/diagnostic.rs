@@ -196,6 +196,11 @@ impl<'t> Found<'t> {
         self.errors > 0
     }
 
+    /// Whether something was found about this key.
+    pub(crate) fn has_told_of(&self, key: &str) -> bool {
+        self.kept.iter().any(|(_, diagnostic)| diagnostic.key == key)
+    }
+
     /// The number of the line that holds this byte, from 1.
     pub(crate) fn line_of(&self, offset: usize) -> usize {
         self.lines.partition_point(|start| *start <= offset).max(1)

@@ -346,6 +346,10 @@ table! {
         "client-prefix" => client_prefix: Int<u8, 8, 64>, Optional;
         /// For affinity `"quic"`: the configuration that connection ids name in their first three bits.
         "quic-config-id" => quic_config_id: Int<u8, 0, 6>, Optional;
+        /// For affinity `"quic"`: the configuration that was in use before. While it stands here,
+        /// connections with ids of it keep their backends, which these name by their
+        /// `former-server-id`.
+        "quic-former-config-id" => quic_former_config_id: Int<u8, 0, 6>, Optional;
         /// What becomes of UDP flows when backends change. `"hash"`: they go where the ring says, at
         /// once and on every node alike; right for DNS and the like. `"flow"`: they are remembered,
         /// as many as 65536 on a node, and those that a change would move stay for the `drain` time.
@@ -398,6 +402,9 @@ table! {
         /// What it calls itself in connection ids of QUIC, in hexadecimal: of affinity `"quic"` every
         /// backend has one, all of one length.
         "server-id" => server_id: ServerId, Optional;
+        /// What it called itself in connection ids of `quic-former-config-id`, the same or something
+        /// else; those that have one, all in one length. When absent: no older connection is its.
+        "former-server-id" => former_server_id: ServerId, Optional;
     }
     hints {
         "port" => "remove it: backends listen on the service's port, or, in mode \"nat\", on its backend-port",

@@ -155,19 +155,49 @@ fn links_in_documents_lead_to_files() {
     }
 }
 
+/// The names in the last column of a document's tables, and the row they stand in.
+fn shown_by(document: &str) -> Vec<(String, Vec<String>)> {
+    let text = read(document);
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.contains("---"));
+    let names = |row: &str| {
+        let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let names: Vec<String> =
+            shown_by.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        assert!(!names.is_empty(), "no test is named in {row}");
+        (row.to_owned(), names)
+    };
+    rows.skip(1).map(names).collect()
+}
+
 #[test]
 fn every_case_of_affinity_names_a_test() {
     let sources: Vec<String> =
         files().iter().filter(|file| has_extension(file, "rs")).map(|file| read(file)).collect();
-    let text = read("docs/affinity.md");
-    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.contains("---"));
-    for row in rows.skip(1) {
-        let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        let names: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "no test is named in {row}");
-        for name in names {
-            let function = format!("fn {name}(");
-            assert!(sources.iter().any(|source| source.contains(&function)), "no test {name}");
+    for name in shown_by("docs/affinity.md").into_iter().flat_map(|(_, names)| names) {
+        let function = format!("fn {name}(");
+        assert!(sources.iter().any(|source| source.contains(&function)), "no test {name}");
+    }
+}
+
+#[test]
+fn every_case_of_the_packet_path_names_a_test() {
+    let sources: Vec<(String, String)> = files()
+        .into_iter()
+        .filter(|file| has_extension(file, "rs"))
+        .map(|file| (format!("/{file}"), read(&file)))
+        .collect();
+    let has = |module: &str, text: &str| {
+        let path = format!("/{}.rs", module.replace("::", "/"));
+        sources.iter().any(|(file, source)| file.ends_with(&path) && source.contains(text))
+    };
+    let crates = packages();
+    for (row, names) in shown_by("docs/datapath-cases.md") {
+        for name in names.iter().filter(|name| !crates.contains_key(*name)) {
+            // A module with tests, or one test of it.
+            let is_test = name
+                .rsplit_once("::")
+                .is_some_and(|(module, test)| has(module, &format!("fn {test}(")));
+            assert!(is_test || has(name, "test]\n"), "no test {name}: {row}");
         }
     }
 }

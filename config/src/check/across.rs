@@ -385,7 +385,8 @@ type BackendSet = Vec<(Option<IpAddr>, u16, bool)>;
 /// The set in one order.
 fn backend_set(backends: &[At<BackendTable>]) -> BackendSet {
     let key = |backend: &At<BackendTable>| {
-        let BackendTable { address, weight, disabled, server_id: _ } = &backend.value;
+        let BackendTable { address, weight, disabled, server_id: _, former_server_id: _ } =
+            &backend.value;
         let weight = weight.as_ref().map_or(1, |it| it.value.0);
         let is_disabled = disabled.as_ref().is_some_and(|it| it.value);
         (address.as_ref().map(|it| it.value), weight, is_disabled)

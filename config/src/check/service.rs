@@ -86,7 +86,8 @@ fn backends(
         let weight = table.value.weight.as_ref()?.value.0;
         let disabled = table.value.disabled.as_ref()?.value;
         let server_id = table.value.server_id.as_ref().map(|at| at.value);
-        let backend = Backend { weight, disabled, server_id };
+        let former_server_id = table.value.former_server_id.as_ref().map(|at| at.value);
+        let backend = Backend { weight, disabled, server_id, former_server_id };
         backends.insert(table.value.address.as_ref()?.value, backend);
     }
     if list.value.0.typed == 0 {
@@ -129,9 +130,9 @@ fn affinity(raw: &ServiceTable, found: &mut Found<'_>) -> Option<Affinity> {
             found.error(&bits.span, &bits.key, sentence, format!("write {least} to {most}"));
         }
     }
-    let config_id = super::quic::check(raw, kind, found);
+    let (config_id, former) = super::quic::check(raw, kind, found);
     Some(match kind {
-        AffinityKind::Quic => Affinity::Quic { config_id },
+        AffinityKind::Quic => Affinity::Quic { config_id, former },
         AffinityKind::FiveTuple => Affinity::FiveTuple,
         AffinityKind::ClientAddress => Affinity::ClientAddress,
         AffinityKind::ClientPrefix => {

@@ -230,6 +230,23 @@ const CASES: &[(&str, &str, &str)] = &[
          [[service.backend]]\naddress = \"10.0.0.14\"\nserver-id = \"a\"\n[[service]]",
     ),
     (
+        "a configuration of QUIC of before that is the one of now, with ids of two lengths",
+        "[[service]]",
+        "[[service]]\nname = \"h3\"\nvip = \"198.51.100.9\"\nport = 443\nprotocol = \"udp\"\naffinity = \"quic\"\n\
+         quic-config-id = 3\nquic-former-config-id = 3\n\
+         [[service.backend]]\naddress = \"10.0.0.11\"\nserver-id = \"0a\"\nformer-server-id = \"0a\"\n\
+         [[service.backend]]\naddress = \"10.0.0.12\"\nserver-id = \"0b\"\nformer-server-id = \"0a0b\"\n[[service]]",
+    ),
+    (
+        "a configuration of QUIC of before that nobody has ids of",
+        "[[service]]",
+        "[[service]]\nname = \"h3\"\nvip = \"198.51.100.9\"\nport = 443\nprotocol = \"udp\"\naffinity = \"quic\"\n\
+         quic-former-config-id = 3\n\
+         [[service.backend]]\naddress = \"10.0.0.11\"\nserver-id = \"0a\"\n\
+         [[service]]\nname = \"h4\"\nvip = \"198.51.100.10\"\nport = 443\nprotocol = \"udp\"\naffinity = \"quic\"\n\
+         [[service.backend]]\naddress = \"10.0.0.11\"\nserver-id = \"0a\"\nformer-server-id = \"0a\"\n[[service]]",
+    ),
+    (
         "QUIC in mode nat",
         "port = 80",
         "port = 80\nprotocol = \"udp\"\nmode = \"nat\"\naffinity = \"quic\"",

@@ -345,12 +345,13 @@ fn named(
     protocol: Protocol,
     backends: &mut BTreeMap<IpAddr, Backend>,
 ) -> Affinity {
-    let Affinity::Quic { config_id } = affinity else { return affinity };
+    let Affinity::Quic { config_id, former } = affinity else { return affinity };
     if nat || protocol != Protocol::Udp {
         return Affinity::FiveTuple;
     }
     for (nth, backend) in (config_id..).zip(backends.values_mut()) {
         backend.server_id = ServerId::new(&[nth; 15][config_id.into()..]);
+        backend.former_server_id = former.and_then(|it| ServerId::new(&[nth; 15][it.into()..]));
     }
     affinity
 }
@@ -367,7 +368,10 @@ fn service() -> impl Strategy<Value = Service> {
         Just(Affinity::FiveTuple),
         Just(Affinity::ClientAddress),
         (16_u8..=32).prop_map(Affinity::ClientPrefix), // Of both versions.
-        (0_u8..7).prop_map(|config_id| Affinity::Quic { config_id }),
+        (0_u8..7, 0_u8..7).prop_map(|(config_id, former)| {
+            let former = Some(former).filter(|it| *it != config_id);
+            Affinity::Quic { config_id, former }
+        }),
     ];
     let addr = (
         vip(),

@@ -1,5 +1,7 @@
 //! Keys and values of the maps.
 
+use crate::features;
+
 pub(crate) mod sealed {
     pub trait Sealed {}
 }
@@ -206,8 +208,8 @@ plain! {
         pub syns_ns: u64,
     }
 
-    /// What is constant while a program is loaded: patched into `.rodata`, so that the verifier
-    /// removes what the configuration does not use.
+    /// What is constant while a program is loaded: patched into `.rodata`, but for the features, by
+    /// which the branches that ask for them are decided.
     #[derive(Default)]
     pub struct DatapathConfig {
         /// Seed of the flow hash; the same on every node that announces the same VIPs.
@@ -247,6 +249,15 @@ const _: () = assert!(crate::BACKENDS_MAX <= Slot::ASKS, "an index would have th
 const _: () = assert!(crate::BACKENDS_MAX <= 1 << 24, "an index has no room in `Ports`");
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Backend>() == 64, "one cache line");
+
+impl DatapathConfig {
+    /// What the program's branches ask for: features, and what the other constants say of such.
+    pub const fn wanted(&self) -> u64 {
+        let lens_v4 = if self.vip_lens_v4 != 0 { features::VIP_LENS_V4 } else { 0 };
+        let lens_v6 = if self.vip_lens_v6 != 0 { features::VIP_LENS_V6 } else { 0 };
+        self.features | lens_v4 | lens_v6
+    }
+}
 
 impl Slot {
     /// The slot as the 8-byte word that is stored.
@@ -331,6 +342,10 @@ pub mod service_flags {
     pub const QUIC: u32 = 1 << 4;
     /// With [`QUIC`]: octets of a server id, in four bits, by this shift.
     pub const SERVER_ID_LEN: u32 = 8;
+    /// With [`QUIC`]: the configuration of before, plus one, in three bits by this shift; zero: none.
+    pub const FORMER_CONFIG: u32 = 12;
+    /// With [`FORMER_CONFIG`]: octets of a server id in ids of it, in four bits, by this shift.
+    pub const FORMER_ID_LEN: u32 = 16;
     /// The service's packets are translated (on a service).
     pub const NAT: u32 = 1 << 6;
     /// Connections in NAT come from here (on the own entry of an address that is no VIP).

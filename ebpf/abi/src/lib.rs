@@ -23,7 +23,7 @@ pub use layout::{
     backend_kinds, service_flags,
 };
 pub use nat::{NAT_FLOWS_MAX, NAT_PROBES, NatAnswer, NatFlow, nat_port, nat_state};
-pub use quic::{QuicKey, SERVER_ID_MAX, server_id_of};
+pub use quic::{QuicKey, SERVER_ID_MAX, server_id_len, server_id_of};
 
 /// Services, IPv4 and IPv6 each, the VIP entries (port 0, protocol 0) included.
 pub const SERVICES_MAX: u32 = 16_384;
@@ -93,6 +93,14 @@ pub mod features {
     pub const NAT: u64 = 1 << 16;
     /// Some services go by the connection ids of QUIC.
     pub const QUIC: u64 = 1 << 21;
+    /// Some services keep all flows of a client, or of a network of clients, together.
+    pub const AFFINITY_CLIENT: u64 = 1 << 22;
+    /// Some VIPs of IPv4 are prefixes: what `vip_lens_v4` of the constants says.
+    pub const VIP_LENS_V4: u64 = 1 << 23;
+    /// The same for IPv6.
+    pub const VIP_LENS_V6: u64 = 1 << 24;
+    /// What asks who may come in.
+    pub const GUARD: u64 = PREFIXES_V4 | PREFIXES_V6 | RATES | SOURCE_RATES;
     /// Any of those that take more than a copy of finished headers.
     pub const OUTER: u64 = GUE_CHECKSUM | VARY_V4 | VARY_V6;
     /// The program is a proof copy: the same object with the same maps, attached nowhere, that test
@@ -102,6 +110,16 @@ pub mod features {
     /// Its return value is no XDP action but the row of the [`Counter`](crate::Counter) that it
     /// would have moved.
     pub const PROOF: u64 = 1 << 63;
+
+    /// The immediate of a branch that asks for any of these features, until the program is loaded.
+    #[expect(clippy::cast_possible_truncation, reason = "features are below bit 25, but for one")]
+    pub const fn mark(features: u64) -> u32 {
+        MARK | (features as u32 & 0x1ff_ffff) | (features >> 63 << 25) as u32
+    }
+
+    /// Set in every mark, and in no immediate that a compiler would branch on: features but for the
+    /// highest bits are below.
+    pub const MARK: u32 = 0x5c00_0000;
 }
 
 /// Programs that the packet path tail-calls for packets that are rare: rows of `RARE`.

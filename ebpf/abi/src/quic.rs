@@ -2,6 +2,8 @@
 //! one octet, the high three bits of which say by which configuration the rest was made, then the
 //! server id, then whatever the server likes.
 
+use crate::service_flags;
+
 /// Octets of a server id, at most: the draft's limit.
 pub const SERVER_ID_MAX: usize = 15;
 
@@ -20,6 +22,19 @@ plain! {
 }
 
 const _: () = assert!(size_of::<QuicKey>() == 24);
+
+/// Octets of a server id in connection ids of a configuration (three bits), by the flags of their
+/// service.
+#[inline(always)]
+pub const fn server_id_len(flags: u32, config: u32) -> u32 {
+    let former = flags >> service_flags::FORMER_CONFIG & 7;
+    let shift = if config + 1 == former {
+        service_flags::FORMER_ID_LEN
+    } else {
+        service_flags::SERVER_ID_LEN
+    };
+    flags >> shift & 0xf
+}
 
 /// What names the server in the first sixteen octets of a connection id, as two words of which the
 /// first octet is the highest byte: the bits of the configuration, and so many octets of server id;

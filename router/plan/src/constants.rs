@@ -24,6 +24,7 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         (gue, features::GUE),
         (gue && datapath.gue_checksum, features::GUE_CHECKSUM),
         (services.values().any(|service| service.vip.port == 0), features::ANY_PORT),
+        (services.values().any(|it| by_client(it.affinity)), features::AFFINITY_CLIENT),
         (services.values().any(|it| it.udp == UdpFlows::Remembered), features::UDP_FLOWS),
         (services.values().any(|it| it.mode == ForwardingMode::Nat), features::NAT),
         (services.values().any(|it| matches!(it.affinity, Affinity::Quic { .. })), features::QUIC),
@@ -43,6 +44,10 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         nat_port_count: u32::from(nat.last_port.saturating_sub(nat.first_port)) + 1,
         ..guard
     }
+}
+
+const fn by_client(affinity: Affinity) -> bool {
+    matches!(affinity, Affinity::ClientAddress | Affinity::ClientPrefix(_))
 }
 
 /// These constants, and what the maps need beside them, whatever the configuration says by now:
@@ -89,12 +94,14 @@ fn features_in_use(datapath: &Datapath) -> u64 {
     let any_port = |key: &MapKey| key.service().is_some_and(|service| service.port == 0);
     let entries = key::entries(datapath);
     let any_port = entries.keys().any(any_port);
+    let by_client = entries.values().any(|it| it.flags & service_flags::AFFINITY_CLIENT != 0);
     let udp_flows = entries.values().any(|entry| entry.flags & service_flags::UDP_FLOWS != 0);
     let nat = entries.values().any(|entry| entry.flags & service_flags::NAT != 0);
     let quic = entries.values().any(|entry| entry.flags & service_flags::QUIC != 0);
     let in_services = all([
         (quic, features::QUIC),
         (any_port, features::ANY_PORT),
+        (by_client, features::AFFINITY_CLIENT),
         (udp_flows, features::UDP_FLOWS),
         (nat, features::NAT),
     ]);

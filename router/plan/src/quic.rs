@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_abi::{QuicKey, service_flags};
-use tidegate_config::desired::{Affinity, Service};
+use tidegate_config::desired::{Affinity, Backend, ServerId, Service};
 
 use crate::entry;
 use crate::observed::Datapath;
@@ -19,11 +19,19 @@ const STEP_MAX: usize = 4_096;
 
 /// The flags of a service's entry.
 pub(crate) fn flags(spec: &Service) -> u32 {
-    let Affinity::Quic { .. } = spec.affinity else { return 0 };
-    let id = spec.backends.values().find_map(|it| it.server_id);
+    let Affinity::Quic { former, .. } = spec.affinity else { return 0 };
     // At most fifteen, and of the same length for all.
-    let len = id.and_then(|id| u32::try_from(id.octets().len()).ok()).unwrap_or_default();
-    service_flags::QUIC | len << service_flags::SERVER_ID_LEN
+    let len_of = |id: fn(&Backend) -> Option<ServerId>| {
+        let id = spec.backends.values().find_map(id);
+        id.and_then(|id| u32::try_from(id.octets().len()).ok()).unwrap_or_default()
+    };
+    let len = len_of(|it| it.server_id);
+    let former = former.map_or(0, |config_id| {
+        let len = len_of(|it| it.former_server_id);
+        (u32::from(config_id) + 1) << service_flags::FORMER_CONFIG
+            | len << service_flags::FORMER_ID_LEN
+    });
+    service_flags::QUIC | len << service_flags::SERVER_ID_LEN | former
 }
 
 impl Work<'_> {
@@ -36,22 +44,26 @@ impl Work<'_> {
         alive: &[u32],
         shared: &Shared<'_>,
     ) -> Vec<(QuicKey, u32)> {
-        let Affinity::Quic { config_id } = self.spec.affinity else { return Vec::new() };
+        let Affinity::Quic { config_id, former } = self.spec.affinity else { return Vec::new() };
         let named = &shared.observed.datapath.quic_servers;
-        let of_configured = self.case.backends.iter().filter_map(|backend| {
+        let of_configured = self.case.backends.iter().flat_map(|backend| {
             let identity = entry::wanted(self.spec.mode, self.spec.vip.addr(), backend.addr);
-            let index = backend.index.filter(|&it| shared.pool.identity(it) == Some(identity))?;
-            let server_id = self.spec.backends.get(&backend.addr)?.server_id?;
-            let key = QuicKey::new(row, config_id, server_id.octets());
-            let is_alive = match backend.state {
+            let index = backend.index.filter(|&it| shared.pool.identity(it) == Some(identity));
+            let index = index.filter(|&it| shared.pool.is_resolved(it));
+            let is_alive = move |key: &QuicKey| match backend.state {
                 BackendState::Active | BackendState::Draining | BackendState::Narrow => true,
-                BackendState::Unproven => named.get(&key) == Some(&index),
+                BackendState::Unproven => named.get(key) == index.as_ref(),
                 BackendState::Down
                 | BackendState::Disabled
                 | BackendState::NoWay
                 | BackendState::NoRoom => false,
             };
-            (is_alive && shared.pool.is_resolved(index)).then_some((key, index))
+            let spec = self.spec.backends.get(&backend.addr);
+            let now = spec.and_then(|it| Some((config_id, it.server_id?)));
+            let before = spec.and_then(|it| Some((former?, it.former_server_id?)));
+            let keys = [now, before].into_iter().flatten();
+            let keys = keys.map(move |(config, id)| QuicKey::new(row, config, id.octets()));
+            keys.filter(is_alive).filter_map(move |key| Some((key, index?)))
         });
         let mut servers: BTreeMap<QuicKey, u32> = of_configured.collect();
         // Of a row that was another service's, none are this one's.

@@ -10,6 +10,7 @@ mod flows;
 mod guard;
 mod link;
 mod maps;
+mod marks;
 mod nat;
 mod pins;
 mod pod;
@@ -39,6 +40,7 @@ use tidegate_plan::why::Remembered;
 
 pub use error::Error;
 pub use link::{Link, Mode};
+pub use marks::decided;
 
 pub(crate) use link::{attach, index_of};
 use maps::Maps;
@@ -145,7 +147,7 @@ impl Datapath {
             ebpf,
             program_id,
             rare,
-            features: config.features,
+            features: config.wanted(),
             maps,
             links: Vec::new(),
             proof_copy,
@@ -313,6 +315,11 @@ impl Datapath {
         self.maps.nat.sweep(timeouts, dead)
     }
 
+    /// The [`features`] that the program was loaded for.
+    pub const fn features(&self) -> u64 {
+        self.features
+    }
+
     /// Whether there are services in NAT, or connections of such as there were.
     pub fn has_nat(&self) -> bool {
         self.features & features::NAT != 0 || self.maps.nat.is_used()
@@ -419,7 +426,11 @@ fn open(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> 
             loader.map_pin_path(shape.name, dir.join(shape.name));
         }
     }
-    loader.load(OBJECT).map_err(|error| Error::load(PROGRAM, error))
+    let wanted = config.0.wanted();
+    // A proof copy asks no guard, and has its maps all the same.
+    let guard = if wanted & features::PROOF != 0 { features::GUARD } else { 0 };
+    let object = decided(OBJECT, wanted & !guard);
+    loader.load(&object).map_err(|error| Error::load(PROGRAM, error))
 }
 
 /// Loads these programs side by side: the verifier takes some ten milliseconds for each.

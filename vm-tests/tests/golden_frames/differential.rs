@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
@@ -15,19 +15,20 @@ use tidegate::bpf_io::Datapath;
 use tidegate_abi::{
     Backend, Counter, DatapathConfig, FLOWS_MAX, NAT_FLOWS_MAX, QuicKey, RING_SIZE_MIN, Rates,
     Service, Slot, Traffic, admissions, backend_flags, backend_kinds, features, ip_proto::SCTP,
-    service_flags, vip_lens,
+    server_id_len, service_flags, vip_lens,
 };
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::key::MapKey;
-use tidegate_plan::model::{Connections, Flow, Model, Outcome};
+use tidegate_plan::model::{Connections, Model, Outcome};
 use tidegate_plan::observed;
 use tidegate_plan::step::Step;
-use tidegate_vm_tests::frame::{Frame, describe, eth, ext};
+use tidegate_vm_tests::frame::describe;
 
 use crate::pins::run as command;
-use crate::xdp::{
-    CLIENT4, CLIENT6, ROUTER, SOURCE4, SOURCE6, TCP, UDP, US, VIP4, VIP6, verdict_of,
-};
+use crate::xdp::{CLIENT4, CLIENT6, SOURCE4, SOURCE6, TCP, UDP, VIP4, VIP6, verdict_of};
+use frames::{Dice, any_frame};
+
+mod frames;
 
 const WORLDS: u64 = 24;
 const FRAMES: usize = 800;
@@ -43,44 +44,8 @@ const PORTS: [u16; 3] = [80, 443, 53];
 const LENS_V4: [u8; 2] = [28, 25];
 const LENS_V6: [u8; 2] = [112, 64];
 
-/// SplitMix64: chance that a seed repeats.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.roll() % end as u64).unwrap()
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.roll().to_le_bytes()[0]
-    }
-
-    fn short(&mut self) -> u16 {
-        u16::from_le_bytes([self.byte(), self.byte()])
-    }
-
-    fn bytes<const LEN: usize>(&mut self) -> [u8; LEN] {
-        core::array::from_fn(|_| self.byte())
-    }
-}
-
 /// An entry that may be anything; enough go well.
-fn any_backend(index: u32, dice: &mut Dice, devices: &[u32]) -> Backend {
+fn any_backend(index: u32, dice: &mut Dice, devices: &[u32], wanted: u64) -> Backend {
     let mut entry = Backend {
         macs: dice.bytes(),
         vlan_tci: if dice.one_in(3) { dice.bytes() } else { [0; 2] },
@@ -103,14 +68,25 @@ fn any_backend(index: u32, dice: &mut Dice, devices: &[u32]) -> Backend {
         backend_kinds::NAT_V6 => entry.ip[8..24].copy_from_slice(&SOURCE6.octets()),
         _ => {}
     }
+    let in_gue = if wanted & features::GUE != 0 { dice.one_in(2) } else { dice.one_in(10) };
+    if entry.kind < backend_kinds::L2 && in_gue {
+        entry.kind |= backend_kinds::GUE;
+        entry.gue_port = dice.bytes();
+        if wanted & features::OUTER != 0 && dice.one_in(2) {
+            entry.flags |= backend_flags::CHECKSUM;
+        }
+    }
+    if wanted & features::OUTER != 0 && dice.one_in(3) {
+        entry.flags |= backend_flags::VARIED;
+    }
     entry
 }
 
 /// Maps that are sound only as far as the daemon's types go.
-fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], guarded: bool) {
+fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], wanted: u64, guarded: bool) {
     let mut apply = |step: Step| datapath.apply(&step).unwrap();
     for index in 1..=BACKENDS {
-        let entry = any_backend(index, dice, devices);
+        let entry = any_backend(index, dice, devices, wanted);
         apply(Step::PutBackend { index, entry, fresh: true });
     }
     let slots = (0..4 * RING_SIZE_MIN).map(|index| {
@@ -135,6 +111,7 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], guarded: bool
                 | uncounted(index % 2 == 0, dice)
                 | nat(dice)
                 | dice.of(&[0, service_flags::QUIC, service_flags::QUIC])
+                | former(dice)
                 | if guarded { dice.of(&[0, service_flags::RATED]) } else { 0 },
         };
         // Both VIPs, then each port in two protocols, then every port, then another protocol. Then
@@ -147,6 +124,9 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], guarded: bool
             17 | 18 => (80, SCTP),
             _ => dice.of(&[(80, TCP), (443, TCP), (53, UDP), (0, UDP)]),
         };
+        if wanted & features::AFFINITY_CLIENT == 0 {
+            service.flags &= !service_flags::AFFINITY_CLIENT; // The daemon sees to that.
+        }
         if proto == SCTP {
             service.flags &= !service_flags::NAT; // Every configuration is refused that has it.
         }
@@ -178,8 +158,8 @@ fn fill(datapath: &mut Datapath, dice: &mut Dice, devices: &[u32], guarded: bool
 
 /// Server ids of a service, of its length; some name a backend that there is not.
 fn name_servers(service: Service, dice: &mut Dice) -> Step {
-    let id_len = service.flags >> service_flags::SERVER_ID_LEN & 0xf;
     let key = |config: u8, id: u8| {
+        let id_len = server_id_len(service.flags, config.into());
         QuicKey::new(service.index, config, &[id; 15][..usize::try_from(id_len).unwrap()])
     };
     let servers: BTreeMap<QuicKey, u32> = (0..12)
@@ -188,22 +168,10 @@ fn name_servers(service: Service, dice: &mut Dice) -> Step {
     Step::PutServers { servers: servers.into_iter().collect() }
 }
 
-/// What may be a packet of QUIC: short or long, with a connection id that may name a server, maybe cut
-/// off, or with a length that is wrong.
-fn quic(dice: &mut Dice) -> Vec<u8> {
-    let [form, first, any] = [dice.of(&[0x40, 0xc0, 0x00, 0xff]), dice.byte(), dice.byte()];
-    let config = dice.of(&[0, 1, 2, 7]) << 5;
-    let mut packet = vec![form];
-    if form & 0x80 != 0 {
-        packet.extend([0, 0, 0, 1, dice.of(&[0, 1, 2, 8, 9, 16, 20, any])]);
-    }
-    packet.push(config | first & 0x1f);
-    packet.extend([dice.of(&[0, 1, 2, any]); 15]);
-    packet.extend(vec![any; dice.below(40)]);
-    if dice.one_in(4) {
-        packet.truncate(dice.below(packet.len()));
-    }
-    packet
+/// A configuration of before, with ids of its own length.
+fn former(dice: &mut Dice) -> u32 {
+    dice.of(&[0, 0, 1, 2, 3]) << service_flags::FORMER_CONFIG
+        | dice.of(&[1, 2, 8]) << service_flags::FORMER_ID_LEN
 }
 
 /// Prefixes around the clients that there are, and limits that are reached.
@@ -224,7 +192,7 @@ fn fill_guard(datapath: &mut Datapath, dice: &mut Dice) {
         let rates = Rates {
             source_ns: dice.of(&[0, 20 * HOUR]),
             source_syn_ns: dice.of(&[0, 20 * HOUR]),
-            service_ns: dice.of(&[0, 0, HOUR]),
+            service_ns: dice.of(&[0, HOUR, 4 * HOUR]),
             service_syn_ns: dice.of(&[0, 3 * HOUR]),
         };
         datapath.apply(&Step::PutRates { index, rates }).unwrap();
@@ -250,203 +218,10 @@ fn nat(dice: &mut Dice) -> u32 {
     if dice.one_in(3) { service_flags::NAT | port } else { 0 }
 }
 
-/// What comes to an address that connections in NAT come from: an answer, or an error about what was
-/// sent to a backend; now and then of nobody that is known.
-fn inside(dice: &mut Dice, nat: &Connections) -> Frame {
-    let answers: Vec<Flow> = nat.answers().collect();
-    let mut frame = eth(ROUTER, if dice.one_in(30) { [0xff; 6] } else { US });
-    if dice.one_in(3) {
-        frame = frame.vlan(dice.short());
-    }
-    let Some(mut flow) = (!answers.is_empty()).then(|| dice.of(&answers)) else {
-        return frame.ipv4(CLIENT4, SOURCE4).tcp(1, 2, 0x10);
-    };
-    if dice.one_in(10) {
-        flow.dst_port ^= 1;
-    }
-    let ttl = dice.of(&[0, 1, 2, 64, 255]);
-    let addressed = |frame: Frame, src, dst| match (src, dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => frame.ipv4(src, dst),
-        (IpAddr::V6(src), IpAddr::V6(dst)) => frame.ipv6(src, dst),
-        _ => unreachable!("a flow has one version"),
-    };
-    let (ours, port, to, to_port) = (flow.dst, flow.dst_port, flow.src, flow.src_port);
-    let flags = dice.of(&[0x12, 0x10, 0x11, 0x04]);
-    let transport = |frame: Frame, from, to, flags| match flow.proto {
-        TCP => frame.tcp(from, to, flags),
-        _ => frame.udp(from, to),
-    };
-    if !dice.one_in(3) {
-        let frame = addressed(frame, flow.src, ours).ttl(ttl);
-        return transport(frame, to_port, port, flags).payload(vec![9; dice.below(90)]);
-    }
-    // What we have sent, and a router on the way there did not like.
-    let mut sent = addressed(eth(US, ROUTER), ours, to);
-    if dice.one_in(6) && ours.is_ipv6() {
-        sent = sent.extension(ext::DESTINATION, &[0; 6]);
-    }
-    let sent = transport(sent, port, to_port, 0x10).payload(vec![7; dice.below(60)]);
-    let mut quoted = sent.bytes().split_off(14);
-    if dice.one_in(3) {
-        quoted.truncate(dice.of(&[28, 48, 20, 30, 38, 60]));
-    }
-    let router = if ours.is_ipv4() { CLIENT4.into() } else { CLIENT6.into() };
-    let frame = addressed(frame, router, ours).ttl(ttl);
-    let frame = if ours.is_ipv4() {
-        frame.icmp(dice.of(&[3, 11, 12, 5, 8]), 4, dice.bytes())
-    } else {
-        frame.icmpv6(dice.of(&[1, 2, 3, 4, 128]), 0, dice.bytes())
-    };
-    frame.payload(quoted)
-}
-
 /// The last bits of the client's address that do not count, in a service's flags.
 fn uncounted(is_v4: bool, dice: &mut Dice) -> u32 {
     let bits = if is_v4 { dice.of(&[0, 1, 8, 24]) } else { dice.of(&[0, 64, 72, 112]) };
     bits << service_flags::UNCOUNTED_BITS
-}
-
-/// A frame that is sound in all its layers.
-fn sound(dice: &mut Dice) -> Frame {
-    let mut frame = eth(ROUTER, if dice.one_in(20) { [0xff; 6] } else { US });
-    for _ in 0..dice.of(&[0, 0, 0, 1, 2, 3]) {
-        let tci = dice.short();
-        frame = if dice.one_in(2) { frame.vlan(tci) } else { frame.service_vlan(tci) };
-    }
-    let is_v4 = dice.one_in(2);
-    frame = if is_v4 { ipv4(frame, dice) } else { ipv6(frame, dice) };
-    let ports = (dice.of(&[1_u16, 2, 40_000]), dice.of(&[80, 443, 53, 9]));
-    let flags = dice.of(&[0x02, 0x10, 0x12, 0x11, 0x04, 0xc2, 0x00]);
-    let (kind, code, rest) = (dice.byte(), dice.byte(), dice.bytes());
-    frame = match (dice.below(12), is_v4) {
-        (0..5, _) => frame.tcp(ports.0, ports.1, flags),
-        (5..=6, _) if dice.one_in(3) => frame.udp(ports.0, ports.1),
-        (5..=6, _) => return padded(frame.udp(ports.0, ports.1).payload(quic(dice)), dice),
-        (7, _) => return sctp(frame, ports, dice),
-        (8, true) => frame.icmp(8, 0, rest),
-        (8, false) => frame.icmpv6(128, 0, rest),
-        (9, true) => frame.icmp(kind, code, rest),
-        (9, false) => frame.icmpv6(dice.of(&[kind, 133, 135, 137]), code, rest),
-        (10, _) => return error(frame, dice, is_v4),
-        _ => frame.proto(dice.byte()),
-    };
-    let len = dice.of(&[0, 1, 7, 60, 61, 400, 1_400, 1_440, 1_459]);
-    let fill = dice.byte();
-    padded(frame.payload(vec![fill; len]), dice)
-}
-
-fn padded(frame: Frame, dice: &mut Dice) -> Frame {
-    if dice.one_in(8) {
-        frame.clone().padded_to(frame.bytes().len() + dice.below(20))
-    } else {
-        frame
-    }
-}
-
-/// An SCTP packet with one chunk, maybe an INIT, maybe cut off.
-fn sctp(frame: Frame, (from, to): (u16, u16), dice: &mut Dice) -> Frame {
-    let mut bytes = vec![0; dice.of(&[16, 16, 40, 15])];
-    bytes[..2].copy_from_slice(&from.to_be_bytes());
-    bytes[2..4].copy_from_slice(&to.to_be_bytes());
-    bytes[12] = dice.of(&[0, 1, 2]);
-    frame.proto(SCTP).payload(bytes)
-}
-
-/// An ICMP error that quotes what a service has answered, maybe cut off, maybe of somebody else.
-fn error(frame: Frame, dice: &mut Dice, is_v4: bool) -> Frame {
-    let mut answer = eth(US, ROUTER);
-    let other = dice.one_in(8);
-    answer = if is_v4 {
-        let from = if other { CLIENT4 } else { VIP4 };
-        answer.ipv4(from, CLIENT4).fragment(dice.of(&[0, 0, 0, 0x2000, 0x0001]))
-    } else {
-        let answer = answer.ipv6(if other { CLIENT6 } else { VIP6 }, CLIENT6);
-        match dice.below(6) {
-            0 => answer.extension(ext::DESTINATION, &[0; 6]),
-            1 => answer.fragment_header(dice.of(&[0, 1]), true),
-            _ => answer,
-        }
-    };
-    let (port, client) = (dice.of(&[80, 443, 53, 9]), dice.of(&[1, 2, 40_000]));
-    answer = if dice.one_in(3) { answer.udp(port, client) } else { answer.tcp(port, client, 0x10) };
-    let mut quoted = answer.payload(vec![7; dice.below(60)]).bytes().split_off(14);
-    if dice.one_in(3) {
-        quoted.truncate(dice.below(quoted.len()));
-    } else if is_v4 && dice.one_in(2) {
-        quoted.truncate(28); // All that an old router quotes.
-    }
-    let frame = if is_v4 {
-        frame.icmp(dice.of(&[3, 11, 12, 5]), dice.byte() % 5, dice.bytes())
-    } else {
-        frame.icmpv6(dice.of(&[1, 2, 3, 4, 5]), 0, dice.bytes())
-    };
-    frame.payload(quoted)
-}
-
-fn ipv4(frame: Frame, dice: &mut Dice) -> Frame {
-    let [high, low] = [dice.byte() % 4, dice.byte()];
-    let client = if dice.one_in(3) { CLIENT4 } else { Ipv4Addr::new(203, 0, high, low) };
-    let to = if dice.one_in(4) { Ipv4Addr::new(192, 0, 2, low) } else { VIP4 };
-    let (any, tos) = (dice.byte(), dice.byte());
-    let mut frame = frame.ipv4(client, to).ttl(dice.of(&[any, any, any, 1])).tos(tos);
-    if dice.one_in(4) {
-        frame = frame.options(&vec![1; 4 * (1 + dice.below(10))]);
-    }
-    if dice.one_in(4) {
-        frame.fragment(dice.of(&[0x4000, 0x2000, 0x0001, 0x3fff, 0x8000]))
-    } else {
-        frame
-    }
-}
-
-fn ipv6(frame: Frame, dice: &mut Dice) -> Frame {
-    let [high, low] = [dice.byte() % 4, dice.byte()];
-    let other = |word: u16| Ipv6Addr::new(0x2001, 0xdb8, 0xc, word, 0, 0, 0, low.into());
-    let client = if dice.one_in(3) { CLIENT6 } else { other(high.into()) };
-    let beside = Ipv6Addr::from_bits(VIP6.to_bits() ^ u128::from(low) << dice.of(&[0, 12, 56]));
-    let to = dice.of(&[VIP6, VIP6, VIP6, VIP6, VIP6, VIP6, other(0xf), beside]);
-    let mut frame = frame.ipv6(client, to).ttl(dice.of(&[255, 64, 1]));
-    for _ in 0..dice.of(&[0, 0, 0, 1, 2, 7, 8]) {
-        let kind = dice.of(&[ext::HOP_BY_HOP, ext::ROUTING, ext::DESTINATION, ext::AUTHENTICATION]);
-        let len =
-            if kind == ext::AUTHENTICATION { 4 * dice.below(5) + 6 } else { 8 * dice.below(4) + 6 };
-        frame = frame.extension(kind, &vec![0; len]);
-    }
-    while dice.one_in(4) {
-        frame = frame.fragment_header(dice.of(&[0, 0, 1, 99]), dice.one_in(2));
-        if dice.one_in(4) {
-            frame = frame.extension(ext::DESTINATION, &[0; 6]);
-        }
-    }
-    frame
-}
-
-/// Bytes that somebody means harm with, or that are a sound frame.
-fn any_frame(dice: &mut Dice, nat: &Connections) -> Vec<u8> {
-    let frame = if dice.one_in(4) { inside(dice, nat) } else { sound(dice) };
-    let mut bytes = frame.bytes();
-    match dice.below(10) {
-        0 => bytes.truncate(14 + dice.below(80)), // The kernel runs no shorter ones.
-        1 | 2 => {
-            for _ in 0..=dice.below(4) {
-                let at = dice.below(bytes.len().min(120));
-                bytes[at] = dice.byte();
-            }
-        }
-        3 => {
-            // A length, an offset or a type at the edge of what fits.
-            let at = 12 + dice.below(bytes.len().min(100) - 12);
-            bytes[at] =
-                dice.of(&[0, 1, 4, 5, 0x0f, 0x3f, 0x40, 0x45, 0x4f, 0x60, 0x7f, 0x80, 0xff]);
-        }
-        4 if dice.one_in(4) => {
-            for byte in bytes.iter_mut().skip(12) {
-                *byte = dice.byte();
-            }
-        }
-        _ => {}
-    }
-    bytes
 }
 
 /// What moved since the last look.
@@ -491,14 +266,50 @@ fn guard_features(dice: &mut Dice) -> u64 {
         | dice.of(&[0, features::RATES, OF_SOURCES, OF_SOURCES])
 }
 
-/// Returns how many packets went where a connection id said.
-fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) -> usize {
+/// Packets that went by ways that no counter tells.
+#[derive(Debug, Default)]
+struct Ways {
+    /// Where a connection id said.
+    named: usize,
+    /// In GUE, without a checksum and with one.
+    in_gue: [usize; 2],
+    /// From a source that the flow chose.
+    varied: usize,
+}
+
+impl Ways {
+    fn add(&mut self, is_named: bool, entry: &Backend, wanted: u64) {
+        let has = |flag: u8, feature: u64| entry.flags & flag != 0 && wanted & feature != 0;
+        self.named += usize::from(is_named);
+        if entry.kind & backend_kinds::GUE != 0 {
+            let checked = has(backend_flags::CHECKSUM, features::GUE_CHECKSUM);
+            self.in_gue[usize::from(checked)] += 1;
+        }
+        let varied = has(backend_flags::VARIED, features::VARY_V4);
+        self.varied += usize::from(varied && entry.kind != backend_kinds::L2);
+    }
+
+    fn all_taken(&self) -> bool {
+        self.named > 0 && self.in_gue.iter().all(|count| *count > 0) && self.varied > 0
+    }
+}
+
+fn outer_features(dice: &mut Dice) -> u64 {
+    dice.of(&[0, features::GUE, features::GUE | features::GUE_CHECKSUM])
+        | dice.of(&[0, features::VARY_V4, features::VARY_V4 | features::VARY_V6])
+}
+
+fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen, ways: &mut Ways) {
     let wanted = [0, features::TOO_BIG, features::TOO_BIG | features::TOO_BIG_WITHOUT_DF];
     let constants = DatapathConfig {
         hash_seed: dice.roll(),
+        vary_v4: dice.of(&[0xff, 0xffff_ffff]),
+        vary_v6: dice.of(&[0xffff, 0xff00_0000]),
         features: dice.of(&wanted)
+            | outer_features(dice)
             | dice.of(&[0, features::UDP_FLOWS])
             | dice.of(&[0, features::QUIC, features::QUIC])
+            | dice.of(&[0, features::AFFINITY_CLIENT, features::AFFINITY_CLIENT])
             | dice.of(&[0, features::ANY_PORT])
             | dice.of(&[0, features::NAT, features::NAT])
             | if guarded { guard_features(dice) } else { 0 },
@@ -513,7 +324,7 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) -> 
         ..DatapathConfig::default()
     };
     let mut datapath = Datapath::load(&constants).unwrap();
-    fill(&mut datapath, dice, devices, guarded);
+    fill(&mut datapath, dice, devices, constants.features, guarded);
     if guarded {
         fill_guard(&mut datapath, dice);
     }
@@ -535,7 +346,6 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) -> 
         devices: resolved.map(|entry| entry.egress_ifindex).collect::<BTreeSet<u32>>(),
     };
     let mut wanted = Moved::seen(&datapath);
-    let mut named = 0;
     for turn in 1..=FRAMES {
         let frame = any_frame(dice, &model.nat);
         let ingress = dice.of(devices);
@@ -545,7 +355,9 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) -> 
         assert_eq!(run.verdict, verdict_of(outcome.verdict), "{}", what());
         assert!(run.frame == outcome.frame, "{}\n{}", what(), describe(&run.frame));
         wanted.add(&outcome, frame.len());
-        named += usize::from(outcome.forwarded.is_some_and(|to| to.is_named));
+        if let Some(to) = outcome.forwarded {
+            ways.add(to.is_named, &maps.backends[&to.backend], constants.features);
+        }
         for counter in outcome.events.iter().chain([&outcome.verdict]) {
             *seen.entry(*counter).or_default() += 1;
         }
@@ -553,7 +365,6 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen) -> 
             assert_eq!(Moved::seen(&datapath), wanted, "one of the {BATCH} frames before {turn}");
         }
     }
-    named
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -568,14 +379,14 @@ fn the_program_and_the_model_agree_on_every_frame() {
     let devices = ["lo", "tg-a", "tg-b"].map(|name| if_nametoindex(name).unwrap());
     let seed = number("FUZZ_SEED", 1);
     let mut seen = Seen::new();
-    let mut named = 0;
+    let mut ways = Ways::default();
     for world in 0..number("FUZZ_WORLDS", WORLDS) {
         println!("FUZZ_SEED={} FUZZ_WORLDS=1 repeats it", seed + world);
         let guarded = (seed + world).is_multiple_of(3);
-        named += compare(&mut Dice(seed + world), guarded, &devices, &mut seen);
+        compare(&mut Dice(seed + world), guarded, &devices, &mut seen, &mut ways);
     }
-    assert!(named > 0, "no frame had a connection id that names a backend");
-    println!("{seen:?}, {named} by a connection id");
+    println!("{seen:?}, {ways:?}");
+    assert!(ways.all_taken(), "{ways:?}");
     // A test run has room enough, the table is larger than this, and nothing is taken out.
     let impossible = [
         Counter::DropNoHeadroom,

@@ -209,7 +209,9 @@ fn a_syn_in_parts_opens_a_flow_in_a_slot_that_changes() {
 
 #[test]
 fn affinity_by_client_holds_for_parts() {
-    let mut xdp = Xdp::with(entry(backend_kinds::IPV4_IN_IPV4));
+    let mut xdp = Xdp::with_constants(entry(backend_kinds::IPV4_IN_IPV4), |constants| {
+        constants.features = features::AFFINITY_CLIENT;
+    });
     xdp.service(2, UDP, service_flags::AFFINITY_CLIENT);
     xdp.backend(2, entry(backend_kinds::IPV4_IN_IPV4));
     xdp.slots(|place| Slot::settled(1 + place % 2));

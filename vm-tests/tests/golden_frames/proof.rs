@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_abi::{Backend, Counter, Service, ServiceKeyV4, Slot, backend_kinds, service_flags};
+use tidegate_abi::{
+    Backend, Counter, DatapathConfig, Service, ServiceKeyV4, Slot, backend_kinds, features,
+    service_flags,
+};
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::{Protocol, ServiceAddr};
 use tidegate_plan::proof::{self, Client, Finding};
@@ -47,7 +50,9 @@ fn traces(xdp: &Xdp) -> (BTreeMap<Counter, u64>, Vec<tidegate_abi::Traffic>, usi
 #[test]
 fn a_test_packet_is_sent_as_a_clients_is_and_moves_no_counter_and_no_table() {
     let world = World::new("proof");
-    let mut xdp = Xdp::over(world.load());
+    let mut xdp = Xdp::over(
+        world.load_with(&DatapathConfig { features: features::AFFINITY_CLIENT, ..CONFIG }),
+    );
     xdp.vip(0);
     for (index, proto, flags) in [(1, TCP, 0), (2, UDP, service_flags::AFFINITY_CLIENT)] {
         xdp.service(index, proto, flags);

@@ -220,6 +220,30 @@ fn every_length_of_a_server_id_is_told_from_its_neighbours() {
 }
 
 #[test]
+fn ids_of_the_configuration_of_before_have_a_length_of_their_own() {
+    const FORMER: u8 = 2;
+    let mut xdp = xdp();
+    let len = u32::try_from(LEN).unwrap() << service_flags::SERVER_ID_LEN;
+    let former =
+        u32::from(FORMER + 1) << service_flags::FORMER_CONFIG | 1 << service_flags::FORMER_ID_LEN;
+    xdp.service(ROW, UDP, service_flags::QUIC | len | former);
+    let servers = vec![(QuicKey::new(ROW, FORMER, &[0x0c]), 3)];
+    xdp.apply(&Step::PutServers { servers });
+    let now = connection_id(CONFIG, &NAMED_ID);
+    assert_eq!(goes_to(&xdp, short(&now)), Some(NAMED));
+    // Behind the one octet stands whatever the server likes.
+    for id in [[0x0c, 0, 1], [0x0c, 7, 9]] {
+        let before = connection_id(FORMER, &id);
+        assert_eq!(goes_to(&xdp, short(&before)), Some(3));
+        assert_eq!(goes_to(&xdp, long(1, &before)), Some(3));
+        assert_eq!(goes_to(&xdp, long(1, &before[..2])), Some(3), "no longer than it must be");
+        assert_eq!(goes_to(&xdp, long(1, &before[..1])), Some(BY_HASH));
+    }
+    assert_eq!(goes_to(&xdp, short(&connection_id(FORMER, &NAMED_ID))), Some(BY_HASH));
+    assert_eq!(goes_to(&xdp, short(&connection_id(CONFIG, &[0x0c, 0, 1]))), Some(BY_HASH));
+}
+
+#[test]
 fn the_parts_of_a_datagram_follow_the_first_that_has_the_connection_id() {
     let quic = [short(&connection_id(CONFIG, &NAMED_ID)), vec![0x55; 2_000]].concat();
     let cases = [

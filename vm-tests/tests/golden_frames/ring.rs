@@ -28,9 +28,10 @@ fn words(addr: Ipv6Addr) -> [u64; 2] {
     [u64::from_be_bytes(high), u64::from_be_bytes(low)]
 }
 
-/// Old backend 1, new backend 2.
+/// Old backend 1, new backend 2, in a program that can keep clients together.
 fn xdp() -> Xdp {
-    let mut xdp = Xdp::with(entry(backend_kinds::IPV4_IN_IPV4));
+    let wanted = |constants: &mut DatapathConfig| constants.features = features::AFFINITY_CLIENT;
+    let mut xdp = Xdp::with_constants(entry(backend_kinds::IPV4_IN_IPV4), wanted);
     xdp.backend(NEW, entry(backend_kinds::IPV4_IN_IPV4));
     xdp
 }

@@ -1,9 +1,12 @@
-//! What the configuration does not use is not in the program that is loaded.
+//! What the configuration does not use is not in the program that is loaded, and neither is the
+//! question.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate::bpf_io::Datapath;
 use tidegate_abi::{DatapathConfig, features};
+
+use crate::pins::{CONFIG, World, run};
 
 /// Instructions of each loaded program, after the verifier has removed what is never reached.
 fn instructions(features: u64) -> BTreeMap<String, u32> {
@@ -30,12 +33,13 @@ fn a_feature_that_is_not_used_is_not_in_the_program() {
     let always = ["tidegate", "tidegate_errors", "tidegate_fragments"];
     assert_eq!(bare.keys().collect::<Vec<_>>(), always);
     // The programs that each one brings.
-    let cases: [(&str, u64, &[&str]); 12] = [
+    let cases: [(&str, u64, &[&str]); 13] = [
         ("too-big", features::TOO_BIG, &["tidegate_too_big"]),
         ("gue", features::GUE, &[]),
         ("gue-checksum", features::GUE | features::GUE_CHECKSUM, &CHECKSUMS),
         ("vary-source", features::VARY_V4 | features::VARY_V6, &["tidegate_outer"]),
         ("any port", features::ANY_PORT, &[]),
+        ("affinity by client", features::AFFINITY_CLIENT, &[]),
         ("udp flows", features::UDP_FLOWS, &[]),
         ("prefixes", features::PREFIXES_V4, &[]),
         ("IPv6 prefixes", features::PREFIXES_V6, &[]),
@@ -67,4 +71,19 @@ fn vips_that_are_prefixes_are_looked_for_only_in_the_version_that_has_some() {
     let (bare, v4, v6, both) = (with(0, 0), with(28, 0), with(0, 64), with(28, 64));
     println!("bare {bare}, IPv4 {v4}, IPv6 {v6}, both {both}");
     assert!(bare < v4 && bare < v6 && v4 < both && v6 < both);
+}
+
+#[test]
+fn no_branch_that_asks_for_what_is_not_wanted_is_left_in_a_loaded_program() {
+    let world = World::new("unused");
+    for (name, features) in [("none", 0), ("gue", features::GUE), ("nat", features::NAT)] {
+        let _loaded = world.load_with(&DatapathConfig { features, ..CONFIG });
+        let program = world.pin("program");
+        let listing = run(&format!("bpftool prog dump xlated pinned {}", program.display()));
+        let branches: Vec<&str> = listing.lines().filter(|it| it.contains(" goto pc")).collect();
+        assert!(branches.len() > 50, "{name}:\n{listing}");
+        // As `bpf_io` leaves those that ask for what is not wanted.
+        let left: Vec<_> = branches.iter().filter(|it| it.contains(" & 0x0 goto")).collect();
+        assert!(left.is_empty(), "{name}: {left:?}");
+    }
 }

@@ -255,8 +255,11 @@ fn render_service(out: &mut String, service: &Service) {
             key(out, "client-prefix", i64::from(bits));
             "client-prefix"
         }
-        Affinity::Quic { config_id } => {
+        Affinity::Quic { config_id, former } => {
             key(out, "quic-config-id", i64::from(config_id));
+            if let Some(former) = former {
+                key(out, "quic-former-config-id", i64::from(former));
+            }
             "quic"
         }
     };
@@ -303,6 +306,9 @@ fn render_service(out: &mut String, service: &Service) {
         key(out, "disabled", backend.disabled);
         if let Some(id) = backend.server_id {
             text(out, "server-id", &id);
+        }
+        if let Some(id) = backend.former_server_id {
+            text(out, "former-server-id", &id);
         }
     }
 }

@@ -16,8 +16,8 @@ pub(super) fn too_big(
     without_df: bool,
     features: u64,
 ) -> Option<Vec<u8>> {
-    let (_, outer_len) = outer(packet, backend, features)?;
-    let mtu = backend.mtu.checked_sub(u16::try_from(outer_len).ok()?)?;
+    let outer = outer(packet, backend, features)?;
+    let mtu = backend.mtu.checked_sub(u16::try_from(outer.len()).ok()?)?;
     let ip = frame.get(packet.ip_at..)?;
     let mut link = frame.get(..packet.ip_at)?.to_vec();
     swap(&mut link, 0, 6, 6)?;

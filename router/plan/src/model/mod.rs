@@ -12,6 +12,7 @@
 mod answer;
 mod encap;
 mod guard;
+mod gue;
 mod nat;
 mod packet;
 mod pick;
@@ -252,10 +253,10 @@ impl Model<'_> {
         outcome: &mut Outcome,
     ) -> Result<Counter, Counter> {
         let picked = self.pick(packet, service, &mut outcome.events)?;
-        let wrapped = encap::wrap(frame, packet, &picked.entry, self.constants.features)?;
+        let wrapped = encap::wrap(frame, packet, &picked.entry, picked.hash, &self.constants)?;
         let egress = picked.entry.egress_ifindex;
         // The program has written by the time it finds out that there is no way out.
-        outcome.frame = wrapped;
+        outcome.frame = wrapped.frame;
         let verdict = if egress == ingress_ifindex {
             Counter::ForwardTx
         } else if self.devices.contains(&egress) {
@@ -263,6 +264,11 @@ impl Model<'_> {
         } else {
             return Err(Counter::DropUnresolved);
         };
+        if let Some(ip_at) = wrapped.lacks_checksum
+            && gue::write_checksum(&mut outcome.frame, ip_at).is_none()
+        {
+            outcome.events.push(Counter::ChecksumMissing);
+        }
         let pick::Picked { slot, backend, is_named, .. } = picked;
         outcome.forwarded = Some(Forwarded { service: service.index, slot, backend, is_named });
         Ok(verdict)

@@ -260,7 +260,8 @@ impl Model<'_> {
         ingress_ifindex: u32,
         outcome: &mut Outcome,
     ) -> Result<Counter, Counter> {
-        outcome.frame = wrap(translated, packet, entry, self.constants.features)?;
+        // No header is put in front that a flow could choose anything of.
+        outcome.frame = wrap(translated, packet, entry, 0, &self.constants)?.frame;
         let verdict = self.way_out(entry.egress_ifindex, ingress_ifindex);
         let verdict = verdict.ok_or(Counter::DropUnresolved)?;
         // No slot was asked.

@@ -16,6 +16,8 @@ pub(super) struct Picked {
     pub(super) slot: u32,
     pub(super) backend: u32,
     pub(super) entry: Backend,
+    /// Of the flow, as the service wants it.
+    pub(super) hash: u32,
     /// By a connection id.
     pub(super) is_named: bool,
 }
@@ -27,7 +29,7 @@ impl Model<'_> {
         service: Service,
         events: &mut Vec<Counter>,
     ) -> Result<Picked, Counter> {
-        let (row, slot, _) = self.slot(packet, service)?;
+        let (row, slot, hash) = self.slot(packet, service)?;
         let remembers = self.constants.features & features::UDP_FLOWS != 0
             && service.flags & service_flags::UDP_FLOWS != 0;
         let named = self.named(packet, service);
@@ -43,7 +45,7 @@ impl Model<'_> {
         }
         match self.maps.backends.get(&backend) {
             Some(&entry) if entry.flags & backend_flags::RESOLVED != 0 => {
-                Ok(Picked { slot: row, backend, entry, is_named: named.is_some() })
+                Ok(Picked { slot: row, backend, entry, hash, is_named: named.is_some() })
             }
             _ => Err(Counter::DropUnresolved),
         }

@@ -42,11 +42,15 @@ impl Model<'_> {
     }
 
     fn server(&self, connection: ConnectionId, service: Service) -> Option<u32> {
-        let id_len = service.flags >> service_flags::SERVER_ID_LEN & 0xf;
+        let [first, rest @ ..] = connection.start;
+        let former = service.flags >> service_flags::FORMER_CONFIG & 7;
+        let is_former = former != 0 && u32::from(first >> 5) == former - 1;
+        let len_at =
+            if is_former { service_flags::FORMER_ID_LEN } else { service_flags::SERVER_ID_LEN };
+        let id_len = service.flags >> len_at & 0xf;
         if connection.len.is_some_and(|len| u32::from(len) <= id_len) {
             return None; // The octet before the server id is one of its own, too.
         }
-        let [first, rest @ ..] = connection.start;
         let server_id = rest.get(..usize::try_from(id_len).ok()?)?;
         let key = QuicKey::new(service.index, first >> 5, server_id);
         self.maps.quic_servers.get(&key).copied()

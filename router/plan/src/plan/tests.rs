@@ -306,10 +306,11 @@ fn a_changed_service_stays_on_the_air() {
     let steps = world.settle(&desired);
     assert_eq!(steps, ["put vip 192.0.2.1", "put service 80", "advertise 192.0.2.1/32"]);
     assert_eq!(world.observed.advertised[&vip.addrs].med, Some(5));
-    let wanted = crate::constants(&desired).features & features::UDP_FLOWS;
+    let both = features::UDP_FLOWS | features::AFFINITY_CLIENT;
+    let wanted = crate::constants(&desired).features & both;
     let in_use =
         crate::with_leftovers(DatapathConfig::default(), &world.observed.datapath).features;
-    assert_eq!((wanted, in_use), (features::UDP_FLOWS, features::UDP_FLOWS));
+    assert_eq!((wanted, in_use), (both, both));
 }
 
 #[test]

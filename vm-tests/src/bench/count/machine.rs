@@ -204,7 +204,9 @@ impl<'a> Machine<'a> {
                     let cut = |it: u64| if is_signed { signed(it) } else { low(it).into() };
                     compare(condition, cut(left.value), cut(operand.value))?
                 };
-                if left.constant && operand.constant {
+                // So the loader decides those that ask for a feature.
+                let is_decided = matches!(it.code, 0x35 | 0x36 | 0x45 | 0x46) && it.immediate == 0;
+                if is_decided || (left.constant && operand.constant) {
                     self.instructions -= 1; // The verifier has decided.
                 }
                 if holds {
@@ -268,7 +270,7 @@ impl<'a> Machine<'a> {
 
     /// What helpers do (linux/bpf.h, enum bpf_func_id).
     fn help(&mut self, helper: i32) -> Result<u64> {
-        let [_, a, b, c, d, ..] = self.registers.map(|it| it.value);
+        let [_, a, b, c, d, e, ..] = self.registers.map(|it| it.value);
         let signed = |value: u64| low(value).cast_signed();
         Ok(match helper {
             1 => self.memory.look_up(a, b)?,
@@ -277,6 +279,7 @@ impl<'a> Machine<'a> {
             // bpf_ktime_get_ns and its coarse sister.
             5 | 160 => 1 << 62, // Long after whatever time the kernel has left in a map.
             8 => 0,             // This CPU.
+            28 if b == 0 => sum(self.memory.octets(c, usize::try_from(d)?)?, low(e)).into(),
             44 => self.memory.adjust_head(signed(b)),
             51 if self.memory.has(a, low(b))? => 4,
             51 => c & 3,
@@ -284,6 +287,15 @@ impl<'a> Machine<'a> {
             _ => bail!("helper {helper} is not known here"),
         })
     }
+}
+
+/// The one's complement sum of words of four octets (bpf_csum_diff of nothing and these).
+fn sum(octets: &[u8], seed: u32) -> u32 {
+    let (words, _) = octets.as_chunks::<4>();
+    words.iter().fold(seed, |sum, &word| {
+        let (sum, carry) = sum.overflowing_add(u32::from_le_bytes(word));
+        sum + u32::from(carry)
+    })
 }
 
 /// Octets of a load or store.

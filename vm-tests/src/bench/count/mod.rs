@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::MapInfo;
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
-use tidegate::bpf_io::Datapath;
+use tidegate::bpf_io::{Datapath, decided};
 use tidegate_abi::rare;
 
 use machine::{Instruction, Machine};
@@ -55,7 +55,7 @@ impl Counter {
     /// # Errors
     /// Maps that the kernel does not show, and an object that is none of ours.
     pub fn of(datapath: &Datapath) -> Result<Self> {
-        let mut object = Object::parse(OBJECT)?;
+        let mut object = Object::parse(&decided(OBJECT, datapath.features()))?;
         let mut names: Vec<String> = object.maps.keys().cloned().collect();
         names.sort_unstable();
         let sections: HashSet<usize> =

@@ -93,3 +93,27 @@ pub(crate) enum Compared {
     /// What takes more instructions than it did.
     Worse(Vec<String>),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_more_than_in_the_baseline_is_worse_and_one_less_is_not() {
+        let dir = std::env::temp_dir().join(format!("tidegate-baseline-{}", std::process::id()));
+        let baseline = Baseline::bpf(&dir);
+        let worse = |counts: &[(&str, f64)]| match baseline.compare(counts).unwrap() {
+            Compared::Worse(worse) => worse,
+            Compared::Nothing(why) => vec![why],
+        };
+        assert!(worse(&[("syn", 300.0)]).concat().contains("there is no baseline"));
+        baseline.write(&[("syn", 300.0), ("ack", 299.5)]).unwrap();
+        assert_eq!(worse(&[("syn", 300.0), ("ack", 299.5)]), Vec::<String>::new());
+        assert_eq!(worse(&[("syn", 299.0)]), Vec::<String>::new());
+        let [more] = &worse(&[("syn", 301.0), ("ack", 299.5)])[..] else { panic!() };
+        assert!(more.starts_with("syn takes 301.0 instructions, not 300.0 as before"), "{more}");
+        let [unknown] = &worse(&[("new", 1.0)])[..] else { panic!() };
+        assert!(unknown.starts_with("new has no baseline"), "{unknown}");
+        fs::remove_dir_all(dir).unwrap();
+    }
+}

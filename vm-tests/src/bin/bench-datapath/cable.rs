@@ -13,7 +13,7 @@ use tidegate_vm_tests::bench::perf::{Cost, Pmu};
 use tidegate_vm_tests::bench::table::{Spread, markdown};
 use tidegate_vm_tests::frame::{eth, tcp};
 
-use crate::scenario::{IPIP, VIP4, config, traffic4};
+use crate::world::{IPIP, VIP4, config, traffic4};
 
 const NEAR: &str = "tg-near";
 const FAR: &str = "tg-far";

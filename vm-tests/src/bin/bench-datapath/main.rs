@@ -14,9 +14,10 @@ use tidegate_vm_tests::bench::table::markdown;
 mod baseline;
 mod cable;
 mod scenario;
+mod world;
 
 use baseline::{Baseline, Compared};
-use scenario::{Bench, Row};
+use scenario::{Bench, Row, best_load_times};
 
 /// What a packet costs, against two floors in the same rounds.
 #[derive(Parser)]
@@ -41,11 +42,12 @@ struct Args {
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     ensure!(Uid::effective().is_root(), "the packet path runs in the kernel: run this as root");
+    let load_times = best_load_times()?;
     stay_on(args.cpu).with_context(|| format!("there is no CPU {}", args.cpu))?;
     let pmu = Pmu::open();
     let mut failures = Vec::new();
 
-    let mut bench = Bench::new(args.only.as_deref())?;
+    let mut bench = Bench::new(args.only.as_deref(), load_times)?;
     for _ in 0..args.rounds {
         bench.round(args.packets, &pmu)?;
     }

@@ -46,7 +46,8 @@ pub(crate) trait Address: Copy {
     fn service(self, prefix_len: u8, port: [u8; 2], proto: u8) -> Option<&'static Service>;
 
     /// Lengths of the VIPs that are prefixes, the longest first: the lowest byte is the first one.
-    fn vip_lens() -> u64;
+    /// `at_hand`: see [`config::has`].
+    fn vip_lens(at_hand: u32) -> u64;
 
     /// The first address with the same `len` first bits, of which there are not less than one.
     fn first_of(self, len: u8) -> Self;
@@ -60,7 +61,7 @@ pub(crate) trait Address: Copy {
 
     /// What the longest prefix that has this client's address says; 0 for none, or none of this
     /// family being configured.
-    fn admission(self) -> u32;
+    fn admission(self, at_hand: u32) -> u32;
 
     /// The bits of a client's address that tell sources apart.
     fn source(self) -> u64;
@@ -135,8 +136,8 @@ impl Address for V4 {
     }
 
     #[inline(always)]
-    fn vip_lens() -> u64 {
-        config::vip_lens_v4()
+    fn vip_lens(at_hand: u32) -> u64 {
+        if config::has::<{ features::VIP_LENS_V4 }>(at_hand) { config::vip_lens_v4() } else { 0 }
     }
 
     #[inline(always)]
@@ -164,8 +165,8 @@ impl Address for V4 {
     }
 
     #[inline(always)]
-    fn admission(self) -> u32 {
-        if !config::has(features::PREFIXES_V4) {
+    fn admission(self, at_hand: u32) -> u32 {
+        if !config::has::<{ features::PREFIXES_V4 }>(at_hand) {
             return 0;
         }
         let ([l0, l1, l2, l3], [a, b, c, d]) = (32_u32.to_ne_bytes(), self.0);
@@ -204,8 +205,8 @@ impl Address for V6 {
     }
 
     #[inline(always)]
-    fn vip_lens() -> u64 {
-        config::vip_lens_v6()
+    fn vip_lens(at_hand: u32) -> u64 {
+        if config::has::<{ features::VIP_LENS_V6 }>(at_hand) { config::vip_lens_v6() } else { 0 }
     }
 
     #[inline(always)]
@@ -239,8 +240,8 @@ impl Address for V6 {
     }
 
     #[inline(always)]
-    fn admission(self) -> u32 {
-        if !config::has(features::PREFIXES_V6) {
+    fn admission(self, at_hand: u32) -> u32 {
+        if !config::has::<{ features::PREFIXES_V6 }>(at_hand) {
             return 0;
         }
         /// The length stands where the words of the address behind it are aligned, as the verifier

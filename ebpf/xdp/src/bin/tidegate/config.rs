@@ -1,5 +1,8 @@
-//! What is constant while the program is loaded. The verifier knows these values and removes what
-//! depends on a feature that is not wanted; so a feature is asked for where it is needed.
+//! What is constant while the program is loaded: values, and which features are wanted. What depends
+//! on a feature that is not wanted is removed when the program is loaded, and so is the question; so
+//! a feature is asked for where it is needed.
+
+use core::arch::asm;
 
 use tidegate_abi::{DatapathConfig, features as bits};
 
@@ -37,8 +40,6 @@ macro_rules! constant {
 constant! {
     /// Seed of the flow hash.
     hash_seed: u64,
-    /// Which features are wanted.
-    features: u64,
     /// Nanoseconds between two answers to packets that are too big.
     too_big_interval_ns: u64,
     /// Bits of an outer IPv4 source that the flow chooses.
@@ -62,14 +63,34 @@ constant! {
 }
 
 /// Whether any of these features is wanted.
+///
+/// The branch is on a number that the caller has at hand, and does not depend on it: the daemon makes
+/// it one that is always taken, or never, before it loads the program. Both are so for every number,
+/// so the verifier leaves out the way that is not taken, and the branch. What is asked here, and not
+/// wanted, takes no instruction.
 #[inline(always)]
-pub(crate) fn has(wanted: u64) -> bool {
-    features() & wanted != 0
+pub(crate) fn has<const FEATURES: u64>(at_hand: u32) -> bool {
+    // SAFETY: both ways are fine, and nothing is read or written.
+    unsafe {
+        asm!(
+            "if {at_hand} & {mark} goto {wanted}",
+            at_hand = in(reg) at_hand,
+            mark = const bits::mark(FEATURES),
+            wanted = label {
+                // No instruction, but a place that nothing else leads to.
+                // SAFETY: there is none.
+                unsafe { asm!("", options(nomem, nostack, preserves_flags)) };
+                return true;
+            },
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    false
 }
 
 /// Whether this is a proof copy, which leaves no trace: asked wherever something is counted,
 /// remembered or limited, and where another program would go on.
 #[inline(always)]
-pub(crate) fn is_proof() -> bool {
-    has(bits::PROOF)
+pub(crate) fn is_proof(at_hand: u32) -> bool {
+    has::<{ bits::PROOF }>(at_hand)
 }

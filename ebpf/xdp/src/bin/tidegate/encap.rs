@@ -97,8 +97,10 @@ impl Outer {
             kind if kind == A::IN_IPV4 => Some(Self::Ipv4),
             kind if kind == A::IN_IPV6 => Some(Self::Ipv6),
             backend_kinds::L2 => Some(Self::Nothing),
-            kind if config::has(features::NAT) && kind == A::NAT => Some(Self::Nothing),
-            _ if !config::has(features::GUE) => None,
+            kind if config::has::<{ features::NAT }>(kind.into()) && kind == A::NAT => {
+                Some(Self::Nothing)
+            }
+            kind if !config::has::<{ features::GUE }>(kind.into()) => None,
             kind if kind == A::IN_IPV4 | backend_kinds::GUE => Some(Self::UdpInIpv4),
             kind if kind == A::IN_IPV6 | backend_kinds::GUE => Some(Self::UdpInIpv6),
             _ => None,
@@ -161,7 +163,7 @@ fn ipv4<const ANY: bool>(at: &mut Cursor, picked: &Picked, inner_len: usize) -> 
     let total_len = (size_of::<Ipv4>() + inner_len) as u16;
     let [.., high, low] = *backend.ip.first_chunk::<{ offset_of!(Ipv4, checksum) + 2 }>()?;
     let mut sum = ones_add(!u16::from_be_bytes([high, low]), total_len);
-    if ANY && is_varied(picked) && config::has(features::VARY_V4) {
+    if ANY && is_varied(picked) && config::has::<{ features::VARY_V4 }>(picked.hash) {
         let [.., s0, s1, s2, s3] = *backend.ip.first_chunk::<{ offset_of!(Ipv4, src) + 4 }>()?;
         let source = u32::from_be_bytes([s0, s1, s2, s3]);
         // Bits that are set already, as by an entry of before the prefix became wider, add nothing.
@@ -180,7 +182,7 @@ fn ipv6<const ANY: bool>(at: &mut Cursor, picked: &Picked, inner_len: usize) -> 
     let backend = picked.backend;
     let header = *at;
     at.put_copy(&backend.ip)?;
-    if ANY && is_varied(picked) && config::has(features::VARY_V6) {
+    if ANY && is_varied(picked) && config::has::<{ features::VARY_V6 }>(picked.hash) {
         // The last four bytes of the source.
         const AT: usize = offset_of!(Ipv6, src) + 12;
         let [.., s0, s1, s2, s3] = *backend.ip.first_chunk::<{ AT + 4 }>()?;

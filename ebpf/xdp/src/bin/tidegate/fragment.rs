@@ -56,7 +56,7 @@ pub(crate) fn with_ports<A: Address>(packet: &Packet<A>) -> Option<Packet<A>> {
 #[inline(always)]
 fn remember<A: Address>(packet: &Packet<A>, named: u32) {
     let Packet { flow, part: Some(last), .. } = *packet else { return };
-    if !config::is_proof() {
+    if !config::is_proof(flow.proto.into()) {
         let Flow { src_port, dst_port, proto, .. } = flow;
         let [n0, n1, n2, _] = named.to_le_bytes();
         let ports = Ports { src_port, dst_port, proto, named: [n0, n1, n2] };

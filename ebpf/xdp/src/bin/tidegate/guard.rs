@@ -1,7 +1,7 @@
 //! Who may come in, and how often. Asked of packets for a VIP and of no others: what the host itself
 //! is sent, BGP and its operators' included, never comes here.
 //!
-//! A proof copy asks nothing: who may not come in is no question about the way to a backend.
+//! A proof copy is loaded without: who may not come in is no question about the way to a backend.
 
 use core::arch::asm;
 
@@ -16,23 +16,22 @@ use crate::parse::{Packet, Transport};
 /// Lets a packet of a service in, or says why not.
 #[inline(always)]
 pub(crate) fn admit<A: Address>(packet: &Packet<A>, service: &Service) -> Result<(), Counter> {
-    if is_denied(packet) {
+    if is_denied(packet, service.ring_size) {
         return Err(Counter::DropDenied);
     }
     limit(packet, service)
 }
 
-/// Whether the client's address lies in a prefix that is denied.
+/// Whether the client's address lies in a prefix that is denied. `at_hand`: see [`config::has`].
 #[inline(always)]
-pub(crate) fn is_denied<A: Address>(packet: &Packet<A>) -> bool {
-    !config::is_proof() && packet.flow.src.admission() == admissions::DENY
+pub(crate) fn is_denied<A: Address>(packet: &Packet<A>, at_hand: u32) -> bool {
+    packet.flow.src.admission(at_hand) == admissions::DENY
 }
 
 /// Takes the packet's tokens, if the service has limits.
 #[inline(always)]
 pub(crate) fn limit<A: Address>(packet: &Packet<A>, service: &Service) -> Result<(), Counter> {
-    if !config::has(features::RATES)
-        || config::is_proof()
+    if !config::has::<{ features::RATES }>(service.ring_size)
         || service.flags & service_flags::RATED == 0
     {
         return Ok(());
@@ -49,7 +48,7 @@ fn over(service: u32, source: u64, opens: bool) -> Option<Counter> {
     let rates = RATES.get(service)?;
     // SAFETY: no arguments, no conditions.
     let now = unsafe { bpf_ktime_get_ns() };
-    if config::has(features::SOURCE_RATES) {
+    if config::has::<{ features::SOURCE_RATES }>(service) {
         let buckets = SOURCE_BUCKETS.get(source_bucket(config::hash_seed(), service, source))?;
         if opens && !takes(&buckets.syns_ns, rates.source_syn_ns, now) {
             return Some(Counter::DropSourceSynRate);

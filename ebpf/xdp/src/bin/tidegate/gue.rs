@@ -44,7 +44,9 @@ pub(crate) fn put<A: Address>(at: &mut Cursor, packet: &Packet<A>, picked: &Pick
 /// a look at every byte, and is done by a program of its own, which ends with the same verdict.
 #[inline(always)]
 pub(crate) fn finish(ctx: &XdpContext, backend: &Backend, verdict: Counter) -> Counter {
-    if config::has(features::GUE_CHECKSUM) && backend.flags & backend_flags::CHECKSUM != 0 {
+    if config::has::<{ features::GUE_CHECKSUM }>(backend.flags.into())
+        && backend.flags & backend_flags::CHECKSUM != 0
+    {
         let row = match verdict {
             Counter::ForwardTx => rows::CHECKSUM_TX,
             _ => rows::CHECKSUM_REDIRECT,

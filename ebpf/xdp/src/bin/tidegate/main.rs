@@ -178,11 +178,12 @@ fn deliver<A: Address>(
     let picked = pick::backend::<A, false>(ctx, service, packet)?;
     let flags = picked.backend.flags;
     if flags != backend_flags::RESOLVED {
-        if !config::has(features::OUTER) || flags & backend_flags::RESOLVED == 0 {
+        if !config::has::<{ features::OUTER }>(flags.into()) || flags & backend_flags::RESOLVED == 0
+        {
             return Err(Counter::DropUnresolved);
         }
         rare::go_on(ctx, rows::OUTER);
-        if !config::is_proof() {
+        if !config::is_proof(flags.into()) {
             return Err(Counter::DropNoProgram);
         }
         // A proof copy goes on here: the way is the same, what is more than a copy stays out.

@@ -45,7 +45,7 @@ pub(crate) fn enter<A: Family>(
     service: &Service,
 ) -> Result<(), Counter> {
     rare::go_on(ctx, rows::NAT);
-    if !config::is_proof() {
+    if !config::is_proof(0) {
         return Err(Counter::DropNoProgram);
     }
     let (source, backend) = A::of_header(&pick::of_new_flow(service, &packet.flow)?.backend.ip);

@@ -33,11 +33,13 @@ pub(crate) fn backend<A: Address, const ANY: bool>(
 ) -> Result<Picked, Counter> {
     const RARE: u32 =
         service_flags::AFFINITY_CLIENT | service_flags::UDP_FLOWS | service_flags::QUIC;
+    const AFFINITIES: u64 = features::AFFINITY_CLIENT | features::UDP_FLOWS | features::QUIC;
     if service.ring_size == 0 {
         return Err(Counter::DropNoBackend);
     }
     let (seed, flow) = (config::hash_seed(), &packet.flow);
-    let (hash, index) = if service.flags & RARE == 0 {
+    let is_plain = !config::has::<AFFINITIES>(service.ring_size);
+    let (hash, index) = if is_plain || service.flags & RARE == 0 {
         let hash = A::flow_hash(seed, flow, 0);
         (hash, owner(slot(service, hash)?, packet))
     } else {
@@ -50,7 +52,7 @@ pub(crate) fn backend<A: Address, const ANY: bool>(
             quic::enter(ctx)?
         };
         let slot = slot(service, hash)?;
-        let remembers = config::has(features::UDP_FLOWS)
+        let remembers = config::has::<{ features::UDP_FLOWS }>(service.flags)
             && service.flags & service_flags::UDP_FLOWS != 0
             && flow.proto == ip_proto::UDP;
         let is_flows = matches!(packet.transport, Transport::Ports { .. });
@@ -125,7 +127,7 @@ fn owner<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
 #[inline(never)]
 fn in_transition(key: &FlowKey, current: u32, older: u32, opens: bool) -> u32 {
     if opens {
-        if current == 0 || config::is_proof() || FLOWS.insert(key, current, 0).is_ok() {
+        if current == 0 || config::is_proof(current) || FLOWS.insert(key, current, 0).is_ok() {
             return current;
         }
         count::event(Counter::FlowTableFull);
@@ -149,7 +151,7 @@ fn of_udp_flow(key: &FlowKey, current: u32, older: u32, learns: bool) -> u32 {
     {
         return remembered;
     }
-    if learns && current != 0 && !config::is_proof() {
+    if learns && current != 0 && !config::is_proof(current) {
         let _by_the_hash_then = UDP_FLOWS.insert(key, current, 0);
     }
     current

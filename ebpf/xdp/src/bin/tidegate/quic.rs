@@ -6,8 +6,8 @@
 
 use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{
-    Counter, QuicKey, Service, backend_flags, features, ip_proto, rare as rows, server_id_of,
-    service_flags,
+    Counter, QuicKey, Service, backend_flags, features, ip_proto, rare as rows, server_id_len,
+    server_id_of, service_flags,
 };
 use tidegate_xdp::Cursor;
 use tidegate_xdp::wire::{QuicLong, Udp};
@@ -20,7 +20,7 @@ use crate::{config, rare};
 /// Whether the service goes by connection ids.
 #[inline(always)]
 pub(crate) fn is_wanted(service: &Service) -> bool {
-    config::has(features::QUIC) && service.flags & service_flags::QUIC != 0
+    config::has::<{ features::QUIC }>(service.flags) && service.flags & service_flags::QUIC != 0
 }
 
 /// A packet of such a service, in the program for all packets: it goes on in another one, so that this
@@ -29,7 +29,7 @@ pub(crate) fn is_wanted(service: &Service) -> bool {
 #[inline(always)]
 pub(crate) fn enter(ctx: &XdpContext) -> Result<u32, Counter> {
     rare::go_on(ctx, rows::OUTER);
-    if config::is_proof() { Ok(0) } else { Err(Counter::DropNoProgram) }
+    if config::is_proof(0) { Ok(0) } else { Err(Counter::DropNoProgram) }
 }
 
 /// The index of the backend that the packet's connection id names; 0: none that can be reached.
@@ -51,8 +51,12 @@ pub(crate) fn named<A: Address>(ctx: &XdpContext, packet: &Packet<A>, service: &
 /// The backend of the UDP datagram that stands here, of which the IP packet holds `room` bytes.
 #[inline(never)]
 fn of_datagram(mut at: Cursor, room: usize, service: &Service) -> u32 {
-    let id_len = service.flags >> service_flags::SERVER_ID_LEN & 0xf;
-    let Some(start) = connection_id(&mut at, room, id_len) else { return 0 };
+    let Some(Found { start, len }) = connection_id(&mut at, room) else { return 0 };
+    let [first, _] = start;
+    let id_len = server_id_len(service.flags, (first >> 61) as u32);
+    if len <= id_len {
+        return 0; // It has no room for a server id.
+    }
     let [high, low] = server_id_of(start, id_len);
     let [s0, s1, s2, s3] = service.index.to_ne_bytes();
     let words = [u64::from_ne_bytes([s0, s1, s2, s3, 0, 0, 0, 0]), high.to_be(), low.to_be()];
@@ -63,29 +67,35 @@ fn of_datagram(mut at: Cursor, room: usize, service: &Service) -> u32 {
     reachable(index)
 }
 
-/// The first sixteen octets from the start of the connection id on; `None`: there are no such.
+/// Where a packet has its connection id.
+struct Found {
+    /// The first sixteen octets from its start on.
+    start: [u64; 2],
+    /// How many are its own, where the header says so; more than a server id has otherwise.
+    len: u32,
+}
+
+/// The connection id; `None`: there are no sixteen octets from its start on.
 ///
 /// A short header does not say how long the id is. Fewer octets than these are no packet of QUIC's:
 /// behind the id stand at least twenty, of which a sample protects the header (RFC 9001 §5.4.2).
 #[inline(always)]
-fn connection_id(at: &mut Cursor, room: usize, id_len: u32) -> Option<[u64; 2]> {
+fn connection_id(at: &mut Cursor, room: usize) -> Option<Found> {
     const LONG: u8 = 0x80;
     const ID: usize = 16;
     let udp: Udp = at.take()?;
     let len = usize::from(u16::from_be_bytes(udp.len)).min(room);
     let first: QuicLong = at.peek()?;
-    let header_len = if first.form & LONG == 0 {
-        1
-    } else if u32::from(first.id_len) > id_len {
-        size_of::<QuicLong>()
+    let (header_len, id_len) = if first.form & LONG == 0 {
+        (1, u32::MAX)
     } else {
-        return None; // It has no room for a server id.
+        (size_of::<QuicLong>(), first.id_len.into())
     };
     if size_of::<Udp>() + header_len + ID > len {
         return None;
     }
     at.skip(header_len);
-    at.peek_words()
+    Some(Found { start: at.peek_words()?, len: id_len })
 }
 
 /// This backend, if frames can be sent to it; 0 otherwise.

@@ -13,7 +13,7 @@ use crate::maps::RARE;
 /// a proof copy: those programs are the attached one's, and leave traces.
 #[inline(always)]
 pub(crate) fn go_on(ctx: &XdpContext, row: u32) {
-    if config::is_proof() {
+    if config::is_proof(row) {
         return;
     }
     // SAFETY: the context is the one the program was called with, the programs take the same.

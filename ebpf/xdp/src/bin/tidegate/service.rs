@@ -26,13 +26,14 @@ pub(crate) fn of<A: Address>(packet: &Packet<A>) -> Option<&'static Service> {
 pub(crate) fn find<A: Address>(flow: &Flow<A>) -> Option<&'static Service> {
     let Flow { dst, dst_port, proto, .. } = *flow;
     let of_address = of_vip(dst, 0, dst_port, proto);
-    if of_address.is_some() || A::vip_lens() == 0 {
+    let lens = A::vip_lens(proto.into());
+    if of_address.is_some() || lens == 0 {
         return of_address;
     }
     if dst.service(0, [0; 2], 0).is_some() {
         return None; // A VIP of its own.
     }
-    let mut lens = A::vip_lens();
+    let mut lens = lens;
     while lens != 0 {
         let (first, len) = shortened(dst, &mut lens);
         let found = of_vip(first, len, dst_port, proto);
@@ -47,7 +48,7 @@ pub(crate) fn find<A: Address>(flow: &Flow<A>) -> Option<&'static Service> {
 #[inline(always)]
 fn of_vip<A: Address>(vip: A, len: u8, port: [u8; 2], proto: u8) -> Option<&'static Service> {
     let of_port = vip.service(len, port, proto);
-    if of_port.is_none() && config::has(features::ANY_PORT) {
+    if of_port.is_none() && config::has::<{ features::ANY_PORT }>(proto.into()) {
         return vip.service(len, [0; 2], proto);
     }
     of_port
@@ -56,14 +57,14 @@ fn of_vip<A: Address>(vip: A, len: u8, port: [u8; 2], proto: u8) -> Option<&'sta
 /// Whether the service's packets are translated.
 #[inline(always)]
 pub(crate) fn is_nat(service: &Service) -> bool {
-    config::has(features::NAT) && service.flags & service_flags::NAT != 0
+    config::has::<{ features::NAT }>(service.ring_size) && service.flags & service_flags::NAT != 0
 }
 
 /// The VIP's own entry.
 #[inline(always)]
-pub(crate) fn vip<A: Address>(dst: A) -> Option<&'static Service> {
+pub(crate) fn vip<A: Address>(dst: A, at_hand: u32) -> Option<&'static Service> {
     let mut found = dst.service(0, [0; 2], 0);
-    let mut lens = A::vip_lens();
+    let mut lens = A::vip_lens(at_hand);
     while found.is_none() && lens != 0 {
         let (first, len) = shortened(dst, &mut lens);
         found = first.service(len, [0; 2], 0);
@@ -85,8 +86,10 @@ fn shortened<A: Address>(dst: A, lens: &mut u64) -> (A, u8) {
 /// kernel does not pass on either is the kernel's: it may have the VIP as an address of its own.
 #[inline(always)]
 pub(crate) fn none<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Counter {
-    let Some(vip) = vip(packet.flow.dst) else { return Counter::PassNotOurs };
-    if config::has(features::NAT) && vip.flags & service_flags::NAT_SOURCE != 0 {
+    let Some(vip) = vip(packet.flow.dst, packet.flow.proto.into()) else {
+        return Counter::PassNotOurs;
+    };
+    if config::has::<{ features::NAT }>(vip.flags) && vip.flags & service_flags::NAT_SOURCE != 0 {
         rare::go_on(ctx, tidegate_abi::rare::NAT_ANSWER);
         return Counter::PassNotOurs; // It is this host's address, too.
     }
@@ -95,7 +98,7 @@ pub(crate) fn none<A: Address>(ctx: &XdpContext, packet: &Packet<A>) -> Counter 
     }
     match packet.transport {
         Transport::Other if is_neighbour_discovery(ctx, packet) => Counter::PassNeighbour,
-        _ if guard::is_denied(packet) => Counter::DropDenied,
+        _ if guard::is_denied(packet, vip.flags) => Counter::DropDenied,
         Transport::Other if errors::is_error(packet) => {
             rare::go_on(ctx, tidegate_abi::rare::ERRORS);
             Counter::DropNoService

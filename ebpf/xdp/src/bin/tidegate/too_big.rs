@@ -29,7 +29,7 @@ const CONTROL: u8 = 0xc0;
 /// is there and goes on.
 #[inline(always)]
 pub(crate) fn refuse(ctx: &XdpContext) -> Counter {
-    if config::has(features::TOO_BIG) {
+    if config::has::<{ features::TOO_BIG }>(0) {
         programs::go_on(ctx, rare::TOO_BIG);
     }
     Counter::DropTooBig
@@ -42,7 +42,7 @@ pub(crate) fn answer_v4(ctx: &XdpContext, packet: &Packet<V4>) -> Result<Counter
     let mut ip = Cursor::of(ctx);
     ip.skip(packet.link_len);
     let ip: Ipv4 = ip.peek().ok_or(Counter::DropTooBig)?;
-    if !ip.is_unfragmentable() && !config::has(features::TOO_BIG_WITHOUT_DF) {
+    if !ip.is_unfragmentable() && !config::has::<{ features::TOO_BIG_WITHOUT_DF }>(mtu.into()) {
         return Err(Counter::DropTooBig);
     }
     may_answer(mtu, MTU_MIN_V4)?;

@@ -42,7 +42,7 @@ fn any_service() -> impl Strategy<Value = Service> {
             };
             spec.affinity = match (client, echo) {
                 (true, _) => Affinity::ClientAddress,
-                (false, true) => Affinity::Quic { config_id: n },
+                (false, true) => Affinity::Quic { config_id: n, former: l2.then_some(n + 1) },
                 (false, false) => Affinity::FiveTuple,
             };
             spec.echo = echo;
@@ -59,9 +59,9 @@ fn any_service() -> impl Strategy<Value = Service> {
             spec.backends = backends
                 .into_iter()
                 .map(|(n, weight)| {
-                    let server_id = ServerId::new(&[n]);
+                    let (server_id, former) = (ServerId::new(&[n]), ServerId::new(&[n, n]));
                     let disabled = weight == 2;
-                    (address(n), Weight { weight, disabled, server_id })
+                    (address(n), Weight { weight, disabled, server_id, former_server_id: former })
                 })
                 .collect();
             spec

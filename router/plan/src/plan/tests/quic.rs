@@ -1,6 +1,6 @@
 //! Services with affinity `quic`: which server ids the maps hold.
 
-use tidegate_abi::{QuicKey, service_flags};
+use tidegate_abi::{QuicKey, server_id_len, service_flags};
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn server_id(n: u8) -> ServerId {
 
 fn quic(backends: RangeInclusive<u8>) -> Service {
     let mut spec = service(tcp(VIP, 443), backends);
-    spec.affinity = Affinity::Quic { config_id: CONFIG };
+    spec.affinity = Affinity::Quic { config_id: CONFIG, former: None };
     for (n, backend) in (1..).zip(spec.backends.values_mut()) {
         backend.server_id = Some(server_id(n));
     }
@@ -121,6 +121,36 @@ fn another_server_id_takes_the_place_of_the_one_before() {
     world.converge(&wanted);
     let ids: Vec<Vec<u8>> = named(&world).into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, [vec![CONFIG << 5, 0x0a, 1], vec![CONFIG << 5, 0x0a, 9]]);
+}
+
+/// Servers get other ids, longer ones, of another configuration.
+#[test]
+fn ids_of_the_configuration_of_before_name_their_servers_until_it_is_taken_out() {
+    const NEXT: u8 = CONFIG + 1;
+    let mut wanted = desired(&[quic(1..=3)]);
+    let mut world = world_of(&wanted);
+    let service = spec(&mut wanted);
+    service.affinity = Affinity::Quic { config_id: NEXT, former: Some(CONFIG) };
+    for (n, backend) in (1..).zip(service.backends.values_mut()) {
+        backend.former_server_id = backend.server_id;
+        backend.server_id = ServerId::new(&[0x0b, n, n]);
+    }
+    // No packet of before finds its server gone meanwhile.
+    while !world.round(&wanted).steps.is_empty() {
+        let held = named(&world);
+        assert!(names(1..=3).iter().all(|it| held.contains(it)), "{held:?}");
+    }
+    let entry = key::entries(&world.observed.datapath)[&MapKey::of_service(tcp(VIP, 443))];
+    let len = |config: u8| server_id_len(entry.flags, config.into());
+    assert_eq!((len(CONFIG), len(NEXT), len(0)), (2, 3, 3));
+    assert_eq!(named(&world).len(), 6);
+
+    let service = spec(&mut wanted);
+    service.affinity = Affinity::Quic { config_id: NEXT, former: None };
+    service.backends.values_mut().for_each(|backend| backend.former_server_id = None);
+    world.converge(&wanted);
+    let ids: Vec<u8> = named(&world).into_iter().map(|(id, _)| id[0]).collect();
+    assert_eq!(ids, [NEXT << 5; 3]);
 }
 
 #[test]

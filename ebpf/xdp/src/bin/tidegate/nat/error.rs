@@ -31,7 +31,7 @@ pub(crate) fn error<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Result<C
     at.skip(size_of::<Icmp>());
     let offset = at.settle::<OFFSET_MASK>(ctx);
     let room = (packet.link_len + packet.ip_len).saturating_sub(offset);
-    let own = service::vip(packet.flow.dst).map_or(0, |own| own.flags);
+    let own = service::vip(packet.flow.dst, packet.flow.proto.into()).map_or(0, |own| own.flags);
     let is_answer = own & service_flags::NAT_SOURCE != 0;
     // Of what comes to an address of this host, the kernel has what is not for a client.
     let unknown = if is_answer { Counter::PassNotOurs } else { Counter::DropNatUnknown };
