@@ -85,6 +85,9 @@ _tidegate() {
             tidegate,status)
                 cmd="tidegate__subcmd__status"
                 ;;
+            tidegate,top)
+                cmd="tidegate__subcmd__top"
+                ;;
             tidegate,undrain)
                 cmd="tidegate__subcmd__undrain"
                 ;;
@@ -208,6 +211,9 @@ _tidegate() {
             tidegate__subcmd__help,status)
                 cmd="tidegate__subcmd__help__subcmd__status"
                 ;;
+            tidegate__subcmd__help,top)
+                cmd="tidegate__subcmd__help__subcmd__top"
+                ;;
             tidegate__subcmd__help,undrain)
                 cmd="tidegate__subcmd__help__subcmd__undrain"
                 ;;
@@ -290,7 +296,7 @@ _tidegate() {
 
     case "${cmd}" in
         tidegate)
-            opts="-h -V --help --version run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
+            opts="-h -V --help --version run check status peers vips backends drops top routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -922,7 +928,7 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__help)
-            opts="run check status peers vips backends drops routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
+            opts="run check status peers vips backends drops top routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1328,6 +1334,20 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__help__subcmd__top)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1891,6 +1911,36 @@ _tidegate() {
                     return 0
                     ;;
                 -w)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__top)
+            opts="-s -i -h --socket --interval --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -i)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -6,13 +6,18 @@
 
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use tidegate_abi::Counter;
 
 use crate::view::rpki::Rpki;
-use crate::view::{Backend, Peer, Status, View, Vip};
+use crate::view::{Backend, CounterRow, FamilyPrefixes, Peer, Status, View, Vip};
 
 /// The states of RFC 4271 §8.2.2, of which a peer is in exactly one.
 const PEER_STATES: [&str; 6] =
     ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"];
+
+/// Backends that may have series of their own, seven each: with more, none has, and a metric says
+/// so. Whoever scrapes has to hold them all.
+const BACKEND_SERIES_MAX: usize = 10_000;
 
 /// The whole exposition.
 pub(crate) fn render(view: &View) -> String {
@@ -21,80 +26,107 @@ pub(crate) fn render(view: &View) -> String {
         describe();
         status(&view.status);
         view.peers.iter().for_each(peer);
-        view.vips.iter().for_each(vip);
+        let backends: usize = view.vips.iter().map(|vip| vip.backends.len()).sum();
+        let capped = backends > BACKEND_SERIES_MAX;
+        gauge!("tidegate_metrics_series_capped").set(flag(capped));
+        view.vips.iter().for_each(|row| vip(row, !capped));
         rpki(&view.rpki);
     });
     recorder.handle().render()
 }
 
-/// The help texts, in one table: metric, kind, meaning.
+/// Help texts of all gauges.
+const GAUGES: &[(&str, &str)] = &[
+    ("tidegate_build_info", "Always 1; the version is a label."),
+    ("tidegate_config_generation", "Number of the configuration in force."),
+    ("tidegate_config_last_apply_success", "1 unless the last reload was refused."),
+    ("tidegate_config_unconfirmed", "1 while a change waits to be confirmed."),
+    (
+        "tidegate_config_unconfirmed_seconds",
+        "Time until a change that waits to be confirmed is undone; 0 while none waits.",
+    ),
+    ("tidegate_config_overlay_objects", "Peers and services that the API changed."),
+    ("tidegate_converged", "1 while the maps hold what is wanted."),
+    ("tidegate_drain", "1 while something drains or has drained, by phase."),
+    ("tidegate_drain_packets_per_second", "Packets that still come to what drains."),
+    ("tidegate_uptime_seconds", "Time since the daemon started."),
+    ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
+    ("tidegate_bfd_session_up", "1 while BFD hears the peer and is heard by it."),
+    ("tidegate_bfd_detect_seconds", "Silence after which BFD gives the peer up."),
+    ("tidegate_bgp_peer_up", "1 while the session is Established."),
+    ("tidegate_bgp_peer_uptime_seconds", "Time since the session is Established."),
+    ("tidegate_bgp_peer_hold_time_seconds", "Agreed Hold Time; 0: it never ends for silence."),
+    ("tidegate_bgp_peer_state", "1 for the state the session is in."),
+    (
+        "tidegate_bgp_timer_lateness_max_seconds",
+        "How late a BGP timer has fired at worst since the start.",
+    ),
+    (
+        "tidegate_health_check_lateness_max_seconds",
+        "How late a health check has begun at worst since the start.",
+    ),
+    (
+        "tidegate_bgp_prefixes",
+        "Prefixes of a peer by family; view is received, accepted, filtered or advertised.",
+    ),
+    ("tidegate_map_entries", "Entries of a map of the packet path that are in use."),
+    ("tidegate_map_capacity", "Entries that the map has room for."),
+    (
+        "tidegate_metrics_series_capped",
+        "1 while there are too many backends for series of their own: they have none.",
+    ),
+    ("tidegate_bmp_station_up", "1 while the BMP station is connected."),
+    ("tidegate_rpki_cache_up", "1 while the RPKI cache answers."),
+    ("tidegate_rpki_cache_in_use", "1 for the RPKI cache whose VRPs are in force."),
+    ("tidegate_rpki_vrps", "VRPs in force by family."),
+    ("tidegate_vip_rpki_invalid", "1 while RPKI says that our AS may not announce the VIP."),
+    ("tidegate_vip_announced", "1 while the VIP of the service is announced."),
+    ("tidegate_vip_proven", "1 while test packets through the packet path reach its backends."),
+    ("tidegate_vip_fails_open", "1 while all checks fail and are taken to be wrong."),
+    ("tidegate_vip_withheld", "1 while the VIP is not announced; the reason is a label."),
+    ("tidegate_vip_healthy_backends", "Backends of the service that take new flows."),
+    ("tidegate_backend_up", "1 while the backend takes new flows."),
+    ("tidegate_backend_weight", "Configured weight."),
+    ("tidegate_backend_connections", "Open connections to the backend, in mode nat."),
+    ("tidegate_nat_connections", "Connections in NAT that are remembered."),
+    ("tidegate_nat_connections_max", "How many there may be."),
+    ("tidegate_backend_ring_share_ratio", "Share of the service's ring, 0 to 1."),
+];
+
+/// Help texts of all counters.
+const COUNTERS: &[(&str, &str)] = &[
+    ("tidegate_map_writes_total", "Entries and slots written into the maps."),
+    ("tidegate_bgp_peer_flaps_total", "Times the session left Established."),
+    ("tidegate_bgp_messages_total", "BGP messages by direction."),
+    (
+        "tidegate_bgp_malformed_total",
+        "Malformed attributes of a peer by what was done (RFC 7606): treatment is discard, \
+         withdraw or disable-family.",
+    ),
+    (
+        "tidegate_bgp_notifications_total",
+        "NOTIFICATIONs of a session by direction, code and subcode (RFC 4271 §4.5).",
+    ),
+    ("tidegate_bmp_sent_bytes_total", "Bytes sent to the BMP station."),
+    ("tidegate_bmp_lost_total", "Connections to the BMP station that have ended."),
+    ("tidegate_mrt_records_total", "Records of updates by outcome: written or dropped."),
+    ("tidegate_vip_packets_total", "Packets forwarded for the service."),
+    ("tidegate_vip_bytes_total", "Bytes forwarded for the service."),
+    ("tidegate_backend_packets_total", "Packets forwarded to the backend."),
+    ("tidegate_backend_bytes_total", "Bytes forwarded to the backend."),
+    ("tidegate_proof_packets_total", "Test packets run through the packet path."),
+    ("tidegate_drops_total", "Packets dropped, by reason and stage of the packet path."),
+    ("tidegate_xdp_actions_total", "Packets by what the packet path told the driver."),
+    ("tidegate_datapath_packets_total", "Packets by verdict of the packet path."),
+];
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge};
-    let gauges = [
-        ("tidegate_build_info", "Always 1; the version is a label."),
-        ("tidegate_config_generation", "Number of the configuration in force."),
-        ("tidegate_config_last_apply_success", "1 unless the last reload was refused."),
-        ("tidegate_config_unconfirmed", "1 while a change waits to be confirmed."),
-        ("tidegate_config_overlay_objects", "Peers and services that the API changed."),
-        ("tidegate_converged", "1 while the maps hold what is wanted."),
-        ("tidegate_drain", "1 while something drains or has drained, by phase."),
-        ("tidegate_drain_packets_per_second", "Packets that still come to what drains."),
-        ("tidegate_uptime_seconds", "Time since the daemon started."),
-        ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
-        ("tidegate_bfd_session_up", "1 while BFD hears the peer and is heard by it."),
-        ("tidegate_bfd_detect_seconds", "Silence after which BFD gives the peer up."),
-        ("tidegate_bgp_peer_up", "1 while the session is Established."),
-        ("tidegate_bgp_peer_state", "1 for the state the session is in."),
-        (
-            "tidegate_bgp_timer_lateness_max_seconds",
-            "How late a BGP timer has fired at worst since the start.",
-        ),
-        (
-            "tidegate_health_check_lateness_max_seconds",
-            "How late a health check has begun at worst since the start.",
-        ),
-        ("tidegate_bgp_prefixes", "Prefixes of a peer: view is received or advertised."),
-        ("tidegate_bmp_station_up", "1 while the BMP station is connected."),
-        ("tidegate_rpki_cache_up", "1 while the RPKI cache answers."),
-        ("tidegate_rpki_cache_in_use", "1 for the RPKI cache whose VRPs are in force."),
-        ("tidegate_rpki_vrps", "VRPs in force by family."),
-        ("tidegate_vip_rpki_invalid", "1 while RPKI says that our AS may not announce the VIP."),
-        ("tidegate_vip_announced", "1 while the VIP of the service is announced."),
-        ("tidegate_vip_proven", "1 while test packets through the packet path reach its backends."),
-        ("tidegate_vip_fails_open", "1 while all checks fail and are taken to be wrong."),
-        ("tidegate_vip_withheld", "1 while the VIP is not announced; the reason is a label."),
-        ("tidegate_vip_healthy_backends", "Backends of the service that take new flows."),
-        ("tidegate_backend_up", "1 while the backend takes new flows."),
-        ("tidegate_backend_weight", "Configured weight."),
-        ("tidegate_backend_connections", "Open connections to the backend, in mode nat."),
-        ("tidegate_nat_connections", "Connections in NAT that are remembered."),
-        ("tidegate_nat_connections_max", "How many there may be."),
-        ("tidegate_backend_ring_share_ratio", "Share of the service's ring, 0 to 1."),
-    ];
-    let counters = [
-        ("tidegate_map_writes_total", "Entries and slots written into the maps."),
-        ("tidegate_bgp_peer_flaps_total", "Times the session left Established."),
-        ("tidegate_bgp_messages_total", "BGP messages by direction."),
-        (
-            "tidegate_bgp_malformed_total",
-            "Malformed attributes of a peer by what was done (RFC 7606): treatment is discard, \
-             withdraw or disable-family.",
-        ),
-        ("tidegate_bmp_sent_bytes_total", "Bytes sent to the BMP station."),
-        ("tidegate_bmp_lost_total", "Connections to the BMP station that have ended."),
-        ("tidegate_mrt_records_total", "Records of updates by outcome: written or dropped."),
-        ("tidegate_vip_packets_total", "Packets forwarded for the service."),
-        ("tidegate_vip_bytes_total", "Bytes forwarded for the service."),
-        ("tidegate_backend_packets_total", "Packets forwarded to the backend."),
-        ("tidegate_backend_bytes_total", "Bytes forwarded to the backend."),
-        ("tidegate_proof_packets_total", "Test packets run through the packet path."),
-        ("tidegate_datapath_packets_total", "Packets by verdict of the packet path."),
-    ];
-    for (name, help) in gauges {
-        describe_gauge!(name, help);
+    for (name, help) in GAUGES {
+        describe_gauge!(*name, *help);
     }
-    for (name, help) in counters {
-        describe_counter!(name, help);
+    for (name, help) in COUNTERS {
+        describe_counter!(*name, *help);
     }
 }
 
@@ -104,6 +136,8 @@ fn status(status: &Status) {
     gauge!("tidegate_config_last_apply_success").set(flag(status.config_refused.is_none()));
     let standing = &status.standing;
     gauge!("tidegate_config_unconfirmed").set(flag(standing.unconfirmed.is_some()));
+    let left = standing.unconfirmed.as_ref().map_or(0, |waiting| waiting.left_secs);
+    gauge!("tidegate_config_unconfirmed_seconds").set(exact(left));
     gauge!("tidegate_config_overlay_objects").set(exact(standing.overlay.len() as u64));
     counter!("tidegate_map_writes_total").absolute(status.map_writes);
     gauge!("tidegate_converged").set(flag(status.converged));
@@ -138,9 +172,24 @@ fn status(status: &Status) {
             counter!("tidegate_mrt_records_total", "outcome" => outcome).absolute(records);
         }
     }
-    for row in &status.counters {
-        counter!("tidegate_datapath_packets_total", "verdict" => row.name.clone())
-            .absolute(row.packets);
+    for map in &status.maps {
+        gauge!("tidegate_map_entries", "map" => map.name.clone()).set(exact(map.entries));
+        gauge!("tidegate_map_capacity", "map" => map.name.clone()).set(exact(map.capacity));
+    }
+    status.counters.iter().for_each(verdict);
+}
+
+fn verdict(row: &CounterRow) {
+    counter!("tidegate_datapath_packets_total", "verdict" => row.name.clone())
+        .absolute(row.packets);
+    let Some(verdict) = Counter::ALL.iter().find(|it| it.name() == row.name) else { return };
+    if let Some(reason) = row.name.strip_prefix("drop_") {
+        let labels = [("reason", reason.to_owned()), ("stage", verdict.stage().to_owned())];
+        counter!("tidegate_drops_total", &labels).absolute(row.packets);
+    }
+    if let Some(action) = verdict.action() {
+        // Several verdicts are one action.
+        counter!("tidegate_xdp_actions_total", "action" => action).increment(row.packets);
     }
 }
 
@@ -165,11 +214,21 @@ fn peer(peer: &Peer) {
         let labels = [("peer", peer.name.clone()), ("state", state.to_owned())];
         gauge!("tidegate_bgp_peer_state", &labels).set(flag(peer.state == state));
     }
-    for (view, prefixes) in
-        [("received", peer.prefixes_received), ("advertised", peer.prefixes_advertised)]
-    {
-        let labels = [("peer", peer.name.clone()), ("view", view.to_owned())];
-        gauge!("tidegate_bgp_prefixes", &labels).set(exact(prefixes));
+    if peer.state == "Established" {
+        gauge!("tidegate_bgp_peer_uptime_seconds", &label).set(exact(peer.since_secs));
+    }
+    if let Some(secs) = peer.hold_time_secs {
+        gauge!("tidegate_bgp_peer_hold_time_seconds", &label).set(f64::from(secs));
+    }
+    peer.prefixes.iter().for_each(|of_family| prefixes(peer, of_family));
+    for kind in &peer.notifications {
+        let labels = [
+            ("peer", peer.name.clone()),
+            ("direction", kind.direction.clone()),
+            ("code", kind.code.to_string()),
+            ("subcode", kind.subcode.to_string()),
+        ];
+        counter!("tidegate_bgp_notifications_total", &labels).absolute(kind.messages);
     }
     for (direction, messages) in
         [("received", peer.messages_received), ("sent", peer.messages_sent)]
@@ -194,7 +253,21 @@ fn peer(peer: &Peer) {
     }
 }
 
-fn vip(vip: &Vip) {
+fn prefixes(peer: &Peer, of_family: &FamilyPrefixes) {
+    let FamilyPrefixes { family, received, accepted, filtered, advertised } = of_family;
+    for (view, prefixes) in [
+        ("received", received),
+        ("accepted", accepted),
+        ("filtered", filtered),
+        ("advertised", advertised),
+    ] {
+        let labels =
+            [("peer", peer.name.clone()), ("afi_safi", family.clone()), ("view", view.to_owned())];
+        gauge!("tidegate_bgp_prefixes", &labels).set(exact(*prefixes));
+    }
+}
+
+fn vip(vip: &Vip, with_backends: bool) {
     let label = [("service", vip.service.clone())];
     gauge!("tidegate_vip_announced", &label).set(flag(vip.announced));
     gauge!("tidegate_vip_proven", &label).set(flag(vip.proof == "proven"));
@@ -210,7 +283,7 @@ fn vip(vip: &Vip) {
     gauge!("tidegate_vip_healthy_backends", &label).set(exact(healthy as u64));
     counter!("tidegate_vip_packets_total", &label).absolute(vip.packets);
     counter!("tidegate_vip_bytes_total", &label).absolute(vip.bytes);
-    for row in &vip.backends {
+    for row in vip.backends.iter().filter(|_| with_backends) {
         backend(&vip.service, row);
     }
 }

@@ -101,6 +101,9 @@ pub struct Status {
     /// Connections in NAT that are remembered; absent where there is none in mode `nat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nat_connections: Option<u64>,
+    /// How full the maps are, as of the last look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maps: Vec<Map>,
     /// Verdicts and events of the packet path since it was loaded.
     pub counters: Vec<CounterRow>,
 }
@@ -184,6 +187,12 @@ pub struct Peer {
     pub prefixes_received: u64,
     /// Prefixes it has been promised now.
     pub prefixes_advertised: u64,
+    /// The same by family, and what became of those received.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<FamilyPrefixes>,
+    /// NOTIFICATIONs since start, by direction, code and subcode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notifications: Vec<Notifications>,
     /// Malformed attributes that were dropped while their routes stayed (RFC 7606).
     #[serde(default)]
     pub malformed_discarded: u64,
@@ -204,6 +213,45 @@ pub struct Peer {
     /// Why the last session or attempt ended, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_down: Option<String>,
+}
+
+/// Prefixes of a peer in one family, now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FamilyPrefixes {
+    /// Such as `ipv4-unicast`.
+    pub family: String,
+    /// It announces so many.
+    pub received: u64,
+    /// So many of these passed loop checks and policy.
+    pub accepted: u64,
+    /// So many did not.
+    pub filtered: u64,
+    /// It has been promised so many.
+    pub advertised: u64,
+}
+
+/// NOTIFICATIONs of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Notifications {
+    /// `received` or `sent`.
+    pub direction: String,
+    /// RFC 4271 §4.5; 0 stands for all those beyond the first 32 kinds.
+    pub code: u8,
+    /// Its subcode.
+    pub subcode: u8,
+    /// How many.
+    pub messages: u64,
+}
+
+/// A map of the packet path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Map {
+    /// Its name in the kernel, in lower case.
+    pub name: String,
+    /// In use.
+    pub entries: u64,
+    /// How many there may be.
+    pub capacity: u64,
 }
 
 /// `192.0.2.10:80/tcp`, as services are named everywhere; `192.0.2.10:8000-8100/tcp` with some ports,
@@ -428,6 +476,7 @@ pub(crate) mod tests {
             check_lateness_max_us: 0,
             proof_packets: 1_024,
             nat_connections: None,
+            maps: vec![Map { name: "backends".into(), entries: 3, capacity: 16_384 }],
             counters: vec![
                 CounterRow {
                     name: "forward_tx".into(),
@@ -463,6 +512,19 @@ pub(crate) mod tests {
             messages_sent: 3_239,
             prefixes_received: 12,
             prefixes_advertised: 2,
+            prefixes: vec![FamilyPrefixes {
+                family: "ipv4-unicast".into(),
+                received: 12,
+                accepted: 10,
+                filtered: 2,
+                advertised: 2,
+            }],
+            notifications: vec![Notifications {
+                direction: "received".into(),
+                code: 6,
+                subcode: 2,
+                messages: 1,
+            }],
             malformed_discarded: 0,
             malformed_withdrawn: 0,
             malformed_families: 0,

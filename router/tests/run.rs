@@ -50,6 +50,7 @@ impl Daemon {
         let child = Command::new("unshare")
             .args(["--net", "--mount", "sh", "-c", &script])
             .env("NOTIFY_SOCKET", dir.join("notify"))
+            .env("TIDEGATE_LOG_FORMAT", "text")
             .env_remove("WATCHDOG_USEC")
             .envs(environment.iter().copied())
             .stderr(Stdio::piped())

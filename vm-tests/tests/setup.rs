@@ -12,7 +12,7 @@ use std::process::Command;
 const NOBODY: &str = "65534";
 
 /// What a complete machine has. Each notes how it was called if that changes the machine.
-const PROGRAMS: [(&str, &str); 20] = [
+const PROGRAMS: [(&str, &str); 23] = [
     ("cc", ""),
     ("ip", ""),
     ("bird", ""),
@@ -29,6 +29,9 @@ const PROGRAMS: [(&str, &str); 20] = [
     ("ping", ""),
     ("nsenter", ""),
     ("mount", ""),
+    ("chromium", ""),
+    ("prometheus", ""),
+    ("promtool", ""),
     ("bpf-linker", "echo bpf-linker 0.13.0"),
     (
         "rustup",

@@ -11,4 +11,4 @@ pub mod session;
 
 pub use peer::Peer;
 pub(crate) use peer::hand_over::PeerRecord;
-pub use peer::history::{History, Run, Transition};
+pub use peer::history::{Direction, History, Notifications, Run, Transition};

@@ -513,14 +513,28 @@ impl Rib {
 
     /// How much of a peer is there.
     pub fn counts(&self, id: PeerId) -> Counts {
-        let (v4, v6) = (self.v4.lane(id), self.v6.lane(id));
-        let sum = |of: fn(&super::table::Lane) -> usize| v4.map_or(0, of) + v6.map_or(0, of);
+        let [v4, v6] = self.counts_by_family(id).map(|(_, counts)| counts);
         Counts {
-            received: sum(|lane| lane.paths),
-            accepted: sum(|lane| lane.accepted),
-            advertised: sum(|lane| lane.told.len()),
-            refused: sum(|lane| lane.refused),
+            received: v4.received + v6.received,
+            accepted: v4.accepted + v6.accepted,
+            advertised: v4.advertised + v6.advertised,
+            refused: v4.refused + v6.refused,
         }
+    }
+
+    /// The same of each family by itself.
+    pub fn counts_by_family(&self, id: PeerId) -> [(Family, Counts); 2] {
+        let counts = |lane: &super::table::Lane| Counts {
+            received: lane.paths,
+            accepted: lane.accepted,
+            advertised: lane.told.len(),
+            refused: lane.refused,
+        };
+        let (v4, v6) = (self.v4.lane(id), self.v6.lane(id));
+        [
+            (Family::Ipv4Unicast, v4.map_or_else(Counts::default, counts)),
+            (Family::Ipv6Unicast, v6.map_or_else(Counts::default, counts)),
+        ]
     }
 
     /// Paths of a family that a peer announces.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fsm::Notifications;
+use crate::rib::Counts;
 use crate::time::Timestamp;
 use crate::types::{Asn, Family, HoldTime, RouterId};
 use crate::wire::Treatment;
@@ -100,6 +102,10 @@ pub struct PeerStatus {
     pub prefixes_received: u64,
     /// Prefixes it has been promised now.
     pub prefixes_advertised: u64,
+    /// The same by family, with how many paths passed loop checks and policy.
+    pub counts: Vec<(Family, Counts)>,
+    /// NOTIFICATIONs by direction, code and subcode, since start.
+    pub notifications: Notifications,
     /// Damage in its UPDATEs that was repaired, since start.
     pub malformed: Malformed,
     /// Times the session left Established.

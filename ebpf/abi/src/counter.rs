@@ -139,6 +139,83 @@ impl Counter {
     }
 }
 
+impl Counter {
+    /// What the packet path told the driver about a packet that moved this counter, as XDP calls it;
+    /// `None` for an event, which stands beside the packet's verdict.
+    pub const fn action(self) -> Option<&'static str> {
+        match self {
+            Self::PassNotOurs
+            | Self::PassNotIp
+            | Self::PassBadHeader
+            | Self::PassGroupFrame
+            | Self::PassNeighbour
+            | Self::PassExpired => Some("pass"),
+            Self::ForwardTx | Self::AnswerTx | Self::EchoReply | Self::AnswerTooBig => Some("tx"),
+            Self::ForwardRedirect | Self::AnswerRedirect => Some("redirect"),
+            Self::FlowTableFull
+            | Self::IcmpErrorForwarded
+            | Self::FragmentForwarded
+            | Self::ChecksumMissing
+            | Self::NatOpened => None,
+            Self::DropNoService
+            | Self::DropNoBackend
+            | Self::DropUnresolved
+            | Self::DropFragment
+            | Self::DropMalformed
+            | Self::DropTooBig
+            | Self::DropNoHeadroom
+            | Self::DropNoProgram
+            | Self::DropDenied
+            | Self::DropSourceRate
+            | Self::DropSourceSynRate
+            | Self::DropServiceRate
+            | Self::DropServiceSynRate
+            | Self::DropNatUnknown
+            | Self::DropNatFull
+            | Self::DropNatNoPort
+            | Self::DropExpired => Some("drop"),
+        }
+    }
+
+    /// The stage of the packet path that drops for this reason; empty for what is no drop.
+    pub const fn stage(self) -> &'static str {
+        match self {
+            Self::DropFragment | Self::DropMalformed => "parse",
+            Self::DropNoService => "service",
+            Self::DropDenied
+            | Self::DropSourceRate
+            | Self::DropSourceSynRate
+            | Self::DropServiceRate
+            | Self::DropServiceSynRate => "guard",
+            Self::DropNoBackend => "pick",
+            Self::DropNatUnknown | Self::DropNatFull | Self::DropNatNoPort | Self::DropExpired => {
+                "nat"
+            }
+            Self::DropUnresolved
+            | Self::DropTooBig
+            | Self::DropNoHeadroom
+            | Self::DropNoProgram => "encap",
+            Self::PassNotOurs
+            | Self::PassNotIp
+            | Self::PassBadHeader
+            | Self::PassGroupFrame
+            | Self::PassNeighbour
+            | Self::PassExpired
+            | Self::ForwardTx
+            | Self::ForwardRedirect
+            | Self::EchoReply
+            | Self::AnswerTooBig
+            | Self::AnswerTx
+            | Self::AnswerRedirect
+            | Self::FlowTableFull
+            | Self::IcmpErrorForwarded
+            | Self::FragmentForwarded
+            | Self::ChecksumMissing
+            | Self::NatOpened => "",
+        }
+    }
+}
+
 /// Row of the per-CPU `LIMITS` map: what happens only so often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
@@ -180,6 +257,9 @@ mod tests {
             assert_eq!(*counter as usize, row, "{counter:?}");
             assert_eq!(counter.is_drop(), counter.name().starts_with("drop_"), "{counter:?}");
             assert_eq!(counter.is_event(), counter.help().starts_with(" Event:"), "{counter:?}");
+            assert_eq!(counter.is_event(), counter.action().is_none(), "{counter:?}");
+            assert_eq!(counter.is_drop(), counter.action() == Some("drop"), "{counter:?}");
+            assert_eq!(counter.is_drop(), !counter.stage().is_empty(), "{counter:?}");
         }
     }
 }

@@ -12,6 +12,7 @@ mod events;
 mod extract;
 mod health;
 mod openapi;
+mod page;
 mod peer;
 mod problem;
 mod refresh;
@@ -313,6 +314,7 @@ fn finished(routes: OpenApiRouter) -> Router {
     let (routes, _parts_of_it) = routes.split_for_parts();
     let document = Arc::new(openapi::document());
     routes
+        .merge(page::routes())
         .route(openapi::VIEWER_PATH, get(openapi::viewer))
         .route(openapi::PATH, get(move || std::future::ready(openapi::answer(&document))))
         .fallback(not_found)

@@ -130,6 +130,13 @@ async fn metrics_are_of_what_is_there() {
         "tidegate_backend_up{service=\"web\",backend=\"10.0.0.12\"} 0",
         "tidegate_backend_packets_total{service=\"web\",backend=\"10.0.0.11\"} 1200",
         "tidegate_datapath_packets_total{verdict=\"forward_tx\"} 1234567",
+        "tidegate_xdp_actions_total{action=\"tx\"} 1234567",
+        "tidegate_drops_total{reason=\"no_service\",stage=\"service\"} 0",
+        "tidegate_bgp_prefixes{peer=\"tor-1\",afi_safi=\"ipv4-unicast\",view=\"filtered\"} 2",
+        "tidegate_bgp_notifications_total{peer=\"tor-2\",direction=\"received\",code=\"6\",subcode=\"2\"} 1",
+        "tidegate_bgp_peer_uptime_seconds{peer=\"tor-1\"} 97200",
+        "tidegate_map_capacity{map=\"backends\"} 16384",
+        "tidegate_metrics_series_capped 0",
     ] {
         assert!(body.lines().any(|found| found == line), "{line} is missing in\n{body}");
     }
@@ -138,6 +145,17 @@ async fn metrics_are_of_what_is_there() {
         let name = sample.split(['{', ' ']).next().unwrap();
         assert!(helped(name), "{name} has no help text");
     }
+}
+
+#[tokio::test]
+async fn too_many_backends_have_no_series_and_a_metric_says_so() {
+    let mut many = sample();
+    let backend = many.vips[0].backends[0].clone();
+    many.vips[0].backends = vec![backend; 10_001];
+    let (_, _, body) = get(answering(many), "GET", "/metrics").await;
+    assert!(body.contains("\ntidegate_metrics_series_capped 1\n"), "{body}");
+    assert!(!body.contains("tidegate_backend_up{"), "{body}");
+    assert!(body.contains("tidegate_vip_healthy_backends{service=\"web\"} 10001"), "{body}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod peer;
 mod refresh;
 mod routes;
 mod table;
+mod top;
 mod upgrade;
 mod why;
 mod yaml;
@@ -64,6 +65,8 @@ enum Command {
     Backends(Look),
     /// Packets that were dropped, by reason, and what to do about each
     Drops(Look),
+    /// VIPs, backends, peers, rates and drops on a terminal, live
+    Top(top::TopArgs),
     /// Routes: received, available and advertised, and why those lost that did
     Routes(routes::RoutesArgs),
     /// What has happened, and with --follow what happens
@@ -273,6 +276,7 @@ impl Command {
                 commands::backends(&read.socket, read.output).await
             }
             Self::Drops(Look { read, .. }) => beside::drops(read).await,
+            Self::Top(args) => top::top(args).await,
             Self::Routes(args) => routes::routes(args).await,
             Self::Events(args) => events::events(args).await,
             Self::Why(args) => why::why(args).await,

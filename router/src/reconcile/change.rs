@@ -38,6 +38,8 @@ pub(super) struct Unconfirmed {
     pub(super) who: String,
     pub(super) until: Timestamp,
     pub(super) guards: Vec<Guard>,
+    /// What it did, in words.
+    pub(super) changes: Vec<String>,
     peers: Peers,
     /// Packets before the change, in the time between two looks.
     usual: Packets,
@@ -180,6 +182,7 @@ impl Reconciler {
                 who: who.into(),
                 until: self.clock.now() + within,
                 guards: terms.guards,
+                changes: told::lines(&plan),
                 peers,
                 usual: self.usual_packets,
                 packets,

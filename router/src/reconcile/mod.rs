@@ -168,6 +168,8 @@ pub(crate) struct Reconciler {
     look_from: Timestamp,
     /// What systemd was told last.
     shown: String,
+    /// How full the maps were at the last look.
+    maps_seen: Vec<crate::view::Map>,
     /// Entries and slots written into the maps so far.
     map_writes: u64,
     /// Packets up to the last sample, and when that was.
@@ -222,6 +224,7 @@ impl Reconciler {
             no_ways: BTreeMap::new(),
             last: Plan::default(),
             looked: None,
+            maps_seen: Vec::new(),
             problem: None,
             settled: false,
             look_from: Timestamp::default(),
@@ -414,6 +417,7 @@ impl Reconciler {
             }
         }
         self.last = plan;
+        self.maps_seen = view::maps(&observed.datapath);
         if !observed.datapath.attached {
             match self.attach() {
                 Ok(()) => round = Round::Again,

@@ -65,6 +65,34 @@ pub(super) fn brief(plan: &Plan) -> String {
     words.join(", ")
 }
 
+/// What a plan does, a line each: what routers notice first.
+pub(super) fn lines(plan: &Plan) -> Vec<String> {
+    const LINES_MAX: usize = 20;
+    let reason = |reason: &Option<String>| {
+        reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+    };
+    let sessions = plan.sessions.iter().map(|it| format!("session {}: {}", it.peer, it.what));
+    let routes = plan.routes.iter();
+    let routes = routes.map(|it| format!("route {}: {}{}", it.prefix, it.what, reason(&it.reason)));
+    let services = plan.services.iter().map(|it| match it.what.as_str() {
+        "moves" => format!("service {}: {} of {} slots move", it.service, it.slots_moved, it.slots),
+        what => format!("service {}: {what}", it.service),
+    });
+    let settings = plan.settings.iter().map(|it| {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".into());
+        match &it.key {
+            Some(key) => {
+                format!("{} {key}: {} → {}", it.object, value(&it.before), value(&it.after))
+            }
+            None => format!("{}: {}", it.object, it.after.as_deref().unwrap_or("removed")),
+        }
+    });
+    let all = plan.sessions.len() + plan.routes.len() + plan.services.len() + plan.settings.len();
+    let more = all.saturating_sub(LINES_MAX);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    sessions.chain(routes).chain(services).chain(settings).take(LINES_MAX).chain(more).collect()
+}
+
 fn session(peer: &str, session: &Session, established: bool) -> change::Session {
     let (what, keys) = match session {
         Session::Opened => ("opened", Vec::new()),

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use tidegate_abi::{Counter, Traffic};
+use tidegate_bgp::fsm::Direction;
+use tidegate_bgp::rib::Counts;
 use tidegate_bgp::speaker::{PeerStatus, State};
 use tidegate_bgp::time::Timestamp;
-use tidegate_bgp::types::HoldTime;
+use tidegate_bgp::types::{Family, HoldTime};
 use tidegate_config::desired::{ForwardingMode, Protocol, ServiceAddr};
 use tidegate_plan::{BackendState, BackendView, VipState};
 
@@ -109,6 +111,7 @@ impl Reconciler {
             check_lateness_max_us: micros(self.parts.checks.lateness_max()),
             proof_packets: self.proofs.runs(),
             nat_connections: self.all_nat_connections(),
+            maps: self.maps(),
             counters: self.counters()?,
         })
     }
@@ -122,6 +125,7 @@ impl Reconciler {
             back_to: waiting.back_to,
             left_secs: waiting.until.since(now).as_secs(),
             guards: waiting.guards.iter().map(|guard| guard.name().into()).collect(),
+            changes: waiting.changes.clone(),
         });
         Standing {
             unconfirmed,
@@ -142,6 +146,16 @@ impl Reconciler {
                 note: link.why_not_native.clone(),
             })
             .collect()
+    }
+
+    /// How full the maps were at the last look, and NAT's now.
+    fn maps(&self) -> Vec<view::Map> {
+        let nat = self.all_nat_connections().map(|entries| view::Map {
+            name: "nat_flows".into(),
+            entries,
+            capacity: tidegate_abi::NAT_FLOWS_MAX.into(),
+        });
+        self.maps_seen.iter().cloned().chain(nat).collect()
     }
 
     fn counters(&self) -> Result<Vec<CounterRow>, bpf_io::Error> {
@@ -175,6 +189,8 @@ impl Reconciler {
             messages_sent: peer.messages_sent,
             prefixes_received: peer.prefixes_received,
             prefixes_advertised: peer.prefixes_advertised,
+            prefixes: peer.counts.iter().map(family_prefixes).collect(),
+            notifications: peer.notifications.iter().map(notifications).collect(),
             malformed_discarded: peer.malformed.attributes_discarded,
             malformed_withdrawn: peer.malformed.routes_withdrawn,
             malformed_families: peer.malformed.families_disabled,
@@ -250,6 +266,43 @@ impl Reconciler {
             connections: self.nat_connections(service, view.index),
         })
     }
+}
+
+/// How full the maps are.
+pub(super) fn maps(datapath: &tidegate_plan::observed::Datapath) -> Vec<view::Map> {
+    let maps = [
+        ("services_v4", datapath.services_v4.len(), tidegate_abi::SERVICES_MAX),
+        ("services_v6", datapath.services_v6.len(), tidegate_abi::SERVICES_MAX),
+        ("backends", datapath.backends.len(), tidegate_abi::BACKENDS_MAX),
+        ("ring_slots", datapath.slots.len(), tidegate_abi::RING_SLOTS_MAX),
+        ("prefixes", datapath.prefixes.len(), tidegate_abi::PREFIXES_MAX),
+        ("quic_servers", datapath.quic_servers.len(), tidegate_abi::QUIC_SERVERS_MAX),
+    ];
+    let map = |(name, entries, capacity): (&str, usize, u32)| view::Map {
+        name: name.into(),
+        entries: entries as u64,
+        capacity: capacity.into(),
+    };
+    maps.map(map).into()
+}
+
+fn family_prefixes((family, counts): &(Family, Counts)) -> view::FamilyPrefixes {
+    view::FamilyPrefixes {
+        family: family.name().into(),
+        received: counts.received as u64,
+        accepted: counts.accepted as u64,
+        filtered: counts.received.saturating_sub(counts.accepted) as u64,
+        advertised: counts.advertised as u64,
+    }
+}
+
+fn notifications((kind, messages): (&(Direction, u8, u8), &u64)) -> view::Notifications {
+    let (direction, code, subcode) = *kind;
+    let direction = match direction {
+        Direction::Received => "received",
+        Direction::Sent => "sent",
+    };
+    view::Notifications { direction: direction.into(), code, subcode, messages: *messages }
 }
 
 fn station(status: StationStatus) -> Station {

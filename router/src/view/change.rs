@@ -33,6 +33,9 @@ pub struct Unconfirmed {
     pub left_secs: u64,
     /// Signals that bring it back at once.
     pub guards: Vec<String>,
+    /// What it did, a line for each session, route, service and key, the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
 }
 
 /// An object of the API's, and what it covers of the file.

@@ -10,9 +10,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use tidegate_vm_tests::lab::http::Load;
 use tidegate_vm_tests::lab::main_job::{
-    BACKENDS, CLIENT, EDGE, MainJob, SOON, VIP_V4, VIPS, Variant, Vip,
+    API, BACKENDS, CLIENT, EDGE, MainJob, SOON, VIP_V4, VIPS, Variant, Vip,
 };
-use tidegate_vm_tests::lab::program;
+use tidegate_vm_tests::lab::{program, relay};
 
 fn main() -> ExitCode {
     let mut story = Story::new();
@@ -236,9 +236,11 @@ fn walk_in(story: &mut Story, job: &mut MainJob, well: bool) -> Result<()> {
     let load = program("lab-http")?.display().to_string();
     let enter = |host: &str| format!("nsenter --net=/run/netns/{}", job.lab.namespace(host));
     let vip = VIP_V4.socket()?;
+    let page = relay::start(&job.lab, "edge", API, API)?;
     story.step("The network stays up")?;
     story.say(&format!(
-        "A shell on the edge (client, router, b1, b2, b3 are made the same way):\n  {edge}\n\n\
+        "In a browser on this machine:\n  http://{page}/\n\n\
+         A shell on the edge (client, router, b1, b2, b3 are made the same way):\n  {edge}\n\n\
          On the edge:\n  \
            export TIDEGATE_SOCKET={socket}\n  \
            {tidegate} vips\n  \

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use tidegate_vm_tests::lab::{http, traffic};
+use tidegate_vm_tests::lab::{http, relay, traffic};
 
 /// The servers and the client of a lab.
 #[derive(Parser)]
@@ -32,6 +32,13 @@ enum Part {
         #[arg(long)]
         at: SocketAddr,
     },
+    /// Take connections that come to the listener on standard input into a namespace.
+    Relay {
+        /// Path of the namespace.
+        namespace: PathBuf,
+        /// Address and port in there.
+        to: SocketAddr,
+    },
     /// Ask many times, each on a connection of its own; print what became of it, as JSON.
     Load {
         /// Address and port to ask.
@@ -49,6 +56,7 @@ fn main() -> Result<()> {
     match Part::parse() {
         Part::Serve { name, port, sick_when } => http::serve(&name, port, sick_when.as_deref())?,
         Part::Echo { name, at } => traffic::echo(&name, at)?,
+        Part::Relay { namespace, to } => relay::serve(&namespace, to)?,
         Part::Load { to, requests, concurrency } => {
             let load = http::load(to, requests, concurrency);
             writeln!(io::stdout(), "{}", serde_json::to_string(&load)?)?;

@@ -13,7 +13,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -47,6 +47,9 @@ pub const ROGUES: [&str; 8] = [
     "203.0.113.72",
     "203.0.113.73",
 ];
+
+/// Where the edge's API listens beside its socket.
+pub const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9179);
 
 /// Something is expected to happen within this time. Much longer than it takes: a loaded machine
 /// shall not fail a test.
@@ -401,6 +404,7 @@ state-dir = "{state_dir}"
 
 [api]
 socket = "{socket}"
+listen = "{API}"
 
 [[peer]]
 name = "router"

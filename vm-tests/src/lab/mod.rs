@@ -9,6 +9,7 @@
 #![expect(clippy::format_push_string, reason = "configurations and scripts read best this way")]
 
 pub mod bird;
+pub mod chromium;
 pub mod exabgp;
 pub mod frr;
 pub mod gobgp;
@@ -17,6 +18,7 @@ pub mod interop;
 pub mod main_job;
 pub mod pair;
 mod process;
+pub mod relay;
 pub mod stayrtr;
 pub mod sweep;
 pub mod topology;

@@ -4,7 +4,7 @@
 //! the last [`TRANSITIONS_MAX`] steps, and per direction the last [`RUNS_MAX`] runs of messages of
 //! one type.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::speaker::{ConnId, State};
 use crate::time::Timestamp;
@@ -15,6 +15,9 @@ pub const TRANSITIONS_MAX: usize = 24;
 
 /// Runs of messages that are remembered, per direction.
 pub const RUNS_MAX: usize = 24;
+
+/// Codes of NOTIFICATIONs that are counted apart: a peer may send any two octets.
+pub const CODES_MAX: usize = 32;
 
 /// One step of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,21 @@ pub struct History {
     pub received: VecDeque<Run>,
     /// Oldest first.
     pub sent: VecDeque<Run>,
+    /// Those since start.
+    pub notifications: Notifications,
+}
+
+/// A direction with code and subcode of NOTIFICATIONs, and how many of them there were. A code of
+/// zero, which the RFCs keep free, stands for all codes beyond [`CODES_MAX`].
+pub type Notifications = BTreeMap<(Direction, u8, u8), u64>;
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// To us.
+    Received,
+    /// From us.
+    Sent,
 }
 
 impl History {
@@ -66,16 +84,31 @@ impl History {
 
     /// One or more whole messages came; what they say has not been looked at.
     pub(super) fn received(&mut self, at: Timestamp, messages: &[u8]) {
-        note(&mut self.received, at, messages);
+        note(&mut self.received, at, messages, |code| {
+            count(&mut self.notifications, Direction::Received, code)
+        });
     }
 
     /// One or more whole messages were sent.
     pub(super) fn sent(&mut self, at: Timestamp, messages: &[u8]) {
-        note(&mut self.sent, at, messages);
+        note(&mut self.sent, at, messages, |code| {
+            count(&mut self.notifications, Direction::Sent, code)
+        });
     }
 }
 
-fn note(runs: &mut VecDeque<Run>, at: Timestamp, mut messages: &[u8]) {
+fn count(of: &mut Notifications, direction: Direction, (code, subcode): (u8, u8)) {
+    let known = of.len() < CODES_MAX || of.contains_key(&(direction, code, subcode));
+    let (code, subcode) = if known { (code, subcode) } else { (0, 0) };
+    *of.entry((direction, code, subcode)).or_default() += 1;
+}
+
+fn note(
+    runs: &mut VecDeque<Run>,
+    at: Timestamp,
+    mut messages: &[u8],
+    mut on_code: impl FnMut((u8, u8)),
+) {
     while let Some((kind, len)) = header(messages) {
         let (message, rest) = messages.split_at_checked(len).unwrap_or((messages, &[]));
         messages = rest;
@@ -84,6 +117,7 @@ fn note(runs: &mut VecDeque<Run>, at: Timestamp, mut messages: &[u8]) {
             (MessageType::Notification, Some([code, subcode, ..])) => Some((*code, *subcode)),
             _ => None,
         };
+        code.into_iter().for_each(&mut on_code);
         if let Some(run) = runs.back_mut().filter(|run| run.kind == kind && run.code == code) {
             run.messages += 1;
             run.bytes = run.bytes.saturating_add(bytes);

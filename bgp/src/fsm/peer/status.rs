@@ -32,6 +32,8 @@ impl Peer {
             messages_sent: self.messages_sent,
             prefixes_received: count(counts.received),
             prefixes_advertised: count(counts.advertised),
+            counts: self.rib.map_or(Vec::new(), |id| rib.counts_by_family(id).to_vec()),
+            notifications: self.history.notifications.clone(),
             malformed: self.malformed,
             flaps: self.flaps,
             last_down: self.last_down.clone(),
