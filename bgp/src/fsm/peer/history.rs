@@ -85,14 +85,14 @@ impl History {
     /// One or more whole messages came; what they say has not been looked at.
     pub(super) fn received(&mut self, at: Timestamp, messages: &[u8]) {
         note(&mut self.received, at, messages, |code| {
-            count(&mut self.notifications, Direction::Received, code)
+            count(&mut self.notifications, Direction::Received, code);
         });
     }
 
     /// One or more whole messages were sent.
     pub(super) fn sent(&mut self, at: Timestamp, messages: &[u8]) {
         note(&mut self.sent, at, messages, |code| {
-            count(&mut self.notifications, Direction::Sent, code)
+            count(&mut self.notifications, Direction::Sent, code);
         });
     }
 }
