@@ -1,7 +1,7 @@
 //! Dashboard and alert rules name metrics that there are, are sound by Prometheus' own tool, and
 //! each alert fires when it should.
+
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed step fails the test")]
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
