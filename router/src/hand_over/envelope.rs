@@ -121,6 +121,6 @@ mod tests {
         let mut other = whole;
         other[8] = 9;
         let error = read::<(u64, String, Vec<u32>)>(&other).unwrap_err();
-        assert_eq!(error.to_string(), "the record is in format 9, not in 1");
+        assert_eq!(error.to_string(), format!("the record is in format 9, not in {FORMAT}"));
     }
 }

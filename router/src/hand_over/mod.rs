@@ -35,7 +35,7 @@ pub(crate) use parent::{Estate, Start, Started, own_binary};
 
 /// Which format the record is in. Another one for every change of what is in it: it does not
 /// describe itself. A test of `reconcile` says when.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// What one process says to the other, with a descriptor or without.
 #[derive(Debug, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ use crate::types::{FamilySet, HoldTime, RouterId};
 use crate::wire::{self, Negotiated};
 
 use super::connection::{Connection, Origin};
+use super::history::Notifications;
 use super::restart::Restart;
 use super::{Attempt, Peer, Session};
 
@@ -30,6 +31,7 @@ pub(crate) struct PeerRecord {
     restart: Restart,
     messages_received: u64,
     messages_sent: u64,
+    notifications: Notifications,
     malformed: Malformed,
     flaps: u64,
     last_down: Option<DownCause>,
@@ -79,6 +81,7 @@ impl Peer {
             restart: self.restart.clone(),
             messages_received: self.messages_received,
             messages_sent: self.messages_sent,
+            notifications: self.history.notifications.clone(),
             malformed: self.malformed,
             flaps: self.flaps,
             last_down: self.last_down.clone(),
@@ -107,6 +110,7 @@ impl Peer {
         peer.restart = record.restart;
         peer.messages_received = record.messages_received;
         peer.messages_sent = record.messages_sent;
+        peer.history.notifications = record.notifications;
         peer.malformed = record.malformed;
         peer.flaps = record.flaps;
         peer.last_down = record.last_down;

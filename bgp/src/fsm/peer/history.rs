@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::speaker::{ConnId, State};
 use crate::time::Timestamp;
 use crate::wire::{HEADER_BYTES, MessageType};
@@ -69,7 +71,7 @@ pub struct History {
 pub type Notifications = BTreeMap<(Direction, u8, u8), u64>;
 
 /// Which way a message went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Direction {
     /// To us.
     Received,
