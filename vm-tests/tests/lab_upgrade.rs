@@ -80,9 +80,10 @@ fn bird_hears_nothing_of_an_upgrade_nor_of_one_that_fails() {
     refuse(&job, "/nonexistent/tidegate", "cannot start /nonexistent/tidegate");
     refuse(&job, &script(&job, "fails", "exit 7"), "it has hung up (exit status: 7)");
     refuse(&job, &script(&job, "hangs", "exec sleep 60"), "it said nothing for 2s");
-    // These take over until the sessions stand still, and go then: with nothing, and with a part.
+    // These take over, in format 2, until the sessions stand still, and go then: with nothing, and
+    // with a part.
     for (name, dies) in [("early", "exit 7"), ("late", "head -c 1 <&0; exit 7")] {
-        let lines = format!("printf '\\000\\001\\0039.9' >&0; {dies}");
+        let lines = format!("printf '\\000\\002\\0039.9' >&0; {dies}");
         refuse(&job, &script(&job, name, &lines), "(exit status: 7)");
     }
     let other_format = script(&job, "other", "printf '\\000c\\0039.9' >&0; exec sleep 60");
