@@ -189,7 +189,7 @@ fn verdict(row: &CounterRow) {
     }
     if let Some(action) = verdict.action() {
         // Several verdicts are one action.
-        counter!("tidegate_xdp_actions_total", "action" => action).increment(row.packets);
+        counter!("tidegate_xdp_actions_total", "action" => action.name()).increment(row.packets);
     }
 }
 

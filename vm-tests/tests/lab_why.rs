@@ -140,7 +140,7 @@ fn every_stage_has_its_word_and_a_packet_that_is_lost_its_remedy() {
     for (name, wanted) in [
         ("announced", "192.0.2.10/32 to router, next hop"),
         ("announced", "MED 50, communities 64513:80"),
-        ("guard", "no prefix is said anything of"),
+        ("guard", "not denied: no prefix of [guard] has this client"),
         ("service", "web-v4, 192.0.2.10:80/tcp, announced, proven"),
         ("slot", "by addresses and ports"),
         ("backend", "active for"),

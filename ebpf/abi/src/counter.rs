@@ -104,54 +104,55 @@ impl Counter {
 
     /// Whether this counts something beside the packet's verdict.
     pub const fn is_event(self) -> bool {
-        matches!(
-            self,
-            Self::FlowTableFull
-                | Self::IcmpErrorForwarded
-                | Self::FragmentForwarded
-                | Self::ChecksumMissing
-                | Self::NatOpened
-        )
+        self.action().is_none()
     }
 
     /// Whether a packet that moved this counter was dropped.
     pub const fn is_drop(self) -> bool {
-        matches!(
-            self,
-            Self::DropNoService
-                | Self::DropNoBackend
-                | Self::DropUnresolved
-                | Self::DropFragment
-                | Self::DropMalformed
-                | Self::DropTooBig
-                | Self::DropNoHeadroom
-                | Self::DropNoProgram
-                | Self::DropDenied
-                | Self::DropSourceRate
-                | Self::DropSourceSynRate
-                | Self::DropServiceRate
-                | Self::DropServiceSynRate
-                | Self::DropNatUnknown
-                | Self::DropNatFull
-                | Self::DropNatNoPort
-                | Self::DropExpired
-        )
+        matches!(self.action(), Some(Action::Drop))
+    }
+}
+
+/// What the packet path tells the driver about a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// On to the kernel.
+    Pass,
+    /// Out where it came in.
+    Tx,
+    /// Out through another interface.
+    Redirect,
+    /// Nowhere.
+    Drop,
+}
+
+impl Action {
+    /// As XDP calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Tx => "tx",
+            Self::Redirect => "redirect",
+            Self::Drop => "drop",
+        }
     }
 }
 
 impl Counter {
-    /// What the packet path told the driver about a packet that moved this counter, as XDP calls it;
-    /// `None` for an event, which stands beside the packet's verdict.
-    pub const fn action(self) -> Option<&'static str> {
+    /// What the packet path told the driver about a packet that moved this counter; `None` for an event,
+    /// which stands beside the packet's verdict.
+    pub const fn action(self) -> Option<Action> {
         match self {
             Self::PassNotOurs
             | Self::PassNotIp
             | Self::PassBadHeader
             | Self::PassGroupFrame
             | Self::PassNeighbour
-            | Self::PassExpired => Some("pass"),
-            Self::ForwardTx | Self::AnswerTx | Self::EchoReply | Self::AnswerTooBig => Some("tx"),
-            Self::ForwardRedirect | Self::AnswerRedirect => Some("redirect"),
+            | Self::PassExpired => Some(Action::Pass),
+            Self::ForwardTx | Self::AnswerTx | Self::EchoReply | Self::AnswerTooBig => {
+                Some(Action::Tx)
+            }
+            Self::ForwardRedirect | Self::AnswerRedirect => Some(Action::Redirect),
             Self::FlowTableFull
             | Self::IcmpErrorForwarded
             | Self::FragmentForwarded
@@ -173,7 +174,7 @@ impl Counter {
             | Self::DropNatUnknown
             | Self::DropNatFull
             | Self::DropNatNoPort
-            | Self::DropExpired => Some("drop"),
+            | Self::DropExpired => Some(Action::Drop),
         }
     }
 
@@ -258,7 +259,7 @@ mod tests {
             assert_eq!(counter.is_drop(), counter.name().starts_with("drop_"), "{counter:?}");
             assert_eq!(counter.is_event(), counter.help().starts_with(" Event:"), "{counter:?}");
             assert_eq!(counter.is_event(), counter.action().is_none(), "{counter:?}");
-            assert_eq!(counter.is_drop(), counter.action() == Some("drop"), "{counter:?}");
+            assert_eq!(counter.is_drop(), counter.action() == Some(Action::Drop), "{counter:?}");
             assert_eq!(counter.is_drop(), !counter.stage().is_empty(), "{counter:?}");
         }
     }

@@ -15,7 +15,7 @@ mod layout;
 mod nat;
 mod quic;
 
-pub use counter::{Counter, DecapCounter, Limit};
+pub use counter::{Action, Counter, DecapCounter, Limit};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of, source_bucket};
 pub use layout::{
     Backend, Buckets, DatagramKey, DatapathConfig, FlowKey, Plain, Ports, PrefixV4, PrefixV6,

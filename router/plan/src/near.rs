@@ -17,8 +17,7 @@ use tidegate_config::desired::{Desired, Service, ServiceAddr};
 use crate::farm::{Cases, Farms};
 use crate::key::MapKey;
 use crate::observed::{Datapath, Observed};
-use crate::places::Places;
-use crate::plan::{Rounds, plan_route};
+use crate::plan::{Rounds, places, plan_route};
 use crate::pool::{Pool, Rows};
 use crate::rings::Rings;
 use crate::service::{Outcome, Seen, Shared, Work};
@@ -128,14 +127,7 @@ fn in_place(
         .filter(is_touched)
         .map(|work| (work.ring(), work.wish(shared).filter(|_| !wants_room(work))))
         .collect();
-    let (places, claims) = Places::of(
-        shared.rings,
-        shared.hash_seed,
-        &shared.observed.datapath.slots,
-        scans,
-        (&cases.targets, &cases.alive),
-        wishes.into_iter(),
-    );
+    let (places, claims) = places(shared, cases, scans, wishes);
     let mut done = BTreeSet::new();
     claims
         .into_iter()

@@ -24,7 +24,7 @@ use crate::key::{self, MapKey};
 use crate::life::Life;
 use crate::nat;
 use crate::observed::{HoldDown, Observed};
-use crate::places::Places;
+use crate::places::{Claim, Places, Wish};
 use crate::pool::{Pool, Rows};
 use crate::quic;
 use crate::rings::Rings;
@@ -124,6 +124,18 @@ pub fn plan_with(
     rounds.finish(puts, frees, vips)
 }
 
+/// Where the rings that are wished for are or shall be, and which one each service claims.
+pub(crate) fn places<'a, 'w: 'a>(
+    shared: &mut Shared<'w>,
+    cases: &'a Cases<'_>,
+    scans: &BTreeMap<Span, Scan>,
+    wishes: Vec<(Option<Span>, Option<Wish>)>,
+) -> (Places<'a>, Vec<Claim>) {
+    let slots = &shared.observed.datapath.slots;
+    let numbered = (&cases.targets, &cases.alive);
+    Places::of(shared.rings, shared.hash_seed, slots, scans, numbered, wishes.into_iter())
+}
+
 /// What is to be done for each service.
 fn plan_services<'a>(
     shared: &mut Shared<'_>,
@@ -133,14 +145,7 @@ fn plan_services<'a>(
     rounds: &mut Rounds,
 ) -> Vec<(Work<'a>, Outcome)> {
     let wishes: Vec<_> = works.iter().map(|work| (work.ring(), work.wish(shared))).collect();
-    let (mut places, claims) = Places::of(
-        shared.rings,
-        shared.hash_seed,
-        &shared.observed.datapath.slots,
-        scans,
-        (&cases.targets, &cases.alive),
-        wishes.into_iter(),
-    );
+    let (mut places, claims) = places(shared, cases, scans, wishes);
     let mut servers = BTreeMap::new();
     let mut planned = Vec::with_capacity(works.len());
     for (work, claim) in works.into_iter().zip(claims) {

@@ -98,7 +98,34 @@ pub const fn remedy(verdict: Counter) -> Option<&'static str> {
         ),
         Counter::DropNoProgram => Some("restart tidegate: a part of the packet path is not loaded"),
         Counter::DropFragment => Some("let the client send packets that need no fragments"),
-        _ => None,
+        Counter::DropMalformed => {
+            Some("look at one: tcpdump on the client's side; it may be an attack")
+        }
+        Counter::DropNoHeadroom => {
+            Some("the driver leaves no room for headers: set [router] attach = \"generic\"")
+        }
+        Counter::DropSourceRate | Counter::DropSourceSynRate => {
+            Some("if the source is no attacker, raise [guard] source-rate or source-syn-rate")
+        }
+        Counter::DropServiceRate | Counter::DropServiceSynRate => {
+            Some("if it is no attack, raise [guard] service-rate or service-syn-rate")
+        }
+        Counter::DropExpired => Some("a route loops between the backend and here: follow it"),
+        Counter::PassNotIp
+        | Counter::PassBadHeader
+        | Counter::PassGroupFrame
+        | Counter::PassNeighbour
+        | Counter::PassExpired
+        | Counter::ForwardTx
+        | Counter::ForwardRedirect
+        | Counter::EchoReply
+        | Counter::AnswerTx
+        | Counter::AnswerRedirect
+        | Counter::FlowTableFull
+        | Counter::IcmpErrorForwarded
+        | Counter::FragmentForwarded
+        | Counter::ChecksumMissing
+        | Counter::NatOpened => None,
     }
 }
 

@@ -172,204 +172,145 @@ async fn write(
     Ok(made(ask(asks, who, what).await?))
 }
 
-async fn read(asks: &Asks, kind: Kind, name: String) -> Result<Response, Problem> {
+async fn read(asks: &Asks, target: Target) -> Result<Response, Problem> {
     let documents = documents(asks).await?;
-    if let Some(object) = objects(&documents.effective, kind).remove(&name) {
+    if let Some(object) = objects(&documents.effective, target.kind).remove(&target.name) {
         return Ok(tagged(documents.generation, Json(object)));
     }
-    let target = Target { kind, name, backend: None };
     Err(Problem::from(Refused::Edit(EditError::NoSuch(target))))
 }
 
-/// GET, PUT, PATCH and DELETE of a peer or service by name.
-macro_rules! object {
+/// PUT, PATCH and DELETE of what stands at a path.
+macro_rules! edits {
     (
-        $kind:expr,
-        $path:literal,
-        $get_doc:literal $get:ident,
+        $path:literal, params($($params:tt)*), $at:ty => $target:expr,
         $put_doc:literal $put:ident,
         $patch_doc:literal $patch:ident,
         $delete_doc:literal $delete:ident
     ) => {
-        #[doc = $get_doc]
-        #[utoipa::path(
-                            get,
-                            path = $path,
-                            tag = "config",
-                            params(("name" = String, Path, description = "Its name")),
-                            responses((status = 200, body = serde_json::Value))
-                        )]
-        async fn $get(asks: Way, Path(name): Path<String>) -> Result<Response, Problem> {
-            read(&asks, $kind, name).await
-        }
-
         #[doc = $put_doc]
         #[utoipa::path(
-                            put,
-                            path = $path,
-                            tag = "config",
-                            params(("name" = String, Path, description = "Its name"), Dry, IfMatch),
-                            request_body = serde_json::Value,
-                            responses((status = 200, body = Made))
-                        )]
+            put,
+            path = $path,
+            tag = "config",
+            params($($params)*, Dry, IfMatch),
+            request_body = serde_json::Value,
+            responses((status = 200, body = Made))
+        )]
         async fn $put(
             asks: Way,
             who: Writer,
             dry: Query<Dry>,
-            Path(name): Path<String>,
+            Path(at): Path<$at>,
             headers: HeaderMap,
             body: Bytes,
         ) -> Result<Response, Problem> {
-            let target = Target { kind: $kind, name, backend: None };
-            edit(&asks, who, dry, target, &headers, Edit::Put(json(&body)?)).await
+            edit(&asks, who, dry, $target(at), &headers, Edit::Put(json(&body)?)).await
         }
 
         #[doc = $patch_doc]
         #[utoipa::path(
-                            patch,
-                            path = $path,
-                            tag = "config",
-                            params(("name" = String, Path, description = "Its name"), Dry, IfMatch),
-                            request_body = serde_json::Value,
-                            responses((status = 200, body = Made))
-                        )]
+            patch,
+            path = $path,
+            tag = "config",
+            params($($params)*, Dry, IfMatch),
+            request_body = serde_json::Value,
+            responses((status = 200, body = Made))
+        )]
         async fn $patch(
             asks: Way,
             who: Writer,
             dry: Query<Dry>,
-            Path(name): Path<String>,
+            Path(at): Path<$at>,
             headers: HeaderMap,
             body: Bytes,
         ) -> Result<Response, Problem> {
-            let target = Target { kind: $kind, name, backend: None };
-            edit(&asks, who, dry, target, &headers, Edit::Patch(json(&body)?)).await
+            edit(&asks, who, dry, $target(at), &headers, Edit::Patch(json(&body)?)).await
         }
 
         #[doc = $delete_doc]
         #[utoipa::path(
-                            delete,
-                            path = $path,
-                            tag = "config",
-                            params(("name" = String, Path, description = "Its name"), Dry, IfMatch),
-                            responses((status = 200, body = Made))
-                        )]
+            delete,
+            path = $path,
+            tag = "config",
+            params($($params)*, Dry, IfMatch),
+            responses((status = 200, body = Made))
+        )]
         async fn $delete(
             asks: Way,
             who: Writer,
             dry: Query<Dry>,
-            Path(name): Path<String>,
+            Path(at): Path<$at>,
             headers: HeaderMap,
         ) -> Result<Response, Problem> {
-            let target = Target { kind: $kind, name, backend: None };
-            edit(&asks, who, dry, target, &headers, Edit::Delete).await
+            edit(&asks, who, dry, $target(at), &headers, Edit::Delete).await
         }
     };
 }
 
-object!(
-    Kind::Peer,
-    "/api/v1/config/peers/{name}",
-    "A peer as it is configured."
-    get_peer,
-    "A peer: made, or put in the place of the one there is."
-    put_peer,
-    "A peer: some keys changed (RFC 7396)."
-    patch_peer,
-    "A peer: removed."
-    delete_peer
-);
-object!(
-    Kind::Service,
-    "/api/v1/config/services/{name}",
-    "A service as it is configured."
-    get_service,
-    "A service: made, or put in the place of the one there is."
-    put_service,
-    "A service: some keys changed (RFC 7396)."
-    patch_service,
-    "A service: removed."
-    delete_service
-);
+const fn peer(name: String) -> Target {
+    Target { kind: Kind::Peer, name, backend: None }
+}
 
-/// Name of the service and address of the backend.
-type At = Path<(String, IpAddr)>;
+const fn service(name: String) -> Target {
+    Target { kind: Kind::Service, name, backend: None }
+}
 
 fn backend((name, addr): (String, IpAddr)) -> Target {
     Target { kind: Kind::Service, name, backend: Some(addr) }
 }
 
-/// A backend of a service: made, or put in the place of the one there is.
+/// A peer as it is configured.
 #[utoipa::path(
-    put,
-    path = "/api/v1/config/services/{name}/backends/{address}",
+    get,
+    path = "/api/v1/config/peers/{name}",
     tag = "config",
-    params(
-        ("name" = String, Path, description = "Name of the service"),
-        ("address" = String, Path, description = "Address of the backend"),
-        Dry,
-        IfMatch
-    ),
-    request_body = serde_json::Value,
-    responses((status = 200, body = Made))
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, body = serde_json::Value))
 )]
-async fn put_backend(
-    asks: Way,
-    who: Writer,
-    dry: Query<Dry>,
-    Path(at): At,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    edit(&asks, who, dry, backend(at), &headers, Edit::Put(json(&body)?)).await
+async fn get_peer(asks: Way, Path(name): Path<String>) -> Result<Response, Problem> {
+    read(&asks, peer(name)).await
 }
 
-/// A backend of a service: some keys changed (RFC 7396).
+/// A service as it is configured.
 #[utoipa::path(
-    patch,
-    path = "/api/v1/config/services/{name}/backends/{address}",
+    get,
+    path = "/api/v1/config/services/{name}",
     tag = "config",
-    params(
-        ("name" = String, Path, description = "Name of the service"),
-        ("address" = String, Path, description = "Address of the backend"),
-        Dry,
-        IfMatch
-    ),
-    request_body = serde_json::Value,
-    responses((status = 200, body = Made))
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, body = serde_json::Value))
 )]
-async fn patch_backend(
-    asks: Way,
-    who: Writer,
-    dry: Query<Dry>,
-    Path(at): At,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    edit(&asks, who, dry, backend(at), &headers, Edit::Patch(json(&body)?)).await
+async fn get_service(asks: Way, Path(name): Path<String>) -> Result<Response, Problem> {
+    read(&asks, service(name)).await
 }
 
-/// A backend of a service: removed.
-#[utoipa::path(
-    delete,
-    path = "/api/v1/config/services/{name}/backends/{address}",
-    tag = "config",
+edits!(
+    "/api/v1/config/peers/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    String => peer,
+    "A peer: made, or put in the place of the one there is." put_peer,
+    "A peer: some keys changed (RFC 7396)." patch_peer,
+    "A peer: removed." delete_peer
+);
+edits!(
+    "/api/v1/config/services/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    String => service,
+    "A service: made, or put in the place of the one there is." put_service,
+    "A service: some keys changed (RFC 7396)." patch_service,
+    "A service: removed." delete_service
+);
+edits!(
+    "/api/v1/config/services/{name}/backends/{address}",
     params(
         ("name" = String, Path, description = "Name of the service"),
-        ("address" = String, Path, description = "Address of the backend"),
-        Dry,
-        IfMatch
+        ("address" = String, Path, description = "Address of the backend")
     ),
-    responses((status = 200, body = Made))
-)]
-async fn delete_backend(
-    asks: Way,
-    who: Writer,
-    dry: Query<Dry>,
-    Path(at): At,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    edit(&asks, who, dry, backend(at), &headers, Edit::Delete).await
-}
+    (String, IpAddr) => backend,
+    "A backend of a service: made, or put in the place of the one there is." put_backend,
+    "A backend of a service: some keys changed (RFC 7396)." patch_backend,
+    "A backend of a service: removed." delete_backend
+);
 
 async fn edit(
     asks: &Asks,

@@ -8,11 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use futures::Stream;
 use futures::stream::{self, StreamExt as _};
 use serde::Deserialize;
@@ -26,14 +26,15 @@ use utoipa_axum::routes;
 
 use super::extract::Query;
 use super::problem::Problem;
+use super::serve::Patience;
 use crate::journal::{self, Events};
 use crate::view::API_VERSION;
 use crate::view::event as view;
 
-/// Where they are asked for.
-pub(super) const PATH: &str = "/api/v1/events";
 /// Who follow at a time. They keep their connections, of which others need some.
 const FOLLOWERS_MAX: usize = 16;
+/// Longest time that somebody follows without asking again.
+const FOLLOW_MAX: Duration = Duration::from_hours(24);
 /// A word to who follows, so that whoever has gone is noticed.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
@@ -77,6 +78,7 @@ pub(super) fn paths() -> OpenApiRouter<Source> {
 )]
 async fn answer(
     State(source): State<Source>,
+    patience: Option<Extension<Patience>>,
     headers: HeaderMap,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
@@ -92,6 +94,9 @@ async fn answer(
         let detail = format!("{FOLLOWERS_MAX} follow the events already: end one of them");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
     })?;
+    if let Some(Extension(patience)) = patience {
+        patience.give(FOLLOW_MAX);
+    }
     let after = asked.after.or(last_seen(&headers)).unwrap_or(0);
     let (before, news) = source.events.after(after);
     let stream = follow(before, news, place).filter(move |it| {
@@ -251,7 +256,8 @@ mod tests {
         let events = Events::default();
         let router = Router::from(router(events.clone()));
         let ask = || {
-            let request = http::Request::get(PATH).header(header::ACCEPT, "text/event-stream");
+            let request =
+                http::Request::get("/api/v1/events").header(header::ACCEPT, "text/event-stream");
             router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap())
         };
         let mut held = Vec::new();

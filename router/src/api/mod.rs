@@ -54,16 +54,6 @@ pub(crate) use routes::parse_prefix;
 /// How long a request waits for the reconcile task before it is told to come back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a request at this path may take, answer and all.
-fn within(path: &str) -> Duration {
-    match path {
-        upgrade::PATH => Duration::from_secs(90),
-        // Followed as long as somebody reads; there are few places for that.
-        events::PATH => Duration::from_hours(24),
-        _ => serve::WITHIN,
-    }
-}
-
 /// Asks the reconcile task for a view. Bounded: when sixteen requests already wait, the next one
 /// gets 503 instead of a place in the queue.
 pub type ViewSender = mpsc::Sender<Question>;

@@ -21,8 +21,18 @@ use super::caller::Caller;
 
 /// Connections served at a time. The next ones wait in the kernel's queue.
 pub(super) const CONNECTIONS_MAX: usize = 64;
-/// A connection is closed after this long, unless [`within`](super::within) says otherwise.
+/// A connection is closed after this long, unless its request is given more [`Patience`].
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
+
+/// How much longer a request may take, in seconds: what answers it decides that.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Patience(Arc<AtomicU64>);
+
+impl Patience {
+    pub(super) fn give(&self, more: Duration) {
+        self.0.store(more.as_secs(), Ordering::Relaxed);
+    }
+}
 
 /// Serves what connects, for ever; each connection takes one of the places.
 pub(super) async fn all<L: Listener>(
@@ -37,11 +47,11 @@ pub(super) async fn all<L: Listener>(
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let (stream, _remote) = listener.accept().await;
         let (who, routes) = (stream.who(), TowerToHyperService::new(routes.clone()));
-        let longest = Arc::new(AtomicU64::new(0));
-        let asked = Arc::clone(&longest);
+        let patience = Patience::default();
+        let given = patience.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            asked.store(super::within(request.uri().path()).as_secs(), Ordering::Relaxed);
             request.extensions_mut().insert(who);
+            request.extensions_mut().insert(given.clone());
             routes.call(request)
         });
         let connection =
@@ -49,9 +59,9 @@ pub(super) async fn all<L: Listener>(
         tokio::spawn(async move {
             let mut connection = pin!(connection);
             let mut served = tokio::time::timeout(within, &mut connection).await;
-            let longest = Duration::from_secs(longest.load(Ordering::Relaxed));
-            if served.is_err() && longest > WITHIN {
-                served = tokio::time::timeout(longest, connection).await;
+            let more = Duration::from_secs(patience.0.load(Ordering::Relaxed));
+            if served.is_err() && !more.is_zero() {
+                served = tokio::time::timeout(more, connection).await;
             }
             match served {
                 Ok(Ok(())) => {}

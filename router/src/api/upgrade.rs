@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -15,13 +15,14 @@ use crate::view::upgrade::{Order, Upgraded};
 use super::caller::Writer;
 use super::change::{ask, bad, json, unexpected};
 use super::problem::Problem;
+use super::serve::Patience;
 
 /// How long the new process may take until it could take over: it loads the packet path.
 const WITHIN: Duration = Duration::from_secs(20);
 const WITHIN_MAX: Duration = Duration::from_mins(1);
 
-/// Where an upgrade is asked for, whose answer may take longer than others.
-pub(super) const PATH: &str = "/api/v1/upgrade";
+/// More than that, and for the process before to end its work.
+const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 
 pub(super) fn router(asks: Asks) -> OpenApiRouter {
     paths().with_state(asks)
@@ -40,7 +41,15 @@ pub(super) fn paths() -> OpenApiRouter<Asks> {
     request_body = Option<Order>,
     responses((status = 200, body = Upgraded))
 )]
-async fn upgrade(asks: State<Asks>, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
+async fn upgrade(
+    asks: State<Asks>,
+    Writer(who): Writer,
+    patience: Option<Extension<Patience>>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    if let Some(Extension(patience)) = patience {
+        patience.give(ANSWER_WITHIN);
+    }
     let Order { binary, within } = if body.is_empty() { Order::default() } else { json(&body)? };
     let within = match within.as_deref().map(humantime::parse_duration) {
         None => WITHIN,

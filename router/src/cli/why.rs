@@ -97,6 +97,10 @@ pub(super) async fn why(args: WhyArgs) -> Result<(), Failure> {
             "the loaded program does not do what the maps say: one of the two is wrong. Keep the \
              output of this command with -o json, and restart the daemon with 'tidegate upgrade'",
         )),
+        Program::NotRun => Err(Failure::new(
+            "the kernel does not run the packet path: 'tidegate status' and the journal say whether \
+             it is attached",
+        )),
         Program::Agrees | Program::NotAsked if !answer.value.sent => {
             Err(Failure::silent(EXIT_FAILED))
         }
@@ -193,12 +197,16 @@ fn text(why: &Why) -> String {
         lines.push(line("remedy", remedy));
     }
     lines.push(line("counts", &why.counters.join(", ")));
-    let program = match why.program {
-        Program::Agrees => "the loaded program says the same",
-        Program::Disagrees => "THE LOADED PROGRAM SAYS SOMETHING ELSE",
-        Program::NotAsked => "by the maps alone; the loaded program was not asked",
+    let program = match (&why.program, &why.program_said) {
+        (Program::Agrees, _) => "the loaded program says the same".to_owned(),
+        (Program::Disagrees, said) => {
+            let said = said.as_deref().unwrap_or("nothing that is known");
+            format!("THE LOADED PROGRAM SAYS SOMETHING ELSE: {said}")
+        }
+        (Program::NotRun, _) => "THE KERNEL DID NOT RUN THE LOADED PROGRAM".to_owned(),
+        (Program::NotAsked, _) => "by the maps alone; the loaded program was not asked".to_owned(),
     };
-    lines.push(line("checked", program));
+    lines.push(line("checked", &program));
     lines.join("\n")
 }
 

@@ -59,9 +59,11 @@ impl Events {
     }
 
     /// Those after this one, the oldest first, and those that come from now on. None is in both, and
-    /// none is missing between them.
+    /// none is missing between them. One that there has not been is of a daemon before: then all are
+    /// after it.
     pub(crate) fn after(&self, id: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let kept = self.kept();
+        let id = if id > kept.last_id { 0 } else { id };
         let events = kept.events.iter().filter(|event| event.id > id).cloned().collect();
         (events, self.0.news.subscribe())
     }
@@ -130,6 +132,7 @@ mod tests {
         assert_eq!(event.fields, [("peer", "tor-1".into()), ("flaps", 3.into())]);
         assert_eq!(news.try_recv().unwrap(), *event);
         assert!(events.after(1).0.is_empty());
+        assert_eq!(events.after(700).0.len(), 1, "the number is of a daemon before");
     }
 
     #[test]

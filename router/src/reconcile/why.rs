@@ -51,15 +51,19 @@ impl Reconciler {
         };
         let constants = tidegate_plan::constants(&desired);
         let found = why(constants, maps, remembered, &packet.frame, ingress);
-        let program = match found.expected {
-            Some(expected) if !is_candidate => {
-                let said = self.parts.datapath.prove(&packet.frame, ingress);
-                if said == expected { Program::Agrees } else { Program::Disagrees }
-            }
-            Some(_) | None => Program::NotAsked,
+        let said = found.expected.filter(|_| !is_candidate).map(|expected| {
+            let said = self.parts.datapath.prove(&packet.frame, ingress);
+            (said, said == expected)
+        });
+        let (program, program_said) = match said {
+            None => (Program::NotAsked, None),
+            Some((_, true)) => (Program::Agrees, None),
+            Some((Finding::NotRun, false)) => (Program::NotRun, None),
+            Some((said, false)) => (Program::Disagrees, Some(finding_text(&said))),
         };
-        Ok(Story { reconciler: self, desired: &desired, maps, trace: &found.trace, is_candidate }
-            .told(&packet.frame, program, found.expected))
+        let story =
+            Story { reconciler: self, desired: &desired, maps, trace: &found.trace, is_candidate };
+        Ok(Why { program, program_said, ..story.told(&packet.frame) })
     }
 
     fn ingress(&self, interface: Option<&str>) -> Result<u32, Refused> {
@@ -88,7 +92,8 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
-    fn told(&self, frame: &[u8], program: Program, expected: Option<Finding>) -> Why {
+    /// All but what the loaded program says.
+    fn told(&self, frame: &[u8]) -> Why {
         let Trace { outcome, .. } = self.trace;
         let verdict = outcome.verdict;
         let service = self.service();
@@ -124,10 +129,7 @@ impl Story<'_> {
             backend: owner.and_then(|(_, entry)| address(entry?)),
             egress: owner.and_then(|(_, entry)| interface(entry?.egress_ifindex)),
             counters,
-            program: match (program, expected) {
-                (Program::Disagrees, None) => Program::NotAsked,
-                (program, _) => program,
-            },
+            ..Why::default()
         }
     }
 
@@ -189,15 +191,15 @@ impl Story<'_> {
     fn guard(&self) -> Option<String> {
         self.vip()?;
         let client = match self.trace.admission {
-            None => "no prefix is said anything of".to_owned(),
+            None => "not denied: no prefix of [guard] has this client".to_owned(),
             Some((prefix, admissions::DENY)) => format!("denied by {prefix}"),
-            Some((prefix, admissions::ALLOW)) => format!("allowed by {prefix}"),
+            Some((prefix, admissions::ALLOW)) => format!("not denied: allowed by {prefix}"),
             Some((prefix, other)) => format!("{prefix} says {other}, which is nothing of ours"),
         };
         let rates = self.trace.service.and_then(|(_, entry)| self.maps.rates.get(&entry.index));
         let rates = match rates {
             None => "no limit of packets",
-            Some(_) => "limits of packets; what is left of them is not looked at",
+            Some(_) => "its packets are limited; whether it is over that is not looked at",
         };
         Some(format!("{client}; {rates}"))
     }
@@ -372,6 +374,19 @@ impl Story<'_> {
             _ => "",
         };
         format!("{name}, {} -> {}{tag}{how}", mac(from), mac(to))
+    }
+}
+
+/// What a program did with a packet.
+fn finding_text(finding: &Finding) -> String {
+    match finding {
+        Finding::Sent(headers) => {
+            let (to, _) = headers.macs.split_at(6);
+            let inside = headers.ip.map(|(src, dst)| format!(" in {src} -> {dst}"));
+            format!("sent to {}{}", mac(to), inside.unwrap_or_default())
+        }
+        Finding::Ended(counter) => format!("{}: {}", counter.name(), counter.help().trim()),
+        Finding::NotRun => "not run".into(),
     }
 }
 

@@ -81,6 +81,9 @@ pub struct Why {
     pub counters: Vec<String>,
     /// What the loaded program says to the same packet.
     pub program: Program,
+    /// What that is, if it is something else, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program_said: Option<String>,
 }
 
 /// A stage of the packet's way.
@@ -101,6 +104,8 @@ pub enum Program {
     /// Something else: one of the two is wrong, and that is a fault of ours or of whoever has changed
     /// the maps.
     Disagrees,
+    /// Nothing: the kernel did not run it.
+    NotRun,
     /// It was not asked: such packets are another program's, which leaves traces; or the question is
     /// about a configuration that is not in force.
     #[default]

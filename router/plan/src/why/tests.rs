@@ -130,6 +130,13 @@ fn a_connection_in_nat_is_known_by_what_the_map_holds() {
     assert_eq!(trace.outcome.verdict, Counter::ForwardRedirect);
 }
 
+#[test]
+fn whatever_is_dropped_has_a_remedy() {
+    for counter in Counter::ALL.iter().filter(|counter| counter.is_drop()) {
+        assert!(remedy(*counter).is_some(), "{}", counter.name());
+    }
+}
+
 proptest! {
     #[test]
     fn any_frame_has_a_way(frame in proptest::collection::vec(any::<u8>(), 0..200)) {
