@@ -214,7 +214,7 @@ plain! {
     pub struct DatapathConfig {
         /// Seed of the flow hash; the same on every node that announces the same VIPs.
         pub hash_seed: u64,
-        /// [`features`](crate::features) bits: what the configuration uses.
+        /// [`features`] bits: what the configuration uses.
         pub features: u64,
         /// Nanoseconds between two answers to packets that are too big, on each CPU.
         pub too_big_interval_ns: u64,
