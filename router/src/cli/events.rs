@@ -29,10 +29,14 @@ pub(super) struct EventsArgs {
     #[arg(short, long, value_name = "KIND")]
     kind: Option<String>,
     /// Of the last so many minutes or hours only, such as 10m
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Duration>,
     #[command(flatten)]
     read: Read,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("no time such as 10m: {error}"))
 }
 
 pub(super) async fn events(args: EventsArgs) -> Result<(), Failure> {

@@ -134,7 +134,7 @@ fn asked(args: &WhyArgs) -> Result<Asked, Failure> {
     };
     let Some(port) = to.port else {
         return Err(Failure::new(format_args!(
-            "{} needs a port: write {}",
+            "{} needs a port: write it as in {}",
             to.addr,
             SocketAddr::new(to.addr, 80)
         )));
