@@ -18,8 +18,10 @@ use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
+mod flows;
 mod guard;
 
+pub use flows::FlowLog;
 pub use guard::{Admission, Guard, Limits, OwnLimits};
 
 pub use nat::{Nat, NatTimeouts};
@@ -34,6 +36,8 @@ pub struct Desired {
     pub datapath: Datapath,
     /// What protects all services.
     pub guard: Guard,
+    /// Packets that are told of.
+    pub flows: FlowLog,
     /// How connections of services in NAT are translated.
     pub nat: Nat,
     /// How the best of several paths is chosen.

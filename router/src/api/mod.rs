@@ -10,6 +10,7 @@ mod drain;
 mod dump;
 mod events;
 mod extract;
+mod flows;
 mod health;
 mod openapi;
 mod page;
@@ -43,6 +44,7 @@ use utoipa_axum::routes;
 
 use crate::bgp_io::{Asker, Histories};
 use crate::change::Asks;
+use crate::flows_io::FlowLog;
 use crate::journal::Events;
 use crate::metrics;
 use crate::mrt_io::Dumper;
@@ -134,6 +136,7 @@ pub(crate) struct Wires {
     pub(crate) histories: Histories,
     pub(crate) dumper: Dumper,
     pub(crate) events: Events,
+    pub(crate) flows: FlowLog,
 }
 
 /// Serves until it is dropped.
@@ -145,7 +148,7 @@ pub(crate) fn serve(listeners: Listeners, config: &Api, wires: Wires) -> Server 
 }
 
 fn all(wires: Wires) -> OpenApiRouter {
-    let Wires { views, asks, asker, histories, dumper, events } = wires;
+    let Wires { views, asks, asker, histories, dumper, events, flows } = wires;
     let all = routes(views.clone())
         .merge(change::routes(asks.clone()))
         .merge(config::routes(asks.clone()))
@@ -153,6 +156,7 @@ fn all(wires: Wires) -> OpenApiRouter {
     let all = all.merge(upgrade::router(asks.clone())).merge(health::router(asks.clone()));
     let all = all.merge(routes::router(asker.clone()));
     let all = all.merge(why::router(asks, views.clone(), asker.clone()));
+    let all = all.merge(flows::router(flows, views.clone(), asker.clone()));
     let all = all.merge(refresh::router(asker));
     let all = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
     all.merge(events::router(events))
