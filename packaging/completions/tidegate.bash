@@ -46,6 +46,9 @@ _tidegate() {
             tidegate,events)
                 cmd="tidegate__subcmd__events"
                 ;;
+            tidegate,flows)
+                cmd="tidegate__subcmd__flows"
+                ;;
             tidegate,health)
                 cmd="tidegate__subcmd__health"
                 ;;
@@ -172,6 +175,9 @@ _tidegate() {
             tidegate__subcmd__help,events)
                 cmd="tidegate__subcmd__help__subcmd__events"
                 ;;
+            tidegate__subcmd__help,flows)
+                cmd="tidegate__subcmd__help__subcmd__flows"
+                ;;
             tidegate__subcmd__help,health)
                 cmd="tidegate__subcmd__help__subcmd__health"
                 ;;
@@ -296,7 +302,7 @@ _tidegate() {
 
     case "${cmd}" in
         tidegate)
-            opts="-h -V --help --version run check status peers vips backends drops top routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
+            opts="-h -V --help --version run check status peers vips backends drops top routes events flows why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -789,6 +795,76 @@ _tidegate() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        tidegate__subcmd__flows)
+            opts="-f -s -o -h --follow --last --since --verdict --reason --vip --backend --from --protocol --port --input --socket --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --last)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verdict)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vip)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --protocol)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --input)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         tidegate__subcmd__health)
             opts="-h --help set clear help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -928,7 +1004,7 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__help)
-            opts="run check status peers vips backends drops top routes events why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
+            opts="run check status peers vips backends drops top routes events flows why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1110,6 +1186,20 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__help__subcmd__events)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__help__subcmd__flows)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -14,10 +14,12 @@ impl Reconciler {
     pub(super) async fn read_flows(&mut self) {
         let flows = self.config.desired.flows;
         self.parts.flows.keep(flows.keep);
-        let records = self.parts.datapath.take_records();
+        if !flows.is_on() {
+            self.parts.flows.read(None).await;
+        }
         // A program that was there before is read already.
-        if records.is_some() || !flows.is_on() {
-            self.parts.flows.read(records).await;
+        if let Some(records) = self.parts.datapath.take_records() {
+            self.unread = Some(records);
             self.named_at = None;
         }
     }
@@ -38,7 +40,7 @@ impl Reconciler {
     }
 
     /// Names services and backends anew when the maps have changed.
-    pub(super) fn name_flows(&mut self) {
+    pub(super) async fn name_flows(&mut self) {
         if !self.config.desired.flows.is_on() || self.named_at == Some(self.map_writes) {
             return;
         }
@@ -52,5 +54,9 @@ impl Reconciler {
         }
         self.parts.flows.name(names);
         self.named_at = Some(self.map_writes);
+        // Not before: what the ring holds from before a restart has names too.
+        if let Some(records) = self.unread.take() {
+            self.parts.flows.read(Some(records)).await;
+        }
     }
 }

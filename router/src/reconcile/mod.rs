@@ -42,6 +42,7 @@ use crate::bfd_io::BfdHandle;
 use crate::bgp_io::{BgpHandle, Snapshot};
 use crate::bmp_io::BmpHandle;
 use crate::bpf_io::Datapath;
+use crate::bpf_io::records::Records;
 use crate::change::Ask;
 use crate::clock::Clock;
 use crate::config_file::ConfigFile;
@@ -177,6 +178,8 @@ pub(crate) struct Reconciler {
     map_writes: u64,
     /// How many there were when what is told of packets got its names.
     named_at: Option<u64>,
+    /// What a program tells of packets, until it has names.
+    unread: Option<Records>,
     /// Packets up to the last sample, and when that was.
     sampled: (Timestamp, Packets),
     /// Packets between the last two samples.
@@ -236,6 +239,7 @@ impl Reconciler {
             shown: String::new(),
             map_writes: 0,
             named_at: None,
+            unread: None,
             sampled: (Timestamp::default(), Packets::default()),
             usual_packets: Packets::default(),
             totals: BTreeMap::new(),
@@ -359,7 +363,7 @@ impl Reconciler {
         self.problem = problem;
         self.settle().await;
         self.look_at_origins();
-        self.name_flows();
+        self.name_flows().await;
         let end = self.clock.now();
         self.look_from = end + PACE.max(end.since(start));
         self.show();
