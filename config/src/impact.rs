@@ -73,6 +73,8 @@ pub(crate) const IMPACTS: &[(&str, &str, Impact)] = &[
     ("flows", "sample", Impact::Soft),
     ("flows", "rate", Impact::Soft),
     ("flows", "keep", Impact::None),
+    ("flows", "ipfix", Impact::None),
+    ("flows", "sflow", Impact::None),
     ("nat", "source-v4", Impact::Soft),
     ("nat", "source-v6", Impact::Soft),
     ("nat", "ports", Impact::Soft),

@@ -201,3 +201,91 @@ fn off_again_nothing_is_told_and_a_restart_goes_on_telling() {
     let (_, now, _) = counted(&job).unwrap();
     assert_eq!(now, words, "the program does not ask any more");
 }
+
+/// What tshark says of these fields in each packet that its filter takes.
+fn tshark(job: &MainJob, file: &str, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
+    let mut command = vec!["tshark", "-r", file, "-Y", filter, "-T", "fields", "-d"];
+    command.push("udp.port==4739,cflow");
+    fields.iter().for_each(|field| command.extend(["-e", field]));
+    let said = job.lab.run("edge", &command)?;
+    Ok(said.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+}
+
+#[test]
+fn collectors_understand_what_they_are_sent() {
+    let job = MainJob::announced(Variant::default()).unwrap();
+    let text = config(
+        &job,
+        "sample = 1\nrate = 0\nipfix = \"127.0.0.1:4739\"\nsflow = \"127.0.0.1:6343\"",
+    );
+    let capture = job.lab.dir().join("collectors.pcap").display().to_string();
+    let command =
+        ["tcpdump", "-Z", "root", "-U", "-i", "lo", "-w", &capture, "udp port 4739 or 6343"];
+    let mut tcpdump = job.lab.start("edge", "tcpdump", &command).unwrap();
+    job.lab
+        .wait_for("tcpdump to listen", SOON, || {
+            tcpdump.alive()?;
+            ensure!(tcpdump.printed().contains("listening on"), "{}", tcpdump.printed());
+            Ok(())
+        })
+        .unwrap();
+    let file = job.lab.write("tidegate.toml", &text).unwrap().display().to_string();
+    job.tidegate(&["apply", &file]).unwrap();
+    for vip in VIPS {
+        job.load(vip, REQUESTS, 2).unwrap();
+    }
+    knock(&job).unwrap();
+    let forwarded = flows(&job, &["--verdict", "forwarded"]).unwrap();
+    let by_chance = forwarded.iter().filter(|flow| flow["why"] == "sampled").count();
+    let bytes: u64 = forwarded.iter().map(|flow| flow["length"].as_u64().unwrap()).sum();
+    assert!(by_chance > REQUESTS, "{by_chance}");
+
+    job.lab
+        .wait_for("IPFIX to have every packet", SOON, || {
+            let fields = [
+                "cflow.srcaddr",
+                "cflow.srcaddrv6",
+                "cflow.packets",
+                "cflow.octets",
+                "_ws.malformed",
+                "_ws.expert.severity",
+                "cflow.dstport",
+            ];
+            let filter = "cflow.version == 10 && cflow.dstport == 80";
+            let messages = tshark(&job, &capture, filter, &fields)?;
+            // A message has the flows to other ports too.
+            let numbers = |nth: usize| -> u64 {
+                let of = |row: &Vec<String>| {
+                    let ports = row[6].split(',').zip(row[nth].split(','));
+                    let ours = ports.filter(|(port, _)| *port == "80");
+                    ours.map(|(_, number)| number.parse::<u64>().unwrap_or(0)).sum::<u64>()
+                };
+                messages.iter().map(of).sum()
+            };
+            ensure!(numbers(2) == forwarded.len() as u64, "{} of {}", numbers(2), forwarded.len());
+            ensure!(numbers(3) == bytes, "{} of {bytes} bytes", numbers(3));
+            for row in &messages {
+                ensure!(row[4].is_empty() && row[5].is_empty(), "{row:?}");
+                let mut clients = row[0].split(',').chain(row[1].split(','));
+                ensure!(clients.any(|client| CLIENT.contains(&client)), "{row:?}");
+            }
+            let dropped = tshark(&job, &capture, "cflow.dstport == 81", &["cflow.srcaddr"])?;
+            ensure!(!dropped.is_empty(), "no word of what was dropped");
+            Ok(())
+        })
+        .unwrap();
+    job.lab
+        .wait_for("sFlow to have every packet that chance chose", SOON, || {
+            let fields = ["sflow_245.samplingrate", "tcp.dstport", "ip.src", "_ws.malformed"];
+            let datagrams = tshark(&job, &capture, "sflow", &fields)?;
+            let ports = datagrams.iter().flat_map(|row| row[1].split(','));
+            let to_vips = ports.filter(|port| *port == "80").count();
+            ensure!(to_vips == by_chance, "{to_vips} of {by_chance}");
+            for row in &datagrams {
+                ensure!(row[0].split(',').all(|rate| rate == "1"), "{row:?}");
+                ensure!(row[3].is_empty(), "{row:?}");
+            }
+            Ok(())
+        })
+        .unwrap();
+}

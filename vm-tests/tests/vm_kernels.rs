@@ -11,13 +11,14 @@ const GOLDEN_FRAMES_MAX: u64 = 3_600;
 /// Tests that run tens of thousands of frames through the same instructions, or start as many
 /// processes: half an hour in software, and nothing that another kernel could do differently. And the
 /// one that holds the verifier to what this kernel's has to do: others have [`VERIFIED_MAX`].
-const LEFT_TO_THIS_KERNEL: [&str; 6] = [
+const LEFT_TO_THIS_KERNEL: [&str; 7] = [
     "pins::the_verifier_has_an_easy_task",
     "echo::the_checksum_holds_at_every_edge",
     "echo::any_payload_any_ttl_the_checksums_hold",
     "pins::a_daemon_killed_at_any_point_of_its_start_leaves_what_the_next_one_takes",
     "nat_full::a_full_table_refuses_new_connections_and_keeps_all_that_it_has",
     "ring::a_full_flow_table_is_counted_and_breaks_nobody",
+    "ring::a_full_flow_table_is_counted_once_where_two_programs_look_for_the_owner",
 ];
 /// Instructions that the verifier may walk through in one program. The kernel allows a million;
 /// whoever gets near that has a program that the next kernel may refuse.

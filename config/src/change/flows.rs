@@ -4,10 +4,12 @@ use super::Rows;
 use crate::desired::FlowLog;
 
 pub(super) fn of_flows(flows: FlowLog) -> Rows {
-    let FlowLog { sample, rate, keep } = flows;
+    let FlowLog { sample, rate, keep, ipfix, sflow } = flows;
     let mut rows = Rows::default();
     rows.put("flows", "sample", sample);
     rows.put("flows", "rate", rate);
     rows.put("flows", "keep", keep);
+    rows.maybe("flows", "ipfix", ipfix);
+    rows.maybe("flows", "sflow", sflow);
     rows
 }

@@ -8,5 +8,7 @@ pub(super) fn check(raw: &FlowsTable) -> Option<FlowLog> {
         sample: raw.sample.as_ref()?.value.0,
         rate: raw.rate.as_ref()?.value.0,
         keep: raw.keep.as_ref()?.value.0,
+        ipfix: raw.ipfix.as_ref().map(|at| at.value),
+        sflow: raw.sflow.as_ref().map(|at| at.value),
     })
 }

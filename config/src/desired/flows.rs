@@ -1,5 +1,7 @@
 //! Packets that are told of.
 
+use core::net::SocketAddr;
+
 /// `[flows]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowLog {
@@ -9,11 +11,15 @@ pub struct FlowLog {
     pub rate: u32,
     /// So many are remembered.
     pub keep: u32,
+    /// Who gets flows as IPFIX.
+    pub ipfix: Option<SocketAddr>,
+    /// Who gets samples as sFlow.
+    pub sflow: Option<SocketAddr>,
 }
 
 impl FlowLog {
     /// Nothing is told of.
-    pub const OFF: Self = Self { sample: 0, rate: 1_000, keep: 10_000 };
+    pub const OFF: Self = Self { sample: 0, rate: 1_000, keep: 10_000, ipfix: None, sflow: None };
 
     /// Whether the packet path tells of packets.
     pub const fn is_on(self) -> bool {

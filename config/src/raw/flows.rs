@@ -1,6 +1,8 @@
 //! What was typed of packets that are told of.
 
-use crate::read::Need::Default;
+use core::net::SocketAddr;
+
+use crate::read::Need::{Default, Optional};
 use crate::read::table;
 use crate::value::Int;
 
@@ -16,10 +18,17 @@ table! {
         "rate" => rate: Int<u32, 0, 10_000_000>, Default("1000");
         /// The daemon remembers so many of the latest, at some 200 bytes each.
         "keep" => keep: Int<u32, 100, 1_000_000>, Default("10000");
+        /// Where flows are sent as IPFIX (RFC 7011), over UDP: summed up from the packets that are
+        /// told of, every five seconds.
+        "ipfix" => ipfix: SocketAddr, Optional;
+        /// Where the packets that chance has chosen are sent as sFlow, version 5, over UDP.
+        "sflow" => sflow: SocketAddr, Optional;
     }
     hints {
         "sampling" => "write sample",
         "sample-rate" => "write sample: one in so many",
         "limit" => "write rate, or keep",
+        "netflow" => "write ipfix",
+        "collector" => "write ipfix or sflow",
     }
 }

@@ -473,8 +473,15 @@ fn signed() -> impl Strategy<Value = (String, Vec<AoKey>)> {
 pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of(signed()), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
-    let flows = (0_u32..=9, 0_u32..=9, 100_u32..=200);
-    let flows = flows.prop_map(|(sample, rate, keep)| FlowLog { sample, rate, keep });
+    let collector = || option::of(any::<u16>().prop_map(|port| ([192, 0, 2, 7], port).into()));
+    let flows = (0_u32..=9, 0_u32..=9, 100_u32..=200, collector(), collector());
+    let flows = flows.prop_map(|(sample, rate, keep, ipfix, sflow)| FlowLog {
+        sample,
+        rate,
+        keep,
+        ipfix,
+        sflow,
+    });
     let beside = (decision(), super::export::beside(), super::nat::nat(), flows);
     let datapath = (datapath(), super::guard::guard());
     let parts = (router(), datapath, peers, beside, services);

@@ -62,9 +62,9 @@ pub const SOURCE_BUCKETS: u32 = 1 << 20;
 pub const DEVICES_MAX: u32 = 256;
 /// Bytes of the ring of [`FlowRecord`]s, where packets are told of.
 pub const FLOW_RING_BYTES: u32 = 1 << 22;
-/// Bytes of a frame that a [`FlowRecord`] has room for: the longest outer header with tags, and the
-/// headers of the packet inside.
-pub const FLOW_SNAP: usize = 192;
+/// Bytes of a frame that a [`FlowRecord`] has room for, a power of two: the longest outer header with
+/// tags, and the headers of the packet inside.
+pub const FLOW_SNAP: usize = 256;
 /// Addresses of its own that a backend takes encapsulated packets for.
 pub const DECAP_ADDRS_MAX: u32 = 1_024;
 

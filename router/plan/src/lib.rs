@@ -11,6 +11,7 @@ mod constants;
 pub mod drain;
 pub mod entry;
 pub mod explain;
+pub mod export;
 mod farm;
 pub mod guard;
 pub mod health;

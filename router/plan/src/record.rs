@@ -54,10 +54,19 @@ pub struct Record {
     pub tcp_flags: Option<u8>,
     /// Where the outer header sends it.
     pub towards: Option<IpAddr>,
+    /// Where the client's IP packet starts in the frame.
+    pub ip_at: Option<usize>,
     /// First bytes of the frame that left, or that came if none did.
     pub frame: Vec<u8>,
     /// How many the frame had.
     pub frame_len: u32,
+}
+
+impl Record {
+    /// The client's IP packet, as much of it as there is.
+    pub fn inner(&self) -> Option<&[u8]> {
+        self.frame.get(self.ip_at?..)
+    }
 }
 
 /// Reads the bytes of a [`FlowRecord`](tidegate_abi::FlowRecord); `None`: they are none.
@@ -91,6 +100,7 @@ pub fn read(bytes: &[u8]) -> Option<Record> {
         len: narrow(packet.as_ref().map_or(frame_len, |packet| packet.ip_len)),
         flow: packet.as_ref().map(|packet| packet.flow),
         tcp_flags: packet.as_ref().and_then(|packet| tcp_flags(frame, packet)),
+        ip_at: packet.as_ref().map(|packet| inner_at.max(packet.ip_at)),
         towards: outer.map(|packet| packet.flow.dst),
         frame: frame.to_vec(),
         frame_len: narrow(frame_len),
@@ -179,7 +189,7 @@ mod tests {
         let words = [Counter::PassNotIp as u32, flow_why::SAMPLED, u32::MAX, 0, 4, 42, 42, 0];
         let found = read(&record(words, &arp)).unwrap();
         assert_eq!((found.flow, found.tcp_flags, found.len), (None, None, 42));
-        for (at, wrong) in [(0, 999), (1, 0), (1, 3), (6, 193)] {
+        for (at, wrong) in [(0, 999), (1, 0), (1, 3), (6, 257)] {
             let mut words = words;
             words[at] = wrong;
             assert_eq!(read(&record(words, &arp)), None, "word {at}");

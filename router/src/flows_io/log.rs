@@ -156,6 +156,7 @@ mod tests {
             flow: None,
             tcp_flags: None,
             towards: None,
+            ip_at: None,
             frame: vec![1; 64],
             frame_len: 114,
         }

@@ -1,5 +1,6 @@
 //! Reads the records that the packet path leaves of packets, and keeps the latest.
 
+mod export;
 mod log;
 
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
+use export::Exports;
+pub(crate) use export::To;
 pub(crate) use log::{FlowLog, Names, Told};
 
 use crate::bpf_io::records::Records;
@@ -24,10 +27,20 @@ pub(crate) struct FlowsHandle {
     /// Full: the task has not come to the last one yet. There is one for each new program.
     sources: mpsc::Sender<Option<Records>>,
     names: watch::Sender<Arc<Names>>,
+    to: watch::Sender<Option<To>>,
     log: FlowLog,
 }
 
 impl FlowsHandle {
+    /// Sends them there from now on.
+    pub(crate) fn export(&self, to: To) {
+        self.to.send_if_modified(|before| {
+            let is_new = *before != Some(to);
+            *before = Some(to);
+            is_new
+        });
+    }
+
     /// Reads these from now on, or nothing.
     pub(crate) async fn read(&self, records: Option<Records>) {
         if self.sources.send(records).await.is_err() {
@@ -55,15 +68,19 @@ pub(crate) fn start() -> FlowsHandle {
     let (sources, inbox) = mpsc::channel(2);
     let (names, named) = watch::channel(Arc::default());
     let log = FlowLog::default();
-    tokio::spawn(run(inbox, named, log.clone()));
-    FlowsHandle { sources, names, log }
+    let (to, collectors) = watch::channel(None);
+    tokio::spawn(run(inbox, named, collectors, log.clone()));
+    FlowsHandle { sources, names, to, log }
 }
 
 async fn run(
     mut inbox: mpsc::Receiver<Option<Records>>,
     names: watch::Receiver<Arc<Names>>,
+    mut collectors: watch::Receiver<Option<To>>,
     log: FlowLog,
 ) {
+    let mut exports: Option<Exports> = None;
+    let mut flush = tokio::time::interval(export::EVERY);
     let mut source: Option<AsyncFd<Records>> = None;
     loop {
         tokio::select! {
@@ -71,7 +88,12 @@ async fn run(
                 Some(records) => source = records.and_then(watched),
                 None => return,
             },
-            read = next(&mut source, &names, &log) => if let Err(error) = read {
+            Ok(()) = collectors.changed() => {
+                exports.iter_mut().for_each(Exports::flush);
+                exports = collectors.borrow_and_update().map(Exports::new);
+            }
+            _ = flush.tick() => exports.iter_mut().for_each(Exports::flush),
+            read = next(&mut source, &names, &log, &mut exports) => if let Err(error) = read {
                 warn!("the packets that are told of cannot be read any more: {error}");
                 source = None;
             },
@@ -84,6 +106,7 @@ async fn next(
     source: &mut Option<AsyncFd<Records>>,
     names: &watch::Receiver<Arc<Names>>,
     log: &FlowLog,
+    exports: &mut Option<Exports>,
 ) -> std::io::Result<()> {
     let Some(source) = source else { return std::future::pending().await };
     let mut ready = source.readable_mut().await?;
@@ -92,6 +115,7 @@ async fn next(
     let count = records.drain(BATCH, |bytes| match record::read(bytes) {
         Some(record) => {
             let at = boot + Duration::from_nanos(record.at_ns);
+            exports.iter_mut().for_each(|exports| exports.add(&record, at));
             log.put(record, at, &names);
         }
         None => log.put_unreadable(),

@@ -1,12 +1,13 @@
 //! What the packets are called that the packet path tells of.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tidegate_abi::Told;
 
 use super::Reconciler;
 use crate::bpf_io;
-use crate::flows_io::Names;
+use crate::flows_io::{Names, To};
 use crate::view::{FlowsTold, flow as view};
 
 impl Reconciler {
@@ -14,6 +15,8 @@ impl Reconciler {
     pub(super) async fn read_flows(&mut self) {
         let flows = self.config.desired.flows;
         self.parts.flows.keep(flows.keep);
+        let router_id = Ipv4Addr::from_bits(self.config.desired.router.router_id.get());
+        self.parts.flows.export(To { flows, router_id });
         if !flows.is_on() {
             self.parts.flows.read(None).await;
         }

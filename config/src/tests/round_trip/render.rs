@@ -121,6 +121,8 @@ fn render_flows(out: &mut String, flows: FlowLog) {
     key(out, "sample", i64::from(flows.sample));
     key(out, "rate", i64::from(flows.rate));
     key(out, "keep", i64::from(flows.keep));
+    maybe(out, "ipfix", flows.ipfix.as_ref());
+    maybe(out, "sflow", flows.sflow.as_ref());
 }
 
 fn render_nat(out: &mut String, nat: &Nat) {
