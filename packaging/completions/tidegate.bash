@@ -34,6 +34,9 @@ _tidegate() {
             tidegate,detach)
                 cmd="tidegate__subcmd__detach"
                 ;;
+            tidegate,doctor)
+                cmd="tidegate__subcmd__doctor"
+                ;;
             tidegate,drain)
                 cmd="tidegate__subcmd__drain"
                 ;;
@@ -87,6 +90,9 @@ _tidegate() {
                 ;;
             tidegate,status)
                 cmd="tidegate__subcmd__status"
+                ;;
+            tidegate,support-bundle)
+                cmd="tidegate__subcmd__support__subcmd__bundle"
                 ;;
             tidegate,top)
                 cmd="tidegate__subcmd__top"
@@ -163,6 +169,9 @@ _tidegate() {
             tidegate__subcmd__help,detach)
                 cmd="tidegate__subcmd__help__subcmd__detach"
                 ;;
+            tidegate__subcmd__help,doctor)
+                cmd="tidegate__subcmd__help__subcmd__doctor"
+                ;;
             tidegate__subcmd__help,drain)
                 cmd="tidegate__subcmd__help__subcmd__drain"
                 ;;
@@ -216,6 +225,9 @@ _tidegate() {
                 ;;
             tidegate__subcmd__help,status)
                 cmd="tidegate__subcmd__help__subcmd__status"
+                ;;
+            tidegate__subcmd__help,support-bundle)
+                cmd="tidegate__subcmd__help__subcmd__support__subcmd__bundle"
                 ;;
             tidegate__subcmd__help,top)
                 cmd="tidegate__subcmd__help__subcmd__top"
@@ -302,7 +314,7 @@ _tidegate() {
 
     case "${cmd}" in
         tidegate)
-            opts="-h -V --help --version run check status peers vips backends drops top routes events flows why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
+            opts="-h -V --help --version run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -478,6 +490,52 @@ _tidegate() {
                     ;;
                 -c)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__doctor)
+            opts="-c -b -s -o -h --config --backend --socket --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -1004,7 +1062,7 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__help)
-            opts="run check status peers vips backends drops top routes events flows why refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
+            opts="run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1088,6 +1146,20 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__help__subcmd__detach)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1424,6 +1496,20 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__help__subcmd__support__subcmd__bundle)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2002,6 +2088,44 @@ _tidegate() {
                     ;;
                 -w)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__support__subcmd__bundle)
+            opts="-c -s -o -h --config --socket --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
                     return 0
                     ;;
                 *)

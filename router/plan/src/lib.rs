@@ -8,6 +8,7 @@
 
 pub mod admission;
 mod constants;
+pub mod doctor;
 pub mod drain;
 pub mod entry;
 pub mod explain;

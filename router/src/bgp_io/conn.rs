@@ -1,6 +1,7 @@
 //! One TCP connection: bytes in, bytes out, and an end. What they mean is the speaker's matter.
 
 use core::future::pending;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -69,6 +70,24 @@ pub(super) struct Outbox {
     open: oneshot::Sender<oneshot::Sender<Frozen>>,
     queue: mpsc::Sender<Piece>,
     room: Arc<Semaphore>,
+    unheard: Unheard,
+}
+
+/// Bytes that were read and that the speaker has not heard yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unheard(Arc<AtomicUsize>);
+
+impl Unheard {
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The speaker has heard these. What another process has read was not counted here.
+    pub(super) fn heard(&self, bytes: usize) {
+        let less = |unheard: usize| Some(unheard.saturating_sub(bytes));
+        // It never refuses.
+        _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
 }
 
 /// The queue of a connection is full.
@@ -95,6 +114,20 @@ impl Outbox {
 }
 
 impl Outbox {
+    /// What is queued: read and not heard yet, and not written yet, in bytes.
+    pub(super) fn queued(&self) -> Queued {
+        let written = self.room.available_permits();
+        Queued {
+            received: self.unheard.0.load(Ordering::Relaxed),
+            to_send: QUEUE_BYTES_MAX.saturating_sub(written),
+        }
+    }
+
+    /// Where it is counted what the speaker has not heard yet.
+    pub(super) const fn unheard(&self) -> &Unheard {
+        &self.unheard
+    }
+
     /// Whether it is time for more UPDATEs.
     pub(super) fn wants_more(&self) -> bool {
         QUEUE_BYTES_MAX - self.room.available_permits() < AHEAD_BYTES
@@ -111,6 +144,15 @@ impl Outbox {
     }
 }
 
+/// Bytes that wait, of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// From the peer, not heard yet.
+    pub received: usize,
+    /// To the peer, not written yet.
+    pub to_send: usize,
+}
+
 /// A connection that is neither read nor written.
 #[derive(Debug)]
 pub(super) struct Frozen {
@@ -125,6 +167,7 @@ pub(super) struct Frozen {
 pub(super) struct Unwritten {
     closing: oneshot::Receiver<oneshot::Sender<Frozen>>,
     queue: Queue,
+    unheard: Unheard,
 }
 
 struct Queue {
@@ -145,7 +188,9 @@ pub(super) fn outbox(drained: Arc<Notify>) -> (Outbox, Unwritten) {
     let (queue, pieces) = mpsc::channel(QUEUE_PIECES_MAX);
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
     let queue_out = Queue { drained, pieces, current: None, send_hold: None, stalled: false };
-    (Outbox { open, queue, room }, Unwritten { closing, queue: queue_out })
+    let unheard = Unheard::default();
+    let unwritten = Unwritten { closing, queue: queue_out, unheard: unheard.clone() };
+    (Outbox { open, queue, room, unheard }, unwritten)
 }
 
 /// Moves bytes until the connection ends by itself, which it then says, or its [`Outbox`] is
@@ -161,7 +206,7 @@ pub(super) async fn run(
     send_hold: Option<Duration>,
     inbound: mpsc::Sender<Inbound>,
 ) {
-    let Unwritten { mut closing, mut queue } = unwritten;
+    let Unwritten { mut closing, mut queue, unheard: count } = unwritten;
     queue.send_hold = send_hold;
     let mut unheard = None;
     let (mut read, mut write) = stream.split();
@@ -176,7 +221,7 @@ pub(super) async fn run(
             drop(frozen.send(Frozen { stream, unheard, unsent }));
             return;
         }
-        () = read_all(conn, &mut read, &inbound, &mut unheard) => {}
+        () = read_all(conn, &mut read, &inbound, (&mut unheard, &count)) => {}
         () = write_until_broken(conn, &mut write, &mut queue, &inbound) => {}
     }
     // The speaker's task being gone is the one way this fails, and then nobody needs to know.
@@ -190,14 +235,14 @@ async fn read_all(
     conn: ConnId,
     read: &mut ReadHalf<'_>,
     inbound: &mpsc::Sender<Inbound>,
-    unheard: &mut Option<Bytes>,
+    (unheard, count): (&mut Option<Bytes>, &Unheard),
 ) {
     // A session that is silent holds no buffer.
     while read.readable().await.is_ok() {
         let mut bytes = BytesMut::with_capacity(READ_BYTES_MAX);
         match read.try_read_buf(&mut bytes) {
             Ok(0) => return,
-            Ok(_) => {}
+            Ok(read) => count.add(read),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(_broken) => return,
         }

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::conn::{self, AbortOnDrop, Outbox};
+use super::conn::{self, AbortOnDrop, Outbox, Queued};
 use super::guard::Guard;
 use super::input::Inbound;
 use super::keys::{self, Keys};
@@ -114,6 +114,22 @@ impl Conns {
         let cannot =
             |error| warn!(%remote, %error, "a new password will take a reset of this session");
         cloned.map_err(cannot).ok()
+    }
+
+    /// The speaker has heard so many bytes of a connection.
+    pub(super) fn heard(&self, conn: ConnId, bytes: usize) {
+        if let Some(Conn::Open { outbox, .. }) = self.open.get(&conn) {
+            outbox.unheard().heard(bytes);
+        }
+    }
+
+    /// What is queued, by the address of the peer.
+    pub(super) fn queued(&self) -> BTreeMap<IpAddr, Queued> {
+        let open = self.open.values().filter_map(|conn| match conn {
+            Conn::Open { remote, outbox, .. } => Some((remote.ip(), outbox.queued())),
+            Conn::Dialling { .. } | Conn::Frozen { .. } => None,
+        });
+        open.collect()
     }
 
     pub(super) fn wants_more(&self, conn: ConnId) -> bool {

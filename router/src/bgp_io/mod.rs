@@ -46,6 +46,7 @@ use crate::link_io::{Changes, Links};
 pub(crate) use alone::alone;
 pub(crate) use asker::Orders;
 pub use asker::{Asker, Histories};
+pub use conn::Queued;
 use conn::{AbortOnDrop, Shared};
 use conns::{Conn, Conns};
 pub use error::{Error, Stopped};
@@ -104,6 +105,9 @@ pub struct Snapshot {
     pub peers: Vec<PeerStatus>,
     /// What we originate.
     pub originated: BTreeMap<Prefix, RouteAttributes>,
+    /// What is queued from and to those that are connected, by their addresses. A change of this
+    /// alone is no news.
+    pub queued: BTreeMap<IpAddr, Queued>,
     /// How late a timer (Hold, KeepAlive, ConnectRetry) has fired at worst since the start.
     pub timer_lateness_max: Duration,
 }
@@ -408,7 +412,10 @@ impl Shell {
                 self.conns.open.remove(&conn);
                 self.speaker.on_conn(now, ConnEvent::ConnectFailed { conn }, out);
             }
-            Inbound::Bytes { conn, bytes } => self.speaker.on_bytes(now, conn, &bytes, out),
+            Inbound::Bytes { conn, bytes } => {
+                self.conns.heard(conn, bytes.len());
+                self.speaker.on_bytes(now, conn, &bytes, out);
+            }
             Inbound::Stalled { conn } => {
                 self.speaker.on_conn(now, ConnEvent::Stalled { conn }, out);
             }
@@ -465,8 +472,10 @@ impl Shell {
         let peers = self.speaker.peers();
         let originated = self.speaker.originated();
         let timer_lateness_max = self.timer_lateness_max;
+        let queued = self.conns.queued();
         self.publish.send_if_modified(|snapshot| {
             snapshot.timer_lateness_max = timer_lateness_max;
+            snapshot.queued = queued;
             let changed = snapshot.peers != peers || snapshot.originated != *originated;
             if changed {
                 snapshot.peers = peers;

@@ -6,13 +6,15 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use tidegate_abi::Plain;
 
 // linux/bpf.h, enum bpf_cmd and enum bpf_attach_type.
+const MAP_LOOKUP_ELEM: libc::c_int = 1;
+const MAP_GET_NEXT_KEY: libc::c_int = 4;
 const OBJ_PIN: libc::c_int = 6;
 const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -270,4 +272,56 @@ fn batch<K>(map: BorrowedFd<'_>, keys: &[K], len: usize) -> io::Result<BatchAttr
         elem_flags: 0,
         flags: 0,
     })
+}
+
+/// Walks the entries of any map, as octets.
+pub(crate) struct Entries<'a> {
+    map: &'a OwnedFd,
+    key: Vec<u8>,
+    next: Vec<u8>,
+    value: Vec<u8>,
+    started: bool,
+}
+
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    value_or_next: u64,
+    flags: u64,
+}
+
+impl<'a> Entries<'a> {
+    /// `key` and `value` are the sizes that the kernel says; that of a value for all CPUs together.
+    pub(crate) fn of(map: &'a OwnedFd, key: usize, value: usize) -> Self {
+        Self { map, key: vec![0; key], next: vec![0; key], value: vec![0; value], started: false }
+    }
+
+    /// The next one; `None` at the end. One that goes in between is passed over.
+    pub(crate) fn step(&mut self) -> io::Result<Option<(&[u8], &[u8])>> {
+        loop {
+            let from = if self.started { self.key.as_ptr() as u64 } else { 0 };
+            let next = self.next.as_mut_ptr() as u64;
+            let mut attr = self.element(from, next);
+            match bpf(MAP_GET_NEXT_KEY, &mut attr) {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            self.started = true;
+            core::mem::swap(&mut self.key, &mut self.next);
+            let value = self.value.as_mut_ptr() as u64;
+            let mut attr = self.element(self.key.as_ptr() as u64, value);
+            match bpf(MAP_LOOKUP_ELEM, &mut attr) {
+                Ok(_) => return Ok(Some((&self.key, &self.value))),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn element(&self, key: u64, value_or_next: u64) -> ElementAttr {
+        ElementAttr { map_fd: raw(self.map.as_fd()), reserved: 0, key, value_or_next, flags: 0 }
+    }
 }

@@ -34,6 +34,13 @@ pub(super) async fn get<T: DeserializeOwned>(
     answered(socket, ANSWER_WITHIN, http::Request::get(path), Bytes::new()).await
 }
 
+/// The text that the daemon answers, of at most 256 MiB.
+pub(super) async fn text(socket: &Path, path: &str) -> Result<String, Failure> {
+    let request = http::Request::get(path);
+    let (status, text) = replied(socket, ANSWER_WITHIN, request, Bytes::new()).await?;
+    if status.is_success() { Ok(text) } else { Err(refusal(status, &text)) }
+}
+
 /// Asks for a change.
 pub(super) async fn post<T: DeserializeOwned>(
     socket: &Path,
@@ -143,14 +150,7 @@ async fn answered<T: DeserializeOwned>(
     request: http::request::Builder,
     body: Bytes,
 ) -> Result<Answer<T>, Failure> {
-    let fetched = tokio::time::timeout(within, fetch(socket, request, body));
-    let (status, body) = fetched.await.map_err(|elapsed| {
-        Failure::unreachable(format!(
-            "the daemon at {} did not answer ({elapsed}): is it stopped or very busy?",
-            socket.display()
-        ))
-    })??;
-    let text = String::from_utf8(body.to_vec()).map_err(Failure::new)?;
+    let (status, text) = replied(socket, within, request, body).await?;
     if !status.is_success() {
         return Err(refusal(status, &text));
     }
@@ -158,6 +158,23 @@ async fn answered<T: DeserializeOwned>(
         Failure::new(format!("the daemon's answer is of another version than this tool: {error}"))
     })?;
     Ok(Answer { text, value })
+}
+
+/// The daemon's answer, whatever it says.
+async fn replied(
+    socket: &Path,
+    within: Duration,
+    request: http::request::Builder,
+    body: Bytes,
+) -> Result<(http::StatusCode, String), Failure> {
+    let fetched = tokio::time::timeout(within, fetch(socket, request, body));
+    let (status, body) = fetched.await.map_err(|elapsed| {
+        Failure::unreachable(format!(
+            "the daemon at {} did not answer ({elapsed}): is it stopped or very busy?",
+            socket.display()
+        ))
+    })??;
+    Ok((status, String::from_utf8(body.to_vec()).map_err(Failure::new)?))
 }
 
 /// A problem document as people read it.

@@ -187,9 +187,18 @@ fn standing_lines(standing: &Standing) -> Vec<String> {
 }
 
 fn peers_text(answer: &Peers) -> String {
-    let header =
-        ["NEIGHBOR", "ADDRESS", "AS", "MSGRCVD", "MSGSENT", "UP/DOWN", "STATE/PFXRCD", "PFXSENT"];
-    let mut table = Table::new(&header, &[2, 3, 4, 6, 7]);
+    let header = [
+        "NEIGHBOR",
+        "ADDRESS",
+        "AS",
+        "MSGRCVD",
+        "MSGSENT",
+        "INQ",
+        "OUTQ",
+        "UP/DOWN",
+        "STATE/PFXRCD",
+    ];
+    let mut table = Table::new(&header, &[2, 3, 4, 5, 6, 8]);
     for peer in &answer.peers {
         let established = peer.state == "Established";
         table.row(vec![
@@ -198,9 +207,10 @@ fn peers_text(answer: &Peers) -> String {
             peer.asn.to_string(),
             peer.messages_received.to_string(),
             peer.messages_sent.to_string(),
+            peer.queued_received_bytes.to_string(),
+            peer.queued_to_send_bytes.to_string(),
             span(peer.since_secs),
             if established { peer.prefixes_received.to_string() } else { peer.state.clone() },
-            if established { peer.prefixes_advertised.to_string() } else { "-".into() },
         ]);
     }
     let mut text = table.render();
@@ -220,6 +230,8 @@ fn peers_wide(answer: &Peers) -> String {
         "AS",
         "MSGRCVD",
         "MSGSENT",
+        "INQ",
+        "OUTQ",
         "UP/DOWN",
         "STATE/PFXRCD",
         "PFXSENT",
@@ -229,7 +241,7 @@ fn peers_wide(answer: &Peers) -> String {
         "FLAPS",
         "FAMILIES",
     ];
-    let mut table = Table::new(&header, &[2, 3, 4, 6, 7, 9, 11]);
+    let mut table = Table::new(&header, &[2, 3, 4, 5, 6, 8, 9, 11, 13]);
     for peer in &answer.peers {
         let established = peer.state == "Established";
         table.row(vec![
@@ -238,6 +250,8 @@ fn peers_wide(answer: &Peers) -> String {
             peer.asn.to_string(),
             peer.messages_received.to_string(),
             peer.messages_sent.to_string(),
+            peer.queued_received_bytes.to_string(),
+            peer.queued_to_send_bytes.to_string(),
             span(peer.since_secs),
             if established { peer.prefixes_received.to_string() } else { peer.state.clone() },
             if established { peer.prefixes_advertised.to_string() } else { "-".into() },

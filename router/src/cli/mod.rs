@@ -4,6 +4,7 @@ mod beside;
 mod change;
 mod client;
 mod commands;
+mod doctor;
 mod drain;
 mod events;
 mod flows;
@@ -11,6 +12,7 @@ mod health;
 mod peer;
 mod refresh;
 mod routes;
+mod support;
 mod table;
 mod top;
 mod upgrade;
@@ -32,6 +34,10 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILED: u8 = 1;
 /// The daemon cannot be reached. (2 is a mistake on the command line.)
 pub const EXIT_UNREACHABLE: u8 = 3;
+/// `tidegate doctor` has found what will not always work.
+pub const EXIT_WARNED: u8 = 4;
+/// `tidegate doctor` has found what does not work.
+pub const EXIT_BROKEN: u8 = 5;
 
 const DEFAULT_CONFIG: &str = "/etc/tidegate/tidegate.toml";
 const DEFAULT_SOCKET: &str = "/run/tidegate/api.sock";
@@ -76,6 +82,10 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Where a packet goes, and why: from BGP to the wire, by the program that forwards
     Why(why::WhyArgs),
+    /// Look for what keeps this node and its backends from working, and say how to mend it
+    Doctor(doctor::DoctorArgs),
+    /// Write an archive for whoever helps: configuration without secrets, state, maps, logs
+    SupportBundle(support::SupportArgs),
     /// Ask a peer for its routes again, or tell it ours again, without closing the session
     Refresh(refresh::RefreshArgs),
     /// RPKI caches, and how many VRPs are in force
@@ -193,7 +203,7 @@ struct Decap {
 }
 
 /// A command that failed: what to print and with which code to end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     message: String,
     code: u8,
@@ -284,6 +294,8 @@ impl Command {
             Self::Flows(args) => flows::flows(args).await,
             Self::Events(args) => events::events(args).await,
             Self::Why(args) => why::why(args).await,
+            Self::SupportBundle(args) => Box::pin(support::bundle(args)).await,
+            Self::Doctor(args) => Box::pin(doctor::doctor(args)).await,
             Self::Dump(args) => beside::dump(args).await,
             Self::Rpki(Look { read, .. }) => beside::rpki(read).await,
             Self::Refresh(args) => refresh::refresh(args).await,

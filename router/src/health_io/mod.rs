@@ -3,8 +3,8 @@
 //! What a result means for the backend (rise, fall) is the receiver's matter.
 
 mod failure;
-mod probe;
-mod random;
+pub(crate) mod probe;
+pub(crate) mod random;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;

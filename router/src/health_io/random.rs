@@ -3,10 +3,10 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 /// Marsaglia's xorshift64, seeded by the standard library from the operating system.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Zero is the one state that xorshift never leaves.
         Self(RandomState::new().build_hasher().finish() | 1)
     }
@@ -19,7 +19,7 @@ impl Random {
     }
 
     /// Any octets.
-    pub(super) fn octets<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn octets<const N: usize>(&mut self) -> [u8; N] {
         core::array::from_fn(|_| {
             let [first, ..] = self.next();
             first
@@ -27,12 +27,12 @@ impl Random {
     }
 
     /// Any number.
-    pub(super) fn number(&mut self) -> u16 {
+    pub(crate) fn number(&mut self) -> u16 {
         u16::from_be_bytes(self.octets())
     }
 
     /// At least 0, less than 1.
-    pub(super) fn fraction(&mut self) -> f64 {
+    pub(crate) fn fraction(&mut self) -> f64 {
         let [high @ .., _, _, _, _] = self.next();
         f64::from(u32::from_be_bytes(high)) / (f64::from(u32::MAX) + 1.0)
     }

@@ -4,6 +4,7 @@
 //! Level, not edge: [`Changes`] says that something changed, never what; [`Links`] then asks the
 //! kernel anew. Turning the answers into a way is `tables`' matter.
 
+pub(crate) mod look;
 mod tables;
 
 use core::net::IpAddr;

@@ -265,6 +265,17 @@ impl Tables {
         })
     }
 
+    /// The name of an interface.
+    pub(super) fn name(&self, ifindex: u32) -> String {
+        self.links.get(&ifindex).map_or_else(|| ifindex.to_string(), |link| link.name.clone())
+    }
+
+    /// The MAC address of a neighbour that has answered.
+    pub(super) fn neighbour_mac(&self, next_hop: NextHop) -> Option<[u8; 6]> {
+        let neighbour = self.neighbours.get(&next_hop)?;
+        neighbour.mac.filter(|_| is_usable(neighbour.state))
+    }
+
     /// Whether packets pass the interface of a next hop.
     pub(super) fn is_running(&self, next_hop: NextHop) -> bool {
         self.running_link(next_hop.ifindex).is_ok()

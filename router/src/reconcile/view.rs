@@ -1,5 +1,6 @@
 //! What the loop shows of itself: inner types turned by hand into those of [`crate::view`].
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +13,7 @@ use tidegate_bgp::types::{Family, HoldTime};
 use tidegate_config::desired::{ForwardingMode, Protocol, ServiceAddr};
 use tidegate_plan::{BackendState, BackendView, VipState};
 
+use crate::bgp_io::Queued;
 use crate::bmp_io::StationStatus;
 use crate::bpf_io;
 use crate::journal::{self, down_cause};
@@ -31,8 +33,9 @@ impl Reconciler {
         let vips = self.last.vips.iter().map(|(addr, state)| self.vip(*addr, state));
         let mut vips: Vec<Vip> = vips.collect::<Result<_, _>>()?;
         vips.sort_by(|a, b| a.service.cmp(&b.service));
+        let snapshot = self.snapshot.borrow();
         let mut peers: Vec<Peer> =
-            self.snapshot.borrow().peers.iter().map(|peer| self.peer(peer)).collect();
+            snapshot.peers.iter().map(|peer| self.peer(peer, &snapshot.queued)).collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(View { status: self.status(&peers, &vips)?, peers, vips, rpki: self.rpki() })
     }
@@ -77,6 +80,7 @@ impl Reconciler {
         Ok(Status {
             api_version: API_VERSION.into(),
             version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
             generation: self.control.generation,
             config_file: self.config.path.display().to_string(),
             config_refused: self.control.refused.clone(),
@@ -169,7 +173,9 @@ impl Reconciler {
         Ok(self.parts.datapath.counters()?.into_iter().map(row).collect())
     }
 
-    fn peer(&self, peer: &PeerStatus) -> Peer {
+    fn peer(&self, peer: &PeerStatus, queued: &BTreeMap<IpAddr, Queued>) -> Peer {
+        let Queued { received, to_send } =
+            queued.get(&peer.remote.ip()).copied().unwrap_or_default();
         let age = self.clock.now() - peer.since;
         let bfd = self.parts.bfd.snapshot().borrow().get(&peer.name).copied();
         let detect = bfd.and_then(|bfd| bfd.detection_time);
@@ -188,6 +194,8 @@ impl Reconciler {
             stale_families: peer.stale.iter().map(ToString::to_string).collect(),
             messages_received: peer.messages_received,
             messages_sent: peer.messages_sent,
+            queued_received_bytes: u64::try_from(received).unwrap_or(u64::MAX),
+            queued_to_send_bytes: u64::try_from(to_send).unwrap_or(u64::MAX),
             prefixes_received: peer.prefixes_received,
             prefixes_advertised: peer.prefixes_advertised,
             prefixes: peer.counts.iter().map(family_prefixes).collect(),

@@ -115,3 +115,33 @@ async fn a_full_queue_is_an_error_not_a_wait() {
     assert_eq!(pair.outbox.send(vec![0; 1 << 20]), Err(Overflow));
     assert_eq!(pair.outbox.send(vec![0; QUEUE_BYTES_MAX + 1]), Err(Overflow));
 }
+
+#[tokio::test]
+async fn what_waits_is_counted_both_ways() {
+    let mut pair = pair(1).await;
+    assert_eq!(pair.outbox.queued(), Queued::default());
+    pair.peer.write_all(&[7; 100]).await.unwrap();
+    let until = |outbox: Outbox, wanted: fn(Queued) -> bool| async move {
+        while !wanted(outbox.queued()) {
+            tokio::task::yield_now().await;
+        }
+        outbox
+    };
+    let read = until(pair.outbox, |queued| queued.received == 100);
+    let outbox = soon("read", read).await;
+    let Some(Inbound::Bytes { bytes, .. }) = soon("told", pair.inbound.recv()).await else {
+        panic!("the connection has ended");
+    };
+    outbox.unheard().heard(bytes.len());
+    assert_eq!(outbox.queued(), Queued::default());
+    // More than was counted is no more than all of it.
+    outbox.unheard().heard(1);
+    assert_eq!(outbox.queued().received, 0);
+
+    // Far more than the kernel takes of a peer that does not read.
+    outbox.send(vec![0; QUEUE_BYTES_MAX]).unwrap();
+    assert_eq!(outbox.queued().to_send, QUEUE_BYTES_MAX);
+    let mut taken = vec![0; QUEUE_BYTES_MAX];
+    soon("write", pair.peer.read_exact(&mut taken)).await.unwrap();
+    soon("emptied", until(outbox, |queued| queued.to_send == 0)).await;
+}

@@ -31,9 +31,9 @@ tidegate 0.1.0, up 1d03h
 #[test]
 fn peers_have_the_columns_that_network_engineers_know() {
     let expected = "\
-NEIGHBOR  ADDRESS      AS  MSGRCVD  MSGSENT  UP/DOWN  STATE/PFXRCD  PFXSENT
-tor-1     10.0.0.1  65000     3241     3239  1d03h              12        2
-tor-2     10.0.0.3  65000     3241     3239  1d03h          Active        -
+NEIGHBOR  ADDRESS      AS  MSGRCVD  MSGSENT  INQ  OUTQ  UP/DOWN  STATE/PFXRCD
+tor-1     10.0.0.1  65000     3241     3239    0    19  1d03h              12
+tor-2     10.0.0.3  65000     3241     3239    0    19  1d03h          Active
 tor-2: last down: received Cease/Administrative Shutdown (6/2)
 ";
     check(&peers_text(&sample().peers()), expected);

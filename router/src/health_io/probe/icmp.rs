@@ -14,11 +14,11 @@ use crate::health_io::random::Random;
 const PACKET_BYTES_MAX: usize = 256;
 
 /// Identifier, sequence number and eight octets more, by which we know our own.
-const NONCE_BYTES: usize = 12;
+pub(crate) const NONCE_BYTES: usize = 12;
 
 /// Sends an echo request and waits for its reply. The socket is connected: it hears of no other
 /// host than the one that is asked.
-pub(super) async fn ask(target: IpAddr) -> Result<(), Failure> {
+pub(crate) async fn ask(target: IpAddr) -> Result<(), Failure> {
     let nonce: [u8; NONCE_BYTES] = Random::new().octets();
     let asked = async {
         let socket = open(target)?;
@@ -35,7 +35,7 @@ pub(super) async fn ask(target: IpAddr) -> Result<(), Failure> {
 }
 
 /// A raw socket. Tokio's type for UDP does with it what is done with any socket of datagrams.
-fn open(target: IpAddr) -> io::Result<UdpSocket> {
+pub(crate) fn open(target: IpAddr) -> io::Result<UdpSocket> {
     let (domain, protocol) = match target {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
@@ -47,7 +47,7 @@ fn open(target: IpAddr) -> io::Result<UdpSocket> {
 }
 
 /// An echo request. The kernel fills in the checksum of ICMPv6 (RFC 3542 §3.1), not that of ICMP.
-fn request(target: IpAddr, nonce: &[u8; NONCE_BYTES]) -> Vec<u8> {
+pub(crate) fn request(target: IpAddr, nonce: &[u8; NONCE_BYTES]) -> Vec<u8> {
     let kind = if target.is_ipv4() { 8 } else { 128 };
     let mut packet = [&[kind, 0, 0, 0], nonce.as_slice()].concat();
     if target.is_ipv4() {
@@ -58,7 +58,7 @@ fn request(target: IpAddr, nonce: &[u8; NONCE_BYTES]) -> Vec<u8> {
 }
 
 /// Whether a packet answers our request. Those of IPv4 come with their IP header.
-fn is_reply(target: IpAddr, packet: &[u8], nonce: &[u8; NONCE_BYTES]) -> bool {
+pub(crate) fn is_reply(target: IpAddr, packet: &[u8], nonce: &[u8; NONCE_BYTES]) -> bool {
     let (kind, header_len) = match (target, packet.first()) {
         (IpAddr::V4(_), Some(first)) => (0, usize::from(first & 0x0f) * 4),
         (IpAddr::V4(_), None) => return false,

@@ -6,9 +6,9 @@
 mod datagram;
 mod grpc;
 mod http;
-mod icmp;
+pub(crate) mod icmp;
 pub(super) mod tls;
-mod tunnel;
+pub(crate) mod tunnel;
 
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

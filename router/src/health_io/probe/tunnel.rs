@@ -36,15 +36,29 @@ pub(super) async fn ask(
     vip: SocketAddr,
     gue_port: Option<u16>,
 ) -> Result<(), Failure> {
+    ask_at_length(backend, vip, gue_port, 0).await
+}
+
+/// The same with a SYN that is filled up to so many bytes, which are not fragmented on the way.
+pub(crate) async fn ask_at_length(
+    backend: IpAddr,
+    vip: SocketAddr,
+    gue_port: Option<u16>,
+    len: u16,
+) -> Result<(), Failure> {
     let asked = async {
         let own = own_address(vip)?;
         // Bound and never used: nobody else gets the port, and the kernel answers for nobody there.
         let held = Socket::new(Domain::for_address(vip), Type::STREAM, None)?;
         held.bind(&SocketAddr::new(own, 0).into())?;
         let port = held.local_addr()?.as_socket().map_or(0, |addr| addr.port());
-        let syn = Syn { from: SocketAddr::new(own, port), vip, number: number() };
+        let from = SocketAddr::new(own, port);
+        let syn = Syn { from, vip, number: number(), filled: Syn::filling(vip, len) };
         let answers = answers(&syn)?;
         let (tunnel, end) = tunnel(backend, vip.is_ipv4(), gue_port)?;
+        if len > 0 {
+            in_one_piece(&tunnel, end.ip())?;
+        }
         let packet = syn.packet();
         tunnel.send_to(&packet, &end.into())?;
         match timeout(AGAIN, syn.answer(&answers)).await {
@@ -67,8 +81,20 @@ fn number() -> u32 {
     u32::from_be_bytes(Random::new().octets())
 }
 
+/// Packets are sent whole, whatever the kernel has heard of the path.
+pub(crate) fn in_one_piece(tunnel: &Socket, end: IpAddr) -> io::Result<()> {
+    use rustix::net::sockopt::{
+        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    };
+    match end {
+        IpAddr::V4(_) => set_ip_mtu_discover(tunnel, Ipv4PathMtuDiscovery::PROBE)?,
+        IpAddr::V6(_) => set_ipv6_mtu_discover(tunnel, Ipv6PathMtuDiscovery::PROBE)?,
+    }
+    Ok(())
+}
+
 /// The address that we have towards a VIP: no packet is sent to find out.
-fn own_address(vip: SocketAddr) -> io::Result<IpAddr> {
+pub(crate) fn own_address(vip: SocketAddr) -> io::Result<IpAddr> {
     let socket = Socket::new(Domain::for_address(vip), Type::DGRAM, None)?;
     socket.connect(&vip.into())?;
     let own = socket.local_addr()?.as_socket();
@@ -86,7 +112,7 @@ fn answers(syn: &Syn) -> io::Result<UdpSocket> {
 }
 
 /// A socket whose packets are put into the tunnel by the kernel, and the end to send them to.
-fn tunnel(
+pub(crate) fn tunnel(
     backend: IpAddr,
     vip_is_v4: bool,
     gue_port: Option<u16>,
@@ -112,9 +138,16 @@ struct Syn {
     from: SocketAddr,
     vip: SocketAddr,
     number: u32,
+    /// Octets of nothing behind the header.
+    filled: u16,
 }
 
 impl Syn {
+    /// What makes a SYN a packet of this length; nothing if it is as long without.
+    fn filling(vip: SocketAddr, len: u16) -> u16 {
+        len.saturating_sub(if vip.is_ipv4() { 40 } else { 60 })
+    }
+
     /// With its IP header, of the VIP's version.
     fn packet(&self) -> Vec<u8> {
         let mut tcp = Vec::with_capacity(TCP_HEADER_LEN);
@@ -123,18 +156,22 @@ impl Syn {
         tcp.extend(self.number.to_be_bytes());
         tcp.extend([0, 0, 0, 0, 5 << 4, SYN, 0xff, 0xff, 0, 0, 0, 0]);
         let (from, to) = (octets(self.from.ip()), octets(self.vip.ip()));
-        let pseudo = [from.as_slice(), &to, &[0, TCP, 0, 20], &tcp].concat();
+        let [high, low] = (20 + self.filled).to_be_bytes();
+        let pseudo = [from.as_slice(), &to, &[0, TCP, high, low], &tcp].concat();
         put(&mut tcp, 16, checksum(&pseudo));
+        tcp.resize(TCP_HEADER_LEN + usize::from(self.filled), 0);
         let mut packet = match self.vip {
             SocketAddr::V4(_) => {
-                let mut header =
-                    [[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, TCP, 0, 0].as_slice(), &from, &to]
-                        .concat();
+                let [high, low] = (40 + self.filled).to_be_bytes();
+                let start = [0x45, 0, high, low, 0, 0, 0x40, 0, 64, TCP, 0, 0];
+                let mut header = [start.as_slice(), &from, &to].concat();
                 let sum = checksum(&header);
                 put(&mut header, 10, sum);
                 header
             }
-            SocketAddr::V6(_) => [[0x60, 0, 0, 0, 0, 20, TCP, 64].as_slice(), &from, &to].concat(),
+            SocketAddr::V6(_) => {
+                [[0x60, 0, 0, 0, high, low, TCP, 64].as_slice(), &from, &to].concat()
+            }
         };
         packet.extend(tcp);
         packet
@@ -161,7 +198,9 @@ impl Syn {
         let &[s0, s1, d0, d1, _, _, _, _, a0, a1, a2, a3, _, flags, ..] = tcp;
         let is_ours = u16::from_be_bytes([s0, s1]) == self.vip.port()
             && u16::from_be_bytes([d0, d1]) == self.from.port()
-            && u32::from_be_bytes([a0, a1, a2, a3]) == self.number.wrapping_add(1);
+            && [1, 1 + u32::from(self.filled)]
+                .map(|taken| self.number.wrapping_add(taken))
+                .contains(&u32::from_be_bytes([a0, a1, a2, a3]));
         match flags & (SYN | RST | ACK) {
             _ if !is_ours => None,
             both if both == SYN | ACK => Some(true),
@@ -171,19 +210,19 @@ impl Syn {
     }
 }
 
-fn octets(addr: IpAddr) -> Vec<u8> {
+pub(crate) fn octets(addr: IpAddr) -> Vec<u8> {
     match addr {
         IpAddr::V4(v4) => v4.octets().into(),
         IpAddr::V6(v6) => v6.octets().into(),
     }
 }
 
-fn put(octets: &mut [u8], at: usize, word: u16) {
+pub(crate) fn put(octets: &mut [u8], at: usize, word: u16) {
     octets.iter_mut().skip(at).zip(word.to_be_bytes()).for_each(|(octet, new)| *octet = new);
 }
 
 /// The ones' complement sum of RFC 1071, of an even number of octets.
-pub(super) fn checksum(octets: &[u8]) -> u16 {
+pub(crate) fn checksum(octets: &[u8]) -> u16 {
     let words = octets.as_chunks::<2>().0.iter().map(|word| u16::from_be_bytes(*word));
     !words.fold(0_u16, |sum, word| {
         let (sum, carry) = sum.overflowing_add(word);
@@ -196,7 +235,12 @@ mod tests {
     use super::*;
 
     fn syn(own: &str, vip: &str) -> Syn {
-        Syn { from: own.parse().unwrap(), vip: vip.parse().unwrap(), number: 0x0102_0304 }
+        Syn {
+            from: own.parse().unwrap(),
+            vip: vip.parse().unwrap(),
+            number: 0x0102_0304,
+            filled: 0,
+        }
     }
 
     #[test]
@@ -213,6 +257,21 @@ mod tests {
         assert_eq!(packet.len(), 60);
         let pseudo = [&packet[8..40], &[0, 6, 0, 20], &packet[40..]].concat();
         assert_eq!(checksum(&pseudo), 0);
+    }
+
+    #[test]
+    fn a_syn_is_filled_up_to_the_length_that_is_asked_for() {
+        for (own, vip) in [("10.0.0.1:40000", "192.0.2.1:80"), ("[fd00::1]:1", "[fd00::2]:80")] {
+            let mut syn = syn(own, vip);
+            syn.filled = Syn::filling(syn.vip, 1499);
+            let packet = syn.packet();
+            assert_eq!(packet.len(), 1499);
+            let header = if syn.vip.is_ipv4() { 20 } else { 40 };
+            let said = if syn.vip.is_ipv4() { &packet[2..4] } else { &packet[4..6] };
+            let payload = u16::try_from(packet.len() - if header == 20 { 0 } else { 40 }).unwrap();
+            assert_eq!(said, payload.to_be_bytes());
+        }
+        assert_eq!(Syn::filling("192.0.2.1:80".parse().unwrap(), 0), 0);
     }
 
     #[test]
