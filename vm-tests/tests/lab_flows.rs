@@ -276,7 +276,8 @@ fn collectors_understand_what_they_are_sent() {
         .unwrap();
     job.lab
         .wait_for("sFlow to have every packet that chance chose", SOON, || {
-            let fields = ["sflow_245.samplingrate", "tcp.dstport", "ip.src", "_ws.malformed"];
+            let fields =
+                ["sflow.flow_sample.sampling_rate", "tcp.dstport", "ip.src", "_ws.malformed"];
             let datagrams = tshark(&job, &capture, "sflow", &fields)?;
             let ports = datagrams.iter().flat_map(|row| row[1].split(','));
             let to_vips = ports.filter(|port| *port == "80").count();

@@ -205,7 +205,7 @@ mod tests {
         let messages = exporter.flush(100);
         let [message] = &messages[..] else { panic!("{messages:?}") };
         // Version, length, time, sequence, domain, set, its length.
-        let len = 4 + 4 + 45;
+        let len = 56;
         let wanted = [&[0, 10][..], &[0, 20 + 2 * len], &[0, 0, 0, 100], &[0; 4], &[0, 0, 0, 7]];
         assert_eq!(message[..16], wanted.concat());
         assert_eq!(message[16..20], [1, 0, 0, 4 + 2 * len]);
@@ -231,7 +231,7 @@ mod tests {
         }
         let messages = exporter.flush(0);
         assert!(messages.iter().all(|message| message.len() <= DATAGRAM_MAX));
-        let records: usize = messages.iter().map(|message| (message.len() - 20) / 53).sum();
+        let records: usize = messages.iter().map(|message| (message.len() - 20) / 56).sum();
         assert_eq!(records, FLOWS_MAX);
         assert!(exporter.templates(0).len() < DATAGRAM_MAX);
     }
