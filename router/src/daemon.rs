@@ -229,9 +229,8 @@ fn parts(
     let (asks, asked) = mpsc::channel(change::ASKS_MAX);
     let (bmp, mrt) = (bmp_io::start(bgp.outside()), mrt_io::start(bgp.outside()));
     let (asker, histories, dumper) = (bgp.asker(), bgp.histories(), mrt.dumper());
-    let router = &config.desired.router;
     let wires = api::Wires { views, asks, asker, histories, dumper, events };
-    let api = api::serve(listeners, &router.api, wires);
+    let api = api::serve(listeners, config, wires);
     Parts {
         datapath,
         links,
