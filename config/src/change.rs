@@ -13,6 +13,7 @@ use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::RouteAttributes;
 
 mod export;
+mod flows;
 mod guard;
 mod health;
 mod nat;
@@ -38,6 +39,8 @@ pub enum Object {
     Datapath,
     /// `[guard]`
     Guard,
+    /// `[flows]`
+    Flows,
     /// `[nat]`
     Nat,
     /// `[decision]`
@@ -67,6 +70,7 @@ impl Display for Object {
             Self::Api => f.write_str("api"),
             Self::Datapath => f.write_str("datapath"),
             Self::Guard => f.write_str("guard"),
+            Self::Flows => f.write_str("flows"),
             Self::Nat => f.write_str("nat"),
             Self::Decision => f.write_str("decision"),
             Self::Peer(name) => write!(f, "peer {name}"),
@@ -135,6 +139,8 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     compare(&Object::Datapath, &datapath, &datapath_after, &mut changes);
     let [guard, guard_after] = [before, after].map(|desired| guard::of_guard(&desired.guard));
     compare(&Object::Guard, &guard, &guard_after, &mut changes);
+    let [flows, flows_after] = [before, after].map(|desired| flows::of_flows(desired.flows));
+    compare(&Object::Flows, &flows, &flows_after, &mut changes);
     let [nat, nat_after] = [before, after].map(|desired| nat::of_nat(&desired.nat));
     compare(&Object::Nat, &nat, &nat_after, &mut changes);
     let [decision, decision_after] = [before, after].map(|desired| of_decision(desired.decision));

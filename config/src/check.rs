@@ -8,6 +8,7 @@ mod api;
 mod datapath;
 mod decision;
 mod export;
+mod flows;
 mod guard;
 mod health;
 mod keychain;
@@ -44,6 +45,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
     let checked_datapath =
         file.datapath.as_ref().and_then(|table| datapath::check(&table.value, router, found));
     let checked_guard = file.guard.as_ref().and_then(|table| guard::check(&table.value, found));
+    let checked_flows = file.flows.as_ref().and_then(|table| flows::check(&table.value));
     let checked_nat = file.nat.as_ref().and_then(|table| nat::check(&table.value, found));
     let checked_decision = file.decision.as_ref().and_then(|table| decision::check(&table.value));
     let checked_peers: Vec<_> =
@@ -63,6 +65,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
         router: checked_router?,
         datapath: checked_datapath?,
         guard: checked_guard?,
+        flows: checked_flows?,
         nat: checked_nat?,
         decision: checked_decision?,
         peers: BTreeMap::new(),

@@ -19,9 +19,11 @@ use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
 mod api;
+mod flows;
 mod guard;
 
 pub use api::{Api, ApiTls};
+pub use flows::FlowLog;
 pub use guard::{Admission, Guard, Limits, OwnLimits};
 
 pub use nat::{Nat, NatTimeouts};
@@ -36,6 +38,8 @@ pub struct Desired {
     pub datapath: Datapath,
     /// What protects all services.
     pub guard: Guard,
+    /// Packets that are told of.
+    pub flows: FlowLog,
     /// How connections of services in NAT are translated.
     pub nat: Nat,
     /// How the best of several paths is chosen.

@@ -4,6 +4,7 @@
 
 pub(crate) mod bgp;
 pub(crate) mod export;
+pub(crate) mod flows;
 pub(crate) mod guard;
 pub(crate) mod nat;
 pub(crate) mod policy;
@@ -18,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 
 use bgp::{AddPathTable, BfdTable, DecisionTable, KeychainTable};
 use export::{BmpStationTable, MrtTable, RpkiCacheTable};
+use flows::FlowsTable;
 use guard::{GuardTable, ServiceGuardTable};
 use nat::NatTable;
 use policy::{AsPathSetTable, CommunitySetTable, PolicyTable, PrefixSetTable};
@@ -47,6 +49,8 @@ table! {
         "datapath" => datapath: DatapathTable, Default("{}");
         /// Who may send packets to the VIPs, and how many.
         "guard" => guard: GuardTable, Default("{}");
+        /// Which packets `tidegate flows` tells of.
+        "flows" => flows: FlowsTable, Default("{}");
         /// How connections of services in mode `"nat"` are translated.
         "nat" => nat: NatTable, Default("{}");
         /// How the best of several paths to a prefix is chosen.

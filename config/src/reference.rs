@@ -7,6 +7,7 @@ use schemars::SchemaGenerator;
 use crate::impact::{self, Impact};
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
+use crate::raw::flows::FlowsTable;
 use crate::raw::guard::{GuardTable, ServiceGuardTable};
 use crate::raw::nat::NatTable;
 use crate::raw::policy::{
@@ -35,6 +36,7 @@ pub fn reference() -> String {
     section::<ApiTable>(&mut out, "`[api]`");
     section::<DatapathTable>(&mut out, "`[datapath]`");
     section::<GuardTable>(&mut out, "`[guard]`");
+    section::<FlowsTable>(&mut out, "`[flows]`");
     section::<NatTable>(&mut out, "`[nat]`");
     section::<DecisionTable>(&mut out, "`[decision]`");
     section::<PeerTable>(&mut out, "`[[peer]]`");

@@ -6,6 +6,7 @@ use toml::de::DeValue;
 use super::*;
 use crate::desired::{Probe, Signing};
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable};
+use crate::raw::flows::FlowsTable;
 use crate::raw::guard::{GuardTable, ServiceGuardTable};
 use crate::raw::nat::NatTable;
 use crate::raw::{
@@ -112,6 +113,7 @@ fn the_sample_stays_acceptable_with_every_comment_opened() {
         names(ApiTable::KEYS),
         names(GuardTable::KEYS),
         names(ServiceGuardTable::KEYS),
+        names(FlowsTable::KEYS),
         names(NatTable::KEYS),
         names(DecisionTable::KEYS),
         names(PeerTable::KEYS),

@@ -25,7 +25,9 @@ use crate::journal::{Events, kinds};
 use crate::link_io::{Changes, Links};
 use crate::lock::Lock;
 use crate::reconcile::{self, End, Known, Order, Parts, Reconciler};
-use crate::{api, bfd_io, bgp_io, bmp_io, change, health_io, journal, link_io, mrt_io, rpki_io};
+use crate::{
+    api, bfd_io, bgp_io, bmp_io, change, flows_io, health_io, journal, link_io, mrt_io, rpki_io,
+};
 
 /// Session events on their way to the journal. When full, the speaker drops and counts them.
 const REPORTS_MAX: usize = 256;
@@ -229,7 +231,8 @@ fn parts(
     let (asks, asked) = mpsc::channel(change::ASKS_MAX);
     let (bmp, mrt) = (bmp_io::start(bgp.outside()), mrt_io::start(bgp.outside()));
     let (asker, histories, dumper) = (bgp.asker(), bgp.histories(), mrt.dumper());
-    let wires = api::Wires { views, asks, asker, histories, dumper, events };
+    let flows = flows_io::start();
+    let wires = api::Wires { views, asks, asker, histories, dumper, events, flows: flows.log() };
     let api = api::serve(listeners, config, wires);
     Parts {
         datapath,
@@ -243,6 +246,7 @@ fn parts(
         rpki,
         bmp,
         mrt,
+        flows,
         bfd,
         asks: asked,
         api,

@@ -14,6 +14,7 @@ pub mod config_file;
 mod control;
 mod daemon;
 pub mod decap;
+mod flows_io;
 mod hand_over;
 pub mod health_io;
 mod journal;

@@ -114,6 +114,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("tidegate_vip_bytes_total", "Bytes forwarded for the service."),
     ("tidegate_backend_packets_total", "Packets forwarded to the backend."),
     ("tidegate_backend_bytes_total", "Bytes forwarded to the backend."),
+    ("tidegate_flow_records_total", "Packets while they are told of, by what became of the word."),
     ("tidegate_proof_packets_total", "Test packets run through the packet path."),
     ("tidegate_drops_total", "Packets dropped, by reason and stage of the packet path."),
     ("tidegate_xdp_actions_total", "Packets by what the packet path told the driver."),
@@ -175,6 +176,15 @@ fn status(status: &Status) {
     for map in &status.maps {
         gauge!("tidegate_map_entries", "map" => map.name.clone()).set(exact(map.entries));
         gauge!("tidegate_map_capacity", "map" => map.name.clone()).set(exact(map.capacity));
+    }
+    let told = status.flows.told;
+    for (fate, packets) in [
+        ("logged", told.logged),
+        ("sampled-out", told.sampled_out),
+        ("left-out", told.left_out),
+        ("lost", told.lost),
+    ] {
+        counter!("tidegate_flow_records_total", "fate" => fate).absolute(packets);
     }
     status.counters.iter().for_each(verdict);
 }

@@ -4,6 +4,7 @@
 pub mod drain;
 pub mod event;
 pub mod export;
+pub mod flow;
 pub mod history;
 pub mod routes;
 pub mod rpki;
@@ -104,8 +105,20 @@ pub struct Status {
     /// How full the maps are, as of the last look.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maps: Vec<Map>,
+    /// Packets that are told of.
+    #[serde(default)]
+    pub flows: FlowsTold,
     /// Verdicts and events of the packet path since it was loaded.
     pub counters: Vec<CounterRow>,
+}
+
+/// How much is told of packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FlowsTold {
+    /// One in so many packets is told of by chance; 0: none is told of at all.
+    pub sampled_one_in: u32,
+    /// What became of the words.
+    pub told: flow::Told,
 }
 
 /// Body of `/api/v1/drops`.
@@ -477,6 +490,7 @@ pub(crate) mod tests {
             proof_packets: 1_024,
             nat_connections: None,
             maps: vec![Map { name: "backends".into(), entries: 3, capacity: 16_384 }],
+            flows: FlowsTold::default(),
             counters: vec![
                 CounterRow {
                     name: "forward_tx".into(),

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::raw::bgp::{AddPathTable, BfdTable, DecisionTable, KeychainKeyTable, KeychainTable};
 use crate::raw::export::{BmpStationTable, MrtTable, RpkiCacheTable};
+use crate::raw::flows::FlowsTable;
 use crate::raw::guard::{GuardTable, ServiceGuardTable};
 use crate::raw::nat::NatTable;
 use crate::raw::policy::{
@@ -29,6 +30,7 @@ fn tables() -> Vec<(&'static str, &'static [KeySpec])> {
         of::<DatapathTable>(),
         of::<GuardTable>(),
         of::<ServiceGuardTable>(),
+        of::<FlowsTable>(),
         of::<NatTable>(),
         of::<DecisionTable>(),
         of::<AddPathTable>(),

@@ -147,6 +147,7 @@ proptest! {
         other.router = one.router.clone();
         other.datapath = one.datapath.clone();
         other.guard = one.guard.clone();
+        other.flows = one.flows;
         other.nat = one.nat.clone();
         other.decision = one.decision;
         (other.rpki_caches, other.bmp_stations, other.mrt) =

@@ -178,6 +178,18 @@ impl Counter {
         }
     }
 
+    /// The counters of drops, a bit each.
+    pub const DROPS: u64 = {
+        let (mut bits, mut row) = (0, 0);
+        while row < Self::ALL.len() {
+            if Self::ALL[row].is_drop() {
+                bits |= 1 << row;
+            }
+            row += 1;
+        }
+        bits
+    };
+
     /// The stage of the packet path that drops for this reason; empty for what is no drop.
     pub const fn stage(self) -> &'static str {
         match self {
@@ -228,6 +240,32 @@ pub enum Limit {
 impl Limit {
     /// Rows of the map.
     pub const COUNT: u32 = 1;
+}
+
+/// Rows of the per-CPU `FLOW_LIMITS` map, kinds of packets that are told of only so often: drops by
+/// their [`Counter`], and then those that open connections and those that end them.
+pub const FLOW_KINDS: u32 = Counter::COUNT + 2;
+
+/// Row of the per-CPU `FLOW_COUNTS` map: what became of the word that a packet is worth. Every packet
+/// moves exactly one of these while packets are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Told {
+    /// It is in the ring.
+    Logged = 0,
+    /// Chance was against it.
+    SampledOut = 1,
+    /// Too many of its kind.
+    LeftOut = 2,
+    /// The ring was full.
+    Lost = 3,
+}
+
+impl Told {
+    /// All of them, in the order of their rows.
+    pub const ALL: [Self; 4] = [Self::Logged, Self::SampledOut, Self::LeftOut, Self::Lost];
+    /// Rows of the map.
+    pub const COUNT: u32 = 4;
 }
 
 /// Row of the per-CPU `DECAP_COUNTERS` map: what `tidegate decap` did with a frame.

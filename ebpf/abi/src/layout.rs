@@ -1,6 +1,6 @@
 //! Keys and values of the maps.
 
-use crate::features;
+use crate::{FLOW_SNAP, features};
 
 pub(crate) mod sealed {
     pub trait Sealed {}
@@ -238,6 +238,53 @@ plain! {
         pub nat_port_first: u32,
         /// How many there are from it on.
         pub nat_port_count: u32,
+        /// A packet that is told of only by chance is told of if a random word is not above this.
+        pub flow_chance: u32,
+        /// Always zero.
+        pub reserved: u32,
+        /// Nanoseconds between two packets that are told of for the same reason, on each CPU.
+        pub flow_interval_ns: u64,
+    }
+
+    /// What is known of the packet that a CPU is at, until it is told of.
+    #[derive(Default)]
+    pub struct FlowDraft {
+        /// Row of its service in `SERVICE_TRAFFIC`, plus one; zero: none is known.
+        pub service: u32,
+        /// Index of its backend; zero: none.
+        pub backend: u32,
+        /// Where its IP packet starts in the frame that is sent.
+        pub inner_at: u32,
+        /// Its verdict, as [`Counter`](crate::Counter).
+        pub verdict: u32,
+        /// What the driver is told to do, as XDP says it.
+        pub action: u32,
+        /// Always zero.
+        pub reserved: u32,
+    }
+
+    /// A packet that is told of: what became of it, and its frame afterwards.
+    pub struct FlowRecord {
+        /// When, by the kernel's monotonic clock, in nanoseconds.
+        pub at_ns: u64,
+        /// Its verdict, as [`Counter`](crate::Counter).
+        pub verdict: u32,
+        /// [`flow_why`] bits.
+        pub why: u32,
+        /// Row of its service in `SERVICE_TRAFFIC`, if it came as far as to a backend.
+        pub service: u32,
+        /// Index of its backend; zero: none.
+        pub backend: u32,
+        /// Interface that it came in by.
+        pub ingress_ifindex: u32,
+        /// Length of the frame as it is now, in bytes.
+        pub frame_len: u32,
+        /// How many bytes of it are here.
+        pub len: u32,
+        /// Where the client's IP packet starts in them, behind outer headers, if it was sent on.
+        pub inner_at: u32,
+        /// The frame's first bytes; the rest is zero.
+        pub frame: [u8; FLOW_SNAP],
     }
 }
 
@@ -323,6 +370,18 @@ impl Backend {
         mtu: 0,
         gue_port: [0; 2],
     };
+}
+
+/// Bits of [`FlowRecord::why`]: why it is told of.
+pub mod flow_why {
+    /// It was dropped.
+    pub const DROPPED: u32 = 1 << 0;
+    /// It opens a connection.
+    pub const OPENS: u32 = 1 << 1;
+    /// It ends one: a FIN or an RST.
+    pub const ENDS: u32 = 1 << 2;
+    /// By chance.
+    pub const SAMPLED: u32 = 1 << 3;
 }
 
 /// Bits of [`Service::flags`].

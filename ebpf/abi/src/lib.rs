@@ -15,12 +15,12 @@ mod layout;
 mod nat;
 mod quic;
 
-pub use counter::{Action, Counter, DecapCounter, Limit};
+pub use counter::{Action, Counter, DecapCounter, FLOW_KINDS, Limit, Told};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of, source_bucket};
 pub use layout::{
-    Backend, Buckets, DatagramKey, DatapathConfig, FlowKey, Plain, Ports, PrefixV4, PrefixV6,
-    Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, admissions, backend_flags,
-    backend_kinds, service_flags,
+    Backend, Buckets, DatagramKey, DatapathConfig, FlowDraft, FlowKey, FlowRecord, Plain, Ports,
+    PrefixV4, PrefixV6, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, admissions,
+    backend_flags, backend_kinds, flow_why, service_flags,
 };
 pub use nat::{NAT_FLOWS_MAX, NAT_PROBES, NatAnswer, NatFlow, nat_port, nat_state};
 pub use quic::{QuicKey, SERVER_ID_MAX, server_id_len, server_id_of};
@@ -60,6 +60,11 @@ pub const PREFIXES_ROOM: u32 = 2 * PREFIXES_MAX;
 pub const SOURCE_BUCKETS: u32 = 1 << 20;
 /// Network devices the datapath can send to.
 pub const DEVICES_MAX: u32 = 256;
+/// Bytes of the ring of [`FlowRecord`]s, where packets are told of.
+pub const FLOW_RING_BYTES: u32 = 1 << 22;
+/// Bytes of a frame that a [`FlowRecord`] has room for: the longest outer header with tags, and the
+/// headers of the packet inside.
+pub const FLOW_SNAP: usize = 192;
 /// Addresses of its own that a backend takes encapsulated packets for.
 pub const DECAP_ADDRS_MAX: u32 = 1_024;
 
@@ -99,6 +104,8 @@ pub mod features {
     pub const VIP_LENS_V4: u64 = 1 << 23;
     /// The same for IPv6.
     pub const VIP_LENS_V6: u64 = 1 << 24;
+    /// Packets are told of: see [`FlowRecord`](crate::FlowRecord).
+    pub const FLOWS: u64 = 1 << 8;
     /// What asks who may come in.
     pub const GUARD: u64 = PREFIXES_V4 | PREFIXES_V6 | RATES | SOURCE_RATES;
     /// Any of those that take more than a copy of finished headers.
@@ -122,7 +129,8 @@ pub mod features {
     pub const MARK: u32 = 0x5c00_0000;
 }
 
-/// Programs that the packet path tail-calls for packets that are rare: rows of `RARE`.
+/// Programs that the packet path tail-calls for what few packets need, or few configurations: rows
+/// of `RARE`.
 pub mod rare {
     /// ICMP errors that quote a packet of a service.
     pub const ERRORS: u32 = 0;
@@ -147,8 +155,10 @@ pub mod rare {
     pub const NAT_ERROR: u32 = 9;
     /// New connections in NAT that are put together but for their port.
     pub const NAT_PORT: u32 = 10;
+    /// All packets whose verdict is known, where they are told of.
+    pub const TELL: u32 = 11;
     /// Rows of the map.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 12;
 
     /// Names of the programs, by their rows.
     pub const NAMES: [&str; COUNT as usize] = [
@@ -163,12 +173,14 @@ pub mod rare {
         "tidegate_nat_answer",
         "tidegate_nat_error",
         "tidegate_nat_port",
+        "tidegate_tell",
     ];
 
     /// Whether a packet path with these features calls the program.
     pub const fn is_needed(row: u32, features: u64) -> bool {
         match row {
             ERRORS | FRAGMENTS => true,
+            TELL => features & super::features::FLOWS != 0,
             TOO_BIG => features & super::features::TOO_BIG != 0,
             CHECKSUM_TX | CHECKSUM_REDIRECT => features & super::features::GUE_CHECKSUM != 0,
             OUTER => features & (super::features::OUTER | super::features::QUIC) != 0,
@@ -223,6 +235,14 @@ pub mod ip_proto {
 
 /// Names of the maps, as they are pinned and as `bpftool map show` prints them.
 pub mod map_names {
+    /// Ring of [`FlowRecord`](super::FlowRecord).
+    pub const FLOW_RECORDS: &str = "FLOW_RECORDS";
+    /// Per-CPU [`FlowDraft`](super::FlowDraft), one row.
+    pub const FLOW_DRAFT: &str = "FLOW_DRAFT";
+    /// Per-CPU `u64`, [`FLOW_KINDS`](super::FLOW_KINDS) rows: when the next one may be told of.
+    pub const FLOW_LIMITS: &str = "FLOW_LIMITS";
+    /// Per-CPU `u64` by [`Told`](super::Told).
+    pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
     /// [`ServiceKeyV4`](super::ServiceKeyV4) to [`Service`](super::Service).
     pub const SERVICES_V4: &str = "SERVICES_V4";
     /// [`ServiceKeyV6`](super::ServiceKeyV6) to [`Service`](super::Service).

@@ -30,6 +30,7 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         (services.values().any(|it| matches!(it.affinity, Affinity::Quic { .. })), features::QUIC),
         (datapath.vary_source_v4.is_some(), features::VARY_V4),
         (datapath.vary_source_v6.is_some(), features::VARY_V6),
+        (desired.flows.is_on(), features::FLOWS),
     ];
     let guard = admission::constants(desired);
     DatapathConfig {
@@ -42,6 +43,8 @@ pub fn constants(desired: &Desired) -> DatapathConfig {
         vip_lens_v6: packed(lens(desired, IpAddr::is_ipv6), []),
         nat_port_first: nat.first_port.into(),
         nat_port_count: u32::from(nat.last_port.saturating_sub(nat.first_port)) + 1,
+        flow_chance: u32::MAX.checked_div(desired.flows.sample).unwrap_or(0),
+        flow_interval_ns: admission::interval_ns(desired.flows.rate),
         ..guard
     }
 }

@@ -140,6 +140,7 @@ pub fn explain(
             datapath: desired.datapath.clone(),
             // Prefixes of clients move no route and no slot.
             guard: Guard { limits: desired.guard.limits, ..Guard::default() },
+            flows: desired.flows,
             nat: desired.nat.clone(),
             decision: desired.decision,
             peers: BTreeMap::new(),
@@ -232,6 +233,7 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<P
             | Object::Api
             | Object::Datapath
             | Object::Guard
+            | Object::Flows
             | Object::Nat
             | Object::Decision
             | Object::Peer(_)

@@ -26,6 +26,7 @@ mod plan;
 mod pool;
 pub mod proof;
 pub mod quic;
+pub mod record;
 pub mod ring;
 mod rings;
 mod service;

@@ -32,11 +32,11 @@ use crate::view::API_VERSION;
 use crate::view::event as view;
 
 /// Who follow at a time. They keep their connections, of which others need some.
-const FOLLOWERS_MAX: usize = 16;
+pub(super) const FOLLOWERS_MAX: usize = 16;
 /// Longest time that somebody follows without asking again.
-const FOLLOW_MAX: Duration = Duration::from_hours(24);
+pub(super) const FOLLOW_MAX: Duration = Duration::from_hours(24);
 /// A word to who follows, so that whoever has gone is noticed.
-const ALIVE_EVERY: Duration = Duration::from_secs(15);
+pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 #[derive(Clone)]
 pub(super) struct Source {
@@ -120,7 +120,7 @@ fn known(kind: &str) -> Result<&'static str, Problem> {
     })
 }
 
-fn follows(headers: &HeaderMap) -> bool {
+pub(super) fn follows(headers: &HeaderMap) -> bool {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accepts.is_some_and(|accept| accept.contains("text/event-stream"))
 }

@@ -13,6 +13,7 @@ mod drain;
 mod dump;
 mod events;
 mod extract;
+mod flows;
 mod health;
 mod openapi;
 mod pace;
@@ -49,6 +50,7 @@ use crate::access::Access;
 use crate::bgp_io::{Asker, Histories};
 use crate::change::Asks;
 use crate::config_file::ConfigFile;
+use crate::flows_io::FlowLog;
 use crate::journal::Events;
 use crate::metrics;
 use crate::mrt_io::Dumper;
@@ -139,6 +141,7 @@ pub(crate) struct Wires {
     pub(crate) histories: Histories,
     pub(crate) dumper: Dumper,
     pub(crate) events: Events,
+    pub(crate) flows: FlowLog,
 }
 
 /// Serves until it is dropped.
@@ -154,7 +157,7 @@ pub(crate) fn serve(listeners: Listeners, config: &ConfigFile, wires: Wires) -> 
 }
 
 fn all(wires: Wires) -> OpenApiRouter {
-    let Wires { views, asks, asker, histories, dumper, events } = wires;
+    let Wires { views, asks, asker, histories, dumper, events, flows } = wires;
     let all = routes(views.clone())
         .merge(change::routes(asks.clone()))
         .merge(config::routes(asks.clone()))
@@ -162,6 +165,7 @@ fn all(wires: Wires) -> OpenApiRouter {
     let all = all.merge(upgrade::router(asks.clone())).merge(health::router(asks.clone()));
     let all = all.merge(routes::router(asker.clone()));
     let all = all.merge(why::router(asks, views.clone(), asker.clone()));
+    let all = all.merge(flows::router(flows, views.clone(), asker.clone()));
     let all = all.merge(refresh::router(asker));
     let all = all.merge(peer::routes(views, histories)).merge(dump::routes(dumper));
     all.merge(events::router(events))

@@ -43,6 +43,7 @@ pub(super) fn document() -> OpenApi {
         super::drain::paths().into_openapi(),
         super::dump::paths().into_openapi(),
         super::events::paths().into_openapi(),
+        super::flows::paths().into_openapi(),
         super::health::paths().into_openapi(),
         super::peer::paths().into_openapi(),
         super::refresh::paths().into_openapi(),

@@ -158,18 +158,29 @@ fn octets(text: &str) -> Option<Vec<u8>> {
 
 /// What the peers say of the client: whose network it is.
 async fn client(ways: &Ways, src: IpAddr) -> Result<Option<Stage>, Problem> {
-    let stage = |text: String| Some(Stage { name: "client".into(), text });
-    for len in (0..=Prefix::host(src).bits()).rev() {
-        let Some(prefix) = Prefix::new(src, len) else { continue };
-        let found = routes(ways, Side::Available, None, prefix).await?;
-        let used = found.iter().find(|it| it.state == "best" && it.peer.is_some());
+    let Some((prefix, route)) = matching(&ways.asker, src, Side::Available).await? else {
+        return Ok(None);
+    };
+    let peer = route.peer.as_deref().unwrap_or_default();
+    let communities = route.communities.join(" ");
+    let with = if communities.is_empty() { "" } else { ", communities " };
+    let path = if route.as_path.is_empty() { "its own AS" } else { &route.as_path };
+    let text = format!("{prefix} by {peer}, AS path {path}{with}{communities}");
+    Ok(Some(Stage { name: "client".into(), text }))
+}
+
+/// The best route of a peer to an address, with its prefix.
+pub(super) async fn matching(
+    asker: &Asker,
+    addr: IpAddr,
+    side: Side,
+) -> Result<Option<(Prefix, Route)>, Problem> {
+    for len in (0..=Prefix::host(addr).bits()).rev() {
+        let Some(prefix) = Prefix::new(addr, len) else { continue };
+        let found = routes(asker, side, None, prefix).await?;
+        let used = found.into_iter().find(|it| it.state == "best" && it.peer.is_some());
         if let Some(route) = used {
-            let peer = route.peer.as_deref().unwrap_or_default();
-            let communities = route.communities.join(" ");
-            let with = if communities.is_empty() { "" } else { ", communities " };
-            let path = if route.as_path.is_empty() { "its own AS" } else { &route.as_path };
-            let text = format!("{prefix} by {peer}, AS path {path}{with}{communities}");
-            return Ok(stage(text));
+            return Ok(Some((prefix, route)));
         }
     }
     Ok(None)
@@ -182,7 +193,7 @@ async fn announced(ways: &Ways, vip: Prefix) -> Result<Vec<Stage>, Problem> {
     let mut stages = Vec::new();
     for peer in view.peers.iter().take(PEERS_MAX) {
         let told = if peer.state == "Established" {
-            let found = routes(ways, Side::Advertised, Some(&peer.name), vip).await?;
+            let found = routes(&ways.asker, Side::Advertised, Some(&peer.name), vip).await?;
             match found.first() {
                 Some(route) => format!("{vip} to {}{}", peer.name, attributes(route)),
                 None => format!("{vip} NOT to {}: it has not been told of it", peer.name),
@@ -208,14 +219,14 @@ fn attributes(route: &Route) -> String {
 }
 
 async fn routes(
-    ways: &Ways,
+    asker: &Asker,
     view: Side,
     peer: Option<&str>,
     prefix: Prefix,
 ) -> Result<Vec<Route>, Problem> {
     let peer = peer.map(Into::into);
     let query = RoutesQuery { view, peer, family: None, prefix: Some(prefix), from: 0, limit: 16 };
-    let answer = tokio::time::timeout(ANSWER_WITHIN, ways.asker.ask(query)).await;
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asker.ask(query)).await;
     let found = answer
         .map_err(|elapsed| Problem::busy(&elapsed))?
         .map_err(|stopped| Problem::busy(&stopped))?;

@@ -11,7 +11,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValue
 use aya::util::nr_cpus;
 use tidegate_abi::{
     BACKENDS_MAX, Backend, Counter, FLOWS_MAX, FlowKey, Plain, Service, ServiceKeyV4, ServiceKeyV6,
-    Slot, Traffic, UDP_FLOWS_MAX, backend_flags, backend_kinds, map_names,
+    Slot, Told, Traffic, UDP_FLOWS_MAX, backend_flags, backend_kinds, map_names,
 };
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::entry::{is_resolved, nat_source};
@@ -24,6 +24,7 @@ use super::flows::Flows;
 use super::guard::Guard;
 use super::nat::Nat;
 use super::pod::Pod;
+use super::records::Records;
 use super::servers::Servers;
 use super::slots::Slots;
 use super::sys;
@@ -51,6 +52,9 @@ pub(crate) struct Maps {
     service_traffic: Rows<Traffic>,
     backend_traffic: Rows<Traffic>,
     counters: PerCpuArray<MapData, u64>,
+    told: PerCpuArray<MapData, u64>,
+    /// Until somebody takes it who reads it.
+    pub(crate) records: Option<Records>,
     devices: DevMapHash<MapData>,
     cpus: usize,
 }
@@ -90,6 +94,8 @@ impl Maps {
             service_traffic: take(ebpf, map_names::SERVICE_TRAFFIC)?,
             backend_traffic: take(ebpf, map_names::BACKEND_TRAFFIC)?,
             counters: take(ebpf, map_names::COUNTERS)?,
+            told: take(ebpf, map_names::FLOW_COUNTS)?,
+            records: Some(Records::take(ebpf)?),
             devices: take(ebpf, map_names::DEVICES)?,
             cpus,
         };
@@ -269,12 +275,15 @@ impl Maps {
     pub(crate) fn counters(&self) -> Result<BTreeMap<Counter, u64>, Error> {
         let mut all = BTreeMap::new();
         for &counter in Counter::ALL {
-            let index = counter as u32;
-            let values = self.counters.get(&index, 0);
-            let values = values.map_err(|error| row(error, map_names::COUNTERS, index))?;
-            all.insert(counter, values.iter().fold(0, |sum: u64, &value| sum.wrapping_add(value)));
+            all.insert(counter, total(&self.counters, map_names::COUNTERS, counter as u32)?);
         }
         Ok(all)
+    }
+
+    /// What became of the words that packets are worth.
+    pub(crate) fn told(&self) -> Result<BTreeMap<Told, u64>, Error> {
+        let one = |told| Ok((told, total(&self.told, map_names::FLOW_COUNTS, told as u32)?));
+        Told::ALL.into_iter().map(one).collect()
     }
 
     /// The backends that the tables of flows and of UDP flows remember for this one.
@@ -392,6 +401,11 @@ fn clear_row(rows: &mut Rows<Traffic>, index: u32, fresh: bool, cpus: usize) -> 
         .map_err(MapError::from)
         .and_then(|zeros| rows.set(index, zeros, 0))
         .map_err(|error| row(error, "traffic", index))
+}
+
+fn total(rows: &PerCpuArray<MapData, u64>, map: &'static str, index: u32) -> Result<u64, Error> {
+    let values = rows.get(&index, 0).map_err(|error| row(error, map, index))?;
+    Ok(values.iter().fold(0, |sum: u64, &value| sum.wrapping_add(value)))
 }
 
 fn sum(rows: &Rows<Traffic>, map: &'static str, index: u32) -> Result<Traffic, Error> {

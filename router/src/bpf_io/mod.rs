@@ -16,6 +16,7 @@ mod pins;
 mod pod;
 mod proof;
 mod rare;
+pub(crate) mod records;
 mod servers;
 mod slots;
 pub(crate) mod sys;
@@ -26,11 +27,13 @@ use std::os::fd::AsFd;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use tidegate_abi::{Counter, DatapathConfig, FlowKey, Slot, Traffic, features, map_names};
+use nix::time::{ClockId, clock_gettime};
+use tidegate_abi::{Counter, DatapathConfig, FlowKey, Slot, Told, Traffic, features};
 use tidegate_config::desired::{AttachMode, NatTimeouts};
 use tidegate_plan::nat::Place;
 use tidegate_plan::observed;
@@ -48,6 +51,7 @@ pub(crate) use maps::take;
 pub(crate) use pins::prepare as prepare_pin_dir;
 use pod::Pod;
 use proof::ProofCopy;
+use records::Records;
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate.bpf.o"));
 const PROGRAM: &str = "tidegate";
@@ -93,6 +97,7 @@ impl Verdict {
 pub struct Datapath {
     ebpf: Ebpf,
     program_id: u32,
+    load_times: LoadTimes,
     /// Programs that are tail-called; they are forgotten with it, unless it is pinned.
     rare: ProgramArray<MapData>,
     features: u64,
@@ -128,7 +133,7 @@ impl Datapath {
     fn load_in(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Self, Error> {
         let mut ebpf = open(config, pin_dir)?;
         let wanted = core::iter::once(PROGRAM).chain(rare::needed(config.features));
-        load(&mut ebpf, &wanted.collect::<Vec<_>>())?;
+        let load_times = load(&mut ebpf, &wanted.collect::<Vec<_>>())?;
         let program = xdp(&ebpf)?;
         let unknown = |error| Error::program(PROGRAM, error);
         let program_id = program.info().map_err(unknown)?.id();
@@ -146,6 +151,7 @@ impl Datapath {
         Ok(Self {
             ebpf,
             program_id,
+            load_times,
             rare,
             features: config.wanted(),
             maps,
@@ -299,6 +305,20 @@ impl Datapath {
         self.maps.counters()
     }
 
+    /// What became of the words that packets are worth, summed over the CPUs.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn told(&self) -> Result<BTreeMap<Told, u64>, Error> {
+        self.maps.told()
+    }
+
+    /// The ring of packets that are told of, if any are; only the first time.
+    pub(crate) fn take_records(&mut self) -> Option<Records> {
+        let is_on = self.features & features::FLOWS != 0;
+        self.maps.records.take().filter(|_| is_on)
+    }
+
     /// Flows remembered in slots in transition.
     ///
     /// # Errors
@@ -352,6 +372,12 @@ impl Datapath {
             Some((name.to_owned(), program.info().ok()?.verified_instruction_count()))
         });
         loaded.map(|(name, count)| Some((name, count?))).collect()
+    }
+
+    /// What the kernel took to verify and compile each program: time of a processor, so that it is
+    /// the same when others want the processor too.
+    pub const fn load_times(&self) -> &BTreeMap<&'static str, Duration> {
+        &self.load_times
     }
 
     /// Instructions of each loaded program as the kernel keeps it: without what is never reached
@@ -423,23 +449,28 @@ fn open(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> 
     let mut loader = EbpfLoader::new();
     // The object needs no relocation against the kernel's types, whose parsing takes a while.
     loader.btf(None).override_global("CONFIG", &config, true);
-    let buckets = pins::source_buckets(config.0.features);
-    loader.map_max_entries(map_names::SOURCE_BUCKETS, buckets);
+    let rooms = pins::rooms(config.0.features);
+    for (name, room) in rooms {
+        loader.map_max_entries(name, room);
+    }
     if let Some(dir) = pin_dir {
-        pins::make_room(dir, buckets)?;
+        pins::make_room(dir, &rooms)?;
         for shape in &pins::SHAPES {
             loader.map_pin_path(shape.name, dir.join(shape.name));
         }
     }
     let wanted = config.0.wanted();
-    // A proof copy asks no guard, and has its maps all the same.
-    let guard = if wanted & features::PROOF != 0 { features::GUARD } else { 0 };
-    let object = decided(OBJECT, wanted & !guard);
+    // A proof copy asks no guard and tells of no packet, and has the maps all the same.
+    let out = if wanted & features::PROOF == 0 { 0 } else { features::GUARD | features::FLOWS };
+    let object = decided(OBJECT, wanted & !out);
     loader.load(&object).map_err(|error| Error::load(PROGRAM, error))
 }
 
+/// How long the kernel took for each program.
+type LoadTimes = BTreeMap<&'static str, Duration>;
+
 /// Loads these programs side by side: the verifier takes some ten milliseconds for each.
-fn load(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<(), Error> {
+fn load(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<LoadTimes, Error> {
     if let Some(missing) = names.iter().find(|name| ebpf.program(name).is_none()) {
         return Err(Error::missing(missing));
     }
@@ -447,15 +478,23 @@ fn load(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<(), Error> {
     let programs = ebpf.programs_mut().filter_map(|(name, it)| Some((named(name)?, it)));
     let load_one = |name, program: &mut Program| {
         let program: Result<&mut Xdp, _> = program.try_into();
-        program.and_then(Xdp::load).map_err(|error| Error::program(name, error))
+        let before = cpu_time();
+        program.and_then(Xdp::load).map_err(|error| Error::program(name, error))?;
+        Ok((name, cpu_time().saturating_sub(before)))
     };
     thread::scope(|scope| {
         let loading: Vec<_> =
             programs.map(|(name, it)| scope.spawn(move || load_one(name, it))).collect();
         loading
             .into_iter()
-            .try_for_each(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
     })
+}
+
+/// What this thread has had of the processors so far; zero where the kernel does not say.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 fn xdp(ebpf: &Ebpf) -> Result<&Xdp, Error> {

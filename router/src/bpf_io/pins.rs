@@ -8,10 +8,11 @@ use std::path::Path;
 use aya::maps::{MapInfo, MapType};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX,
-    FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, PREFIXES_ROOM, Ports, PrefixV4, PrefixV6,
-    QUIC_SERVERS_ROOM, QuicKey, RING_SLOTS_MAX, Rates, SERVICES_MAX, SOURCE_BUCKETS, Service,
-    ServiceKeyV4, ServiceKeyV6, Slot, Traffic, UDP_FLOWS_MAX, features, map_names, rare,
+    BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOW_KINDS, FLOW_RING_BYTES,
+    FLOWS_MAX, FRAGMENTS_MAX, FlowDraft, FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow,
+    PREFIXES_ROOM, Ports, PrefixV4, PrefixV6, QUIC_SERVERS_ROOM, QuicKey, RING_SLOTS_MAX, Rates,
+    SERVICES_MAX, SOURCE_BUCKETS, Service, ServiceKeyV4, ServiceKeyV6, Slot, Told, Traffic,
+    UDP_FLOWS_MAX, features, map_names, rare,
 };
 
 use super::error::Error;
@@ -35,7 +36,7 @@ const fn shape<K, V>(name: &'static str, kind: MapType, max_entries: u32) -> Sha
 }
 
 /// All maps of the packet path.
-pub(crate) const SHAPES: [Shape; 21] = [
+pub(crate) const SHAPES: [Shape; 25] = [
     shape::<ServiceKeyV4, Service>(map_names::SERVICES_V4, MapType::Hash, SERVICES_MAX),
     shape::<ServiceKeyV6, Service>(map_names::SERVICES_V6, MapType::Hash, SERVICES_MAX),
     shape::<u32, Slot>(map_names::RING_SLOTS, MapType::Array, RING_SLOTS_MAX),
@@ -57,22 +58,34 @@ pub(crate) const SHAPES: [Shape; 21] = [
     shape::<u32, Rates>(map_names::RATES, MapType::Array, SERVICES_MAX),
     shape::<u32, Buckets>(map_names::SERVICE_BUCKETS, MapType::Array, SERVICES_MAX),
     shape::<u32, Buckets>(map_names::SOURCE_BUCKETS, MapType::Array, SOURCE_BUCKETS),
+    shape::<(), ()>(map_names::FLOW_RECORDS, MapType::RingBuf, FLOW_RING_BYTES),
+    shape::<u32, FlowDraft>(map_names::FLOW_DRAFT, MapType::PerCpuArray, 1),
+    shape::<u32, u64>(map_names::FLOW_LIMITS, MapType::PerCpuArray, FLOW_KINDS),
+    shape::<u32, u64>(map_names::FLOW_COUNTS, MapType::PerCpuArray, Told::COUNT),
     shape::<u32, u32>(map_names::RARE, MapType::ProgramArray, rare::COUNT),
 ];
 
-/// Token buckets of sources with these features: many, if any are used.
-pub(crate) const fn source_buckets(features: u64) -> u32 {
-    if features & features::SOURCE_RATES == 0 { 1 } else { SOURCE_BUCKETS }
+/// The smallest ring that the kernel makes: a page.
+const NO_RECORDS: u32 = 1 << 12;
+
+/// The maps that are large only with the features that use them, and how large with these.
+pub(crate) const fn rooms(features: u64) -> [(&'static str, u32); 2] {
+    let buckets = if features & features::SOURCE_RATES == 0 { 1 } else { SOURCE_BUCKETS };
+    let records = if features & features::FLOWS == 0 { NO_RECORDS } else { FLOW_RING_BYTES };
+    [(map_names::SOURCE_BUCKETS, buckets), (map_names::FLOW_RECORDS, records)]
 }
 
-/// Lets go of the pinned buckets of sources if they are of another number. Whoever still uses them
-/// keeps them; what was in them is over in a moment.
-pub(crate) fn make_room(dir: &Path, buckets: u32) -> Result<(), Error> {
-    let path = dir.join(map_names::SOURCE_BUCKETS);
-    match MapInfo::from_pin(&path) {
-        Ok(info) if info.max_entries() != buckets => remove(&path),
-        Ok(_) | Err(_) => Ok(()), // What is not there is made; what is no map is refused by others.
+/// Lets go of those that are pinned with another size. Whoever still uses them keeps them; what was
+/// in them is over in a moment.
+pub(crate) fn make_room(dir: &Path, rooms: &[(&str, u32)]) -> Result<(), Error> {
+    for (name, room) in rooms {
+        let path = dir.join(name);
+        match MapInfo::from_pin(&path) {
+            Ok(info) if info.max_entries() != *room => remove(&path)?,
+            Ok(_) | Err(_) => {} // What is not there is made; what is no map is refused by others.
+        }
     }
+    Ok(())
 }
 
 /// Makes the directory if it is missing, and looks whether what is pinned there can be used.
@@ -109,8 +122,8 @@ fn check(shape: &Shape, path: &Path) -> Result<(), Error> {
     let size = |size| u32::try_from(size).unwrap_or(u32::MAX);
     let wanted =
         description(shape.kind, size(shape.key_size), size(shape.value_size), shape.max_entries);
-    let is_small = shape.name == map_names::SOURCE_BUCKETS && info.max_entries() == 1;
-    if found == wanted || is_small {
+    let small = rooms(0).contains(&(shape.name, info.max_entries()));
+    if found == wanted || small {
         return Ok(());
     }
     Err(Error::PinnedShape { path: path.to_owned(), found, wanted })

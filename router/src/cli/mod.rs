@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod drain;
 mod events;
+mod flows;
 mod health;
 mod node;
 mod peer;
@@ -73,6 +74,8 @@ enum Command {
     Routes(routes::RoutesArgs),
     /// What has happened, and with --follow what happens
     Events(events::EventsArgs),
+    /// Packets that the packet path tells of, and what became of each
+    Flows(flows::FlowsArgs),
     /// Where a packet goes, and why: from BGP to the wire, by the program that forwards
     Why(why::WhyArgs),
     /// Ask a peer for its routes again, or tell it ours again, without closing the session
@@ -278,6 +281,7 @@ impl Command {
             Self::Drops(Look { read, .. }) => beside::drops(read).await,
             Self::Top(args) => top::top(args).await,
             Self::Routes(args) => routes::routes(args).await,
+            Self::Flows(args) => flows::flows(args).await,
             Self::Events(args) => events::events(args).await,
             Self::Why(args) => why::why(args).await,
             Self::Dump(args) => beside::dump(args).await,

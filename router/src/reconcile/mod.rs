@@ -6,6 +6,7 @@
 
 mod change;
 mod drain;
+mod flows;
 mod hand_over;
 mod memory;
 mod nat;
@@ -41,10 +42,12 @@ use crate::bfd_io::BfdHandle;
 use crate::bgp_io::{BgpHandle, Snapshot};
 use crate::bmp_io::BmpHandle;
 use crate::bpf_io::Datapath;
+use crate::bpf_io::records::Records;
 use crate::change::Ask;
 use crate::clock::Clock;
 use crate::config_file::ConfigFile;
 use crate::control::Control;
+use crate::flows_io::FlowsHandle;
 use crate::health_io::{CheckResult, Checks};
 use crate::journal::{self, kinds};
 use crate::link_io::{Changes, Links};
@@ -109,6 +112,7 @@ pub(crate) struct Parts {
     pub(crate) rpki: RpkiHandle,
     pub(crate) bmp: BmpHandle,
     pub(crate) mrt: MrtHandle,
+    pub(crate) flows: FlowsHandle,
     pub(crate) bfd: BfdHandle,
     pub(crate) api: api::Server,
     /// Held until the end: a second daemon on the same maps is refused.
@@ -172,6 +176,10 @@ pub(crate) struct Reconciler {
     maps_seen: Vec<crate::view::Map>,
     /// Entries and slots written into the maps so far.
     map_writes: u64,
+    /// How many there were when what is told of packets got its names.
+    named_at: Option<u64>,
+    /// What a program tells of packets, until it has names.
+    unread: Option<Records>,
     /// Packets up to the last sample, and when that was.
     sampled: (Timestamp, Packets),
     /// Packets between the last two samples.
@@ -230,6 +238,8 @@ impl Reconciler {
             look_from: Timestamp::default(),
             shown: String::new(),
             map_writes: 0,
+            named_at: None,
+            unread: None,
             sampled: (Timestamp::default(), Packets::default()),
             usual_packets: Packets::default(),
             totals: BTreeMap::new(),
@@ -353,6 +363,7 @@ impl Reconciler {
         self.problem = problem;
         self.settle().await;
         self.look_at_origins();
+        self.name_flows().await;
         let end = self.clock.now();
         self.look_from = end + PACE.max(end.since(start));
         self.show();

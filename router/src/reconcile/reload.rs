@@ -57,6 +57,7 @@ impl Reconciler {
             warn!("the BGP speaker has stopped");
         }
         self.order(speaker::Order::SetRules(self.config.desired.decision)).await;
+        self.read_flows().await;
         self.parts.rpki.set(&self.config.desired.rpki_caches);
         self.parts.bmp.set(&self.config.desired.bmp_stations);
         self.parts.mrt.set(self.config.desired.mrt.as_ref()).await;

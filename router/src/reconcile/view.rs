@@ -112,6 +112,7 @@ impl Reconciler {
             proof_packets: self.proofs.runs(),
             nat_connections: self.all_nat_connections(),
             maps: self.maps(),
+            flows: self.flows_told()?,
             counters: self.counters()?,
         })
     }

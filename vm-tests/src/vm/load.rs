@@ -55,6 +55,9 @@ pub fn run() -> Result<()> {
         source_open_v6: 8,
         nat_port_first: 1_024,
         nat_port_count: 31_744,
+        flow_chance: u32::MAX / 100,
+        reserved: 0,
+        flow_interval_ns: 1_000_000,
     };
     // What no configuration asks for is dead code, and not looked at: so with nothing and with all,
     // but not as a proof copy, which has less.

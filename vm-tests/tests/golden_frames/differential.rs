@@ -311,6 +311,7 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen, way
             | dice.of(&[0, features::QUIC, features::QUIC])
             | dice.of(&[0, features::AFFINITY_CLIENT, features::AFFINITY_CLIENT])
             | dice.of(&[0, features::ANY_PORT])
+            | dice.of(&[0, 0, features::FLOWS])
             | dice.of(&[0, features::NAT, features::NAT])
             | if guarded { guard_features(dice) } else { 0 },
         burst_ns: 10 * HOUR,

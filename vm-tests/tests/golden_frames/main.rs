@@ -13,6 +13,7 @@ mod differential;
 mod drops;
 mod echo;
 mod errors;
+mod flows;
 mod forward;
 mod fragments;
 mod guard;

@@ -32,6 +32,9 @@ pub(crate) const CONFIG: DatapathConfig = DatapathConfig {
     source_open_v6: 0,
     nat_port_first: 1_024,
     nat_port_count: 31_744,
+    flow_chance: 0,
+    reserved: 0,
+    flow_interval_ns: 0,
 };
 
 /// A world with two interfaces, `tg.a` and `tg-b`, and a BPF file system.
@@ -201,7 +204,7 @@ fn a_daemon_killed_at_any_point_of_its_start_leaves_what_the_next_one_takes() {
         paths
     };
     let all = pins();
-    assert_eq!(all.len(), 24, "twenty-one maps, the program and two links: {all:?}");
+    assert_eq!(all.len(), 28, "twenty-five maps, the program and two links: {all:?}");
     // Each alone is missing; then, in the order of their names, all before it are.
     for missing in 0..all.len() {
         fs::remove_file(&all[missing]).unwrap();
@@ -325,8 +328,8 @@ fn bpftool_reads_the_pinned_object_by_names() {
     assert!(program["btf_id"].is_u64(), "{shown}");
     assert_eq!(
         program["map_ids"].as_array().unwrap().len(),
-        17,
-        "sixteen it uses, and .rodata: {shown}"
+        19,
+        "eighteen it uses, and .rodata: {shown}"
     );
 
     let dumped = run(&format!("bpftool -j map dump pinned {}/SERVICES_V4", dir.display()));

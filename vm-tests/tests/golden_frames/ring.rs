@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_abi::{
-    Backend, Counter, DatapathConfig, FLOWS_MAX, Service, ServiceKeyV4, Slot, backend_kinds,
-    features, flow_hash_v4, flow_hash_v6, service_flags, slot_of,
+    Backend, Counter, DatapathConfig, FLOWS_MAX, Service, ServiceKeyV4, Slot, backend_flags,
+    backend_kinds, features, flow_hash_v4, flow_hash_v6, service_flags, slot_of,
 };
 use tidegate_plan::step::Step;
 use tidegate_vm_tests::frame::{Frame, eth, tcp};
@@ -273,9 +273,8 @@ fn a_freed_backend_is_forgotten_with_its_flows() {
     assert_eq!(xdp.run(&segment(3, tcp::ACK)).backend, Some(OLD), "whoever has the index next");
 }
 
-#[test]
-fn a_full_flow_table_is_counted_and_breaks_nobody() {
-    let mut xdp = xdp();
+/// Opens as many flows as the table takes.
+fn fill_the_table(xdp: &mut Xdp) {
     xdp.all_slots(Slot { current: NEW, previous: OLD });
     for flow in 0..FLOWS_MAX {
         let client = Ipv4Addr::from(0x0a00_0000 + flow);
@@ -284,6 +283,30 @@ fn a_full_flow_table_is_counted_and_breaks_nobody() {
     }
     assert_eq!(xdp.datapath.counters().unwrap()[&Counter::FlowTableFull], 0);
     assert_eq!(xdp.datapath.flow_count().unwrap(), FLOWS_MAX as usize);
+}
+
+#[test]
+fn a_full_flow_table_is_counted_once_where_two_programs_look_for_the_owner() {
+    let mut xdp = Xdp::with_constants(entry(backend_kinds::IPV4_IN_IPV4), |constants| {
+        constants.features = features::VARY_V4;
+        constants.vary_v4 = 0xff;
+    });
+    let entry = entry(backend_kinds::IPV4_IN_IPV4);
+    xdp.backend(OLD, Backend { flags: entry.flags | backend_flags::VARIED, ..entry });
+    xdp.backend(NEW, entry);
+    fill_the_table(&mut xdp);
+    let run = xdp.run(&syn4());
+    assert_eq!((run.backend, run.events), (Some(OLD), vec![Counter::FlowTableFull]));
+    // And once where the first program sends it on by itself.
+    xdp.all_slots(Slot { current: OLD, previous: NEW });
+    let run = xdp.run(&syn4());
+    assert_eq!((run.backend, run.events), (Some(NEW), vec![Counter::FlowTableFull]));
+}
+
+#[test]
+fn a_full_flow_table_is_counted_and_breaks_nobody() {
+    let mut xdp = xdp();
+    fill_the_table(&mut xdp);
     // One more cannot be remembered: it goes where its next packet will be sent.
     let run = xdp.run(&syn4());
     assert_eq!((run.counter, run.backend), (Counter::ForwardTx, Some(OLD)));

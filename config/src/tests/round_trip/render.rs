@@ -35,6 +35,7 @@ pub(crate) fn render(desired: &Desired) -> String {
     render_router(&mut out, &desired.router);
     render_datapath(&mut out, &desired.datapath);
     super::super::guard::render(&mut out, &desired.guard);
+    render_flows(&mut out, desired.flows);
     render_nat(&mut out, &desired.nat);
     render_decision(&mut out, desired.decision);
     for (name, peer) in &desired.peers {
@@ -126,6 +127,13 @@ fn render_datapath(out: &mut String, datapath: &Datapath) {
     key(out, "gue-checksum", datapath.gue_checksum);
     maybe(out, "vary-source-v4", datapath.vary_source_v4.as_ref());
     maybe(out, "vary-source-v6", datapath.vary_source_v6.as_ref());
+}
+
+fn render_flows(out: &mut String, flows: FlowLog) {
+    out.push_str("[flows]\n");
+    key(out, "sample", i64::from(flows.sample));
+    key(out, "rate", i64::from(flows.rate));
+    key(out, "keep", i64::from(flows.keep));
 }
 
 fn render_nat(out: &mut String, nat: &Nat) {

@@ -30,7 +30,7 @@ use crate::constants;
 use crate::key::MapKey;
 use crate::observed::Datapath;
 pub use nat::Connections;
-pub use packet::{Addr, Flow, Packet, Parsed, Transport, parse};
+pub use packet::{Addr, Flow, Packet, Parsed, Transport, parse, parse_ip, parse_start};
 pub use pick::{flow_hash, key as flow_key};
 pub use quic::ConnectionId;
 pub use trace::{Trace, is_by_client, mode};

@@ -97,13 +97,19 @@ fn short(bytes: &[u8], at: usize) -> Option<u16> {
 
 /// Takes a frame apart.
 pub fn parse(frame: &[u8]) -> Parsed {
+    parse_start(frame, frame.len())
+}
+
+/// Takes a frame of so many bytes apart of which only these first ones are known.
+pub fn parse_start(frame: &[u8], frame_len: usize) -> Parsed {
     let Some((kind, ip_at)) = link(frame) else { return Parsed::NotIp };
     let (Some(ip), Some(first)) = (frame.get(ip_at..), byte(frame, 0)) else {
         return Parsed::NotIp;
     };
+    let room = frame_len.saturating_sub(ip_at);
     let packet = match kind {
-        0x0800 => ipv4(ip),
-        0x86dd => ipv6(ip),
+        0x0800 => ipv4(ip, room),
+        0x86dd => ipv6(ip, room),
         _ => return Parsed::NotIp,
     };
     let Some(mut packet) = packet else { return Parsed::BadHeader };
@@ -111,6 +117,15 @@ pub fn parse(frame: &[u8]) -> Parsed {
     packet.transport_at += ip_at;
     packet.is_for_group = first & 1 != 0;
     Parsed::Packet(packet)
+}
+
+/// The same of a packet without its link layer.
+pub fn parse_ip(ip: &[u8], room: usize) -> Option<Packet> {
+    match byte(ip, 0)? >> 4 {
+        4 => ipv4(ip, room),
+        6 => ipv6(ip, room),
+        _ => None,
+    }
 }
 
 /// What the link layer carries, and where that starts: behind two VLAN tags at most.
@@ -125,13 +140,14 @@ fn link(frame: &[u8]) -> Option<(u16, usize)> {
     Some((short(frame, at)?, at + 2))
 }
 
-/// `None`: the header is unsound. Places count from the start of `ip`.
-fn ipv4(ip: &[u8]) -> Option<Packet> {
+/// `None`: the header is unsound, or says more than there is room for. Places count from the start
+/// of `ip`.
+fn ipv4(ip: &[u8], room: usize) -> Option<Packet> {
     let header: [u8; 20] = array(ip, 0)?;
     let [version_ihl, _, len_high, len_low, _, _, fragment_high, fragment_low, ..] = header;
     let header_len = usize::from(version_ihl & 0xf) * 4;
     let ip_len = usize::from(u16::from_be_bytes([len_high, len_low]));
-    if version_ihl >> 4 != 4 || header_len < 20 || ip_len < header_len || ip_len > ip.len() {
+    if version_ihl >> 4 != 4 || header_len < 20 || ip_len < header_len || ip_len > room {
         return None;
     }
     let flow = Flow {
@@ -152,11 +168,11 @@ fn ipv4(ip: &[u8]) -> Option<Packet> {
 }
 
 /// The same for IPv6.
-fn ipv6(ip: &[u8]) -> Option<Packet> {
+fn ipv6(ip: &[u8], room: usize) -> Option<Packet> {
     let header: [u8; 40] = array(ip, 0)?;
     let payload_len = usize::from(short(ip, 4)?);
     let ip_len = 40 + payload_len;
-    if byte(&header, 0)? >> 4 != 6 || ip_len > ip.len() {
+    if byte(&header, 0)? >> 4 != 6 || ip_len > room {
         return None;
     }
     let flow = Flow {

@@ -17,7 +17,7 @@ mod scenario;
 mod world;
 
 use baseline::{Baseline, Compared};
-use scenario::{Bench, Row, best_load_times};
+use scenario::{Bench, LoadTimes, Row};
 
 /// What a packet costs, against two floors in the same rounds.
 #[derive(Parser)]
@@ -42,7 +42,7 @@ struct Args {
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     ensure!(Uid::effective().is_root(), "the packet path runs in the kernel: run this as root");
-    let load_times = best_load_times()?;
+    let load_times = LoadTimes::best()?;
     stay_on(args.cpu).with_context(|| format!("there is no CPU {}", args.cpu))?;
     let pmu = Pmu::open();
     let mut failures = Vec::new();

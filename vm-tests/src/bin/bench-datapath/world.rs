@@ -81,6 +81,11 @@ pub(crate) fn quic_config() -> String {
     [HEAD, &service(&VIP4.to_string(), "10.0.1."), &service(&VIP6.to_string(), "fd00::")].concat()
 }
 
+/// The same services, and a word of one packet in a thousand.
+pub(crate) fn told_config() -> String {
+    [config(1), "[flows]\nsample = 1000\n".to_owned()].concat()
+}
+
 fn service(vip: &str, port: u16, mode: &str, backends: &str) -> String {
     format!(
         "[[service]]\nname = \"{}-{port}\"\nvip = \"{vip}\"\nport = {port}\nmode = \"{mode}\"\n\

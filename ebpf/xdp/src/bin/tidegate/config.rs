@@ -21,6 +21,9 @@ static CONFIG: DatapathConfig = DatapathConfig {
     source_open_v6: 0,
     nat_port_first: 0,
     nat_port_count: 0,
+    flow_chance: 0,
+    reserved: 0,
+    flow_interval_ns: 0,
 };
 
 /// One field, read where it stands: the compiler must not take it for the value that stands here.
@@ -60,6 +63,10 @@ constant! {
     nat_port_first: u32,
     /// How many there are.
     nat_port_count: u32,
+    /// A packet is told of by chance if a random word is not above this.
+    flow_chance: u32,
+    /// Nanoseconds between two packets that are told of for the same reason.
+    flow_interval_ns: u64,
 }
 
 /// Whether any of these features is wanted.

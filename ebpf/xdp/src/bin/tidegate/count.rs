@@ -3,22 +3,31 @@
 //! In a proof copy nothing is counted: this is the one place that makes sure of it.
 
 use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{Counter, Traffic};
 
 use crate::config::is_proof;
+use crate::flows;
 use crate::maps::{BACKEND_TRAFFIC, COUNTERS, SERVICE_TRAFFIC};
 
 /// Counts the verdict and says what the kernel shall do; a proof copy says which counter it was.
 #[inline(always)]
-pub(crate) fn verdict(counter: Counter) -> u32 {
+pub(crate) fn verdict(ctx: &XdpContext, counter: Counter) -> u32 {
     if is_proof(counter as u32) {
         return counter as u32;
     }
     count(counter);
-    if counter == Counter::ForwardTx {
+    flows::ended(ctx, counter);
+    action(counter)
+}
+
+/// What the kernel shall do.
+#[inline(always)]
+pub(crate) fn action(verdict: Counter) -> u32 {
+    if verdict == Counter::ForwardTx {
         return xdp_action::XDP_TX; // Nearly always.
     }
-    match counter {
+    match verdict {
         Counter::PassNotOurs
         | Counter::PassNotIp
         | Counter::PassBadHeader

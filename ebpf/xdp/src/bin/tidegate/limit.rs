@@ -11,9 +11,14 @@ const BURST_NS: u64 = 100_000_000;
 /// Takes a token from this CPU's bucket, which gets one every `interval_ns`.
 #[inline(always)]
 pub(crate) fn allows(limit: Limit, interval_ns: u64) -> bool {
-    let Some(next) = LIMITS.get_ptr_mut(limit as u32) else { return false };
-    // SAFETY: no arguments, no conditions.
-    let now = unsafe { bpf_ktime_get_ns() };
+    allows_in(LIMITS.get_ptr_mut(limit as u32), interval_ns)
+}
+
+/// The same of a bucket in this row of a map.
+#[inline(always)]
+pub(crate) fn allows_in(row: Option<*mut u64>, interval_ns: u64) -> bool {
+    let Some(next) = row else { return false };
+    let now = now_ns();
     // SAFETY: this CPU's value, aligned; the reference ends with this function.
     let next = unsafe { &mut *next };
     let at = if *next < now { now } else { *next };
@@ -22,4 +27,11 @@ pub(crate) fn allows(limit: Limit, interval_ns: u64) -> bool {
     }
     *next = at + interval_ns;
     true
+}
+
+/// The kernel's monotonic clock.
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: no arguments, no conditions.
+    unsafe { bpf_ktime_get_ns() }
 }

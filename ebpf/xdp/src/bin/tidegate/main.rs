@@ -24,6 +24,7 @@ mod count;
 mod echo;
 mod encap;
 mod errors;
+mod flows;
 mod fragment;
 mod guard;
 mod gue;
@@ -45,7 +46,7 @@ tidegate_xdp::license!();
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, balance, balance);
-    count::verdict(verdict)
+    count::verdict(&ctx, verdict)
 }
 
 /// Entry for ICMP errors to a VIP.
@@ -53,7 +54,7 @@ fn tidegate(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_errors(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, errors::forward, errors::forward);
-    count::verdict(verdict)
+    count::verdict(&ctx, verdict)
 }
 
 /// Entry for packets of a service that do not fit after encapsulation.
@@ -61,7 +62,7 @@ fn tidegate_errors(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_too_big(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk::<true>(&ctx, too_big::answer_v4, too_big::answer_v6);
-    count::verdict(verdict)
+    count::verdict(&ctx, verdict)
 }
 
 /// Entry for frames to a backend that wants a checksum, which go out where they came in.
@@ -69,7 +70,7 @@ fn tidegate_too_big(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_checksum_tx(ctx: XdpContext) -> u32 {
     gue::write_checksum(&ctx);
-    count::verdict(Counter::ForwardTx)
+    count::verdict(&ctx, Counter::ForwardTx)
 }
 
 /// Entry for those that the kernel was told to redirect.
@@ -77,7 +78,7 @@ fn tidegate_checksum_tx(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_checksum_redirect(ctx: XdpContext) -> u32 {
     gue::write_checksum(&ctx);
-    count::verdict(Counter::ForwardRedirect)
+    count::verdict(&ctx, Counter::ForwardRedirect)
 }
 
 /// Entry for packets to a backend whose outer headers take more than a copy, and for those of services
@@ -86,7 +87,7 @@ fn tidegate_checksum_redirect(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_outer(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, balance_any, balance_any);
-    count::verdict(verdict)
+    count::verdict(&ctx, verdict)
 }
 
 /// Entry for fragments for a VIP.
@@ -94,7 +95,7 @@ fn tidegate_outer(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_fragments(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk::<true>(&ctx, fragment::forward, fragment::forward);
-    count::verdict(verdict)
+    count::verdict(&ctx, verdict)
 }
 
 /// Entry for packets of a client for a service in NAT.
@@ -102,7 +103,7 @@ fn tidegate_fragments(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_nat(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, nat::forward, nat::forward);
-    count::verdict(verdict)
+    count::verdict(&ctx, verdict)
 }
 
 /// Entry for those that open a connection, or come by another way than before.
@@ -110,14 +111,14 @@ fn tidegate_nat(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_nat_open(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, nat::open, nat::open);
-    count::verdict(verdict)
+    count::verdict(&ctx, verdict)
 }
 
 /// Entry for those of a new connection that is put together but for its port.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_nat_port(ctx: XdpContext) -> u32 {
-    count::verdict(nat::take_port(&ctx))
+    count::verdict(&ctx, nat::take_port(&ctx))
 }
 
 /// Entry for packets to an address that connections in NAT come from.
@@ -125,7 +126,7 @@ fn tidegate_nat_port(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_nat_answer(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, nat::answer, nat::answer);
-    count::verdict(verdict)
+    count::verdict(&ctx, verdict)
 }
 
 /// Entry for ICMP errors that quote a packet of a connection in NAT.
@@ -133,7 +134,14 @@ fn tidegate_nat_answer(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_nat_error(ctx: XdpContext) -> u32 {
     let (Ok(verdict) | Err(verdict)) = walk::<false>(&ctx, nat::error, nat::error);
-    count::verdict(verdict)
+    count::verdict(&ctx, verdict)
+}
+
+/// Entry for all packets whose verdict is known, where they are told of.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_tell(ctx: XdpContext) -> u32 {
+    flows::tell(&ctx)
 }
 
 /// Parses the frame and goes on with its packet; what a fragment says of its datagram is looked at
@@ -213,6 +221,7 @@ fn wrap_and_send<A: Address, const ANY: bool>(
     service: &Service,
     picked: &Picked,
 ) -> Result<Counter, Counter> {
+    flows::goes_to::<A>(service.index, picked);
     encap::wrap::<A, ANY>(ctx, packet, picked)?;
     let verdict = send::towards(ctx, picked.backend.egress_ifindex)?;
     count::forwarded(service.index, picked.index, packet.frame_len);

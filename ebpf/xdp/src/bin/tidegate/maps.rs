@@ -2,14 +2,14 @@
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{
-    Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray,
+    Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf,
 };
 use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOWS_MAX, FRAGMENTS_MAX,
-    FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, PREFIXES_ROOM, Ports, QUIC_SERVERS_ROOM,
-    QuicKey, RING_SLOTS_MAX, Rates, SERVICES_MAX, Service, ServiceKeyV4, ServiceKeyV6, Slot,
-    Traffic, UDP_FLOWS_MAX, rare,
+    BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOW_KINDS, FLOWS_MAX,
+    FRAGMENTS_MAX, FlowDraft, FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, PREFIXES_ROOM,
+    Ports, QUIC_SERVERS_ROOM, QuicKey, RING_SLOTS_MAX, Rates, SERVICES_MAX, Service, ServiceKeyV4,
+    ServiceKeyV6, Slot, Told, Traffic, UDP_FLOWS_MAX, rare,
 };
 
 use crate::nat::Draft;
@@ -90,3 +90,14 @@ pub(crate) static SERVICE_BUCKETS: Array<Buckets, { SERVICES_MAX as usize }> = A
 /// The loader makes it larger where sources have limits.
 #[btf_map]
 pub(crate) static SOURCE_BUCKETS: Array<Buckets, 1> = Array::new();
+/// Of `FlowRecord`, which must not stand here: libbpf takes a ring for one of values without a size.
+/// The loader makes it larger where packets are told of.
+#[btf_map]
+pub(crate) static FLOW_RECORDS: RingBuf<[u8; 0], 4_096> = RingBuf::new();
+#[btf_map]
+pub(crate) static FLOW_COUNTS: PerCpuArray<u64, { Told::COUNT as usize }> = PerCpuArray::new();
+/// Programs of two versions meet in it while one replaces the other.
+#[btf_map]
+pub(crate) static FLOW_DRAFT: PerCpuArray<FlowDraft, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static FLOW_LIMITS: PerCpuArray<u64, { FLOW_KINDS as usize }> = PerCpuArray::new();

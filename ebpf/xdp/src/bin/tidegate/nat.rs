@@ -17,7 +17,7 @@ use crate::address::Flow;
 use crate::maps::{BACKENDS, NAT_FLOWS};
 use crate::parse::{Packet, Transport};
 use crate::pick::Picked;
-use crate::{config, count, encap, pick, rare, send, too_big};
+use crate::{config, count, encap, flows, pick, rare, send, too_big};
 
 mod answer;
 mod error;
@@ -85,6 +85,7 @@ fn to_backend<A: Family>(
     Translation::of_flow(flow).apply(ctx, packet).ok_or(Counter::DropMalformed)?;
     let (service, index) = (flow.service, flow.backend);
     let picked = Picked { index, backend, hash: 0 };
+    flows::goes_to::<A>(service, &picked);
     encap::wrap::<A, false>(ctx, packet, &picked)?;
     let verdict = send::towards(ctx, backend.egress_ifindex)?;
     count::forwarded(service, index, packet.frame_len);

@@ -17,7 +17,7 @@ use tidegate_xdp::wire::{
 use crate::address::{Address, Flow, V4, V6};
 
 /// The chunk that opens an SCTP association, which stands alone in its packet (RFC 9260 §3).
-const SCTP_INIT: u8 = 1;
+pub(crate) const SCTP_INIT: u8 = 1;
 /// Extension headers before the transport header, at most; more are malformed.
 const EXTENSIONS_MAX: usize = 6;
 /// Covers the farthest place of a transport header: behind tags, IPv6 and the longest extensions;

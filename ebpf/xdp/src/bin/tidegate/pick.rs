@@ -5,7 +5,8 @@
 
 use aya_ebpf::programs::XdpContext;
 use tidegate_abi::{
-    Backend, Counter, FlowKey, Service, Slot, features, ip_proto, service_flags, slot_of,
+    Backend, Counter, FlowKey, Service, Slot, backend_flags, features, ip_proto, service_flags,
+    slot_of,
 };
 
 use crate::address::{Address, Flow};
@@ -41,7 +42,7 @@ pub(crate) fn backend<A: Address, const ANY: bool>(
     let is_plain = !config::has::<AFFINITIES>(service.ring_size);
     let (hash, index) = if is_plain || service.flags & RARE == 0 {
         let hash = A::flow_hash(seed, flow, 0);
-        (hash, owner(slot(service, hash)?, packet))
+        (hash, owner::<A, ANY>(slot(service, hash)?, packet))
     } else {
         let hash = A::flow_hash(seed, flow, service.flags);
         let named = if !quic::is_wanted(service) {
@@ -61,7 +62,7 @@ pub(crate) fn backend<A: Address, const ANY: bool>(
         } else if remembers {
             of_udp_flow(&flow.key(), slot.current, slot.older(), is_flows)
         } else {
-            owner(slot, packet)
+            owner::<A, ANY>(slot, packet)
         };
         (hash, index)
     };
@@ -103,12 +104,12 @@ fn slot(service: &Service, hash: u32) -> Result<Slot, Counter> {
 
 /// The index of the backend that a slot, and in transition the flow table, name.
 #[inline(always)]
-fn owner<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
+fn owner<A: Address, const ANY: bool>(slot: Slot, packet: &Packet<A>) -> u32 {
     if slot.is_settled() {
         slot.current
     } else if packet.flow.proto != ip_proto::UDP {
         let opens = packet.transport == (Transport::Ports { opens: true });
-        in_transition(&packet.flow.key(), slot.current, slot.older(), opens)
+        in_transition::<ANY>(&packet.flow.key(), slot.current, slot.older(), opens)
     } else {
         slot.current // TCP and SCTP flows show that they are new: without that, all take this one.
     }
@@ -125,17 +126,26 @@ fn owner<A: Address>(slot: Slot, packet: &Packet<A>) -> u32 {
 ///
 /// Not inlined: hardly any packet comes here, and the others need the registers.
 #[inline(never)]
-fn in_transition(key: &FlowKey, current: u32, older: u32, opens: bool) -> u32 {
+fn in_transition<const ANY: bool>(key: &FlowKey, current: u32, older: u32, opens: bool) -> u32 {
     if opens {
         if current == 0 || config::is_proof(current) || FLOWS.insert(key, current, 0).is_ok() {
             return current;
         }
-        count::event(Counter::FlowTableFull);
+        if ANY || !is_left_to_another(if older == 0 { current } else { older }) {
+            count::event(Counter::FlowTableFull);
+        }
     // SAFETY: a word is read whole; the daemon removes an entry only together with its backend.
     } else if let Some(&remembered) = unsafe { FLOWS.get(key) } {
         return remembered;
     }
     if older == 0 { current } else { older }
+}
+
+/// A backend whose packets a program of its own picks anew, and counts.
+#[inline(always)]
+fn is_left_to_another(index: u32) -> bool {
+    config::has::<{ features::OUTER }>(index)
+        && BACKENDS.get(index).is_some_and(|it| it.flags & !backend_flags::RESOLVED != 0)
 }
 
 /// A UDP flow stays where it was, as long as that is one of the slot's two: the older one may be

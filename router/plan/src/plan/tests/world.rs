@@ -1,6 +1,6 @@
 //! A node whose maps, peers and backends do as they are told, and what tests say of it.
 
-use tidegate_config::desired::{Guard, OwnLimits};
+use tidegate_config::desired::{FlowLog, Guard, OwnLimits};
 
 use super::*;
 use crate::admission;
@@ -52,6 +52,7 @@ pub(crate) fn desired(services: &[Service]) -> Desired {
             vary_source_v6: None,
         },
         guard: Guard::default(),
+        flows: FlowLog::OFF,
         nat: Nat {
             source_v4: None,
             source_v6: None,

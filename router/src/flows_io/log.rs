@@ -1,0 +1,207 @@
+//! The latest packets that were told of, for those who ask and those who follow, and sums of all.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tidegate_abi::Counter;
+use tidegate_plan::record::Record;
+use tokio::sync::broadcast;
+
+/// Packets that a follower may be behind. Who is further behind is told how many it has missed.
+const BEHIND_MAX: usize = 4_096;
+/// Sums that are kept apart: of services that come after so many, the names are left out.
+const SUMS_MAX: usize = 4_096;
+
+/// What services and backends are called whose numbers the packet path tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) services: HashMap<u32, Arc<str>>,
+    pub(crate) backends: HashMap<u32, IpAddr>,
+}
+
+/// A packet that was told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Grows by one from packet to packet, from 1 on when the daemon starts.
+    pub(crate) id: u64,
+    pub(crate) at: SystemTime,
+    pub(crate) service: Option<Arc<str>>,
+    pub(crate) backend: Option<IpAddr>,
+    /// Without its frame.
+    pub(crate) record: Record,
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
+/// All that is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct FlowLog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    kept: Mutex<Kept>,
+    news: broadcast::Sender<Arc<Told>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    last_id: u64,
+    most: usize,
+    unreadable: u64,
+    packets: VecDeque<Arc<Told>>,
+    sums: BTreeMap<(Counter, Option<Arc<str>>), Sum>,
+}
+
+impl Default for FlowLog {
+    fn default() -> Self {
+        let (news, _nobody_yet) = broadcast::channel(BEHIND_MAX);
+        Self(Arc::new(Shared { kept: Mutex::default(), news }))
+    }
+}
+
+impl FlowLog {
+    /// Keeps so many from now on.
+    pub(super) fn keep(&self, most: usize) {
+        let mut kept = self.kept();
+        kept.most = most;
+        let over = kept.packets.len().saturating_sub(most);
+        kept.packets.drain(..over);
+    }
+
+    pub(super) fn put(&self, mut record: Record, at: SystemTime, names: &Names) {
+        record.frame = Vec::new();
+        let service = record.service.and_then(|index| names.services.get(&index)).cloned();
+        let named = record.backend.and_then(|index| names.backends.get(&index)).copied();
+        let backend = named.or(record.towards);
+        let mut kept = self.kept();
+        kept.sum(&record, service.as_ref());
+        kept.last_id += 1;
+        let told = Arc::new(Told { id: kept.last_id, at, service, backend, record });
+        while kept.packets.len() >= kept.most.max(1) {
+            kept.packets.pop_front();
+        }
+        kept.packets.push_back(Arc::clone(&told));
+        // While it is locked, so that nobody gets packets out of their order. Nobody may follow.
+        drop(self.0.news.send(told));
+    }
+
+    /// A record that is none: of a program of another version.
+    pub(super) fn put_unreadable(&self) {
+        self.kept().unreadable += 1;
+    }
+
+    /// Those after this one that are wanted, the latest `most` of them, the oldest first; and those
+    /// that come from now on. None is in both, and none is missing between them.
+    pub(crate) fn after(
+        &self,
+        id: u64,
+        most: usize,
+        is_wanted: impl Fn(&Told) -> bool,
+    ) -> (Vec<Arc<Told>>, broadcast::Receiver<Arc<Told>>) {
+        let kept = self.kept();
+        let id = if id > kept.last_id { 0 } else { id };
+        let latest = kept.packets.iter().rev().take_while(|told| told.id > id);
+        let wanted = latest.filter(|told| is_wanted(told)).take(most);
+        let mut packets: Vec<_> = wanted.cloned().collect();
+        packets.reverse();
+        (packets, self.0.news.subscribe())
+    }
+
+    /// Sums since the start by verdict and service, and records that could not be read.
+    pub(crate) fn sums(&self) -> (BTreeMap<(Counter, Option<Arc<str>>), Sum>, u64) {
+        let kept = self.kept();
+        (kept.sums.clone(), kept.unreadable)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Nothing is left half done by who panics: the process ends then.
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn sum(&mut self, record: &Record, service: Option<&Arc<str>>) {
+        let mut key = (record.verdict, service.cloned());
+        if self.sums.len() >= SUMS_MAX && !self.sums.contains_key(&key) {
+            key.1 = None;
+        }
+        let sum = self.sums.entry(key).or_default();
+        sum.packets += 1;
+        sum.bytes += u64::from(record.len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_plan::record::Why;
+
+    use super::*;
+
+    fn record(service: u32) -> Record {
+        Record {
+            at_ns: 0,
+            verdict: Counter::ForwardTx,
+            why: Why::Sampled,
+            service: Some(service),
+            backend: Some(1),
+            ingress_ifindex: 1,
+            len: 100,
+            flow: None,
+            tcp_flags: None,
+            towards: None,
+            frame: vec![1; 64],
+            frame_len: 114,
+        }
+    }
+
+    #[test]
+    fn the_latest_are_kept_and_all_are_summed_without_bound_of_names() {
+        let log = FlowLog::default();
+        log.keep(100);
+        let most = u32::try_from(SUMS_MAX).unwrap() + 10;
+        let mut names = Names::default();
+        names.services.extend((0..most).map(|index| (index, Arc::from(format!("s{index}")))));
+        let (_, mut news) = log.after(0, 0, |_| true);
+        for index in 0..most {
+            log.put(record(index), SystemTime::UNIX_EPOCH, &names);
+        }
+        let (kept, _) = log.after(0, 1_000, |_| true);
+        assert_eq!((kept.len(), kept[99].id), (100, most.into()));
+        assert!(kept[0].record.frame.is_empty(), "frames are not kept");
+        let (sums, unreadable) = log.sums();
+        assert_eq!(sums.values().map(|sum| sum.packets).sum::<u64>(), u64::from(most));
+        assert_eq!(sums[&(Counter::ForwardTx, None)], Sum { packets: 10, bytes: 1_000 });
+        assert_eq!(unreadable, 0);
+        let Err(broadcast::error::TryRecvError::Lagged(missed)) = news.try_recv() else {
+            panic!("it is not behind")
+        };
+        assert_eq!(missed, u64::from(most) - BEHIND_MAX as u64);
+    }
+
+    #[test]
+    fn who_asks_gets_the_latest_that_are_wanted() {
+        let log = FlowLog::default();
+        log.keep(10);
+        for service in 0..6 {
+            log.put(record(service), SystemTime::UNIX_EPOCH, &Names::default());
+        }
+        let ids = |after, most, even: bool| {
+            let is_wanted = |told: &Told| !even || told.id % 2 == 0;
+            let (told, _) = log.after(after, most, is_wanted);
+            told.iter().map(|told| told.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(0, 3, false), [4, 5, 6]);
+        assert_eq!(ids(4, 9, false), [5, 6]);
+        assert_eq!(ids(0, 2, true), [4, 6]);
+        assert_eq!(ids(99, 9, false).len(), 6, "the number is of a daemon before");
+        log.keep(2);
+        assert_eq!(ids(0, 9, false), [5, 6]);
+    }
+}

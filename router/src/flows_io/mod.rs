@@ -1,0 +1,118 @@
+//! Reads the records that the packet path leaves of packets, and keeps the latest.
+
+mod log;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use nix::time::{ClockId, clock_gettime};
+use tidegate_plan::record;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, watch};
+use tracing::warn;
+
+pub(crate) use log::{FlowLog, Names, Told};
+
+use crate::bpf_io::records::Records;
+
+/// Records that are read at once, before others have their turn.
+const BATCH: usize = 1_024;
+
+/// What the reconcile task holds.
+#[derive(Debug)]
+pub(crate) struct FlowsHandle {
+    /// Full: the task has not come to the last one yet. There is one for each new program.
+    sources: mpsc::Sender<Option<Records>>,
+    names: watch::Sender<Arc<Names>>,
+    log: FlowLog,
+}
+
+impl FlowsHandle {
+    /// Reads these from now on, or nothing.
+    pub(crate) async fn read(&self, records: Option<Records>) {
+        if self.sources.send(records).await.is_err() {
+            warn!("nothing reads the packets that are told of");
+        }
+    }
+
+    /// Keeps so many of the latest.
+    pub(crate) fn keep(&self, most: u32) {
+        self.log.keep(usize::try_from(most).unwrap_or(usize::MAX));
+    }
+
+    /// What services and backends are called from now on.
+    pub(crate) fn name(&self, names: Names) {
+        self.names.send_replace(Arc::new(names));
+    }
+
+    pub(crate) fn log(&self) -> FlowLog {
+        self.log.clone()
+    }
+}
+
+/// Starts the task that reads.
+pub(crate) fn start() -> FlowsHandle {
+    let (sources, inbox) = mpsc::channel(2);
+    let (names, named) = watch::channel(Arc::default());
+    let log = FlowLog::default();
+    tokio::spawn(run(inbox, named, log.clone()));
+    FlowsHandle { sources, names, log }
+}
+
+async fn run(
+    mut inbox: mpsc::Receiver<Option<Records>>,
+    names: watch::Receiver<Arc<Names>>,
+    log: FlowLog,
+) {
+    let mut source: Option<AsyncFd<Records>> = None;
+    loop {
+        tokio::select! {
+            next = inbox.recv() => match next {
+                Some(records) => source = records.and_then(watched),
+                None => return,
+            },
+            read = next(&mut source, &names, &log) => if let Err(error) = read {
+                warn!("the packets that are told of cannot be read any more: {error}");
+                source = None;
+            },
+        }
+    }
+}
+
+/// Reads a batch when there is one; without a source there never is.
+async fn next(
+    source: &mut Option<AsyncFd<Records>>,
+    names: &watch::Receiver<Arc<Names>>,
+    log: &FlowLog,
+) -> std::io::Result<()> {
+    let Some(source) = source else { return std::future::pending().await };
+    let mut ready = source.readable_mut().await?;
+    let (names, boot) = (Arc::clone(&names.borrow()), boot());
+    let records = ready.get_inner_mut();
+    let count = records.drain(BATCH, |bytes| match record::read(bytes) {
+        Some(record) => {
+            let at = boot + Duration::from_nanos(record.at_ns);
+            log.put(record, at, &names);
+        }
+        None => log.put_unreadable(),
+    });
+    if count < BATCH {
+        ready.clear_ready();
+    }
+    drop(ready);
+    tokio::task::yield_now().await;
+    Ok(())
+}
+
+fn watched(records: Records) -> Option<AsyncFd<Records>> {
+    records
+        .watch()
+        .inspect_err(|error| warn!("the packets that are told of cannot be read: {error}"))
+        .ok()
+}
+
+/// When the kernel's monotonic clock began, by the clock of the wall.
+fn boot() -> SystemTime {
+    let up = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    SystemTime::now().checked_sub(up).unwrap_or(SystemTime::UNIX_EPOCH)
+}
