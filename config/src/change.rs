@@ -22,8 +22,8 @@ mod peer;
 use peer::{of_keychain, of_peer, of_range, place};
 
 use crate::desired::{
-    Advertise, Affinity, AllDown, Api, AttachMode, Backend, Datapath, Desired, ForwardingMode,
-    Protocol, Router, Service, ServiceAddr, UdpFlows,
+    Advertise, Affinity, AllDown, Api, ApiTls, AttachMode, Backend, Datapath, Desired,
+    ForwardingMode, Protocol, Router, Service, ServiceAddr, UdpFlows,
 };
 use crate::impact::{self, Impact};
 use crate::value::duration_text;
@@ -285,7 +285,7 @@ fn of_router(router: &Router) -> (Rows, Rows) {
         pin_dir,
         state_dir,
         drain_on_stop,
-        api: Api { socket, listen: api_listen },
+        api,
     } = router;
     let attach = match attach {
         AttachMode::Auto => "auto",
@@ -304,10 +304,24 @@ fn of_router(router: &Router) -> (Rows, Rows) {
     rows.put("router", "pin-dir", pin_dir.display());
     rows.put("router", "state-dir", state_dir.display());
     rows.put("router", "drain-on-stop", duration_text(*drain_on_stop));
-    let mut api = Rows::default();
-    api.put("api", "socket", socket.display());
-    api.maybe("api", "listen", api_listen.as_ref());
-    (rows, api)
+    (rows, of_api(api))
+}
+
+fn of_api(api: &Api) -> Rows {
+    let Api { socket, listen, tls, token_file, request_rate, birdwatcher } = api;
+    let mut rows = Rows::default();
+    rows.put("api", "socket", socket.display());
+    rows.maybe("api", "listen", listen.as_ref());
+    if let Some(ApiTls { certificate, key, client_ca, client_operators }) = tls {
+        rows.put("api", "tls-certificate", certificate.display());
+        rows.put("api", "tls-key", key.display());
+        rows.maybe("api", "client-ca", client_ca.as_ref().map(|path| path.display()));
+        rows.put("api", "client-operators", list(client_operators));
+    }
+    rows.maybe("api", "token-file", token_file.as_ref().map(|path| path.display()));
+    rows.put("api", "request-rate", request_rate);
+    rows.put("api", "birdwatcher", birdwatcher);
+    rows
 }
 
 fn of_datapath(datapath: &Datapath) -> Rows {

@@ -4,6 +4,7 @@
 //! converted is still compared with the others, as far as it could be read.
 
 mod across;
+mod api;
 mod datapath;
 mod decision;
 mod export;

@@ -18,9 +18,11 @@ use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
 
+mod api;
 mod flows;
 mod guard;
 
+pub use api::{Api, ApiTls};
 pub use flows::FlowLog;
 pub use guard::{Admission, Guard, Limits, OwnLimits};
 
@@ -219,15 +221,6 @@ pub enum AttachMode {
     Native,
     /// In the kernel's generic hook: works everywhere, slower.
     Generic,
-}
-
-/// Where the admin API listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Api {
-    /// Unix socket.
-    pub socket: PathBuf,
-    /// A loopback address, if wanted.
-    pub listen: Option<SocketAddr>,
 }
 
 /// A VIP with port and protocol, and who serves it.

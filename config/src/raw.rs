@@ -31,9 +31,9 @@ use crate::diagnostic::Found;
 use crate::read::Need::{Default, Optional, Required};
 use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
-    AffinityKind, BgpListen, BodyText, DnsName, GrpcService, HttpHost, HttpPath, Int, Interface,
-    MinHealthy, Name, Payload, Place, Port, ProbeKind, Seed, ServicePort, ShutdownText, Span,
-    Statuses, Version, Via, Vip,
+    AffinityKind, BgpListen, BodyText, CommonName, DnsName, GrpcService, HttpHost, HttpPath, Int,
+    Interface, MinHealthy, Name, Payload, Place, Port, ProbeKind, Seed, ServicePort, ShutdownText,
+    Span, Statuses, Version, Via, Vip,
 };
 
 table! {
@@ -139,9 +139,36 @@ table! {
     pub(crate) struct ApiTable as "api" {
         /// Unix socket of the API; the commands use it too.
         "socket" => socket: PathBuf, Default("\"/run/tidegate/api.sock\"");
-        /// Address of the API on TCP, for metrics and the like. It must be a loopback address: in
-        /// this version the API has neither TLS nor passwords. When absent: no TCP.
+        /// Address of the API on TCP. One that other hosts reach takes tls-certificate, and
+        /// token-file or client-ca. On a loopback address without those two, everybody on this
+        /// host may read and nobody change. When absent: no TCP.
         "listen" => listen: SocketAddr, Optional;
+        /// File with the certificate that the API shows on TCP, and those above it but for the
+        /// root (PEM). It is read anew on a reload, as are all files below.
+        "tls-certificate" => tls_certificate: PathBuf, Optional;
+        /// File with the private key of that certificate (PEM).
+        "tls-key" => tls_key: PathBuf, Optional;
+        /// File with the certificates of those who sign certificates of clients (PEM). Whoever has
+        /// such a certificate may read.
+        "client-ca" => client_ca: PathBuf, Optional;
+        /// Clients with such a certificate that may change things too: the common names of its
+        /// subject.
+        "client-operators" => client_operators: List<CommonName>, Default("[]");
+        /// File with the hashes of bearer tokens, a line each as `tidegate token` prints it.
+        "token-file" => token_file: PathBuf, Optional;
+        /// Requests on TCP that each caller has in a second, and twice as many at once. Those
+        /// beyond are answered with 429.
+        "request-rate" => request_rate: Int<u32, 1, 10_000>, Default("50");
+        /// Whether the API also answers on TCP, at `/birdwatcher/`, as birdwatcher does: for a
+        /// looking glass such as Alice-LG.
+        "birdwatcher" => birdwatcher: bool, Default("false");
+    }
+    hints {
+        "tls-cert" => "write tls-certificate",
+        "certificate" => "write tls-certificate",
+        "token" => "write token-file: a token stands in no configuration",
+        "tokens" => "write token-file: a token stands in no configuration",
+        "rate-limit" => "write request-rate",
     }
 }
 

@@ -184,6 +184,28 @@ impl Text for ShutdownText {
     }
 }
 
+/// A common name of a certificate's subject (RFC 5280, appendix A.1).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CommonName(pub(crate) String);
+
+impl Text for CommonName {
+    fn kind() -> String {
+        "a common name".to_owned()
+    }
+
+    fn keywords() -> serde_json::Value {
+        serde_json::json!({ "minLength": 1, "maxLength": 64 })
+    }
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        if (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+            return Ok(Self(text.to_owned()));
+        }
+        let remedy = "write what stands behind CN= in the subject, 1 to 64 characters";
+        Err((format!("{} cannot be a common name", quote(text)), remedy.to_owned()))
+    }
+}
+
 /// A network interface by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Interface(pub(crate) String);

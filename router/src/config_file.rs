@@ -9,6 +9,7 @@ use tidegate_config::desired::{Desired, Guard, Signing};
 use tidegate_config::overlay::{self, Overlay};
 use tidegate_config::{Checked, FILE_BYTES_MAX};
 
+use crate::access::{Access, Unusable};
 use crate::bgp_io::{AoKey, Keys, Signer, try_keys};
 use crate::local_ports;
 
@@ -28,6 +29,8 @@ pub struct ConfigFile {
     pub desired: Desired,
     /// What signs sessions, by peer, read from the files it names.
     pub keys: Keys,
+    /// Who may use the API over TCP, from the files it names.
+    pub access: Access,
     /// What may not have been meant, rendered; empty if there is nothing.
     pub warnings: String,
 }
@@ -46,7 +49,7 @@ pub enum Error {
     /// It has mistakes: all of them, rendered.
     #[error("{0}")]
     Mistakes(String),
-    /// The password file of a peer, or the file of a key, could not be used.
+    /// The password file of a peer, the file of a key, or one of the API, could not be used.
     #[error("{whose} {}: {cause}", path.display())]
     Key {
         /// Whose.
@@ -103,11 +106,14 @@ pub fn check(path: &Path, text: String, overlay: Overlay) -> Result<ConfigFile, 
             keys.insert(whose, signer(name, whose, signing, &desired)?);
         }
     }
+    let access = Access::read(&desired.router.api).map_err(|Unusable { key, path, cause }| {
+        Error::Key { whose: format!("api: {key}"), path: path.to_owned(), cause }
+    })?;
     let mut warnings = vec![warnings.to_string(), local_ports::warning(&name, &desired)];
     warnings.retain(|warning| !warning.is_empty());
     let warnings = warnings.join("\n\n");
     let path = path.to_owned();
-    Ok(ConfigFile { path, text, overlay, desired, keys, warnings })
+    Ok(ConfigFile { path, text, overlay, desired, keys, access, warnings })
 }
 
 /// Takes in the files of prefixes that the guard names, with all mistakes in all of them.

@@ -232,9 +232,8 @@ fn parts(
     let (bmp, mrt) = (bmp_io::start(bgp.outside()), mrt_io::start(bgp.outside()));
     let (asker, histories, dumper) = (bgp.asker(), bgp.histories(), mrt.dumper());
     let flows = flows_io::start();
-    let router = &config.desired.router;
     let wires = api::Wires { views, asks, asker, histories, dumper, events, flows: flows.log() };
-    let api = api::serve(listeners, &router.api, wires);
+    let api = api::serve(listeners, config, wires);
     Parts {
         datapath,
         links,

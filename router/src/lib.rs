@@ -1,6 +1,7 @@
 //! The shell around the pure crates: it turns bytes and time into events and actions into system
 //! calls, and decides nothing.
 
+pub mod access;
 pub mod api;
 mod bfd_io;
 pub mod bgp_io;

@@ -12,7 +12,7 @@ use std::process::Command;
 const NOBODY: &str = "65534";
 
 /// What a complete machine has. Each notes how it was called if that changes the machine.
-const PROGRAMS: [(&str, &str); 23] = [
+const PROGRAMS: [(&str, &str); 24] = [
     ("cc", ""),
     ("ip", ""),
     ("bird", ""),
@@ -32,6 +32,7 @@ const PROGRAMS: [(&str, &str); 23] = [
     ("chromium", ""),
     ("prometheus", ""),
     ("promtool", ""),
+    ("python3", r#"note "$@"; fetched; mkdir -p "$3/bin"; cp "$HERE/bin/pip" "$3/bin/pip""#),
     ("bpf-linker", "echo bpf-linker 0.13.0"),
     (
         "rustup",
@@ -70,6 +71,9 @@ install_all() {
 }
 "#;
 
+/// Where schemathesis is.
+const VENV: &str = "target/schemathesis-4.32.0";
+
 struct Machine {
     dir: PathBuf,
 }
@@ -87,7 +91,8 @@ impl Machine {
     fn complete(name: &str) -> Self {
         let dir =
             std::env::temp_dir().join(format!("tidegate-setup-{}-{name}", std::process::id()));
-        for part in ["bin", "repository/vm-tests", "toolchain/bin", "toolchain/lib"] {
+        let venv = format!("repository/{VENV}/bin");
+        for part in ["bin", "repository/vm-tests", "toolchain/bin", "toolchain/lib", &venv] {
             fs::create_dir_all(dir.join(part)).unwrap();
         }
         let machine = Self { dir };
@@ -101,6 +106,7 @@ impl Machine {
         for (program, body) in PROGRAMS {
             machine.program(program, body);
         }
+        machine.put(&format!("{venv}/st"), "");
         // The script's own few tools.
         for tool in ["mktemp", "ln", "rm"] {
             symlink(format!("/usr/bin/{tool}"), machine.dir.join("bin").join(tool)).unwrap();
@@ -111,7 +117,11 @@ impl Machine {
     }
 
     fn program(&self, name: &str, body: &str) {
-        let path = self.dir.join("bin").join(name);
+        self.put(&format!("bin/{name}"), body);
+    }
+
+    fn put(&self, at: &str, body: &str) {
+        let path = self.dir.join(at);
         fs::write(&path, format!("{PRELUDE}{body}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -252,4 +262,27 @@ fn a_linker_of_another_version_is_replaced_by_one_built_with_the_compilers_own_l
     machine.program("bpf-linker", "exit 127");
     fs::remove_file(machine.dir.join("toolchain/lib/libLLVM.so.22.1-rust")).unwrap();
     assert_stopped(&machine.set_up("0", &[]), &["no libLLVM of its own", "bpf-linker 0.13.0"]);
+}
+
+#[test]
+fn schemathesis_is_fetched_once_and_that_it_cannot_be_had_is_said_and_stops_nothing() {
+    let machine = |name| {
+        let machine = Machine::complete(name);
+        fs::remove_dir_all(machine.dir.join("repository").join(VENV)).unwrap();
+        machine.program("pip", r#"note "$@"; printf '#!/bin/bash\n' >"${BASH_SOURCE[0]%/*}/st"; chmod +x "${BASH_SOURCE[0]%/*}/st""#);
+        machine
+    };
+    let fetched = machine("venv");
+    let outcome = fetched.set_up("0", &["root"]);
+    assert_eq!((outcome.code, &*outcome.err), (0, ""), "{}", outcome.out);
+    assert!(
+        outcome.calls.contains("python3 -m venv target/schemathesis-4.32.0"),
+        "{}",
+        outcome.calls
+    );
+    assert!(fetched.dir.join("repository").join(VENV).join("bin/st").exists(), "{}", outcome.calls);
+
+    let outcome = machine("no-venv").note("no-network", "").set_up("0", &["root"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.err);
+    assert!(outcome.out.contains("NO SCHEMATHESIS (E: no route to it): lab_api_schema will fail"));
 }

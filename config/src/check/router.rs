@@ -5,15 +5,12 @@ use std::collections::BTreeSet;
 
 use tidegate_abi::DEVICES_MAX;
 
-use super::{Role, check_address, distinct};
-use crate::desired::{Api, Router};
+use super::{Role, api, check_address, distinct};
+use crate::desired::Router;
 use crate::diagnostic::Found;
 use crate::raw::{ApiTable, RouterTable};
 use crate::read::{At, List};
 use crate::value::{BgpListen, Interface};
-
-/// Bytes of a Unix socket's path that the kernel takes, the final NUL not included (unix(7)).
-const SOCKET_PATH_MAX: usize = 107;
 
 pub(super) fn check(raw: &RouterTable, api: &ApiTable, found: &mut Found<'_>) -> Option<Router> {
     let interfaces = raw.interfaces.as_ref().map(|list| interfaces(list, found));
@@ -24,7 +21,7 @@ pub(super) fn check(raw: &RouterTable, api: &ApiTable, found: &mut Found<'_>) ->
     if let Some(source) = &raw.encap_source_v6 {
         check_address(source, "the source of a packet", Role::Network, found);
     }
-    let api = check_api(api, found);
+    let api = api::check(api, found);
     Some(Router {
         asn: raw.asn.as_ref()?.value,
         router_id: raw.router_id.as_ref()?.value,
@@ -74,29 +71,4 @@ fn listen(list: &[At<BgpListen>], found: &mut Found<'_>) -> Vec<SocketAddr> {
         }
     }
     distinct(list, found).into_iter().map(|listen| listen.0).collect()
-}
-
-fn check_api(raw: &ApiTable, found: &mut Found<'_>) -> Option<Api> {
-    if let Some(listen) = &raw.listen
-        && !listen.value.ip().is_loopback()
-    {
-        let sentence = format!(
-            "{} can be reached from other hosts, and in this version the API has neither TLS nor \
-             passwords",
-            listen.value
-        );
-        let remedy = format!(
-            "write \"127.0.0.1:{0}\" or \"[::1]:{0}\", and put a proxy with TLS in front",
-            listen.value.port()
-        );
-        found.error(&listen.span, &listen.key, sentence, remedy);
-    }
-    let socket = raw.socket.as_ref()?;
-    let len_bytes = socket.value.as_os_str().len();
-    if len_bytes > SOCKET_PATH_MAX {
-        let sentence = format!("a path of {len_bytes} bytes is too long for a Unix socket");
-        let remedy = format!("write one of at most {SOCKET_PATH_MAX} bytes");
-        found.error(&socket.span, &socket.key, sentence, remedy);
-    }
-    Some(Api { socket: socket.value.clone(), listen: raw.listen.as_ref().map(|at| at.value) })
 }

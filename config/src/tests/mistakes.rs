@@ -122,6 +122,36 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a relative path", "asn = 65001", "asn = 65001\npin-dir = \"bpf\""),
     // API.
     ("an API for everybody", "[router]", "[api]\nlisten = \"0.0.0.0:9179\"\n[router]"),
+    (
+        "an API for everybody without TLS",
+        "[router]",
+        "[api]\nlisten = \"[::]:9179\"\ntoken-file = \"/etc/tokens\"\n[router]",
+    ),
+    (
+        "an API for everybody without authentication",
+        "[router]",
+        "[api]\nlisten = \"[::]:9179\"\ntls-certificate = \"/etc/c\"\ntls-key = \"/etc/k\"\n\
+         [router]",
+    ),
+    (
+        "an API with a certificate and no key",
+        "[router]",
+        "[api]\ntls-certificate = \"/etc/c\"\n[router]",
+    ),
+    ("an API with a key and no certificate", "[router]", "[api]\ntls-key = \"/etc/k\"\n[router]"),
+    ("certificates of clients without TLS", "[router]", "[api]\nclient-ca = \"/etc/ca\"\n[router]"),
+    (
+        "operators by a certificate that nobody signs",
+        "[router]",
+        "[api]\nclient-operators = [\"ops\"]\n[router]",
+    ),
+    (
+        "a common name without letters",
+        "[router]",
+        "[api]\nclient-ca = \"/etc/ca\"\ntls-key = \"/k\"\ntls-certificate = \"/c\"\n\
+         client-operators = [\"\"]\n[router]",
+    ),
+    ("a token in the configuration", "[router]", "[api]\ntoken = \"abc\"\n[router]"),
     ("a socket path too long", "[router]", "\u{3}"),
     ("an API without port", "[router]", "[api]\nlisten = \"127.0.0.1\"\n[router]"),
     // Peer.

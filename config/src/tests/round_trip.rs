@@ -4,6 +4,7 @@ use core::fmt::Write as _;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use proptest::collection::{btree_map, btree_set};
 use proptest::option;
@@ -25,9 +26,9 @@ pub(crate) use render::render;
 
 use super::accepted;
 use crate::desired::{
-    Advertise, Affinity, AllDown, AoAlgorithm, AoKey, Api, AttachMode, Backend, Datapath, Desired,
-    DnsProbe, DnsRcode, DnsType, FlowLog, ForwardingMode, HealthCheck, HttpProbe, Method, Nat,
-    Probe, Protocol, Router, ServerId, Service, ServiceAddr, Signing, Tls, UdpFlows,
+    Advertise, Affinity, AllDown, AoAlgorithm, AoKey, Api, ApiTls, AttachMode, Backend, Datapath,
+    Desired, DnsProbe, DnsRcode, DnsType, FlowLog, ForwardingMode, HealthCheck, HttpProbe, Method,
+    Nat, Probe, Protocol, Router, ServerId, Service, ServiceAddr, Signing, Tls, UdpFlows,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -81,8 +82,7 @@ fn router() -> impl Strategy<Value = Router> {
         "/[a-z/]{0,20}",
         millis(0..=3_600_000),
     );
-    let api = (option::of(1_u16..), "/[a-z/\"\\\\]{1,20}");
-    (node, rest, api).prop_map(|(node, rest, api)| Router {
+    (node, rest, api()).prop_map(|(node, rest, api)| Router {
         asn: node.0,
         router_id: RouterId::new(Ipv4Addr::from_bits(node.1)).unwrap(),
         listen: node.2.into_iter().map(SocketAddr::from).collect(),
@@ -94,10 +94,28 @@ fn router() -> impl Strategy<Value = Router> {
         pin_dir: rest.3.into(),
         state_dir: rest.4.into(),
         drain_on_stop: rest.5,
-        api: Api {
-            socket: api.1.into(),
-            listen: api.0.map(|port| SocketAddr::from((Ipv6Addr::LOCALHOST, port))),
-        },
+        api,
+    })
+}
+
+/// On an address of this host, or of all hosts with what that takes.
+fn api() -> impl Strategy<Value = Api> {
+    let path = || "/[a-z/\"\\\\]{1,20}".prop_map(PathBuf::from);
+    let names = btree_set("[ -~]{1,5}", 1..3).prop_map(|names| names.into_iter().collect());
+    let clients = option::of((path(), prop_oneof![Just(vec![]), names]));
+    let tls = (path(), path(), clients).prop_map(|(certificate, key, clients)| {
+        let (client_ca, client_operators) = clients.unzip();
+        let client_operators = client_operators.unwrap_or_default();
+        ApiTls { certificate, key, client_ca, client_operators }
+    });
+    let rest = (option::of(path()), 1_u32..=10_000, any::<bool>());
+    (path(), option::of(1_u16..), option::of(tls), rest).prop_map(|(socket, port, tls, rest)| {
+        let (token_file, request_rate, birdwatcher) = rest;
+        let known = token_file.is_some() || tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let is_open = tls.is_some() && known;
+        let addr = if is_open { Ipv6Addr::UNSPECIFIED } else { Ipv6Addr::LOCALHOST };
+        let listen = port.map(|port| SocketAddr::from((addr, port)));
+        Api { socket, listen, tls, token_file, request_rate, birdwatcher }
     })
 }
 

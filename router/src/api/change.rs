@@ -18,7 +18,9 @@ use utoipa_axum::routes;
 use crate::change::{Answer, Ask, Asks, Candidate, Documents, Refused, Terms, What};
 use crate::view::change::{Applied, Change, History, Plan};
 
+use super::audit::Looked;
 use super::caller::Writer;
+use super::extract::Body;
 use super::problem::Problem;
 
 /// How long a request waits for a change to be made. It goes on being made after that.
@@ -88,7 +90,11 @@ pub(super) fn tagged(generation: u64, body: impl IntoResponse) -> Response {
 
 pub(super) fn made(answer: Answer) -> Response {
     match answer {
-        Answer::Plan(plan) => tagged(plan.from_generation, Json(plan)),
+        Answer::Plan(plan) => {
+            let mut response = tagged(plan.from_generation, Json(plan));
+            response.extensions_mut().insert(Looked);
+            response
+        }
         Answer::Applied(applied) => tagged(applied.generation, Json(applied)),
         Answer::History(history) => tagged(history.in_force, Json(history)),
         Answer::Documents(_)
@@ -175,7 +181,7 @@ fn terms(change: Change) -> Result<Terms, Problem> {
     request_body = Option<Change>,
     responses((status = 200, body = Plan))
 )]
-async fn plan(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
+async fn plan(asks: Way, Writer(who): Writer, Body(body): Body) -> Result<Response, Problem> {
     let candidate = candidate(&mut change(&body)?)?;
     Ok(made(ask(&asks, who, What::Plan(candidate)).await?))
 }
@@ -188,7 +194,7 @@ async fn plan(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, P
     request_body = Option<Change>,
     responses((status = 200, body = Applied))
 )]
-async fn apply(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
+async fn apply(asks: Way, Writer(who): Writer, Body(body): Body) -> Result<Response, Problem> {
     let mut change = change(&body)?;
     let candidate = candidate(&mut change)?;
     Ok(made(ask(&asks, who, What::Apply(candidate, terms(change)?)).await?))
@@ -208,7 +214,7 @@ async fn confirm(asks: Way, Writer(who): Writer) -> Result<Response, Problem> {
     request_body = Option<Change>,
     responses((status = 200, body = Applied))
 )]
-async fn rollback(asks: Way, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
+async fn rollback(asks: Way, Writer(who): Writer, Body(body): Body) -> Result<Response, Problem> {
     let change = change(&body)?;
     let to = change.generation.filter(|generation| *generation > 0);
     let terms = terms(change)?;

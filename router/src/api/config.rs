@@ -8,7 +8,6 @@
 use std::net::IpAddr;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
@@ -20,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::caller::Writer;
 use super::change::{BODY_BYTES_MAX, Way, ask, documents, json, made, tagged};
-use super::extract::{Path, Query};
+use super::extract::{Body, Path, Query};
 use super::problem::Problem;
 use crate::change::{Asks, Candidate, Refused, Terms, What};
 use crate::view::API_VERSION;
@@ -203,7 +202,7 @@ macro_rules! edits {
             dry: Query<Dry>,
             Path(at): Path<$at>,
             headers: HeaderMap,
-            body: Bytes,
+            Body(body): Body,
         ) -> Result<Response, Problem> {
             edit(&asks, who, dry, $target(at), &headers, Edit::Put(json(&body)?)).await
         }
@@ -223,7 +222,7 @@ macro_rules! edits {
             dry: Query<Dry>,
             Path(at): Path<$at>,
             headers: HeaderMap,
-            body: Bytes,
+            Body(body): Body,
         ) -> Result<Response, Problem> {
             edit(&asks, who, dry, $target(at), &headers, Edit::Patch(json(&body)?)).await
         }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use tidegate_plan::drain::Terms;
@@ -15,6 +14,7 @@ use crate::view::drain::{Drains, Order, Target};
 
 use super::caller::Writer;
 use super::change::{ask, bad, json, unexpected};
+use super::extract::Body;
 use super::problem::Problem;
 
 /// How long a drain takes at most unless somebody says so.
@@ -42,7 +42,11 @@ pub(super) fn paths() -> OpenApiRouter<Asks> {
     request_body = Order,
     responses((status = 200, body = Drains))
 )]
-async fn drain(asks: State<Asks>, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
+async fn drain(
+    asks: State<Asks>,
+    Writer(who): Writer,
+    Body(body): Body,
+) -> Result<Response, Problem> {
     let Order { target, deadline, quiet, force } = json(&body)?;
     let usual = match target {
         Target::Backend { .. } => QUIET_BACKEND,
@@ -61,7 +65,11 @@ async fn drain(asks: State<Asks>, Writer(who): Writer, body: Bytes) -> Result<Re
     request_body = Target,
     responses((status = 200, body = Drains))
 )]
-async fn undrain(asks: State<Asks>, Writer(who): Writer, body: Bytes) -> Result<Response, Problem> {
+async fn undrain(
+    asks: State<Asks>,
+    Writer(who): Writer,
+    Body(body): Body,
+) -> Result<Response, Problem> {
     answered(&asks, who, What::Undrain(json(&body)?)).await
 }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use utoipa_axum::router::OpenApiRouter;
@@ -15,7 +14,7 @@ use crate::view::said::{self, Said, Word};
 
 use super::caller::Writer;
 use super::change::{ask, bad, json, unexpected};
-use super::extract::Path;
+use super::extract::{Body, Path};
 use super::problem::Problem;
 
 /// Whoever says it comes again before that.
@@ -50,7 +49,7 @@ async fn say(
     asks: State<Asks>,
     Writer(who): Writer,
     Path((service, backend)): Of,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Response, Problem> {
     let Word { state, ttl, reason } = json(&body)?;
     let saying = Saying { up: state == said::State::Up, ttl: time(&ttl)?, reason: text(reason)? };

@@ -1,11 +1,14 @@
-//! The admin API: HTTP on a Unix socket and, if configured, on a loopback address.
+//! The admin API: HTTP on a Unix socket and, if configured, on TCP.
 //!
 //! Every answer is made from a fresh [`View`] that the reconcile task is asked for, and every change
 //! is made by that task, so that nothing here holds state of its own.
 
+mod audit;
+mod birdwatcher;
 mod caller;
 mod change;
 mod config;
+mod door;
 mod drain;
 mod dump;
 mod events;
@@ -13,6 +16,7 @@ mod extract;
 mod flows;
 mod health;
 mod openapi;
+mod pace;
 mod page;
 mod peer;
 mod problem;
@@ -23,7 +27,7 @@ mod upgrade;
 mod why;
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,25 +35,26 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::Listener;
 use axum::{Json, Router};
 use tidegate_config::desired::Api;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::access::Access;
 use crate::bgp_io::{Asker, Histories};
 use crate::change::Asks;
+use crate::config_file::ConfigFile;
 use crate::flows_io::FlowLog;
 use crate::journal::Events;
 use crate::metrics;
 use crate::mrt_io::Dumper;
 use crate::view::{self, Status, View};
-use caller::Caller;
 use problem::Problem;
 pub(crate) use routes::parse_prefix;
 
@@ -140,11 +145,15 @@ pub(crate) struct Wires {
 }
 
 /// Serves until it is dropped.
-pub(crate) fn serve(listeners: Listeners, config: &Api, wires: Wires) -> Server {
-    let routes = finished(all(wires));
-    let unix = Serving::start(listeners.unix, &routes);
-    let tcp = listeners.tcp.map(|tcp| Serving::start(tcp, &routes));
-    Server { routes, config: config.clone(), unix, tcp }
+pub(crate) fn serve(listeners: Listeners, config: &ConfigFile, wires: Wires) -> Server {
+    let (access, rules) = watch::channel(Arc::new(config.access.clone()));
+    let sources =
+        birdwatcher::Sources { views: Arc::new(wires.views.clone()), asker: wires.asker.clone() };
+    let beside = birdwatcher::router(sources, rules);
+    let routes = finished_with(all(wires), beside);
+    let unix = Serving::unix(listeners.unix, &routes);
+    let tcp = listeners.tcp.map(|tcp| Serving::tcp(tcp, &routes, &access));
+    Server { routes, config: config.desired.router.api.clone(), access, unix, tcp }
 }
 
 fn all(wires: Wires) -> OpenApiRouter {
@@ -167,6 +176,8 @@ fn all(wires: Wires) -> OpenApiRouter {
 pub(crate) struct Server {
     routes: Router,
     config: Api,
+    /// Who may come in over TCP, for connections that come.
+    access: watch::Sender<Arc<Access>>,
     unix: Serving,
     tcp: Option<Serving>,
 }
@@ -175,6 +186,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) struct Move {
     to: Api,
+    access: Arc<Access>,
     unix: Option<UnixListener>,
     tcp: Option<TcpListener>,
 }
@@ -184,7 +196,8 @@ impl Server {
     ///
     /// # Errors
     /// [`Error`]: the API stays where it is.
-    pub(crate) async fn prepare(&self, to: &Api) -> Result<Move, Error> {
+    pub(crate) async fn prepare(&self, config: &ConfigFile) -> Result<Move, Error> {
+        let to = &config.desired.router.api;
         let unix = match &to.socket {
             same if *same == self.config.socket => None,
             other => Some(bind_unix(other).await?),
@@ -193,18 +206,19 @@ impl Server {
             Some(addr) if to.listen != self.config.listen => Some(bind_tcp(addr).await?),
             _ => None,
         };
-        Ok(Move { to: to.clone(), unix, tcp })
+        Ok(Move { to: to.clone(), access: Arc::new(config.access.clone()), unix, tcp })
     }
 
     /// Serves there, and no longer elsewhere. Requests that are being answered are.
-    pub(crate) fn commit(&mut self, Move { to, unix, tcp }: Move) {
+    pub(crate) fn commit(&mut self, Move { to, access, unix, tcp }: Move) {
+        self.access.send_replace(access);
         if let Some(unix) = unix {
-            self.unix = Serving::start(unix, &self.routes);
+            self.unix = Serving::unix(unix, &self.routes);
             // The old name leads nowhere any more. If it cannot be removed, the next start does.
             drop(std::fs::remove_file(&self.config.socket));
         }
         if to.listen != self.config.listen {
-            self.tcp = tcp.map(|tcp| Serving::start(tcp, &self.routes));
+            self.tcp = tcp.map(|tcp| Serving::tcp(tcp, &self.routes, &self.access));
         }
         self.config = to;
     }
@@ -246,15 +260,23 @@ struct Serving {
 }
 
 impl Serving {
-    fn start<L: Listener + AsFd>(listener: L, routes: &Router) -> Self
-    where
-        L::Io: Caller,
-    {
-        let socket = listener.as_fd().try_clone_to_owned().ok();
+    fn unix(listener: UnixListener, routes: &Router) -> Self {
+        let socket = again(listener.as_fd());
         let places = Arc::new(Semaphore::new(serve::CONNECTIONS_MAX));
         let all = serve::all(listener, routes.clone(), Arc::clone(&places), serve::WITHIN);
         Self { task: tokio::spawn(all).abort_handle(), places, socket }
     }
+
+    fn tcp(listener: TcpListener, routes: &Router, access: &watch::Sender<Arc<Access>>) -> Self {
+        let socket = again(listener.as_fd());
+        let places = Arc::new(Semaphore::new(serve::TCP_CONNECTIONS_MAX));
+        let all = door::all(listener, routes.clone(), Arc::clone(&places), access.subscribe());
+        Self { task: tokio::spawn(all).abort_handle(), places, socket }
+    }
+}
+
+fn again(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
+    socket.try_clone_to_owned().ok()
 }
 
 impl Drop for Serving {
@@ -304,15 +326,23 @@ fn paths() -> OpenApiRouter<Arc<ViewSender>> {
 }
 
 /// Routes as they are served, each answering what is not there or not meant so with a problem.
+#[cfg(test)]
 fn finished(routes: OpenApiRouter) -> Router {
+    finished_with(routes, Router::new())
+}
+
+/// The same with some that are not described.
+fn finished_with(routes: OpenApiRouter, beside: Router) -> Router {
     let (routes, _parts_of_it) = routes.split_for_parts();
     let document = Arc::new(openapi::document());
     routes
+        .merge(beside)
         .merge(page::routes())
         .route(openapi::VIEWER_PATH, get(openapi::viewer))
         .route(openapi::PATH, get(move || std::future::ready(openapi::answer(&document))))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(audit::around))
 }
 
 /// Whether the process is alive.

@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Schema, Tag,
+    ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema, Tag,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
 
@@ -19,7 +20,8 @@ pub(super) const VIEWER_PATH: &str = "/api/";
 
 const ABOUT: &str = "\
 The admin API of a tidegate edge. It is on a Unix socket, where whoever may open that may change \
-things, and if `api.listen` says so on a loopback address, where everybody may read and nobody \
+things, and if `api.listen` says so on TCP. There a token or a certificate says who asks and \
+whether he may change things; on a loopback address without either, everybody may read and nobody \
 change. Refusals are problem documents (RFC 9457). Writes of an object name in `If-Match` the \
 generation that they were made for, which is the `ETag` of a GET.";
 
@@ -78,20 +80,46 @@ fn finished(mut document: OpenApi) -> OpenApi {
         let operations =
             [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         operations.into_iter().flatten().for_each(refuse);
+        let changes = [&mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        changes.into_iter().flatten().for_each(refuse_change);
     }
+    secure(&mut document);
     document
 }
 
 /// Every operation may be refused.
 fn refuse(operation: &mut Operation) {
-    let problem = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(Problem::name().into_owned())))
-        .build();
-    let refusal = ResponseBuilder::new()
-        .description("It is refused: why, and what to do")
-        .content("application/problem+json", problem)
-        .build();
-    operation.responses.responses.insert("default".into(), refusal.into());
+    let refusals = &mut operation.responses.responses;
+    refusals.insert("default".into(), refusal("It is refused: why, and what to do").into());
+    refusals.insert("401".into(), refusal("Over TCP: nobody who is known asks").into());
+    refusals.insert("429".into(), refusal("Over TCP: too many requests of this caller").into());
+}
+
+/// And those that change something, for more reasons.
+fn refuse_change(operation: &mut Operation) {
+    let refusals = &mut operation.responses.responses;
+    refusals.insert("403".into(), refusal("Whoever asks may only read").into());
+    refusals.insert("408".into(), refusal("The body came too slowly").into());
+    refusals.insert("413".into(), refusal("The body is too large").into());
+}
+
+fn refusal(why: &str) -> Response {
+    let schema = Ref::from_schema_name(Problem::name().into_owned());
+    let problem = ContentBuilder::new().schema(Some(schema)).build();
+    ResponseBuilder::new().description(why).content("application/problem+json", problem).build()
+}
+
+/// How a caller over TCP says who he is.
+fn secure(document: &mut OpenApi) {
+    let token = Http::new(HttpAuthScheme::Bearer);
+    let certificate =
+        SecurityScheme::MutualTls { description: None, deprecated: None, extensions: None };
+    let schemes = &mut document.components.get_or_insert_default().security_schemes;
+    schemes.insert("token".into(), RefOr::T(SecurityScheme::Http(token)));
+    schemes.insert("certificate".into(), RefOr::T(certificate));
+    let none: [&str; 0] = [];
+    document.security =
+        Some(["token", "certificate"].map(|name| SecurityRequirement::new(name, none)).to_vec());
 }
 
 /// A page that shows it, and asks nobody else for anything.
@@ -108,7 +136,7 @@ pub(super) async fn viewer() -> impl IntoResponse {
 }
 
 /// What answers with it.
-pub(super) fn answer(document: &OpenApi) -> Response {
+pub(super) fn answer(document: &OpenApi) -> axum::response::Response {
     Json(document).into_response()
 }
 

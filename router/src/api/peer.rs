@@ -56,7 +56,7 @@ async fn peer(State(sources): State<Sources>, Path(name): Path<String>) -> Respo
     }
 }
 
-fn unknown(name: &str) -> Problem {
+pub(super) fn unknown(name: &str) -> Problem {
     let name: String = name.escape_debug().take(100).collect();
     Problem::new(
         StatusCode::NOT_FOUND,

@@ -20,6 +20,10 @@ pub(super) struct Problem {
     errors: Vec<Mistake>,
 }
 
+/// What kind of problem an answer is, for those around its handler.
+#[derive(Clone, Debug)]
+pub(super) struct Kind(pub(super) String);
+
 /// One mistake in a body.
 #[derive(Debug, Serialize, ToSchema)]
 struct Mistake {
@@ -78,7 +82,10 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        (status, kind, Json(self)).into_response()
+        let content = [(header::CONTENT_TYPE, "application/problem+json")];
+        let kind = Kind(self.kind.rsplit(':').next().unwrap_or_default().to_owned());
+        let mut response = (status, content, Json(self)).into_response();
+        response.extensions_mut().insert(kind);
+        response
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -14,6 +13,7 @@ use crate::view::upgrade::{Order, Upgraded};
 
 use super::caller::Writer;
 use super::change::{ask, bad, json, unexpected};
+use super::extract::Body;
 use super::problem::Problem;
 use super::serve::Patience;
 
@@ -45,7 +45,7 @@ async fn upgrade(
     asks: State<Asks>,
     Writer(who): Writer,
     patience: Option<Extension<Patience>>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Response, Problem> {
     if let Some(Extension(patience)) = patience {
         patience.give(ANSWER_WITHIN);

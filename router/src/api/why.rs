@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use tidegate_abi::ip_proto;
@@ -20,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::caller::Writer;
 use super::change::{ask, bad, json, unexpected};
-use super::extract::Query;
+use super::extract::{Body, Query};
 use super::problem::Problem;
 use super::{ANSWER_WITHIN, Answer as _, Look, ViewSender};
 use crate::bgp_io::Asker;
@@ -79,7 +78,7 @@ async fn by_flow(ways: State<Ways>, Query(asked): Query<Asked>) -> Result<Respon
 async fn by_anything(
     ways: State<Ways>,
     Writer(who): Writer,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Response, Problem> {
     told(&ways, who, json(&body)?).await
 }

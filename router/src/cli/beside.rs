@@ -10,13 +10,13 @@ use crate::view::export::Dump;
 use crate::view::rpki::Rpki;
 
 pub(super) async fn rpki(args: Read) -> Result<(), Failure> {
-    let answer: Answer<Rpki> = get(&args.socket, "/api/v1/rpki").await?;
+    let answer: Answer<Rpki> = get(&args.node, "/api/v1/rpki").await?;
     show(args.output, &answer, rpki_text)
 }
 
 /// What was dropped, and what to do.
 pub(super) async fn drops(args: Read) -> Result<(), Failure> {
-    let mut answer: Answer<Drops> = get(&args.socket, "/api/v1/drops").await?;
+    let mut answer: Answer<Drops> = get(&args.node, "/api/v1/drops").await?;
     // The most first.
     answer.value.drops.sort_by_key(|row| std::cmp::Reverse(row.packets));
     show(args.output, &answer, drops_text)
@@ -42,7 +42,7 @@ fn drops_text(drops: &Drops) -> String {
 
 /// Has all routes written into a file.
 pub(super) async fn dump(args: Read) -> Result<(), Failure> {
-    let answer: Answer<Dump> = post(&args.socket, "/api/v1/dump", None::<&()>).await?;
+    let answer: Answer<Dump> = post(&args.node, "/api/v1/dump", None::<&()>).await?;
     show(args.output, &answer, |dump| {
         format!("{} prefixes in {} ({} bytes)\n", dump.prefixes, dump.file, dump.bytes)
     })

@@ -136,30 +136,29 @@ fn with_file(change: Change, file: Option<&Path>) -> Result<Change, Failure> {
 
 pub(super) async fn plan(args: PlanArgs) -> Result<(), Failure> {
     let change = with_file(Change::default(), args.file.as_deref())?;
-    let answer: Answer<Plan> = post(&args.read.socket, "/api/v1/plan", Some(&change)).await?;
+    let answer: Answer<Plan> = post(&args.read.node, "/api/v1/plan", Some(&change)).await?;
     show(args.read.output, &answer, plan_text)
 }
 
 pub(super) async fn apply(args: ApplyArgs) -> Result<(), Failure> {
     let change = with_file(args.terms.into_change(), args.file.as_deref())?;
-    let answer: Answer<Applied> = post(&args.read.socket, "/api/v1/apply", Some(&change)).await?;
+    let answer: Answer<Applied> = post(&args.read.node, "/api/v1/apply", Some(&change)).await?;
     show(args.read.output, &answer, applied_text)
 }
 
 pub(super) async fn confirm(read: Read) -> Result<(), Failure> {
-    let answer: Answer<Applied> = post(&read.socket, "/api/v1/confirm", None::<&Change>).await?;
+    let answer: Answer<Applied> = post(&read.node, "/api/v1/confirm", None::<&Change>).await?;
     show(read.output, &answer, |applied| format!("generation {} is confirmed", applied.generation))
 }
 
 pub(super) async fn rollback(args: RollbackArgs) -> Result<(), Failure> {
     let change = Change { generation: args.generation, ..args.terms.into_change() };
-    let answer: Answer<Applied> =
-        post(&args.read.socket, "/api/v1/rollback", Some(&change)).await?;
+    let answer: Answer<Applied> = post(&args.read.node, "/api/v1/rollback", Some(&change)).await?;
     show(args.read.output, &answer, applied_text)
 }
 
 pub(super) async fn history(args: HistoryArgs) -> Result<(), Failure> {
-    let answer: Answer<History> = get(&args.read.socket, "/api/v1/history").await?;
+    let answer: Answer<History> = get(&args.read.node, "/api/v1/history").await?;
     show(args.read.output, &answer, history_text)
 }
 

@@ -1,6 +1,5 @@
-//! Requests on the daemon's Unix socket.
+//! Requests to a daemon.
 
-use std::path::Path;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -8,9 +7,9 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 use super::Failure;
+use super::node::Node;
 
 /// The daemon answers a question within two seconds or not at all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -28,32 +27,32 @@ pub(super) struct Answer<T> {
 }
 
 pub(super) async fn get<T: DeserializeOwned>(
-    socket: &Path,
+    node: &Node,
     path: &str,
 ) -> Result<Answer<T>, Failure> {
-    answered(socket, ANSWER_WITHIN, http::Request::get(path), Bytes::new()).await
+    answered(node, ANSWER_WITHIN, http::Request::get(path), Bytes::new()).await
 }
 
 /// The text that the daemon answers, of at most 256 MiB.
-pub(super) async fn text(socket: &Path, path: &str) -> Result<String, Failure> {
+pub(super) async fn text(node: &Node, path: &str) -> Result<String, Failure> {
     let request = http::Request::get(path);
-    let (status, text) = replied(socket, ANSWER_WITHIN, request, Bytes::new()).await?;
+    let (status, text) = replied(node, ANSWER_WITHIN, request, Bytes::new()).await?;
     if status.is_success() { Ok(text) } else { Err(refusal(status, &text)) }
 }
 
 /// Asks for a change.
 pub(super) async fn post<T: DeserializeOwned>(
-    socket: &Path,
+    node: &Node,
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<Answer<T>, Failure> {
-    post_within(CHANGE_WITHIN, socket, path, body).await
+    post_within(CHANGE_WITHIN, node, path, body).await
 }
 
 /// Asks for one that takes its time.
 pub(super) async fn post_within<T: DeserializeOwned>(
     within: Duration,
-    socket: &Path,
+    node: &Node,
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<Answer<T>, Failure> {
@@ -62,26 +61,26 @@ pub(super) async fn post_within<T: DeserializeOwned>(
         None => Bytes::new(),
     };
     let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
-    answered(socket, within, request, body).await
+    answered(node, within, request, body).await
 }
 
 /// Puts something in a place.
 pub(super) async fn put<T: DeserializeOwned>(
-    socket: &Path,
+    node: &Node,
     path: &str,
     body: &impl Serialize,
 ) -> Result<Answer<T>, Failure> {
     let body = serde_json::to_vec(body).map_err(Failure::new)?.into();
     let request = http::Request::put(path).header(http::header::CONTENT_TYPE, "application/json");
-    answered(socket, CHANGE_WITHIN, request, body).await
+    answered(node, CHANGE_WITHIN, request, body).await
 }
 
 /// Takes something away.
 pub(super) async fn delete<T: DeserializeOwned>(
-    socket: &Path,
+    node: &Node,
     path: &str,
 ) -> Result<Answer<T>, Failure> {
-    answered(socket, CHANGE_WITHIN, http::Request::delete(path), Bytes::new()).await
+    answered(node, CHANGE_WITHIN, http::Request::delete(path), Bytes::new()).await
 }
 
 /// Something that is followed.
@@ -94,12 +93,12 @@ pub(super) enum Line<'a> {
 
 /// Follows server-sent events until the daemon ends.
 pub(super) async fn follow(
-    socket: &Path,
+    node: &Node,
     path: &str,
     mut on_line: impl FnMut(Line<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let request = http::Request::get(path).header(http::header::ACCEPT, "text/event-stream");
-    let asked = tokio::time::timeout(ANSWER_WITHIN, respond(socket, request, Bytes::new()));
+    let asked = tokio::time::timeout(ANSWER_WITHIN, respond(node, request, Bytes::new()));
     let response = asked.await.map_err(Failure::unreachable)??;
     if !response.status().is_success() {
         let status = response.status();
@@ -145,12 +144,12 @@ fn told(
 }
 
 async fn answered<T: DeserializeOwned>(
-    socket: &Path,
+    node: &Node,
     within: Duration,
     request: http::request::Builder,
     body: Bytes,
 ) -> Result<Answer<T>, Failure> {
-    let (status, text) = replied(socket, within, request, body).await?;
+    let (status, text) = replied(node, within, request, body).await?;
     if !status.is_success() {
         return Err(refusal(status, &text));
     }
@@ -162,16 +161,16 @@ async fn answered<T: DeserializeOwned>(
 
 /// The daemon's answer, whatever it says.
 async fn replied(
-    socket: &Path,
+    node: &Node,
     within: Duration,
     request: http::request::Builder,
     body: Bytes,
 ) -> Result<(http::StatusCode, String), Failure> {
-    let fetched = tokio::time::timeout(within, fetch(socket, request, body));
+    let fetched = tokio::time::timeout(within, fetch(node, request, body));
     let (status, body) = fetched.await.map_err(|elapsed| {
         Failure::unreachable(format!(
             "the daemon at {} did not answer ({elapsed}): is it stopped or very busy?",
-            socket.display()
+            node.name()
         ))
     })??;
     Ok((status, String::from_utf8(body.to_vec()).map_err(Failure::new)?))
@@ -191,11 +190,11 @@ fn refusal(status: http::StatusCode, text: &str) -> Failure {
 }
 
 async fn fetch(
-    socket: &Path,
+    node: &Node,
     request: http::request::Builder,
     body: Bytes,
 ) -> Result<(http::StatusCode, Bytes), Failure> {
-    let response = respond(socket, request, body).await?;
+    let response = respond(node, request, body).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), BODY_BYTES_MAX);
     let body = body.collect().await.map_err(Failure::unreachable)?.to_bytes();
@@ -203,24 +202,21 @@ async fn fetch(
 }
 
 async fn respond(
-    socket: &Path,
+    node: &Node,
     request: http::request::Builder,
     body: Bytes,
 ) -> Result<http::Response<hyper::body::Incoming>, Failure> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| {
-        let remedy = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => "you need to be root or in its group",
-            _ => "start it with 'tidegate run', or name its socket with --socket",
-        };
-        Failure::unreachable(format!("no daemon at {}: {error}; {remedy}", socket.display()))
-    })?;
+    let stream = node.connect().await?;
     let broken = |error: hyper::Error| {
-        Failure::unreachable(format!("the daemon at {} hung up: {error}", socket.display()))
+        Failure::unreachable(format!("the daemon at {} hung up: {error}", node.name()))
     };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     tokio::spawn(connection);
-    let request = request.header(http::header::HOST, "tidegate");
+    let mut request = request.header(http::header::HOST, node.host());
+    if let Some(token) = node.authorization()? {
+        request = request.header(http::header::AUTHORIZATION, token);
+    }
     let request = request.body(Full::new(body)).map_err(Failure::new)?;
     sender.send_request(request).await.map_err(broken)
 }

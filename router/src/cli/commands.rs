@@ -10,6 +10,7 @@ use crate::view::{Backend, Backends, Peers, Status, Tally, Vip, Vips, service_na
 
 use super::change::{covers_words, folded};
 use super::client::{Answer, get};
+use super::node::Node;
 use super::table::{Table, count, span};
 use super::{Failure, Output};
 
@@ -56,23 +57,23 @@ pub(super) fn detach(file: &Path) -> Result<(), Failure> {
     print(&format!("{what} pinned under {}", pin_dir.display()))
 }
 
-pub(super) async fn status(socket: &Path, output: Output) -> Result<(), Failure> {
-    let answer: Answer<Status> = get(socket, "/api/v1/status").await?;
+pub(super) async fn status(node: &Node, output: Output) -> Result<(), Failure> {
+    let answer: Answer<Status> = get(node, "/api/v1/status").await?;
     show(output, &answer, status_text)
 }
 
-pub(super) async fn peers(socket: &Path, output: Output) -> Result<(), Failure> {
-    let answer: Answer<Peers> = get(socket, "/api/v1/peers").await?;
+pub(super) async fn peers(node: &Node, output: Output) -> Result<(), Failure> {
+    let answer: Answer<Peers> = get(node, "/api/v1/peers").await?;
     show(output, &answer, if output == Output::Wide { peers_wide } else { peers_text })
 }
 
-pub(super) async fn vips(socket: &Path, output: Output) -> Result<(), Failure> {
-    let answer: Answer<Vips> = get(socket, "/api/v1/vips").await?;
+pub(super) async fn vips(node: &Node, output: Output) -> Result<(), Failure> {
+    let answer: Answer<Vips> = get(node, "/api/v1/vips").await?;
     show(output, &answer, vips_text)
 }
 
-pub(super) async fn backends(socket: &Path, output: Output) -> Result<(), Failure> {
-    let answer: Answer<Backends> = get(socket, "/api/v1/backends").await?;
+pub(super) async fn backends(node: &Node, output: Output) -> Result<(), Failure> {
+    let answer: Answer<Backends> = get(node, "/api/v1/backends").await?;
     show(output, &answer, if output == Output::Wide { backends_wide } else { backends_text })
 }
 

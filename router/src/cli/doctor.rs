@@ -10,6 +10,7 @@ use tidegate_plan::doctor::{DaemonFacts, Severity};
 use super::change::folded;
 use super::client::{self, Answer, get};
 use super::commands::show;
+use super::node::Node;
 use super::{EXIT_BROKEN, EXIT_UNREACHABLE, EXIT_WARNED, Failure, Read};
 use crate::config_file::{self, ConfigFile};
 use crate::doctor_io::{self, Daemon, WAYS_MAX};
@@ -43,7 +44,8 @@ pub(super) struct DoctorArgs {
 }
 
 pub(super) async fn doctor(args: DoctorArgs) -> Result<(), Failure> {
-    let examined = examine(&args.read.socket, args.config.as_deref(), &args.backend).await?;
+    args.read.node.is_here()?;
+    let examined = examine(&args.read.node, args.config.as_deref(), &args.backend).await?;
     let text = serde_json::to_string(&examined).map_err(Failure::new)?;
     let worst = examined.findings.iter().map(|finding| finding.severity.as_str());
     let code = worst.fold(0, |code, severity| code.max(exit_code(severity)));
@@ -61,14 +63,14 @@ fn exit_code(severity: &str) -> u8 {
 
 /// Looks at everything.
 pub(super) async fn examine(
-    socket: &Path,
+    node: &Node,
     file: Option<&Path>,
     backends: &[IpAddr],
 ) -> Result<Examined, Failure> {
-    let status: Result<Answer<Status>, Failure> = get(socket, "/api/v1/status").await;
+    let status: Result<Answer<Status>, Failure> = get(node, "/api/v1/status").await;
     let config = match (file, &status) {
         (Some(file), _) => config_file::read(file).map_err(|error| Failure::config(&error))?,
-        (None, Ok(status)) => in_force(socket, &status.value).await?,
+        (None, Ok(status)) => in_force(node, &status.value).await?,
         (None, Err(failure)) if failure.code == EXIT_UNREACHABLE => {
             let message = failure.message.trim_start_matches("tidegate: ");
             return Err(Failure::unreachable(format_args!(
@@ -94,8 +96,8 @@ pub(super) async fn examine(
 }
 
 /// The configuration in force.
-async fn in_force(socket: &Path, status: &Status) -> Result<ConfigFile, Failure> {
-    let text = client::text(socket, "/api/v1/config").await?;
+async fn in_force(node: &Node, status: &Status) -> Result<ConfigFile, Failure> {
+    let text = client::text(node, "/api/v1/config").await?;
     let path = Path::new(&status.config_file);
     config_file::check(path, text, Overlay::default()).map_err(|error| Failure::config(&error))
 }

@@ -170,7 +170,7 @@ pub(super) async fn drain(args: DrainArgs) -> Result<(), Failure> {
     };
     let TermsArgs { deadline, quiet, wait, read } = terms;
     let order = Order { target, deadline, quiet, force };
-    let answer: Answer<Drains> = post(&read.socket, "/api/v1/drain", Some(&order)).await?;
+    let answer: Answer<Drains> = post(&read.node, "/api/v1/drain", Some(&order)).await?;
     if !wait {
         return show(read.output, &answer, text);
     }
@@ -184,7 +184,7 @@ pub(super) async fn undrain(args: UndrainArgs) -> Result<(), Failure> {
         Undraining::Vip { vip, read } => (Target::Vip { vip: vip.vip }, read),
         Undraining::Node { read } => (Target::Node {}, read),
     };
-    let answer: Answer<Drains> = post(&read.socket, "/api/v1/undrain", Some(&target)).await?;
+    let answer: Answer<Drains> = post(&read.node, "/api/v1/undrain", Some(&target)).await?;
     show(read.output, &answer, text)
 }
 
@@ -196,7 +196,7 @@ async fn follow(mut drain: Drain, read: &Read) -> Result<(), Failure> {
     }
     while drain.phase != "drained" {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let answer: Answer<Drains> = get(&read.socket, "/api/v1/drains").await?;
+        let answer: Answer<Drains> = get(&read.node, "/api/v1/drains").await?;
         let now = answer.value.drains.iter().find(|it| it.target == drain.target);
         let Some(now) = now else {
             return Err(Failure::new(format!("{} was taken back into service", drain.what)));

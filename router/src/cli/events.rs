@@ -51,7 +51,7 @@ pub(super) async fn events(args: EventsArgs) -> Result<(), Failure> {
         from.zip(at).is_none_or(|(from, at)| at >= from)
     };
     if !args.follow {
-        let mut answer: Answer<Events> = get(&args.read.socket, &path).await?;
+        let mut answer: Answer<Events> = get(&args.read.node, &path).await?;
         if from.is_some() {
             answer.value.events.retain(is_wanted);
             answer.text = serde_json::to_string(&answer.value).map_err(Failure::new)?;
@@ -59,7 +59,7 @@ pub(super) async fn events(args: EventsArgs) -> Result<(), Failure> {
         return show(args.read.output, &answer, text);
     }
     let output = args.read.output;
-    follow(&args.read.socket, &path, |line| match line {
+    follow(&args.read.node, &path, |line| match line {
         Line::Event(text) => {
             let event: Event = serde_json::from_str(text).map_err(Failure::new)?;
             if !is_wanted(&event) {

@@ -90,13 +90,13 @@ pub(super) async fn flows(args: FlowsArgs) -> Result<(), Failure> {
     }
     let path = path(&wanted)?;
     if !args.follow {
-        let answer: Answer<Flows> = get(&args.read.socket, &path).await?;
+        let answer: Answer<Flows> = get(&args.read.node, &path).await?;
         return match output {
             Output::Json => answer.value.flows.iter().try_for_each(line),
             output => show(output, &answer, text),
         };
     }
-    follow(&args.read.socket, &path, |followed| match followed {
+    follow(&args.read.node, &path, |followed| match followed {
         Line::Event(text) => one(&serde_json::from_str(text).map_err(Failure::new)?, output),
         Line::Missed(missed) => {
             super::complain(&format!("tidegate: {missed} packets were missed: they come too fast"));

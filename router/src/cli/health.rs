@@ -78,9 +78,9 @@ pub(super) async fn health(args: HealthArgs) -> Result<(), Failure> {
                 Shown::Up => State::Up,
                 Shown::Down => State::Down,
             };
-            (put(&read.socket, &path(&of), &Word { state, ttl, reason }).await?, read)
+            (put(&read.node, &path(&of), &Word { state, ttl, reason }).await?, read)
         }
-        Saying::Clear { of, read } => (delete(&read.socket, &path(&of)).await?, read),
+        Saying::Clear { of, read } => (delete(&read.node, &path(&of)).await?, read),
     };
     show(read.output, &answer, text)
 }

@@ -9,11 +9,13 @@ mod drain;
 mod events;
 mod flows;
 mod health;
+mod node;
 mod peer;
 mod refresh;
 mod routes;
 mod support;
 mod table;
+mod token;
 mod top;
 mod upgrade;
 mod why;
@@ -117,6 +119,8 @@ enum Command {
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
     Detach(ConfigFile),
+    /// Make a token for the API, and the line for the file of those that it knows
+    Token(token::TokenArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
 }
@@ -154,10 +158,8 @@ struct Peers {
 
 #[derive(Clone, Debug, Args)]
 struct Read {
-    /// Admin socket of the daemon
-    #[arg(short, long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    #[arg(env = "TIDEGATE_SOCKET")]
-    socket: PathBuf,
+    #[command(flatten)]
+    node: node::Node,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Output,
@@ -277,17 +279,15 @@ impl Command {
                 ran.map_err(|error| Failure::daemon(&error))
             }
             Self::Check(args) => commands::check(&args.file),
-            Self::Status(Look { read, .. }) => commands::status(&read.socket, read.output).await,
+            Self::Status(Look { read, .. }) => commands::status(&read.node, read.output).await,
             Self::Peers(Peers { name: None, look: Look { read, .. } }) => {
-                commands::peers(&read.socket, read.output).await
+                commands::peers(&read.node, read.output).await
             }
             Self::Peers(Peers { name: Some(name), look: Look { read, .. } }) => {
-                peer::peer(&read.socket, &name, read.output).await
+                peer::peer(&read.node, &name, read.output).await
             }
-            Self::Vips(Look { read, .. }) => commands::vips(&read.socket, read.output).await,
-            Self::Backends(Look { read, .. }) => {
-                commands::backends(&read.socket, read.output).await
-            }
+            Self::Vips(Look { read, .. }) => commands::vips(&read.node, read.output).await,
+            Self::Backends(Look { read, .. }) => commands::backends(&read.node, read.output).await,
             Self::Drops(Look { read, .. }) => beside::drops(read).await,
             Self::Top(args) => top::top(args).await,
             Self::Routes(args) => routes::routes(args).await,
@@ -313,6 +313,7 @@ impl Command {
                 crate::decap::run(&args.interface, args.gue_port).await.map_err(Failure::new)
             }
             Self::Detach(args) => commands::detach(&args.config),
+            Self::Token(args) => token::token(args),
             Self::Schema => commands::print(&tidegate_config::json_schema()),
         }
     }

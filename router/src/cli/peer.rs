@@ -1,21 +1,20 @@
 //! `tidegate peers NAME`: one peer and its history.
 
-use std::path::Path;
-
 use crate::view::history::PeerDetail;
 
 use super::client::{Answer, get};
 use super::commands::show;
+use super::node::Node;
 use super::table::{Table, count};
 use super::{Failure, Output};
 
-pub(super) async fn peer(socket: &Path, name: &str, output: Output) -> Result<(), Failure> {
+pub(super) async fn peer(node: &Node, name: &str, output: Output) -> Result<(), Failure> {
     // What could mean something else in a path is no part of a name.
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-/:%".contains(c);
     if !name.chars().all(fits) {
         return Err(Failure::new(format!("{name:?} cannot be the name of a peer")));
     }
-    let answer: Answer<PeerDetail> = get(socket, &format!("/api/v1/peers/{name}")).await?;
+    let answer: Answer<PeerDetail> = get(node, &format!("/api/v1/peers/{name}")).await?;
     show(output, &answer, text)
 }
 

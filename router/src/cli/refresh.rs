@@ -32,7 +32,7 @@ pub(super) async fn refresh(args: RefreshArgs) -> Result<(), Failure> {
         Way::Out => "out",
     };
     let path = format!("/api/v1/refresh?peer={}&way={way}", escaped(&args.peer));
-    let answer: Answer<Refresh> = post(&args.read.socket, &path, None::<&()>).await?;
+    let answer: Answer<Refresh> = post(&args.read.node, &path, None::<&()>).await?;
     show(args.read.output, &answer, text)
 }
 

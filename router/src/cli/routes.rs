@@ -58,7 +58,7 @@ pub(super) async fn routes(args: RoutesArgs) -> Result<(), Failure> {
         && all.routes.len() < args.limit
     {
         let left = args.limit - all.routes.len();
-        let answer: Answer<Routes> = get(&args.look.read.socket, &path(&args, from, left)).await?;
+        let answer: Answer<Routes> = get(&args.look.read.node, &path(&args, from, left)).await?;
         all.api_version = answer.value.api_version;
         all.next = answer.value.next;
         all.routes.extend(answer.value.routes);

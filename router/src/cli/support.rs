@@ -107,13 +107,14 @@ pub(super) async fn bundle(args: SupportArgs) -> Result<(), Failure> {
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         format!("tidegate-support-{}.tar.gz", now.replace([':', '-'], "")).into()
     });
-    let socket = &args.read.socket;
-    let status = client::text(socket, "/api/v1/status").await.ok();
+    args.read.node.is_here()?;
+    let node = &args.read.node;
+    let status = client::text(node, "/api/v1/status").await.ok();
     let status: Option<Value> = status.and_then(|text| serde_json::from_str(&text).ok());
     let named = status.as_ref().and_then(|status| status.get("config_file")?.as_str());
     let file = named.map_or(args.config, PathBuf::from);
     let text = std::fs::read_to_string(&file);
-    let in_force = client::text(socket, "/api/v1/config").await;
+    let in_force = client::text(node, "/api/v1/config").await;
 
     let texts = [text.as_deref().ok(), in_force.as_deref().ok()];
     let mut bundle = Bundle::without(secrets(texts.into_iter().flatten()));
@@ -121,13 +122,12 @@ pub(super) async fn bundle(args: SupportArgs) -> Result<(), Failure> {
     let of_file = text.as_deref().map(without_secrets);
     bundle.add("config/file.toml", of_file.map_err(|error| format!("{}: {error}", file.display())));
     bundle.add("config/in-force.toml", in_force.as_deref().map(without_secrets).map_err(why));
-    let overlay = client::text(socket, "/api/v1/config/overlay").await;
+    let overlay = client::text(node, "/api/v1/config/overlay").await;
     bundle.add("config/overlay.toml", overlay.as_deref().map(without_secrets).map_err(why));
-    let plan: Result<Answer<Plan>, _> =
-        post(socket, "/api/v1/plan", Some(&Change::default())).await;
+    let plan: Result<Answer<Plan>, _> = post(node, "/api/v1/plan", Some(&Change::default())).await;
     bundle.add("state/plan.json", plan.map(|plan| plan.text).map_err(|failure| why(&failure)));
     for (name, path) in ASKED {
-        let text = client::text(socket, path).await;
+        let text = client::text(node, path).await;
         bundle.add(name, text.map_err(|failure| why(&failure)));
     }
     maps(&mut bundle, texts.into_iter().flatten().last().unwrap_or_default());
@@ -135,7 +135,7 @@ pub(super) async fn bundle(args: SupportArgs) -> Result<(), Failure> {
         bundle.add(name, output(command).await);
     }
     let by_file = status.is_none().then_some(&*file);
-    let doctor = Box::pin(examine(socket, by_file, &[])).await;
+    let doctor = Box::pin(examine(node, by_file, &[])).await;
     let doctor = doctor.map(|examined| serde_json::to_string_pretty(&examined).unwrap_or_default());
     bundle.add("doctor.json", doctor.map_err(|failure| why(&failure)));
     told(bundle, &archive, args.read.output)

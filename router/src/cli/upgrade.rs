@@ -48,7 +48,7 @@ pub(super) async fn upgrade(args: UpgradeArgs) -> Result<(), Failure> {
     let order = Order { binary, within: args.within };
     let path = "/api/v1/upgrade";
     let answer: Answer<Upgraded> =
-        post_within(ANSWER_WITHIN, &args.read.socket, path, Some(&order)).await?;
+        post_within(ANSWER_WITHIN, &args.read.node, path, Some(&order)).await?;
     show(args.read.output, &answer, text)
 }
 

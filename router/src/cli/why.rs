@@ -90,7 +90,7 @@ const CLIENT_PORT: u16 = 40_000;
 
 pub(super) async fn why(args: WhyArgs) -> Result<(), Failure> {
     let asked = asked(&args)?;
-    let answer: Answer<Why> = post(&args.read.socket, "/api/v1/why", Some(&asked)).await?;
+    let answer: Answer<Why> = post(&args.read.node, "/api/v1/why", Some(&asked)).await?;
     show(args.read.output, &answer, text)?;
     match answer.value.program {
         Program::Disagrees => Err(Failure::new(

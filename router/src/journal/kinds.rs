@@ -72,6 +72,10 @@ kinds! {
     BMP_UP = "bmp-up", "971cf718c98f57e59787c10832499e21";
     /// A BMP station is lost.
     BMP_DOWN = "bmp-down", "fec227a6e50f5bee9b1326a84a7529bf";
+    /// Somebody has changed something through the API or a command: who, what, and the outcome.
+    API_CHANGED = "api-changed", "04d3df054d7f4abd85230b83d69a41d1";
+    /// Somebody wanted to, and was refused.
+    API_REFUSED = "api-refused", "d35c38fd82fa4acea6e77725a3578c3a";
 }
 
 /// The kind of this name.

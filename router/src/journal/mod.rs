@@ -20,7 +20,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub(crate) use events::{Event, Events};
-pub(crate) use limit::tell_left_out;
+pub(crate) use limit::{AUDIT, tell_left_out};
 use sink::{Form, Sink};
 
 /// Starts logging, in the form that fits where it goes: to journald under systemd, in lines for

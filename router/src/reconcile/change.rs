@@ -143,7 +143,8 @@ impl Reconciler {
         let is_same = new.text == self.config.text
             && new.overlay == self.config.overlay
             && new.path == self.config.path
-            && new.keys == self.config.keys;
+            && new.keys == self.config.keys
+            && new.access == self.config.access;
         let explanation = self.explained(&new).await?;
         let plan = self.plan_of(&new, &explanation);
         if is_same {
@@ -154,7 +155,7 @@ impl Reconciler {
             return Ok(self.applied(None, plan));
         }
         self.can_become(&new, &explanation)?;
-        let listeners = self.parts.api.prepare(&new.desired.router.api).await?;
+        let listeners = self.parts.api.prepare(&new).await?;
         let program = respecialised(&self.config.desired, &new.desired)?;
         let said = Said { who: who.into(), cause, comment: terms.comment.clone() };
         let back_to = self.control.generation;
@@ -338,7 +339,7 @@ impl Reconciler {
         error!(event = kinds::CONFIG_UNDONE, who, "{undone}: back to generation {back_to}");
         let comment = format!("{undone}: back to {back_to}");
         self.control.put_anyway(&before, Said { who: who.into(), cause: "undo", comment });
-        match self.parts.api.prepare(&before.desired.router.api).await {
+        match self.parts.api.prepare(&before).await {
             Ok(listeners) => self.parts.api.commit(listeners),
             Err(problem) => error!("the API stays where it is: {problem}"),
         }

@@ -101,9 +101,22 @@ fn render_router(out: &mut String, router: &Router) {
     text(out, "pin-dir", &router.pin_dir.display());
     text(out, "state-dir", &router.state_dir.display());
     time(out, "drain-on-stop", router.drain_on_stop);
+    render_api(out, &router.api);
+}
+
+fn render_api(out: &mut String, api: &Api) {
     out.push_str("[api]\n");
-    text(out, "socket", &router.api.socket.display());
-    maybe(out, "listen", router.api.listen.as_ref());
+    text(out, "socket", &api.socket.display());
+    maybe(out, "listen", api.listen.as_ref());
+    if let Some(tls) = &api.tls {
+        text(out, "tls-certificate", &tls.certificate.display());
+        text(out, "tls-key", &tls.key.display());
+        maybe(out, "client-ca", tls.client_ca.as_ref().map(|path| path.display()).as_ref());
+        texts(out, "client-operators", &tls.client_operators);
+    }
+    maybe(out, "token-file", api.token_file.as_ref().map(|path| path.display()).as_ref());
+    key(out, "request-rate", i64::from(api.request_rate));
+    key(out, "birdwatcher", api.birdwatcher);
 }
 
 fn render_datapath(out: &mut String, datapath: &Datapath) {

@@ -7,7 +7,6 @@ mod draw;
 mod state;
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -20,6 +19,7 @@ use crate::view::{Peers, Status, Vips};
 
 use super::Failure;
 use super::client::{Answer, get};
+use super::node::Node;
 use state::{Seen, Top};
 
 /// Keys are looked for this often, to notice that nobody wants them any more.
@@ -27,10 +27,8 @@ const KEYS_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct TopArgs {
-    /// Admin socket of the daemon
-    #[arg(short, long, value_name = "PATH", default_value = super::DEFAULT_SOCKET)]
-    #[arg(env = "TIDEGATE_SOCKET")]
-    socket: PathBuf,
+    #[command(flatten)]
+    node: Node,
     /// Ask the daemon this often
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
@@ -54,7 +52,7 @@ pub(super) async fn top(args: TopArgs) -> Result<(), Failure> {
         ));
     }
     // Before the screen is taken: what is wrong is then said in a line as by any other command.
-    let first = seen(&args.socket).await?;
+    let first = seen(&args.node).await?;
     let mut top = Top::new(first);
     let mut terminal = ratatui::try_init().map_err(Failure::new)?;
     let ran = run(&mut terminal, &mut top, &args).await;
@@ -94,11 +92,11 @@ async fn run(terminal: &mut DefaultTerminal, top: &mut Top, args: &TopArgs) -> s
 /// hurry.
 fn ask(args: &TopArgs) -> mpsc::Receiver<Result<Seen, Failure>> {
     let (answers, inbox) = mpsc::channel(1);
-    let (socket, interval) = (args.socket.clone(), args.interval);
+    let (node, interval) = (args.node.clone(), args.interval);
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(interval).await;
-            if answers.send(seen(&socket).await).await.is_err() {
+            if answers.send(seen(&node).await).await.is_err() {
                 return;
             }
         }
@@ -106,10 +104,10 @@ fn ask(args: &TopArgs) -> mpsc::Receiver<Result<Seen, Failure>> {
     inbox
 }
 
-async fn seen(socket: &Path) -> Result<Seen, Failure> {
-    let status: Answer<Status> = get(socket, "/api/v1/status").await?;
-    let peers: Answer<Peers> = get(socket, "/api/v1/peers").await?;
-    let vips: Answer<Vips> = get(socket, "/api/v1/vips").await?;
+async fn seen(node: &Node) -> Result<Seen, Failure> {
+    let status: Answer<Status> = get(node, "/api/v1/status").await?;
+    let peers: Answer<Peers> = get(node, "/api/v1/peers").await?;
+    let vips: Answer<Vips> = get(node, "/api/v1/vips").await?;
     Ok(Seen { status: status.value, peers: peers.value.peers, vips: vips.value.vips })
 }
 

@@ -2,26 +2,18 @@
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tidegate_config::desired::{HttpProbe, Tls};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::access;
 use crate::health_io::Failure;
-
-/// Whom the system trusts: where Debian's `ca-certificates` puts them.
-const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-/// Longest file of certificates, in bytes; the system's has about 220 KiB.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Whom to trust, by file: checks that name one file share what was read from it.
 #[derive(Debug, Default)]
@@ -33,7 +25,7 @@ impl Trust {
     /// # Errors
     /// There is none that can be read; who asks again tries again.
     pub(in crate::health_io) fn of(&mut self, tls: &Tls) -> Result<Arc<ClientConfig>, Failure> {
-        let file = tls.ca_file.as_deref().unwrap_or(Path::new(SYSTEM));
+        let file = tls.ca_file.as_deref().unwrap_or(Path::new(access::SYSTEM));
         if let Some(known) = self.0.get(file) {
             return Ok(Arc::clone(known));
         }
@@ -50,16 +42,7 @@ impl Trust {
 
 fn read(file: &Path) -> Result<ClientConfig, Failure> {
     let failed = |cause: String| Failure::NoTrust { file: file.to_owned(), cause };
-    let mut pem = Vec::new();
-    File::open(file)
-        .and_then(|opened| opened.take(FILE_BYTES_MAX).read_to_end(&mut pem))
-        .map_err(|error| failed(error.to_string()))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates.map_err(|error| failed(error.to_string()))?);
-    if roots.is_empty() {
-        return Err(failed("there is no certificate in it".to_owned()));
-    }
+    let roots = access::roots(file).map_err(failed)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
