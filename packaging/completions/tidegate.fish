@@ -55,6 +55,7 @@ complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "health" -d 'Say t
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "upgrade" -d 'Put another binary in the place of the running one; peers and packets see nothing of it'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "decap" -d 'The backend\'s side of ipip and gue: take packets out of their outer headers'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "detach" -d 'Remove the packet path that a stopped daemon left in place'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "token" -d 'Make a token for the API, and the line for the file of those that it knows'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "schema" -d 'Print the JSON Schema of the configuration, for editors'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s c -l config -d 'Configuration file' -r -F
@@ -62,6 +63,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand run" -l take-over -d '
 complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand check" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand status" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -69,6 +75,11 @@ yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -76,6 +87,11 @@ yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand peers" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -83,6 +99,11 @@ yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand vips" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -90,6 +111,11 @@ yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand backends" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -97,6 +123,11 @@ yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drops" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand top" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand top" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand top" -s i -l interval -d 'Ask the daemon this often' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand top" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s p -l peer -d 'Of this peer only' -r
@@ -105,6 +136,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -l prefix -d '
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s l -l limit -d 'Stop after so many' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -l from -d 'Go on where an earlier answer said' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -114,6 +150,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand routes" -s h -l help -
 complete -c tidegate -n "__fish_tidegate_using_subcommand events" -s k -l kind -d 'Of this kind only, such as vip-withdrawn, backend-down, peer-down or config-applied' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand events" -l since -d 'Of the last so many minutes or hours only, such as 10m' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand events" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand events" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand events" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -131,6 +172,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -l protocol -d 
 complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -l port -d 'To this port' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -l input -d 'Read what \'-o json\' has written, not the daemon; \'-\' is standard input' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -143,6 +189,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l number -d 'Whi
 complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l interface -d 'The interface that it comes in by, one of the packet path' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand why" -s c -l config -d 'By this configuration instead of the one in force' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand why" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand why" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand why" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -152,6 +203,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand why" -s h -l help -d '
 complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -s c -l config -d 'By this configuration instead of the one in force' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -s b -l backend -d 'Of the backends only these' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -159,18 +215,33 @@ yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -s c -l config -d 'Configuration file, while the daemon does not say which' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
 yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand support-bundle" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
 yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand refresh" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -178,6 +249,11 @@ yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -s w -l watch -d 'Again every two seconds, or so often as is said, until interrupted' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand rpki" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand dump" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -203,6 +279,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand policy; and __fish_see
 complete -c tidegate -n "__fish_tidegate_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "test" -d 'Run a made-up route through a policy and show what each term does'
 complete -c tidegate -n "__fish_tidegate_using_subcommand policy; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand plan" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -213,12 +294,22 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l guard -d 'Un
 drops\t'The share of packets that are dropped does not rise'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l comment -d 'Why, for the history' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
 yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand confirm" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -229,12 +320,22 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l guard -d 
 drops\t'The share of packets that are dropped does not rise'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l comment -d 'Why, for the history' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
 yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand rollback" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand history" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand history" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand history" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand history" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand history" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand history" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand history" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -248,6 +349,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and not __fish_
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l deadline -d 'How long it may take at most [default: 10m]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l quiet -d 'So long without a packet, and nothing is left [default: 60s for a backend, else 5s]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from backend" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -258,6 +364,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -l deadline -d 'How long it may take at most [default: 10m]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -l quiet -d 'So long without a packet, and nothing is left [default: 60s for a backend, else 5s]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from vip" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -267,6 +378,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l deadline -d 'How long it may take at most [default: 10m]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l quiet -d 'So long without a packet, and nothing is left [default: 60s for a backend, else 5s]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand drain; and __fish_seen_subcommand_from node" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -283,18 +399,33 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and not __fis
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and not __fish_seen_subcommand_from backend vip node help" -f -a "node" -d 'Every VIP that was not drained by itself'
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and not __fish_seen_subcommand_from backend vip node help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
 yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from backend" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
 yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from vip" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand undrain; and __fish_seen_subcommand_from node" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -311,12 +442,22 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand health; and not __fish
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -l ttl -d 'For how long, up to 24h' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -l reason -d 'Why' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
 yaml\t'The same in YAML'"
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_seen_subcommand_from clear" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -328,6 +469,11 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand health; and __fish_see
 complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -l binary -d 'The new binary; without it, the file that the daemon was started from' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -l within -d 'It has to be ready within this time, 1s to 1m [default: 20s]' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -s s -l socket -d 'Admin socket of the daemon' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -l url -d 'Ask a daemon elsewhere: https://HOST:PORT' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -l token-file -d 'File with the token to show, which is its first line' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -l ca-file -d 'Trust certificates that those in this file have signed (PEM), not those of the system' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -l certificate-file -d 'Certificate to show (PEM)' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -l key-file -d 'Its private key (PEM)' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand upgrade" -s o -l output -d 'How to print' -r -f -a "table\t'Aligned columns'
 wide\t'The same with columns that few people need'
 json\t'What the API answered'
@@ -338,38 +484,43 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand decap" -l gue-port -d 
 complete -c tidegate -n "__fish_tidegate_using_subcommand decap" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand detach" -s c -l config -d 'Configuration file' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand detach" -s h -l help -d 'Print help'
+complete -c tidegate -n "__fish_tidegate_using_subcommand token" -s r -l role -d 'What its holder may do' -r -f -a "read-only\t'Look at everything, change nothing'
+operator\t'Look at everything, change everything'"
+complete -c tidegate -n "__fish_tidegate_using_subcommand token" -l into -d 'Write the token into this new file, and print the line only' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand token" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand schema" -s h -l help -d 'Print help'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "run" -d 'Run the daemon in the foreground (SIGHUP reloads, SIGTERM withdraws and stops, SIGUSR1 stops for a restart)'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "check" -d 'Read a configuration and report every mistake in it'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "status" -d 'The daemon on one screen'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "peers" -d 'BGP sessions; with a name, one of them and what it has been through'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "vips" -d 'VIPs, their services and backends'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "backends" -d 'Backends, one line each'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "drops" -d 'Packets that were dropped, by reason, and what to do about each'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "top" -d 'VIPs, backends, peers, rates and drops on a terminal, live'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "routes" -d 'Routes: received, available and advertised, and why those lost that did'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "events" -d 'What has happened, and with --follow what happens'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "flows" -d 'Packets that the packet path tells of, and what became of each'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "why" -d 'Where a packet goes, and why: from BGP to the wire, by the program that forwards'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "doctor" -d 'Look for what keeps this node and its backends from working, and say how to mend it'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "support-bundle" -d 'Write an archive for whoever helps: configuration without secrets, state, maps, logs'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "refresh" -d 'Ask a peer for its routes again, or tell it ours again, without closing the session'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "rpki" -d 'RPKI caches, and how many VRPs are in force'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "dump" -d 'Write all routes into a file, for tools that read MRT'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "policy" -d 'Routing policy'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "plan" -d 'Show what a change of the configuration would do'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "apply" -d 'Change the configuration in force'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "confirm" -d 'Keep a change that was applied with --confirm'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "rollback" -d 'Take a change back'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "history" -d 'List the generations of the configuration'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "drain" -d 'Take a backend, a VIP or the node out of service without cutting flows'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "undrain" -d 'Take it back into service'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "health" -d 'Say that a backend is up or down, in the place of its health check'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "upgrade" -d 'Put another binary in the place of the running one; peers and packets see nothing of it'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "decap" -d 'The backend\'s side of ipip and gue: take packets out of their outer headers'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "detach" -d 'Remove the packet path that a stopped daemon left in place'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "schema" -d 'Print the JSON Schema of the configuration, for editors'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "run" -d 'Run the daemon in the foreground (SIGHUP reloads, SIGTERM withdraws and stops, SIGUSR1 stops for a restart)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "check" -d 'Read a configuration and report every mistake in it'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "status" -d 'The daemon on one screen'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "peers" -d 'BGP sessions; with a name, one of them and what it has been through'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "vips" -d 'VIPs, their services and backends'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "backends" -d 'Backends, one line each'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "drops" -d 'Packets that were dropped, by reason, and what to do about each'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "top" -d 'VIPs, backends, peers, rates and drops on a terminal, live'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "routes" -d 'Routes: received, available and advertised, and why those lost that did'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "events" -d 'What has happened, and with --follow what happens'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "flows" -d 'Packets that the packet path tells of, and what became of each'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "why" -d 'Where a packet goes, and why: from BGP to the wire, by the program that forwards'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "doctor" -d 'Look for what keeps this node and its backends from working, and say how to mend it'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "support-bundle" -d 'Write an archive for whoever helps: configuration without secrets, state, maps, logs'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "refresh" -d 'Ask a peer for its routes again, or tell it ours again, without closing the session'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "rpki" -d 'RPKI caches, and how many VRPs are in force'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "dump" -d 'Write all routes into a file, for tools that read MRT'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "policy" -d 'Routing policy'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "plan" -d 'Show what a change of the configuration would do'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "apply" -d 'Change the configuration in force'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "confirm" -d 'Keep a change that was applied with --confirm'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "rollback" -d 'Take a change back'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "history" -d 'List the generations of the configuration'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "drain" -d 'Take a backend, a VIP or the node out of service without cutting flows'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "undrain" -d 'Take it back into service'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "health" -d 'Say that a backend is up or down, in the place of its health check'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "upgrade" -d 'Put another binary in the place of the running one; peers and packets see nothing of it'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "decap" -d 'The backend\'s side of ipip and gue: take packets out of their outer headers'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "detach" -d 'Remove the packet path that a stopped daemon left in place'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "token" -d 'Make a token for the API, and the line for the file of those that it knows'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "schema" -d 'Print the JSON Schema of the configuration, for editors'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from run check status peers vips backends drops top routes events flows why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from policy" -f -a "test" -d 'Run a made-up route through a policy and show what each term does'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from drain" -f -a "backend" -d 'A backend of a service: no new flows, old ones stay'
 complete -c tidegate -n "__fish_tidegate_using_subcommand help; and __fish_seen_subcommand_from drain" -f -a "vip" -d 'A VIP: its traffic goes to other nodes'
