@@ -110,7 +110,7 @@ impl Hostile {
         job.lab
             .wait_for("all backends to be active", SOON, || {
                 let backends = job.tidegate(&["backends", "-o", "json"])?;
-                ensure!(backends.matches("\"state\":\"active\"").count() == 9, "{backends}");
+                ensure!(backends.matches("\"state\": \"active\"").count() == 9, "{backends}");
                 Ok(())
             })
             .unwrap();
@@ -224,9 +224,11 @@ fn each_by_itself(lab: &Hostile) {
         let body = vec![b'x'; 32 << 20];
         [request("POST", "/api/v1/apply", token, body.len()), body].concat()
     };
-    assert_eq!(lab.sent(rogue(3), &huge("tidegate_wrong")), 401);
-    assert_eq!(lab.sent(rogue(3), &huge(looks)), 403);
-    assert_eq!(lab.sent(rogue(3), &huge(ops)), 413);
+    // Refused before it is read; whoever goes on sending may be cut off before it reads why.
+    for (token, refusal) in [("tidegate_wrong", 401), (looks, 403), (ops, 413)] {
+        let said = lab.sent(rogue(3), &huge(token));
+        assert!([refusal, 0].contains(&said), "{said} instead of {refusal}");
+    }
 
     // The body, and the head, that never end.
     assert_eq!(lab.sent(rogue(4), &request("POST", "/api/v1/apply", ops, 10)), 408);

@@ -117,7 +117,7 @@ fn the_first_hour_goes_as_the_guide_says() {
             });
             assert!(same.is_ok(), "{same:?}\nThe guide says:\n{:#?}", words(wanted));
         }
-        made += &format!("{BLOCK}{command}\n{printed}```{after}");
+        made += &[BLOCK, command, "\n", &*printed, "```", after].concat();
         walked += 1;
     }
     assert!(walked >= 20, "{walked} commands of the page were found");

@@ -170,7 +170,8 @@ fn text(flows: &Flows) -> String {
         });
     }
     if flows.told.lost > 0 {
-        out += &format!("{} packets are not in the list: they came too fast\n", flows.told.lost);
+        let lost = flows.told.lost.to_string();
+        out += &[&*lost, " packets are not in the list: they came too fast\n"].concat();
     }
     out
 }

@@ -12,7 +12,7 @@ use tracing::warn;
 /// Flows are summed up for so long, and samples wait no longer.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 /// Templates are said again after so long (RFC 7011 §8.1): a collector may have been away.
-const TEMPLATES_EVERY: Duration = Duration::from_secs(60);
+const TEMPLATES_EVERY: Duration = Duration::from_mins(1);
 
 /// Who is sent to, and as what the node is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Exports {
 
 /// A collector. What it is sent and does not get is not sent again.
 struct Socket {
-    socket: UdpSocket,
+    udp: UdpSocket,
     to: SocketAddr,
     /// The last thing that was said of it.
     said: Option<io::ErrorKind>,
@@ -110,7 +110,7 @@ impl Socket {
             Ok(socket)
         });
         match socket {
-            Ok(socket) => Some(Self { socket, to, said: None }),
+            Ok(udp) => Some(Self { udp, to, said: None }),
             Err(error) => {
                 warn!(collector = %to, "packets cannot be sent to the collector: {error}");
                 None
@@ -119,7 +119,7 @@ impl Socket {
     }
 
     fn send(&mut self, datagram: &[u8]) {
-        let said = self.socket.send_to(datagram, self.to).err();
+        let said = self.udp.send_to(datagram, self.to).err();
         let kind = said.as_ref().map(io::Error::kind);
         if let Some(error) = said
             && kind != self.said

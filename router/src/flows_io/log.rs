@@ -40,6 +40,9 @@ pub(crate) struct Sum {
     pub(crate) bytes: u64,
 }
 
+/// Sums by verdict and service.
+pub(crate) type Sums = BTreeMap<(Counter, Option<Arc<str>>), Sum>;
+
 /// All that is kept.
 #[derive(Clone, Debug)]
 pub(crate) struct FlowLog(Arc<Shared>);
@@ -56,7 +59,7 @@ struct Kept {
     most: usize,
     unreadable: u64,
     packets: VecDeque<Arc<Told>>,
-    sums: BTreeMap<(Counter, Option<Arc<str>>), Sum>,
+    sums: Sums,
 }
 
 impl Default for FlowLog {
@@ -115,7 +118,7 @@ impl FlowLog {
     }
 
     /// Sums since the start by verdict and service, and records that could not be read.
-    pub(crate) fn sums(&self) -> (BTreeMap<(Counter, Option<Arc<str>>), Sum>, u64) {
+    pub(crate) fn sums(&self) -> (Sums, u64) {
         let kept = self.kept();
         (kept.sums.clone(), kept.unreadable)
     }
@@ -194,7 +197,7 @@ mod tests {
             log.put(record(service), SystemTime::UNIX_EPOCH, &Names::default());
         }
         let ids = |after, most, even: bool| {
-            let is_wanted = |told: &Told| !even || told.id % 2 == 0;
+            let is_wanted = |told: &Told| !even || told.id.is_multiple_of(2);
             let (told, _) = log.after(after, most, is_wanted);
             told.iter().map(|told| told.id).collect::<Vec<_>>()
         };

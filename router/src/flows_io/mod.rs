@@ -115,7 +115,9 @@ async fn next(
     let count = records.drain(BATCH, |bytes| match record::read(bytes) {
         Some(record) => {
             let at = boot + Duration::from_nanos(record.at_ns);
-            exports.iter_mut().for_each(|exports| exports.add(&record, at));
+            if let Some(exports) = exports {
+                exports.add(&record, at);
+            }
             log.put(record, at, &names);
         }
         None => log.put_unreadable(),

@@ -285,7 +285,7 @@ impl Reconciler {
         }
         journal::notify(&[NotifyState::Stopping]);
         match end {
-            End::Withdraw => self.stop().await,
+            End::Withdraw => Box::pin(self.stop()).await,
             End::Keep => self.leave().await,
         }
     }

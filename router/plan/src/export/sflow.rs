@@ -111,7 +111,9 @@ fn header(record: &Record) -> (u32, &[u8], u32) {
 }
 
 fn put(to: &mut Vec<u8>, words: &[u32]) {
-    words.iter().for_each(|word| to.extend(word.to_be_bytes()));
+    for word in words {
+        to.extend(word.to_be_bytes());
+    }
 }
 
 #[cfg(test)]

@@ -279,13 +279,12 @@ impl<'a> Machine<'a> {
             // bpf_ktime_get_ns and its coarse sister.
             5 | 160 => 1 << 62, // Long after whatever time the kernel has left in a map.
             7 => u32::MAX.into(), // Chance is against it, as it nearly always is.
-            8 => 0,             // This CPU.
+            8 | 131 => 0,       // This CPU; and the ring is full, as a flood makes it.
             28 if r2 == 0 => sum(self.memory.octets(r3, usize::try_from(r4)?)?, low(r5)).into(),
             44 => self.memory.adjust_head(signed(r2)),
             51 if self.memory.has(r1, low(r2))? => 4,
             51 => r3 & 3,
             65 => self.memory.adjust_tail(signed(r2)),
-            131 => 0, // The ring is full, as a flood makes it.
             _ => bail!("helper {helper} is not known here"),
         })
     }
