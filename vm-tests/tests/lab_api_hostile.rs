@@ -79,13 +79,15 @@ fn config(job: &MainJob) -> String {
         EDGE[0]
     );
     let mut config = job.edge_config().replace(&format!("listen = \"{API}\""), &listen);
-    config += &format!(
+    let service = format!(
         "[[service]]\nname = \"echo\"\nvip = \"{}\"\nport = {udp}\nprotocol = \"udp\"\n\
-         mode = \"ipip\"\nadvertise = false\nhealth = {{ type = \"http\", path = \"/healthz\", port = 80 }}\n",
+         mode = \"ipip\"\nadvertise = false\n\
+         health = {{ type = \"http\", path = \"/healthz\", port = 80 }}\n",
         VIP_V4.addr
     );
+    config += &service;
     for (_, [addr, _]) in BACKENDS {
-        config += &format!("[[service.backend]]\naddress = \"{addr}\"\n");
+        config += &["[[service.backend]]\naddress = \"", addr, "\"\n"].concat();
     }
     config
 }

@@ -2,8 +2,6 @@
 //! what it does not, over TLS with a token, and finds no failure of the daemon and no answer that the
 //! description does not know.
 
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
-
 use std::path::Path;
 use std::process::Command;
 

@@ -206,7 +206,9 @@ fn off_again_nothing_is_told_and_a_restart_goes_on_telling() {
 fn tshark(job: &MainJob, file: &str, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
     let mut command = vec!["tshark", "-r", file, "-Y", filter, "-T", "fields", "-d"];
     command.push("udp.port==4739,cflow");
-    fields.iter().for_each(|field| command.extend(["-e", field]));
+    for field in fields {
+        command.extend(["-e", field]);
+    }
     let said = job.lab.run("edge", &command)?;
     Ok(said.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
 }
@@ -274,11 +276,15 @@ fn collectors_understand_what_they_are_sent() {
             Ok(())
         })
         .unwrap();
+    samples_arrive(&job, &capture, by_chance);
+}
+
+fn samples_arrive(job: &MainJob, capture: &str, by_chance: usize) {
     job.lab
         .wait_for("sFlow to have every packet that chance chose", SOON, || {
             let fields =
                 ["sflow.flow_sample.sampling_rate", "tcp.dstport", "ip.src", "_ws.malformed"];
-            let datagrams = tshark(&job, &capture, "sflow", &fields)?;
+            let datagrams = tshark(job, capture, "sflow", &fields)?;
             let ports = datagrams.iter().flat_map(|row| row[1].split(','));
             let to_vips = ports.filter(|port| *port == "80").count();
             ensure!(to_vips == by_chance, "{to_vips} of {by_chance}");
