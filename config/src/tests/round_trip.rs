@@ -488,86 +488,76 @@ fn signed() -> impl Strategy<Value = (String, Vec<AoKey>)> {
     ("/[a-z]{1,9}", keys)
 }
 
+fn flows() -> impl Strategy<Value = FlowLog> {
+    let collector = || option::of(any::<u16>().prop_map(|port| ([192, 0, 2, 7], port).into()));
+    let all = (0_u32..=9, 0_u32..=9, 100_u32..=200, collector(), collector());
+    all.prop_map(|(sample, rate, keep, ipfix, sflow)| FlowLog { sample, rate, keep, ipfix, sflow })
+}
+
 pub(crate) fn desired() -> impl Strategy<Value = Desired> {
     let peers = btree_map(name(), (whole_peer(), option::of(signed()), any::<bool>()), 0..4);
     let services = btree_map(name(), service(), 0..5);
-    let collector = || option::of(any::<u16>().prop_map(|port| ([192, 0, 2, 7], port).into()));
-    let flows = (0_u32..=9, 0_u32..=9, 100_u32..=200, collector(), collector());
-    let flows = flows.prop_map(|(sample, rate, keep, ipfix, sflow)| FlowLog {
-        sample,
-        rate,
-        keep,
-        ipfix,
-        sflow,
-    });
-    let beside = (decision(), super::export::beside(), super::nat::nat(), flows);
+    let beside = (decision(), super::export::beside(), super::nat::nat(), flows());
     let datapath = (datapath(), super::guard::guard());
     let parts = (router(), datapath, peers, beside, services);
-    parts.prop_map(
-        |(router, (datapath, guard), peers, (decision, beside, nat, flows), services)| {
-            let (rpki_caches, bmp_stations, mrt) = beside;
-            let mut desired = Desired {
-                decision,
-                flows,
-                nat,
-                datapath: Datapath {
-                    vary_source_v4: datapath
-                        .vary_source_v4
-                        .filter(|_| router.encap_source_v4.is_none()),
-                    vary_source_v6: datapath
-                        .vary_source_v6
-                        .filter(|_| router.encap_source_v6.is_none()),
-                    ..datapath
-                },
-                guard,
-                router,
-                peers: BTreeMap::new(),
-                ranges: BTreeMap::new(),
-                signing: BTreeMap::new(),
-                keychains: BTreeMap::new(),
-                policies: BTreeMap::new(),
-                rpki_caches,
-                bmp_stations,
-                mrt,
-                services: BTreeMap::new(),
-            };
-            let mut addresses = BTreeSet::new();
-            for (name, (mut peer, signed, is_range)) in peers {
-                if addresses.insert(Prefix::new(peer.remote.ip(), 31)) {
-                    peer.name = name.as_str().into();
-                    // A next hop without its family is accepted, but only with a warning.
-                    let signing = signed.map(|(file, keys)| {
-                        if keys.is_empty() {
-                            return Signing::Md5(file.into());
-                        }
-                        desired.keychains.insert(name.clone(), keys);
-                        Signing::Ao(name.clone())
-                    });
-                    desired.signing.extend(signing.map(|signing| (name.clone(), signing)));
-                    if is_range {
-                        let prefix = Prefix::new(peer.remote.ip(), 31).unwrap();
-                        let remote = SocketAddr::new(prefix.addr(), peer.remote.port());
-                        let template = PeerConfig {
-                            remote,
-                            local_addr: None,
-                            passive: true,
-                            bfd: None,
-                            ..peer
-                        };
-                        let limit = 7;
-                        desired.ranges.insert(name, PeerRange { prefix, limit, template });
-                    } else {
-                        desired.peers.insert(name, peer);
+    parts.prop_map(|(router, (datapath, guard), peers, beside, services)| {
+        let (decision, (rpki_caches, bmp_stations, mrt), nat, flows) = beside;
+        let mut desired = Desired {
+            decision,
+            flows,
+            nat,
+            datapath: Datapath {
+                vary_source_v4: datapath
+                    .vary_source_v4
+                    .filter(|_| router.encap_source_v4.is_none()),
+                vary_source_v6: datapath
+                    .vary_source_v6
+                    .filter(|_| router.encap_source_v6.is_none()),
+                ..datapath
+            },
+            guard,
+            router,
+            peers: BTreeMap::new(),
+            ranges: BTreeMap::new(),
+            signing: BTreeMap::new(),
+            keychains: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            rpki_caches,
+            bmp_stations,
+            mrt,
+            services: BTreeMap::new(),
+        };
+        let mut addresses = BTreeSet::new();
+        for (name, (mut peer, signed, is_range)) in peers {
+            if addresses.insert(Prefix::new(peer.remote.ip(), 31)) {
+                peer.name = name.as_str().into();
+                // A next hop without its family is accepted, but only with a warning.
+                let signing = signed.map(|(file, keys)| {
+                    if keys.is_empty() {
+                        return Signing::Md5(file.into());
                     }
+                    desired.keychains.insert(name.clone(), keys);
+                    Signing::Ao(name.clone())
+                });
+                desired.signing.extend(signing.map(|signing| (name.clone(), signing)));
+                if is_range {
+                    let prefix = Prefix::new(peer.remote.ip(), 31).unwrap();
+                    let remote = SocketAddr::new(prefix.addr(), peer.remote.port());
+                    let template =
+                        PeerConfig { remote, local_addr: None, passive: true, bfd: None, ..peer };
+                    let limit = 7;
+                    desired.ranges.insert(name, PeerRange { prefix, limit, template });
+                } else {
+                    desired.peers.insert(name, peer);
                 }
             }
-            let mut vips = BTreeSet::new();
-            for (name, service) in services {
-                if vips.insert(service.vip.addrs) {
-                    desired.services.insert(name, service);
-                }
+        }
+        let mut vips = BTreeSet::new();
+        for (name, service) in services {
+            if vips.insert(service.vip.addrs) {
+                desired.services.insert(name, service);
             }
-            desired
-        },
-    )
+        }
+        desired
+    })
 }

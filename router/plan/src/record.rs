@@ -147,7 +147,7 @@ mod tests {
 
     fn record(words: [u32; 8], frame: &[u8]) -> Vec<u8> {
         let mut bytes = 7_u64.to_ne_bytes().to_vec();
-        words.iter().for_each(|word| bytes.extend(word.to_ne_bytes()));
+        bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
         bytes.extend(frame);
         bytes.resize(40 + FLOW_SNAP, 0);
         bytes

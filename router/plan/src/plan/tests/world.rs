@@ -40,7 +40,14 @@ pub(crate) fn desired(services: &[Service]) -> Desired {
             pin_dir: "/sys/fs/bpf/tidegate".into(),
             state_dir: "/var/lib/tidegate".into(),
             drain_on_stop: Duration::ZERO,
-            api: Api { socket: "/run/tidegate.sock".into(), listen: None },
+            api: Api {
+                socket: "/run/tidegate.sock".into(),
+                listen: None,
+                tls: None,
+                token_file: None,
+                request_rate: 100,
+                birdwatcher: false,
+            },
         },
         decision: tidegate_bgp::rib::DecisionRules::default(),
         datapath: Datapath {
