@@ -33,9 +33,12 @@ impl Reconciler {
         let vips = self.last.vips.iter().map(|(addr, state)| self.vip(*addr, state));
         let mut vips: Vec<Vip> = vips.collect::<Result<_, _>>()?;
         vips.sort_by(|a, b| a.service.cmp(&b.service));
-        let snapshot = self.snapshot.borrow();
-        let mut peers: Vec<Peer> =
-            snapshot.peers.iter().map(|peer| self.peer(peer, &snapshot.queued)).collect();
+        let mut peers: Vec<Peer> = {
+            // Let go before it is asked for again: the speaker may be waiting to write it in between,
+            // and then both wait for each other, for ever.
+            let snapshot = self.snapshot.borrow();
+            snapshot.peers.iter().map(|peer| self.peer(peer, &snapshot.queued)).collect()
+        };
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(View { status: self.status(&peers, &vips)?, peers, vips, rpki: self.rpki() })
     }
