@@ -29,7 +29,8 @@ const PORTS: [u16; 2] = [9179, 5300];
 const OPEN: usize = 10_000;
 /// They come from so many addresses, each of which has some places at most.
 const ADDRESSES: u8 = 100;
-/// How long they are held: longer than a silent one may have its place.
+/// How long they are held, which is the attack and no wait for anything: longer than a silent one may
+/// have its place, so that others take it.
 const HELD_FOR: Duration = Duration::from_secs(8);
 /// What the daemon may have grown by after all that.
 const GROWTH_KIB_MAX: u64 = 64 << 10;
@@ -222,13 +223,12 @@ fn each_by_itself(lab: &Hostile) {
     assert!(guesses.iter().all(|it| [401, 429].contains(it)), "{guesses:?}");
     assert_eq!(lab.sent(rogue(2), &get(looks)), 200, "who is known is not taken for who guesses");
 
-    let huge = |token: &str| {
-        let body = vec![b'x'; 32 << 20];
-        [request("POST", "/api/v1/apply", token, body.len()), body].concat()
-    };
-    // Refused before it is read; whoever goes on sending may be cut off before it reads why.
+    // Refused by its head; whoever sends all of it may be cut off before it reads why.
+    const HUGE: usize = 32 << 20;
     for (token, refusal) in [("tidegate_wrong", 401), (looks, 403), (ops, 413)] {
-        let said = lab.sent(rogue(3), &huge(token));
+        let head = request("POST", "/api/v1/apply", token, HUGE);
+        assert_eq!(lab.sent(rogue(3), &head), refusal);
+        let said = lab.sent(rogue(3), &[head, vec![b'x'; HUGE]].concat());
         assert!([refusal, 0].contains(&said), "{said} instead of {refusal}");
     }
 

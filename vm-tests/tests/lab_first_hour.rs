@@ -7,7 +7,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::ensure;
 use tidegate_vm_tests::lab::main_job::{MainJob, SOON, Variant};
@@ -104,8 +103,13 @@ fn the_first_hour_goes_as_the_guide_says() {
         let mut printed = run(&prelude, command);
         if is_update && !is_change {
             // What is to be written down is what stays so.
-            std::thread::sleep(Duration::from_secs(3));
-            printed = run(&prelude, command);
+            let settled = job.lab.wait_for(command, SOON, || {
+                let before = words(&printed);
+                printed = run(&prelude, command);
+                ensure!(words(&printed) == before, "{:#?}", words(&printed));
+                Ok(())
+            });
+            assert!(settled.is_ok(), "{settled:?}");
         } else if !is_update {
             let same = job.lab.wait_for(command, SOON, || {
                 let seen = words(&printed);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -42,6 +42,9 @@ const LAST_MAX: usize = 1_000;
 const ORIGINS_MAX: usize = 1_024;
 /// And how long.
 const ORIGIN_LIVES: Duration = Duration::from_secs(30);
+/// Clients of whom the speaker is asked in a second, by each who follows. A flood from addresses that
+/// are made up must not keep it from its sessions: of those beyond, no network is told.
+const ORIGINS_A_SECOND: u32 = 20;
 
 #[derive(Clone)]
 pub(super) struct Source {
@@ -87,13 +90,12 @@ async fn answer(
     if !follows(&headers) {
         let last = wanted.last.unwrap_or(LAST);
         let (told, _) = latest(&source.log, &wanted, last);
-        let mut origins = Origins::new(source.asker);
+        let mut origins = Origins::new(source.asker, u32::MAX); // Of so many at most, and once.
         let mut shown = Vec::with_capacity(told.len());
         for told in told {
             shown.push(origins.with(self::shown(&told)).await);
         }
-        let (sums, unreadable) = source.log.sums();
-        let sums = sums.into_iter().map(|((counter, service), sum)| view::Sum {
+        let sums = source.log.sums().into_iter().map(|((counter, service), sum)| view::Sum {
             counter: counter.name().into(),
             service: service.as_deref().map(str::to_owned),
             packets: sum.packets,
@@ -104,7 +106,7 @@ async fn answer(
             sampled_one_in: flows.sampled_one_in,
             flows: shown,
             sums: sums.collect(),
-            told: view::Told { unreadable, ..flows.told },
+            told: flows.told,
         })
         .into_response());
     }
@@ -120,7 +122,12 @@ async fn answer(
         patience.give(FOLLOW_MAX);
     }
     let (before, news) = latest(&source.log, &wanted, wanted.last.unwrap_or(0));
-    let follower = Follower { news, origins: Origins::new(source.asker), wanted, _place: place };
+    let follower = Follower {
+        news,
+        origins: Origins::new(source.asker, ORIGINS_A_SECOND),
+        wanted,
+        _place: place,
+    };
     let before = before.iter().map(|told| Followed::Flow(Box::new(shown(told)))).collect();
     let messages = follow(before, follower).map(|it| Ok::<_, Infallible>(message(&it)));
     let alive = KeepAlive::new().interval(ALIVE_EVERY);
@@ -191,12 +198,15 @@ fn message(followed: &Followed) -> Message {
 /// Whose networks clients are, as the routes say; remembered for a while.
 struct Origins {
     asker: Asker,
-    known: HashMap<IpAddr, (SystemTime, Option<Origin>)>,
+    known: HashMap<IpAddr, (Instant, Option<Origin>)>,
+    /// So many were asked for since then.
+    asked: (Instant, u32),
+    a_second: u32,
 }
 
 impl Origins {
-    fn new(asker: Asker) -> Self {
-        Self { asker, known: HashMap::new() }
+    fn new(asker: Asker, a_second: u32) -> Self {
+        Self { asker, known: HashMap::new(), asked: (Instant::now(), 0), a_second }
     }
 
     async fn with(&mut self, flow: Flow) -> Flow {
@@ -205,16 +215,29 @@ impl Origins {
         Flow { origin, ..flow }
     }
 
+    /// Takes one of the questions that this second has.
+    fn may_ask(&mut self, now: Instant) -> bool {
+        let (since, asked) = &mut self.asked;
+        if now.duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *asked) = (now, 0);
+        }
+        let has_one = *asked < self.a_second;
+        *asked += u32::from(has_one);
+        has_one
+    }
+
     async fn of(&mut self, src: IpAddr) -> Option<Origin> {
-        let now = SystemTime::now();
-        let is_fresh = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age < ORIGIN_LIVES);
+        let now = Instant::now();
         if let Some((at, origin)) = self.known.get(&src)
-            && is_fresh(*at)
+            && now.duration_since(*at) < ORIGIN_LIVES
         {
             return origin.clone();
         }
-        // A speaker that does not answer keeps nobody from hearing of packets.
-        let found = matching(&self.asker, src, Side::Available).await.ok().flatten();
+        if !self.may_ask(now) {
+            return None;
+        }
+        // A speaker that does not answer keeps nobody from hearing of packets; the next one asks again.
+        let found = matching(&self.asker, src, Side::Available).await.ok()?;
         let origin = found.map(|(prefix, route)| origin(prefix, route));
         if self.known.len() >= ORIGINS_MAX {
             self.known.clear();
@@ -305,5 +328,20 @@ fn protocol_name(proto: u8) -> String {
         ip_proto::ICMP => "ICMPv4".into(),
         ip_proto::ICMPV6 => "ICMPv6".into(),
         other => format!("IP protocol {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_clients_asks_the_speaker_only_so_often() {
+        let mut origins = Origins::new(crate::bgp_io::alone().asker(), 3);
+        let start = origins.asked.0;
+        let asks = |origins: &mut Origins, at| (0..10).filter(|_| origins.may_ask(at)).count();
+        assert_eq!(asks(&mut origins, start), 3);
+        assert_eq!(asks(&mut origins, start + Duration::from_millis(999)), 0);
+        assert_eq!(asks(&mut origins, start + Duration::from_secs(1)), 3);
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::lock::Lock;
 use crate::view::change::Standing;
 use crate::view::export::Station;
-use crate::view::{Backend, Backends, Peers, Status, Tally, Vip, Vips, service_name};
+use crate::view::{Backend, Backends, Peer, Peers, Status, Tally, Vip, Vips, service_name};
 
 use super::change::{covers_words, folded};
 use super::client::{Answer, get};
@@ -187,32 +187,30 @@ fn standing_lines(standing: &Standing) -> Vec<String> {
     lines
 }
 
+/// Columns that network engineers read without thinking.
+const PEER_COLUMNS: [&str; 9] =
+    ["NEIGHBOR", "ADDRESS", "AS", "MSGRCVD", "MSGSENT", "INQ", "OUTQ", "UP/DOWN", "STATE/PFXRCD"];
+
+/// What stands in them; where the peer is, as one reads it there.
+fn peer_row(peer: &Peer, address: String) -> Vec<String> {
+    let established = peer.state == "Established";
+    vec![
+        peer.name.clone(),
+        address,
+        peer.asn.to_string(),
+        peer.messages_received.to_string(),
+        peer.messages_sent.to_string(),
+        peer.queued_received_bytes.to_string(),
+        peer.queued_to_send_bytes.to_string(),
+        span(peer.since_secs),
+        if established { peer.prefixes_received.to_string() } else { peer.state.clone() },
+    ]
+}
+
 fn peers_text(answer: &Peers) -> String {
-    let header = [
-        "NEIGHBOR",
-        "ADDRESS",
-        "AS",
-        "MSGRCVD",
-        "MSGSENT",
-        "INQ",
-        "OUTQ",
-        "UP/DOWN",
-        "STATE/PFXRCD",
-    ];
-    let mut table = Table::new(&header, &[2, 3, 4, 5, 6, 8]);
+    let mut table = Table::new(&PEER_COLUMNS, &[2, 3, 4, 5, 6, 8]);
     for peer in &answer.peers {
-        let established = peer.state == "Established";
-        table.row(vec![
-            peer.name.clone(),
-            peer.remote.ip().to_string(),
-            peer.asn.to_string(),
-            peer.messages_received.to_string(),
-            peer.messages_sent.to_string(),
-            peer.queued_received_bytes.to_string(),
-            peer.queued_to_send_bytes.to_string(),
-            span(peer.since_secs),
-            if established { peer.prefixes_received.to_string() } else { peer.state.clone() },
-        ]);
+        table.row(peer_row(peer, peer.remote.ip().to_string()));
     }
     let mut text = table.render();
     for peer in answer.peers.iter().filter(|peer| peer.state != "Established") {
@@ -225,36 +223,13 @@ fn peers_text(answer: &Peers) -> String {
 
 /// With what few people need.
 fn peers_wide(answer: &Peers) -> String {
-    let header = [
-        "NEIGHBOR",
-        "ADDRESS",
-        "AS",
-        "MSGRCVD",
-        "MSGSENT",
-        "INQ",
-        "OUTQ",
-        "UP/DOWN",
-        "STATE/PFXRCD",
-        "PFXSENT",
-        "ROUTER-ID",
-        "HOLD",
-        "BFD",
-        "FLAPS",
-        "FAMILIES",
-    ];
+    let more = ["PFXSENT", "ROUTER-ID", "HOLD", "BFD", "FLAPS", "FAMILIES"];
+    let header = [&PEER_COLUMNS[..], &more].concat();
     let mut table = Table::new(&header, &[2, 3, 4, 5, 6, 8, 9, 11, 13]);
     for peer in &answer.peers {
         let established = peer.state == "Established";
-        table.row(vec![
-            peer.name.clone(),
-            peer.remote.to_string(),
-            peer.asn.to_string(),
-            peer.messages_received.to_string(),
-            peer.messages_sent.to_string(),
-            peer.queued_received_bytes.to_string(),
-            peer.queued_to_send_bytes.to_string(),
-            span(peer.since_secs),
-            if established { peer.prefixes_received.to_string() } else { peer.state.clone() },
+        let mut row = peer_row(peer, peer.remote.to_string());
+        row.extend([
             if established { peer.prefixes_advertised.to_string() } else { "-".into() },
             peer.router_id.clone().unwrap_or_else(|| "-".into()),
             peer.hold_time_secs.map_or_else(|| "-".into(), |secs| format!("{secs}s")),
@@ -262,6 +237,7 @@ fn peers_wide(answer: &Peers) -> String {
             peer.flaps.to_string(),
             if peer.families.is_empty() { "-".into() } else { peer.families.join(",") },
         ]);
+        table.row(row);
     }
     table.render()
 }

@@ -112,7 +112,7 @@ impl Socket {
         match socket {
             Ok(udp) => Some(Self { udp, to, said: None }),
             Err(error) => {
-                warn!(collector = %to, "packets cannot be sent to the collector: {error}");
+                warn!(collector = %to, "no packets are sent to the collector until [flows] names it anew or the daemon is restarted: {error}");
                 None
             }
         }
@@ -124,7 +124,7 @@ impl Socket {
         if let Some(error) = said
             && kind != self.said
         {
-            warn!(collector = %self.to, "packets are not sent to the collector: {error}");
+            warn!(collector = %self.to, "what the collector should have is lost until it can be reached: {error}; look at the route to it, and at its address in [flows]");
         }
         self.said = kind;
     }

@@ -117,10 +117,14 @@ impl FlowLog {
         (packets, self.0.news.subscribe())
     }
 
-    /// Sums since the start by verdict and service, and records that could not be read.
-    pub(crate) fn sums(&self) -> (Sums, u64) {
-        let kept = self.kept();
-        (kept.sums.clone(), kept.unreadable)
+    /// Sums since the start.
+    pub(crate) fn sums(&self) -> Sums {
+        self.kept().sums.clone()
+    }
+
+    /// Records that could not be read.
+    pub(crate) fn unreadable(&self) -> u64 {
+        self.kept().unreadable
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -179,10 +183,10 @@ mod tests {
         let (kept, _) = log.after(0, 1_000, |_| true);
         assert_eq!((kept.len(), kept[99].id), (100, most.into()));
         assert!(kept[0].record.frame.is_empty(), "frames are not kept");
-        let (sums, unreadable) = log.sums();
+        let sums = log.sums();
         assert_eq!(sums.values().map(|sum| sum.packets).sum::<u64>(), u64::from(most));
         assert_eq!(sums[&(Counter::ForwardTx, None)], Sum { packets: 10, bytes: 1_000 });
-        assert_eq!(unreadable, 0);
+        assert_eq!(log.unreadable(), 0);
         let Err(broadcast::error::TryRecvError::Lagged(missed)) = news.try_recv() else {
             panic!("it is not behind")
         };

@@ -21,6 +21,10 @@ use crate::bpf_io::records::Records;
 /// Records that are read at once, before others have their turn.
 const BATCH: usize = 1_024;
 
+/// What it means when the ring is not read, and what to do.
+const UNREAD: &str = "`tidegate flows` and collectors hear of no packet until the daemon is restarted \
+                      (`systemctl restart tidegate`; forwarding is not touched)";
+
 /// What the reconcile task holds.
 #[derive(Debug)]
 pub(crate) struct FlowsHandle {
@@ -44,7 +48,7 @@ impl FlowsHandle {
     /// Reads these from now on, or nothing.
     pub(crate) async fn read(&self, records: Option<Records>) {
         if self.sources.send(records).await.is_err() {
-            warn!("nothing reads the packets that are told of");
+            warn!("{UNREAD}: its task has ended");
         }
     }
 
@@ -94,7 +98,7 @@ async fn run(
             }
             _ = flush.tick() => exports.iter_mut().for_each(Exports::flush),
             read = next(&mut source, &names, &log, &mut exports) => if let Err(error) = read {
-                warn!("the packets that are told of cannot be read any more: {error}");
+                warn!("{UNREAD}: {error}");
                 source = None;
             },
         }
@@ -131,10 +135,7 @@ async fn next(
 }
 
 fn watched(records: Records) -> Option<AsyncFd<Records>> {
-    records
-        .watch()
-        .inspect_err(|error| warn!("the packets that are told of cannot be read: {error}"))
-        .ok()
+    records.watch().inspect_err(|error| warn!("{UNREAD}: {error}")).ok()
 }
 
 /// When the kernel's monotonic clock began, by the clock of the wall.

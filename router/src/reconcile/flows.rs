@@ -37,7 +37,7 @@ impl Reconciler {
                 sampled_out: count(Told::SampledOut),
                 left_out: count(Told::LeftOut),
                 lost: count(Told::Lost),
-                unreadable: self.parts.flows.log().sums().1,
+                unreadable: self.parts.flows.log().unreadable(),
             },
         })
     }
