@@ -2444,7 +2444,7 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__run)
-            opts="-c -h --config --take-over --help"
+            opts="-c -h --config --take-over --orphan --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2455,6 +2455,10 @@ _tidegate() {
                     return 0
                     ;;
                 -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --orphan)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -59,6 +59,7 @@ complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "token" -d 'Make a
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "schema" -d 'Print the JSON Schema of the configuration, for editors'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s c -l config -d 'Configuration file' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand run" -l orphan -d 'Start another binary that takes over with this one\'s standard input, print its process number, and end' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand run" -l take-over -d 'Take over from the process that started this one, over standard input'
 complete -c tidegate -n "__fish_tidegate_using_subcommand run" -s h -l help -d 'Print help'
 complete -c tidegate -n "__fish_tidegate_using_subcommand check" -s h -l help -d 'Print help'

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use tidegate_bgp::speaker::{ConnId, Local, Report};
+use tidegate_bgp::time::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
@@ -20,11 +21,13 @@ use crate::bpf_io::{self, Datapath};
 use crate::clock::Clock;
 use crate::config_file::ConfigFile;
 use crate::control::{self, Control};
+use crate::hand_over::store::Stored;
 use crate::hand_over::{Body, Predecessor, Sockets, Turn};
 use crate::journal::{Events, kinds};
 use crate::link_io::{Changes, Links};
 use crate::lock::Lock;
 use crate::reconcile::{self, End, Known, Order, Parts, Reconciler};
+use crate::view::upgrade::TakenOver;
 use crate::{
     api, bfd_io, bgp_io, bmp_io, change, flows_io, health_io, journal, link_io, mrt_io, rpki_io,
 };
@@ -93,16 +96,49 @@ fn ready(config: &Path) -> anyhow::Result<(ConfigFile, Control, Datapath)> {
 
 /// What was left to us, made ready for use.
 struct Inheritance {
-    clock: Clock,
-    bgp: bgp_io::Heir,
+    speaking: Speaking,
     listeners: api::Listeners,
     lock: Lock,
+}
+
+/// A speaker that goes on, and what is known beside it.
+struct Speaking {
+    clock: Clock,
+    bgp: bgp_io::Heir,
     known: Known,
+    sessions: usize,
+    /// When they came to a standstill.
+    since: Timestamp,
+}
+
+impl Speaking {
+    /// What is told of it, as of now.
+    fn taken_over(&self) -> TakenOver {
+        let paused = self.clock.now().since(self.since).as_millis();
+        let paused_millis = u64::try_from(paused).unwrap_or(u64::MAX);
+        TakenOver { sessions: self.sessions, paused_millis }
+    }
 }
 
 /// Makes of a record what goes on. Nothing that anybody sees is touched.
 fn heir(config: &ConfigFile, body: Body, sockets: Sockets) -> anyhow::Result<Inheritance> {
-    let Body { clock: (at, then), speaker, conns, known } = body;
+    let Sockets { lock, api: (unix, tcp), listeners, conns } = sockets;
+    anyhow::ensure!(conns.len() == body.conns.len(), "a connection did not come along");
+    let mut speaking = speaker_of(config, body, conns)?;
+    for (at, socket) in listeners {
+        speaking.bgp.listens(at, socket);
+    }
+    let listeners = api::Listeners::inherited(unix, tcp)?;
+    Ok(Inheritance { speaking, listeners, lock: Lock::inherited(lock) })
+}
+
+/// A speaker of a record, with the connections that came along: sessions without theirs are over.
+fn speaker_of(
+    config: &ConfigFile,
+    body: Body,
+    connected: Vec<(ConnId, OwnedFd)>,
+) -> anyhow::Result<Speaking> {
+    let Body { clock: (at, then), speaker, conns, known, .. } = body;
     let clock =
         Clock::resumed(at, then).context("the clock of the other process makes no sense")?;
     let (desired, local) = (&config.desired, speaker.local());
@@ -117,17 +153,38 @@ fn heir(config: &ConfigFile, body: Body, sockets: Sockets) -> anyhow::Result<Inh
         of_peer.or_else(of_range).cloned()
     };
     let mut bgp = bgp_io::Heir::new(clock.now(), speaker, random_seed(), policies)?;
-    let Sockets { lock, api: (unix, tcp), listeners, conns: connected } = sockets;
+    let sessions = connected.len();
     let mut connected: BTreeMap<ConnId, OwnedFd> = connected.into_iter().collect();
     for (conn, remote, unsent) in conns {
-        let socket = connected.remove(&conn).context("a connection did not come along")?;
-        bgp.conn(conn, remote, unsent, socket);
+        if let Some(socket) = connected.remove(&conn) {
+            bgp.conn(conn, remote, unsent, socket);
+        }
     }
-    for (at, socket) in listeners {
-        bgp.listens(at, socket);
-    }
-    let listeners = api::Listeners::inherited(unix, tcp)?;
-    Ok(Inheritance { clock, bgp, listeners, lock: Lock::inherited(lock), known })
+    Ok(Speaking { clock, bgp, known, sessions, since: at })
+}
+
+/// Goes on with the sessions that systemd has kept through a planned restart; `None`: there are
+/// none, or they are lost, and opened anew.
+fn out_of_store(config: &ConfigFile, generation: u64) -> Option<Speaking> {
+    let made = from_store(config, generation, Stored::take()?);
+    made.inspect_err(|why| warn!("sessions of the former process are opened anew: {why:#}")).ok()
+}
+
+fn from_store(config: &ConfigFile, generation: u64, stored: Stored) -> anyhow::Result<Speaking> {
+    let (body, conns) = stored.open()?;
+    anyhow::ensure!(body.generation == generation, "the configuration is another one");
+    let patience = body.patience;
+    let speaking = speaker_of(config, body, conns)?;
+    let paused = speaking.clock.now().since(speaking.since);
+    anyhow::ensure!(paused <= patience, "they have stood still for {paused:.1?}");
+    let TakenOver { sessions, paused_millis } = speaking.taken_over();
+    info!(
+        event = kinds::TAKEN_OVER,
+        version = env!("CARGO_PKG_VERSION"),
+        generation,
+        "goes on with {sessions} BGP sessions, which stood still for {paused_millis} ms"
+    );
+    Ok(speaking)
 }
 
 /// Waits for our turn, and goes on: those first whose peers wait the shortest time.
@@ -138,8 +195,10 @@ fn succeed(
     turn: &Turn,
     events: Events,
 ) -> anyhow::Result<Reconciler> {
-    let Inheritance { clock, bgp, listeners, lock, known } = inheritance;
+    let Inheritance { speaking, listeners, lock } = inheritance;
     let watching = turn.take()?;
+    let taken_over = speaking.taken_over();
+    let Speaking { clock, bgp, known, .. } = speaking;
     let generation = control.generation;
     info!(
         event = kinds::TAKEN_OVER,
@@ -156,7 +215,7 @@ fn succeed(
         error!("{refused}");
     }
     let parts = parts(&config, datapath, (bgp, wiring, bfd), listeners, lock, events);
-    Ok(Reconciler::new(config, control, clock, parts).inherit(known))
+    Ok(Reconciler::new(config, control, clock, parts).inherit(known, taken_over))
 }
 
 /// What a speaker is started with, as far as the loop needs it too.
@@ -196,23 +255,56 @@ async fn start(
     events: Events,
 ) -> anyhow::Result<Reconciler> {
     let router = &config.desired.router;
-    let clock = Clock::start();
     for interface in &router.interfaces {
         bpf_io::index_of(interface)?;
     }
     let is_first = std::fs::read_dir(&router.pin_dir)?.next().is_none();
-    let (bgp, wiring) = speak(&config, clock, None, !is_first)?;
-    let bfd = bfd_io::start(bgp.orders(), clock, random_seed(), bfd_io::Legacy::default());
-    let listeners = api::listen(&router.api).await?;
     let mut datapath = reconcile::load(&config.desired)?;
-    if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
-        if is_first {
-            datapath.detach()?; // Nobody's packets went through it: leave nothing behind.
+    match begin(&config, control.generation, &mut datapath, is_first).await {
+        Ok(Begun { clock, speaking, listeners, inherited }) => {
+            let parts = parts(&config, datapath, speaking, listeners, lock, events);
+            let reconciler = Reconciler::new(config, control, clock, parts);
+            Ok(match inherited {
+                Some((known, taken_over)) => reconciler.inherit(known, taken_over),
+                None => reconciler,
+            })
         }
-        return Err(refused.into());
+        Err(refused) => {
+            if is_first {
+                datapath.detach()?; // Nobody's packets went through it: leave nothing behind.
+            }
+            Err(refused)
+        }
     }
-    let parts = parts(&config, datapath, (bgp, wiring, bfd), listeners, lock, events);
-    Ok(Reconciler::new(config, control, clock, parts))
+}
+
+/// What a start has begun.
+struct Begun {
+    clock: Clock,
+    speaking: (BgpHandle, Wiring, BfdHandle),
+    listeners: api::Listeners,
+    inherited: Option<(Known, TakenOver)>,
+}
+
+/// Ports, socket and interfaces: what is ours alone from here on.
+async fn begin(
+    config: &ConfigFile,
+    generation: u64,
+    datapath: &mut Datapath,
+    is_first: bool,
+) -> anyhow::Result<Begun> {
+    let router = &config.desired.router;
+    let listeners = api::listen(&router.api).await?;
+    let (mut clock, mut heir, mut inherited) = (Clock::start(), None, None);
+    if let Some(speaking) = out_of_store(config, generation) {
+        let taken_over = speaking.taken_over();
+        (clock, heir) = (speaking.clock, Some(speaking.bgp));
+        inherited = Some((speaking.known, taken_over));
+    }
+    let (bgp, wiring) = speak(config, clock, heir, !is_first)?;
+    let bfd = bfd_io::start(bgp.orders(), clock, random_seed(), bfd_io::Legacy::default());
+    datapath.attach(&router.interfaces, router.attach)?;
+    Ok(Begun { clock, speaking: (bgp, wiring, bfd), listeners, inherited })
 }
 
 /// What the loop is wired to.

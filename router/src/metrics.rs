@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tidegate_abi::Counter;
 
 use crate::view::rpki::Rpki;
+use crate::view::upgrade::TakenOver;
 use crate::view::{Backend, CounterRow, FamilyPrefixes, Peer, Status, View, Vip};
 
 /// The states of RFC 4271 §8.2.2, of which a peer is in exactly one.
@@ -50,6 +51,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("tidegate_drain", "1 while something drains or has drained, by phase."),
     ("tidegate_drain_packets_per_second", "Packets that still come to what drains."),
     ("tidegate_uptime_seconds", "Time since the daemon started."),
+    ("tidegate_taken_over_sessions", "BGP sessions that go on from the process before this one."),
+    ("tidegate_taken_over_pause_seconds", "For how long they stood still."),
     ("tidegate_interface_attached", "1 while the packet path is attached, by mode."),
     ("tidegate_bfd_session_up", "1 while BFD hears the peer and is heard by it."),
     ("tidegate_bfd_detect_seconds", "Silence after which BFD gives the peer up."),
@@ -143,6 +146,10 @@ fn status(status: &Status) {
     counter!("tidegate_map_writes_total").absolute(status.map_writes);
     gauge!("tidegate_converged").set(flag(status.converged));
     gauge!("tidegate_uptime_seconds").set(exact(status.uptime_secs));
+    if let Some(TakenOver { sessions, paused_millis }) = status.taken_over {
+        gauge!("tidegate_taken_over_sessions").set(exact(sessions as u64));
+        gauge!("tidegate_taken_over_pause_seconds").set(exact(paused_millis) / 1e3);
+    }
     gauge!("tidegate_bgp_timer_lateness_max_seconds")
         .set(exact(status.timer_lateness_max_us) / 1e6);
     gauge!("tidegate_health_check_lateness_max_seconds")

@@ -83,6 +83,9 @@ pub struct Status {
     pub started_at: String,
     /// Seconds since then.
     pub uptime_secs: u64,
+    /// Sessions of the process before this one, if it has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<upgrade::TakenOver>,
     /// Our AS.
     pub asn: u32,
     /// Our BGP Identifier.

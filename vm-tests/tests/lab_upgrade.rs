@@ -78,13 +78,13 @@ fn bird_hears_nothing_of_an_upgrade_nor_of_one_that_fails() {
         assert!(said.contains(why) && said.contains("runs on as before"), "{said}");
     };
     refuse(&job, "/nonexistent/tidegate", "cannot start /nonexistent/tidegate");
-    refuse(&job, &script(&job, "fails", "exit 7"), "it has hung up (exit status: 7)");
+    refuse(&job, &script(&job, "fails", "exit 7"), "it has hung up; if it said why");
     refuse(&job, &script(&job, "hangs", "exec sleep 60"), "it said nothing for 2s");
-    // These take over, in format 2, until the sessions stand still, and go then: with nothing, and
+    // These take over, in format 3, until the sessions stand still, and go then: with nothing, and
     // with a part.
     for (name, dies) in [("early", "exit 7"), ("late", "head -c 1 <&0; exit 7")] {
-        let lines = format!("printf '\\000\\002\\0039.9' >&0; {dies}");
-        refuse(&job, &script(&job, name, &lines), "(exit status: 7)");
+        let lines = format!("printf '\\000\\003\\0039.9' >&0; {dies}");
+        refuse(&job, &script(&job, name, &lines), "it has hung up");
     }
     let other_format = script(&job, "other", "printf '\\000c\\0039.9' >&0; exec sleep 60");
     refuse(&job, &other_format, "version 9.9 takes over in format 99");

@@ -397,10 +397,14 @@ impl Datapath {
     /// What the kernel says.
     pub fn map_ids(&self) -> Result<BTreeSet<u32>, Error> {
         let unknown = |error| Error::program(PROGRAM, error);
-        let loaded = self.ebpf.programs().filter_map(|(_, program)| program.info().ok());
-        let ids =
-            loaded.map(|info| info.map_ids().map_err(unknown)).collect::<Result<Vec<_>, _>>()?;
-        Ok(ids.into_iter().flatten().flatten().collect())
+        let mut ids = BTreeSet::new();
+        for (_, program) in self.ebpf.programs() {
+            if let Ok(fd) = program.fd() {
+                let of_it = sys::map_ids(fd.as_fd());
+                ids.extend(of_it.map_err(|error| unknown(error.into()))?);
+            }
+        }
+        Ok(ids)
     }
 
     /// Runs one frame through the loaded program with the live maps, as if it had come in by the

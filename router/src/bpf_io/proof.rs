@@ -4,6 +4,7 @@
 //! through it.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use aya::Ebpf;
@@ -12,7 +13,7 @@ use tidegate_abi::{DatapathConfig, features};
 use tidegate_plan::proof::{self, Finding};
 
 use super::error::Error;
-use super::{PROGRAM, load, open, run, xdp};
+use super::{PROGRAM, load, open, run, sys, xdp};
 
 /// A program that decides as the attached one does.
 pub(crate) struct ProofCopy(Ebpf);
@@ -51,5 +52,5 @@ impl ProofCopy {
 }
 
 fn map_ids(program: &Xdp) -> Result<BTreeSet<u32>, ProgramError> {
-    Ok(program.info()?.map_ids()?.unwrap_or_default().into_iter().collect())
+    Ok(sys::map_ids(program.fd()?.as_fd())?)
 }

@@ -4,6 +4,7 @@
 
 #![expect(unsafe_code, reason = "bpf(2), and the file descriptors it returns")]
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -44,6 +45,19 @@ pub(crate) struct LinkInfo {
     /// Room for what newer kernels say.
     rest: [u32; 11],
 }
+
+/// A program uses no more maps than this (`MAX_USED_MAPS` of the verifier).
+const MAPS_MAX: u32 = 64;
+
+/// The head of `struct bpf_prog_info`, up to the maps.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    before: [u32; 13],
+    maps: u32,
+    map_ids: u64,
+}
+const _: () = assert!(size_of::<ProgramInfo>() == 64);
 
 #[repr(C)]
 struct PathAttr {
@@ -125,6 +139,19 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 }
 
 const _: () = assert!(size_of::<LinkInfo>() == 64);
+
+/// The kernel's identifiers of the maps that a program uses. By its descriptor: to ask by its number,
+/// as aya does, takes `CAP_SYS_ADMIN`.
+pub(crate) fn map_ids(program: BorrowedFd<'_>) -> io::Result<BTreeSet<u32>> {
+    let mut ids = [0_u32; MAPS_MAX as usize];
+    let map_ids = ids.as_mut_ptr() as u64;
+    let mut info = ProgramInfo { maps: MAPS_MAX, map_ids, ..ProgramInfo::default() };
+    let mut attr =
+        InfoAttr { fd: raw(program), len: 64, info: std::ptr::from_mut(&mut info) as u64 };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attr)?;
+    let used = usize::try_from(info.maps).unwrap_or(usize::MAX);
+    Ok(ids.into_iter().take(used).collect())
+}
 
 /// Pins an object at a path under a BPF file system.
 pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {

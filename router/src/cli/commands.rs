@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::lock::Lock;
 use crate::view::change::Standing;
 use crate::view::export::Station;
+use crate::view::upgrade::TakenOver;
 use crate::view::{Backend, Backends, Peer, Peers, Status, Tally, Vip, Vips, service_name};
 
 use super::change::{covers_words, folded};
@@ -111,6 +112,10 @@ fn status_text(status: &Status) -> String {
         format!("  vips       {} of {} announced", status.vips.up, status.vips.configured),
         format!("  backends   {} of {} active", status.backends.up, status.backends.configured),
     ];
+    if let Some(TakenOver { sessions, paused_millis }) = status.taken_over {
+        let gone_on = format!("{sessions} taken over, which stood still for {paused_millis} ms");
+        lines.push(format!("  sessions   {gone_on}"));
+    }
     if status.rpki_caches.configured > 0 {
         let Tally { up, configured } = status.rpki_caches;
         lines.push(format!("  rpki       {up} of {configured} caches answer"));

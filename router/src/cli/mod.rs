@@ -139,6 +139,10 @@ struct Run {
     /// Take over from the process that started this one, over standard input
     #[arg(long, hide = true)]
     take_over: bool,
+    /// Start another binary that takes over with this one's standard input, print its process
+    /// number, and end
+    #[arg(long, hide = true, value_name = "BINARY")]
+    orphan: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -270,6 +274,11 @@ impl Command {
     async fn done(self) -> Result<(), Failure> {
         match self {
             Self::Run(args) => {
+                if let Some(binary) = &args.orphan {
+                    // Who asked has heard why already.
+                    let started = crate::hand_over::orphan::start(binary, &args.file.config);
+                    return started.or(Err(Failure::silent(EXIT_FAILED)));
+                }
                 // Boxed: far larger than what any other command needs.
                 let ran = if args.take_over {
                     Box::pin(crate::daemon::take_over(&args.file.config)).await

@@ -23,7 +23,7 @@ pub(super) struct Channel(OwnedFd);
 /// The other side does not say what it should.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("it has hung up")]
+    #[error("it has hung up; if it said why, the journal has that")]
     Closed,
     #[error("it said nothing for {}", humantime::format_duration(*.0))]
     Silent(Duration),

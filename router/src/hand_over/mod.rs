@@ -2,8 +2,8 @@
 //! neither a closed connection nor an OPEN nor an UPDATE.
 //!
 //! ```text
-//! old process                              new process (`run --take-over`, its child)
-//!   starts it ───────────────────────────►  reads the configuration, loads the packet path
+//! old process                              new process (`run --take-over`)
+//!   has it started ──────────────────────►  reads the configuration, loads the packet path
 //!   ◄──────────────────────────────── Hello (format, version) or Refused (why)
 //!   sessions stand still
 //!   sockets, record ─────────────────────►  makes a speaker of it; touches no socket
@@ -13,15 +13,21 @@
 //!   answers, ends without a word
 //! ```
 //!
+//! Through a planned restart, which nobody takes over from, systemd keeps the same things
+//! ([`store`]).
+//!
 //! Promise: until `Go`, whatever becomes of the new process, the old one goes on as if nothing had
 //! happened; and no longer than the shortest Hold Time lets it stand still.
 
 mod channel;
 mod envelope;
 mod heir;
+pub(crate) mod orphan;
 mod parent;
+pub(crate) mod store;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate_bgp::speaker::{ConnId, Record};
@@ -35,7 +41,7 @@ pub(crate) use parent::{Estate, Start, Started, own_binary};
 
 /// Which format the record is in. Another one for every change of what is in it: it does not
 /// describe itself. A test of `reconcile` says when.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// What one process says to the other, with a descriptor or without.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,6 +81,10 @@ enum Held {
 /// The record.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Body {
+    /// The configuration under which the sessions were.
+    pub(crate) generation: u64,
+    /// Sessions may stand still for so long, for all that their peers know.
+    pub(crate) patience: Duration,
     /// The old process's clock, and the kernel's monotonic one at that moment, in nanoseconds.
     pub(crate) clock: (Timestamp, u64),
     pub(crate) speaker: Record,

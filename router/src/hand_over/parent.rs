@@ -3,15 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tidegate_bgp::speaker::ConnId;
 use tokio::task::spawn_blocking;
 
 use super::channel::{Channel, Error};
+use super::orphan::Orphan;
 use super::{Body, FORMAT, Held, Word, envelope};
 use crate::bfd_io;
 
@@ -28,7 +27,7 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) struct Started {
     binary: PathBuf,
-    child: Child,
+    orphan: Orphan,
     channel: Channel,
     pub(crate) version: String,
 }
@@ -66,18 +65,9 @@ impl Start {
         let failed = |error: io::Error| format!("cannot start {}: {error}", binary.display());
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         channel.set_patience(within).map_err(failed)?;
-        let mut command = Command::new(&binary);
-        command
-            .arg("run")
-            .arg("--take-over")
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::from(theirs));
-        // It is not for a process of this number that the watchdog is meant.
-        command.env_remove("WATCHDOG_PID");
-        let child = command.spawn().map_err(failed)?;
-        drop(command); // It holds the other end too.
-        let mut started = Started { binary, child, channel, version: String::new() };
+        let orphan = Orphan::start(&binary, &config, theirs)
+            .map_err(|why| format!("cannot start {}: {why}", binary.display()))?;
+        let mut started = Started { binary, orphan, channel, version: String::new() };
         match started.hear_hello() {
             Ok(version) => Ok(Started { version, ..started }),
             Err(why) => Err(started.end(&why)),
@@ -87,7 +77,7 @@ impl Start {
 
 impl Started {
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.orphan.pid()
     }
 
     fn hear_hello(&self) -> Result<String, String> {
@@ -105,15 +95,8 @@ impl Started {
 
     /// Ends it, and says why.
     fn end(&mut self, why: &str) -> String {
-        // It may have ended by itself: then this does nothing, and there is a status to tell.
-        drop(self.child.kill());
-        let binary = self.binary.display();
-        match self.child.wait() {
-            Ok(status) if status.signal() != Some(libc::SIGKILL) => {
-                format!("{binary} does not take over: {why} ({status})")
-            }
-            _ => format!("{binary} does not take over: {why}"),
-        }
+        self.orphan.kill();
+        format!("{} does not take over: {why}", self.binary.display())
     }
 
     /// Hands everything over and waits until it is ready to go on. `within` is how long.

@@ -1,25 +1,29 @@
 //! An upgrade: another process takes over, with all that is known here.
 
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
+use tidegate_bgp::speaker::ConnId;
 use tidegate_bgp::types::HoldTime;
 use tidegate_plan::Memory;
 use tidegate_plan::health::Verdict;
 use tokio::sync::oneshot;
-use tracing::{error, info};
+use tokio::task::spawn_blocking;
+use tracing::{error, info, warn};
 
 use crate::bfd_io;
 use crate::bgp_io::Legacy;
 use crate::bpf_io;
 use crate::change::{Answer, Refused};
 use crate::config_file;
-use crate::hand_over::{Body, Estate, Start, Started, own_binary};
+use crate::hand_over::{Body, Estate, Start, Started, own_binary, store};
 use crate::journal;
 use crate::view::API_VERSION;
-use crate::view::upgrade::Upgraded;
+use crate::view::upgrade::{TakenOver, Upgraded};
 
 use super::Reconciler;
 use super::memory::{BackendKey, Seen};
@@ -40,6 +44,10 @@ pub(crate) struct Known {
     seen: Seen,
     settled: bool,
 }
+
+/// Connections of sessions, and where it listens for others.
+type Conns = Vec<(ConnId, OwnedFd)>;
+type Listeners = Vec<(SocketAddr, OwnedFd)>;
 
 /// Who waits for the outcome.
 type Reply = oneshot::Sender<Result<Answer, Refused>>;
@@ -88,6 +96,13 @@ impl Reconciler {
         }
         if self.is_stopping {
             return refuse("the daemon is stopping".into());
+        }
+        if std::process::id() == 1 {
+            return refuse(
+                "this daemon is the first process of its container, which ends with it: restart the \
+                 container"
+                    .into(),
+            );
         }
         // A start takes a file that has changed: that is a change of its own, with a plan.
         match config_file::read_text(&self.control.own_file) {
@@ -156,7 +171,7 @@ impl Reconciler {
         };
         let sessions = legacy.left.len();
         let hold_times = legacy.left.iter().map(|left| left.kept.hold_time);
-        let within = pause_max(hold_times);
+        let within = patience(hold_times).min(PAUSE_MAX);
         // Dropped on any way out but the last one, which makes everything go on here.
         let (estate, gone) = self.estate(legacy).map_err(|error| error.to_string())?;
         let started = started.give(estate, within).await?;
@@ -180,6 +195,13 @@ impl Reconciler {
 
     /// Everything that goes over, and what says that it has.
     fn estate(&mut self, legacy: Legacy) -> std::io::Result<(Estate, oneshot::Sender<()>)> {
+        let (body, conns, listeners, gone) = self.record(legacy);
+        let (lock, api) = (self.parts.lock.try_clone()?, self.parts.api.sockets()?);
+        Ok((Estate { body, lock, api, listeners, conns }, gone))
+    }
+
+    /// The record, and what goes with it.
+    fn record(&self, legacy: Legacy) -> (Body, Conns, Listeners, oneshot::Sender<()>) {
         let Legacy { record, left, listeners, gone } = legacy;
         let known = Known {
             times: self.times.clone(),
@@ -188,15 +210,38 @@ impl Reconciler {
             seen: self.seen.clone(),
             settled: self.settled,
         };
+        let patience = patience(left.iter().map(|left| left.kept.hold_time));
         let (mut conns, mut sockets) = (Vec::new(), Vec::new());
         for it in left {
             conns.push((it.kept.conn, it.kept.remote, it.unsent));
             sockets.push((it.kept.conn, it.socket));
         }
         let clock = (self.clock.now(), bpf_io::sys::monotonic_ns());
-        let body = Body { clock, speaker: record, conns, known };
-        let (lock, api) = (self.parts.lock.try_clone()?, self.parts.api.sockets()?);
-        Ok((Estate { body, lock, api, listeners, conns: sockets }, gone))
+        let generation = self.control.generation;
+        let body = Body { generation, patience, clock, speaker: record, conns, known };
+        (body, sockets, listeners, gone)
+    }
+
+    /// Leaves the sessions to the next process, by way of systemd. `false`: that cannot be done, and
+    /// they go on here.
+    pub(super) async fn store(&self) -> bool {
+        if !spawn_blocking(store::works).await.unwrap_or(false) {
+            return false;
+        }
+        let Ok(legacy) = self.parts.bgp.hand_over().await else { return false };
+        let (body, conns, _, gone) = self.record(legacy);
+        let sessions = conns.len();
+        let filled = spawn_blocking(move || store::fill(&body, &conns)).await;
+        match filled.map_err(|error| error.to_string()).map(|it| it.map_err(|e| e.to_string())) {
+            Ok(Ok(())) => {
+                info!("systemd keeps {sessions} sessions for the next process");
+                gone.send(()).is_ok()
+            }
+            Ok(Err(why)) | Err(why) => {
+                warn!("systemd cannot keep the sessions: {why}");
+                false
+            }
+        }
     }
 
     /// The packet path is ours again: the new process may have put some of its own programs there.
@@ -210,8 +255,9 @@ impl Reconciler {
     }
 
     /// Goes on with what another process knew.
-    pub(crate) fn inherit(mut self, known: Known) -> Self {
+    pub(crate) fn inherit(mut self, known: Known, taken_over: TakenOver) -> Self {
         let Known { times, healths, words, seen, settled } = known;
+        self.taken_over = Some(taken_over);
         self.healths.put(&self.config.desired);
         self.healths.restore(healths);
         (self.times, self.words, self.seen, self.settled) = (times, words, seen, settled);
@@ -220,9 +266,9 @@ impl Reconciler {
 }
 
 /// No peer gives us up meanwhile: it hears nothing for a third of its Hold Time as it is.
-fn pause_max(hold_times: impl Iterator<Item = HoldTime>) -> Duration {
+fn patience(hold_times: impl Iterator<Item = HoldTime>) -> Duration {
     let shortest = hold_times.filter_map(HoldTime::duration).min();
-    shortest.map_or(PAUSE_MAX, |hold| (hold / 2).min(PAUSE_MAX))
+    shortest.map_or(Duration::MAX, |hold| hold / 2)
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ use crate::link_io::{Changes, Links};
 use crate::lock::Lock;
 use crate::mrt_io::MrtHandle;
 use crate::rpki_io::{self, RpkiHandle};
+use crate::view::upgrade::TakenOver;
 
 use change::{GUARD_LOOK, Unconfirmed};
 use hand_over::Candidate;
@@ -153,6 +154,8 @@ pub(crate) struct Reconciler {
     is_stopping: bool,
     /// A process has been started to take over.
     is_upgrading: bool,
+    /// What this process has of the one before it.
+    taken_over: Option<TakenOver>,
     /// Where it comes when it could.
     candidates: (mpsc::Sender<Candidate>, mpsc::Receiver<Candidate>),
     /// Rings of the last plan: most are wanted again.
@@ -226,6 +229,7 @@ impl Reconciler {
             sweep_problem: None,
             is_stopping: false,
             is_upgrading: false,
+            taken_over: None,
             candidates: mpsc::channel(1), // There is one at a time.
             rings: Rings::default(),
             seen: Seen::default(),
@@ -561,10 +565,14 @@ impl Reconciler {
         self.parts.bgp.stop().await;
     }
 
-    /// Ends the sessions and leaves everything else as it is, for who comes next.
+    /// Leaves everything as it is, for who comes next: the sessions too, if systemd keeps them.
     async fn leave(self) {
-        info!("stopping for a restart: peers that restart gracefully keep our routes");
+        let stored = self.store().await;
         self.parts.bmp.stop().await;
+        if stored {
+            return; // Closing our copies of the connections says nothing to anybody.
+        }
+        info!("stopping for a restart: peers that restart gracefully keep our routes");
         self.parts.bgp.leave().await;
     }
 }

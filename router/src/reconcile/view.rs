@@ -102,6 +102,7 @@ impl Reconciler {
             rpki_caches: self.rpki_caches(),
             started_at: rfc3339(started),
             uptime_secs: uptime.as_secs(),
+            taken_over: self.taken_over,
             asn: router.asn.get(),
             router_id: router.router_id.to_string(),
             interfaces: self.interfaces(),

@@ -41,6 +41,7 @@ fn status() -> Status {
         rpki_caches: Tally::default(),
         started_at: SINCE.into(),
         uptime_secs: 97_260,
+        taken_over: None,
         asn: 65_001,
         router_id: "10.0.0.2".into(),
         interfaces: vec![Interface { name: "eth0".into(), mode: "native".into(), note: None }],

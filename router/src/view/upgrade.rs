@@ -34,3 +34,12 @@ pub struct Upgraded {
     /// For so long nothing was read from them or written to them.
     pub paused_millis: u64,
 }
+
+/// What this process has of the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TakenOver {
+    /// BGP sessions that go on as they stood.
+    pub sessions: usize,
+    /// For so long they stood still, in milliseconds.
+    pub paused_millis: u64,
+}

@@ -21,6 +21,7 @@ mod process;
 pub mod relay;
 pub mod stayrtr;
 pub mod sweep;
+pub mod systemd;
 pub mod topology;
 pub mod traffic;
 

@@ -17,10 +17,10 @@ use crate::hand_over::FORMAT;
 
 #[test]
 fn sessions_stand_still_for_half_of_the_shortest_hold_time_at_most() {
-    let of = |secs: &[u16]| pause_max(secs.iter().map(|secs| HoldTime::from_secs(*secs).unwrap()));
+    let of = |secs: &[u16]| patience(secs.iter().map(|secs| HoldTime::from_secs(*secs).unwrap()));
     let millis = Duration::from_millis;
-    assert_eq!(of(&[]), PAUSE_MAX);
-    assert_eq!(of(&[0, 90]), PAUSE_MAX);
+    assert_eq!(of(&[]), Duration::MAX);
+    assert_eq!(of(&[0, 90]), millis(45_000));
     assert_eq!(of(&[90, 3, 0]), millis(1_500));
 }
 
@@ -91,7 +91,9 @@ fn another_shape_of_the_record_is_another_format() {
     let mut speaker = established();
     let conns = speaker.kept().iter().map(|kept| (kept.conn, kept.remote, vec![1])).collect();
     let clock = (Timestamp::default(), 1);
-    let body = Body { clock, speaker: speaker.record(), conns, known: known() };
+    let (generation, patience) = (3, Duration::from_secs(45));
+    let record = speaker.record();
+    let body = Body { generation, patience, clock, speaker: record, conns, known: known() };
     let file = format!("src/reconcile/hand_over/format-{FORMAT}.txt");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let shape = shape(&body);
