@@ -12,7 +12,7 @@ use std::process::Command;
 const NOBODY: &str = "65534";
 
 /// What a complete machine has. Each notes how it was called if that changes the machine.
-const PROGRAMS: [(&str, &str); 25] = [
+const PROGRAMS: [(&str, &str); 26] = [
     ("cc", ""),
     ("ip", ""),
     ("bird", ""),
@@ -33,6 +33,7 @@ const PROGRAMS: [(&str, &str); 25] = [
     ("prometheus", ""),
     ("promtool", ""),
     ("tshark", ""),
+    ("journalctl", ""),
     ("python3", r#"note "$@"; fetched; mkdir -p "$3/bin"; cp "$HERE/bin/pip" "$3/bin/pip""#),
     ("bpf-linker", "echo bpf-linker 0.13.0"),
     (
