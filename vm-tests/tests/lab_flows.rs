@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -107,6 +108,7 @@ fn every_packet_is_told_of_and_accounted_for() {
     assert!(flows(&job, &["--from", "198.51.101.0/24"]).unwrap().is_empty());
 
     what_was_written_reads_back(&job);
+    a_plan_knows_how_many_live(&job, &text);
     whose_network_it_is(&job);
     of_those_that_come(&job);
 }
@@ -119,6 +121,41 @@ fn what_was_written_reads_back(job: &MainJob) {
     let shown = job.tidegate(&["flows", "--input", &file, "--vip", VIP_V4.service]).unwrap();
     let is_of = |line: &str| line.contains(VIP_V4.service) && line.contains("FORWARDED");
     assert!(shown.lines().all(is_of), "{shown}");
+}
+
+/// Connections that are open, and not those that have been.
+fn a_plan_knows_how_many_live(job: &MainJob, text: &str) {
+    const OPEN: u32 = 60;
+    let to = SocketAddr::new(VIP_V4.addr.parse().unwrap(), 80);
+    let open = job.lab.inside("client", || {
+        let open = (0..OPEN).map(|_| {
+            let mut stream = TcpStream::connect(to)?;
+            stream.write_all(b"GET / HTTP/1.1\r\n")?;
+            stream.write_all(b"Host: web\r\n")?;
+            Ok(stream)
+        });
+        open.collect::<std::io::Result<Vec<_>>>()
+    });
+    let open = open.unwrap().unwrap();
+    let changed = text.replacen("weight = 1", "weight = 9", 1);
+    let file = job.lab.write("another-weight.toml", &changed).unwrap().display().to_string();
+    job.lab
+        .wait_for("a plan that knows of them", SOON, || {
+            let plan: Value = serde_json::from_str(&job.tidegate(&["plan", &file, "-o", "json"])?)?;
+            let services = plan["services"].as_array().context("no services")?;
+            let web =
+                services.iter().find(|it| it["service"] == VIP_V4.service).context("not it")?;
+            let number = |field: &str| web[field].as_f64().with_context(|| web.to_string());
+            let share = number("slots_moved")? / number("slots")?;
+            let all = number("live_flows")? / share;
+            let open = f64::from(OPEN);
+            ensure!((open * 0.9..open * 1.2).contains(&all), "{all:.0} of {OPEN}: {web}");
+            Ok(())
+        })
+        .unwrap();
+    let shown = job.tidegate(&["plan", &file]).unwrap();
+    assert!(shown.contains("  FLOWS   STAY\n") && shown.contains(" ~"), "{shown}");
+    assert_eq!(open.len(), OPEN as usize);
 }
 
 /// The router tells the edge whose network the client is.

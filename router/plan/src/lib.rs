@@ -18,6 +18,7 @@ pub mod guard;
 pub mod health;
 pub mod key;
 mod life;
+pub mod live;
 mod memory;
 pub mod model;
 pub mod nat;

@@ -255,8 +255,8 @@ fn routes_table(plan: &Plan) -> Option<Table> {
 }
 
 fn services_table(plan: &Plan) -> Option<Table> {
-    let header = ["SERVICE", "VIP", "WHAT", "SLOTS", "SHARE", "PKT/S", "FLOWS STAY"];
-    let mut table = Table::new(&header, &[3, 4, 5, 6]);
+    let header = ["SERVICE", "VIP", "WHAT", "SLOTS", "SHARE", "PKT/S", "FLOWS", "STAY"];
+    let mut table = Table::new(&header, &[3, 4, 5, 6, 7]);
     for service in &plan.services {
         let hundredths = u64::from(service.slots_moved) * 10_000 / u64::from(service.slots.max(1));
         table.row(vec![
@@ -266,6 +266,7 @@ fn services_table(plan: &Plan) -> Option<Table> {
             service.slots_moved.to_string(),
             format!("{}.{:02}%", hundredths / 100, hundredths % 100),
             service.packets_per_sec.map_or_else(|| "-".into(), count),
+            service.live_flows.map_or_else(|| "-".into(), |flows| format!("~{}", count(flows))),
             if service.what == "moves" { span(service.drain_secs) } else { "-".into() },
         ]);
     }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tidegate_abi::Counter;
-use tidegate_plan::record::Record;
+use tidegate_plan::live;
+use tidegate_plan::model::Flow;
+use tidegate_plan::record::{Record, Why};
 use tokio::sync::broadcast;
 
 /// Packets that a follower may be behind. Who is further behind is told how many it has missed.
@@ -117,6 +119,31 @@ impl FlowLog {
         (packets, self.0.news.subscribe())
     }
 
+    /// How many flows of each service live, by the packets that were told of by chance since then;
+    /// those whose end was told of do not.
+    pub(crate) fn live(&self, since: SystemTime) -> BTreeMap<Arc<str>, u64> {
+        // Packets of each flow; `None`: it has ended, and what comes is the last of it.
+        let mut drawn: BTreeMap<Arc<str>, HashMap<Flow, Option<u32>>> = BTreeMap::new();
+        let kept = self.kept();
+        for told in kept.packets.iter().filter(|told| told.at >= since) {
+            let (Some(service), Some(flow)) = (&told.service, told.record.flow) else { continue };
+            let of_service = drawn.entry(Arc::clone(service)).or_default();
+            match told.record.why {
+                Why::Sampled => {
+                    if let Some(packets) = of_service.entry(flow).or_insert(Some(0)) {
+                        *packets += 1;
+                    }
+                }
+                Why::Ends => drop(of_service.insert(flow, None)),
+                Why::Opens => drop(of_service.remove(&flow)),
+                Why::Dropped => {}
+            }
+        }
+        drop(kept);
+        let living = |flows: HashMap<_, Option<u32>>| live::estimate(flows.into_values().flatten());
+        drawn.into_iter().map(|(name, flows)| (name, living(flows))).collect()
+    }
+
     /// Sums since the start.
     pub(crate) fn sums(&self) -> Sums {
         self.kept().sums.clone()
@@ -147,7 +174,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_plan::record::Why;
+    use std::time::Duration;
 
     use super::*;
 
@@ -191,6 +218,29 @@ mod tests {
             panic!("it is not behind")
         };
         assert_eq!(missed, u64::from(most) - BEHIND_MAX as u64);
+    }
+
+    #[test]
+    fn flows_that_live_are_those_of_late_that_have_not_ended() {
+        let (log, long_ago) = (FlowLog::default(), SystemTime::UNIX_EPOCH);
+        log.keep(100);
+        let names = Names { services: [(7, Arc::from("web"))].into(), ..Names::default() };
+        let now = long_ago + Duration::from_secs(1_000);
+        let put = |service, src_port, why, at| {
+            let (src, dst) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+            let flow = Some(Flow { src, dst, src_port, dst_port: 80, proto: 6 });
+            log.put(Record { flow, why, ..record(service) }, at, &names);
+        };
+        for port in [1, 1, 2, 2, 3, 3] {
+            put(7, port, Why::Sampled, now);
+        }
+        put(7, 3, Why::Ends, now);
+        put(7, 3, Why::Sampled, now); // It says good-bye.
+        put(7, 4, Why::Opens, now); // It is not by chance that this is known.
+        put(7, 5, Why::Sampled, long_ago);
+        put(8, 6, Why::Sampled, now); // Of no service that has a name.
+        let live = log.live(now - Duration::from_secs(60));
+        assert_eq!(live, [(Arc::from("web"), 2)].into());
     }
 
     #[test]

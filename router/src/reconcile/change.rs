@@ -21,6 +21,7 @@ use crate::view::API_VERSION;
 use crate::view::change::{Applied, Generation, History, Plan};
 
 use super::reload::respecialised;
+use super::told::Load;
 use super::{Reconciler, told};
 
 /// While guards are watched, the world is looked at this often.
@@ -249,9 +250,13 @@ impl Reconciler {
 
     fn plan_of(&self, new: &ConfigFile, explanation: &Explanation) -> Plan {
         let up = self.established();
-        let rates = |name: &str| self.rates.get(name).copied();
+        let flows = self.live_flows();
+        let load = |name: &str| Load {
+            packets_per_sec: self.rates.get(name).copied(),
+            live_flows: flows.get(name).copied(),
+        };
         let from = self.control.generation;
-        let plan = told::plan(explanation, new, &up, rates);
+        let plan = told::plan(explanation, new, &up, load);
         Plan { from_generation: from, drains: self.drains_view(), ..plan }
     }
 

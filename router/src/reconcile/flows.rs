@@ -1,14 +1,20 @@
 //! What the packets are called that the packet path tells of.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tidegate_abi::Told;
+use tidegate_config::desired::{ForwardingMode, Service};
 
 use super::Reconciler;
 use crate::bpf_io;
 use crate::flows_io::{Names, To};
 use crate::view::{FlowsTold, flow as view};
+
+/// A flow none of whose packets was drawn for so long is taken to be over.
+const LIVE_WITHIN: Duration = Duration::from_mins(1);
 
 impl Reconciler {
     /// Reads what the program tells of packets, if it does.
@@ -40,6 +46,32 @@ impl Reconciler {
                 unreadable: self.parts.flows.log().unreadable(),
             },
         })
+    }
+
+    /// How many flows of each service live, as far as that is known.
+    pub(super) fn live_flows(&self) -> BTreeMap<String, u64> {
+        let desired = &self.config.desired;
+        let mut live = BTreeMap::new();
+        if desired.flows.sample > 0 {
+            let since =
+                SystemTime::now().checked_sub(LIVE_WITHIN).unwrap_or(SystemTime::UNIX_EPOCH);
+            let drawn = self.parts.flows.log().live(since);
+            let of = |name: &String| drawn.get(name.as_str()).copied().unwrap_or(0);
+            live.extend(desired.services.keys().map(|name| (name.clone(), of(name))));
+        }
+        let mut open = BTreeMap::<u32, u64>::new();
+        for ((service, _), connections) in self.parts.datapath.nat_connections() {
+            *open.entry(*service).or_default() += connections;
+        }
+        for vip in self.last.vips.values() {
+            let is_nat = |it: &Service| it.mode == ForwardingMode::Nat;
+            if desired.services.get(&vip.name).is_some_and(is_nat) {
+                let index = vip.programmed.map(|programmed| programmed.index);
+                let known = index.and_then(|index| open.get(&index)).copied();
+                live.insert(vip.name.clone(), known.unwrap_or(0));
+            }
+        }
+        live
     }
 
     /// Names services and backends anew when the maps have changed.

@@ -12,13 +12,20 @@ use crate::view::{API_VERSION, service_name};
 
 use super::view::protocol_name;
 
-/// What a change to `new` would do. `up` are the established sessions; `rates` knows a service's
-/// packets per second.
+/// What a service carries, as far as it is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    pub(super) packets_per_sec: Option<u64>,
+    pub(super) live_flows: Option<u64>,
+}
+
+/// What a change to `new` would do. `up` are the established sessions; `loads` knows what a service
+/// carries.
 pub(super) fn plan(
     explanation: &Explanation,
     new: &ConfigFile,
     up: &BTreeSet<String>,
-    rates: impl Fn(&str) -> Option<u64>,
+    loads: impl Fn(&str) -> Load,
 ) -> Plan {
     let sessions = explanation.sessions.iter();
     let services = explanation.services.iter();
@@ -29,7 +36,7 @@ pub(super) fn plan(
         source: new.path.display().to_string(),
         sessions: sessions.map(|(peer, it)| session(peer, it, up.contains(peer))).collect(),
         routes: explanation.routes.iter().map(|(prefix, it)| route(prefix, it)).collect(),
-        services: services.map(|(name, moves)| service(name, moves, rates(name))).collect(),
+        services: services.map(|(name, moves)| service(name, moves, loads(name))).collect(),
         settings: explanation.changes.iter().map(setting).collect(),
         restart: explanation.restart.clone(),
         overlay: covered(&new.overlay, &new.text),
@@ -112,7 +119,7 @@ fn route(prefix: &impl ToString, route: &Route) -> change::Route {
     change::Route { prefix: prefix.to_string(), what: what.into(), reason }
 }
 
-fn service(name: &str, moves: &Moves, rate: Option<u64>) -> change::Service {
+fn service(name: &str, moves: &Moves, load: Load) -> change::Service {
     let Moves { vip, last_port, fate, moved, of, drain_millis } = *moves;
     let last_port = Some(last_port).filter(|&last| last != vip.port);
     let what = match fate {
@@ -120,14 +127,16 @@ fn service(name: &str, moves: &Moves, rate: Option<u64>) -> change::Service {
         Fate::Removed => "removed",
         Fate::Stays => "moves",
     };
-    let of_moved = |rate: u64| rate.saturating_mul(moved.into()) / u64::from(of.max(1));
+    // Rounded up: if any moves, it is not none.
+    let of_moved = |all: u64| all.saturating_mul(moved.into()).div_ceil(u64::from(of.max(1)));
     change::Service {
         service: name.into(),
         vip: service_name(&vip.vip(), vip.port, last_port, protocol_name(vip.protocol)),
         what: what.into(),
         slots_moved: moved,
         slots: of,
-        packets_per_sec: rate.map(of_moved),
+        packets_per_sec: load.packets_per_sec.map(of_moved),
+        live_flows: load.live_flows.map(of_moved),
         drain_secs: drain_millis / 1000,
     }
 }

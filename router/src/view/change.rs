@@ -122,6 +122,10 @@ pub struct Service {
     /// Packets of these slots in the last second, by the service's counter and their share.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_per_sec: Option<u64>,
+    /// Live flows of these slots: of the connections in `nat`, else estimated from the packets that
+    /// `[flows]` has drawn by chance in the last minute; absent where neither is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_flows: Option<u64>,
     /// Live flows of the moved slots stay on their backend for so long.
     pub drain_secs: u64,
 }

@@ -4,13 +4,12 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use tidegate_vm_tests::bench::machine::where_and_when;
 use tidegate_vm_tests::bench::table::markdown;
-use tidegate_vm_tests::lab::pair::{Change, FALL, INTERVAL, Noticed, Pair, RETRY};
+use tidegate_vm_tests::lab::pair::{Change, Noticed, Pair};
 
 /// What clients of two edges notice of what operators do.
 #[derive(Parser)]
@@ -127,80 +126,19 @@ fn main() -> Result<ExitCode> {
             writeln!(io::stderr(), "round {round} of {}: {}", args.rounds, change.name())?;
         }
     }
-    let times = Times::measure(&mut pair, args.rounds)?;
-    let report = report(&args, &sums) + &times.report();
+    let report = report(&args, &sums);
     write!(io::stdout(), "{report}")?;
     if args.update {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/changes-bench.md");
         std::fs::write(&page, format!("{PAGE_HEAD}{report}"))
             .with_context(|| format!("cannot write {}", page.display()))?;
     }
-    let failures: Vec<String> = sums
-        .iter()
-        .filter_map(|(change, sum)| sum.failures(*change))
-        .chain(times.failures())
-        .collect();
+    let failures: Vec<String> =
+        sums.iter().filter_map(|(change, sum)| sum.failures(*change)).collect();
     for failure in &failures {
         writeln!(io::stdout(), "FAILED: {failure}")?;
     }
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// How long failures are noticed for.
-struct Times {
-    /// From a backend's failure to the last connection that it gets.
-    left: Vec<Duration>,
-    /// From the failure of all to the router without a way.
-    withdrawn: Vec<Duration>,
-}
-
-impl Times {
-    /// What is beside the checks' own times: the answer to the last one, a look, the maps, the
-    /// session, the router.
-    const BESIDE: Duration = Duration::from_millis(150);
-
-    fn measure(pair: &mut Pair, rounds: usize) -> Result<Self> {
-        let mut times = Self { left: Vec::new(), withdrawn: Vec::new() };
-        for round in 0..rounds {
-            times.left.push(pair.time_until_left(round)?);
-            times.withdrawn.push(pair.time_until_withdrawn()?);
-        }
-        Ok(times)
-    }
-
-    /// A check comes a tenth later than said, at most, and so do those that make it sure.
-    fn budget() -> Duration {
-        (INTERVAL + RETRY * (FALL - 1)).mul_f64(1.1) + Self::BESIDE
-    }
-
-    fn both(&self) -> [(&'static str, &[Duration]); 2] {
-        [
-            ("a backend fails: its last new connection", &self.left),
-            ("all fail: the router has no way to the VIP", &self.withdrawn),
-        ]
-    }
-
-    fn report(&self) -> String {
-        let row = |(what, times): (&str, &[Duration])| {
-            let mut sorted = times.to_vec();
-            sorted.sort_unstable();
-            let ms = |at: Option<&Duration>| at.map_or(0, Duration::as_millis).to_string();
-            let median = ms(sorted.get(sorted.len() / 2));
-            let budget = Self::budget().as_millis().to_string();
-            vec![what.to_owned(), sorted.len().to_string(), median, ms(sorted.last()), budget]
-        };
-        let rows: Vec<Vec<String>> = self.both().into_iter().map(row).collect();
-        let head = ["from a failure, in ms", "times", "median", "longest", "must"];
-        format!("\n{}", markdown(&head, &rows))
-    }
-
-    fn failures(&self) -> Vec<String> {
-        let late = |(what, times): (&str, &[Duration])| {
-            let longest = times.iter().max().filter(|it| **it > Self::budget())?;
-            Some(format!("{what}: {longest:?}"))
-        };
-        self.both().into_iter().filter_map(late).collect()
-    }
 }
 
 /// A number below this one (SplitMix64).
@@ -228,7 +166,4 @@ const PAGE_HEAD: &str = "# What clients notice of a change\n\n\
     though theirs was not dead. *Sent again* are TCP segments, by client and backends. *VIP gone*\n\
     is how often the router had no way to the VIP at all. Changes that move slots or flows between\n\
     nodes wait until the slots of the one before have settled: what two of them within the drain\n\
-    time may cost is said in [affinity.md](../affinity.md).\n\n\
-    Below it, how long failures last. Backends are asked every second, and when they fail again\n\
-    after 250 ms; the third failure counts. *Must* is the longest that this can take, a tenth of\n\
-    jitter included, and 150 ms for all the rest.\n\n";
+    time may cost is said in [affinity.md](../affinity.md).\n\n";

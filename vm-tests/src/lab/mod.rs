@@ -11,6 +11,7 @@
 pub mod bird;
 pub mod chromium;
 pub mod exabgp;
+pub mod failover;
 pub mod frr;
 pub mod gobgp;
 pub mod http;
@@ -24,6 +25,7 @@ pub mod sweep;
 pub mod systemd;
 pub mod topology;
 pub mod traffic;
+pub mod wire;
 
 use std::fs::{self, File};
 use std::io;

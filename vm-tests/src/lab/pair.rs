@@ -10,7 +10,7 @@
 //! ```
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +20,6 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::bird::{self, Bird, Session};
-use super::http::load;
 use super::main_job::{
     BACKENDS, EDGE_AS, ROUTER, ROUTER_AS, SOON, VIPS, Vip, of_family, start_decap,
 };
@@ -38,13 +37,11 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// Connections to each VIP that stay through a change.
 const CONNECTIONS: usize = 20;
 /// Between two health checks of a backend.
-pub const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Between two that fail.
-pub const RETRY: Duration = Duration::from_millis(250);
+const RETRY: Duration = Duration::from_millis(250);
 /// So many of which make it down.
-pub const FALL: u32 = 3;
-/// A backend that gets no connection for so long gets none: one in three would be its.
-const QUIET: Duration = Duration::from_millis(500);
+const FALL: u32 = 3;
 /// Clients are watched for so long before a change, and after it.
 const AROUND: Duration = Duration::from_millis(500);
 
@@ -251,69 +248,6 @@ impl Pair {
             self.settled_at = Instant::now() + DRAIN * 9 / 8;
         }
         Ok(noticed)
-    }
-
-    /// How long a backend still gets new connections after it has begun to say that it is sick.
-    ///
-    /// # Errors
-    /// When it gets none before, or some for ever.
-    pub fn time_until_left(&mut self, turn: usize) -> Result<Duration> {
-        let (host, _) = *BACKENDS.get(turn % BACKENDS.len()).context("no such backend")?;
-        let sick = sick_file(&self.lab, host);
-        let [vip, _] = VIPS;
-        let to = vip.socket()?;
-        let served = |bound: Duration| -> Result<Option<Instant>> {
-            self.lab.inside("client", || {
-                let (end, mut last) = (Instant::now() + bound, None);
-                while Instant::now() < end && last.is_none_or(|at: Instant| at.elapsed() < QUIET) {
-                    if load(to, 1, 1).backends.contains_key(host) {
-                        last = Some(Instant::now());
-                    }
-                }
-                last
-            })
-        };
-        served(QUIET)?.context("the backend gets no connections")?;
-        fs::write(&sick, "")?;
-        let begin = Instant::now();
-        let last = served(SOON)?.unwrap_or(begin);
-        self.recover(&[host])?;
-        ensure!(last.elapsed() > QUIET, "connections go on reaching {host}");
-        Ok(last.saturating_duration_since(begin))
-    }
-
-    /// How long the router still has a way to the VIP after the last backends have begun to say
-    /// that they are sick, all at once.
-    ///
-    /// # Errors
-    /// When the way stays.
-    pub fn time_until_withdrawn(&mut self) -> Result<Duration> {
-        let hosts = BACKENDS.map(|(host, _)| host);
-        let [vip, _] = VIPS;
-        let addr: Ipv4Addr = vip.addr.parse()?;
-        // As the kernel prints it, in the byte order of this machine.
-        let shown = format!("\t{:08X}\t", u32::from_ne_bytes(addr.octets()));
-        for host in hosts {
-            fs::write(sick_file(&self.lab, host), "")?;
-        }
-        let begin = Instant::now();
-        let took = self.lab.inside("router", || -> Result<Duration> {
-            while fs::read_to_string("/proc/thread-self/net/route")?.contains(&shown) {
-                ensure!(begin.elapsed() < SOON, "the router still has a way to {addr}");
-                thread::sleep(Duration::from_millis(1));
-            }
-            Ok(begin.elapsed())
-        })??;
-        self.recover(&hosts)?;
-        Ok(took)
-    }
-
-    fn recover(&mut self, hosts: &[&str]) -> Result<()> {
-        for host in hosts {
-            fs::remove_file(sick_file(&self.lab, host))?;
-        }
-        self.settled_at = Instant::now() + DRAIN * 9 / 8;
-        self.wait_until_all_is_well()
     }
 
     fn start_traffic(&self) -> Result<Traffic> {

@@ -13,7 +13,7 @@ pub type Addr = IpAddr;
 const EXTENSIONS_MAX: usize = 6;
 
 /// Who talks to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// The client.
     pub src: Addr,

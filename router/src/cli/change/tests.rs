@@ -36,6 +36,7 @@ fn sample() -> Plan {
         slots_moved: moved,
         slots,
         packets_per_sec,
+        live_flows: packets_per_sec.map(|rate| rate / 10),
         drain_secs: 60,
     };
     Plan {
@@ -79,9 +80,9 @@ routes
   192.0.2.10/32  new attributes
   192.0.2.11/32  withdrawn       not-configured
 services
-  SERVICE  VIP                 WHAT     SLOTS    SHARE   PKT/S  FLOWS STAY
-  web      192.0.2.10:443/tcp  moves      341   33.30%  12,345       1m00s
-  old      192.0.2.10:443/tcp  removed   2048  100.00%       -           -
+  SERVICE  VIP                 WHAT     SLOTS    SHARE   PKT/S   FLOWS   STAY
+  web      192.0.2.10:443/tcp  moves      341   33.30%  12,345  ~1,234  1m00s
+  old      192.0.2.10:443/tcp  removed   2048  100.00%       -       -      -
 
 changes, and what each costs
   session  peer tor-1 hold-time: 90s -> 30s
