@@ -239,7 +239,7 @@ mod tests {
         put(7, 4, Why::Opens, now); // It is not by chance that this is known.
         put(7, 5, Why::Sampled, long_ago);
         put(8, 6, Why::Sampled, now); // Of no service that has a name.
-        let live = log.live(now - Duration::from_secs(60));
+        let live = log.live(now - Duration::from_mins(1));
         assert_eq!(live, [(Arc::from("web"), 2)].into());
     }
 
