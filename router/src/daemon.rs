@@ -211,7 +211,9 @@ fn succeed(
     bfd.set(config.desired.peers.values());
     let router = &config.desired.router;
     // What cannot be attached now is tried again by the loop; packets still have the old program.
-    if let Err(refused) = datapath.attach(&router.interfaces, router.attach) {
+    if !datapath.is_behind()
+        && let Err(refused) = datapath.attach(&router.interfaces, router.attach)
+    {
         error!("{refused}");
     }
     let parts = parts(&config, datapath, (bgp, wiring, bfd), listeners, lock, events);
@@ -303,7 +305,9 @@ async fn begin(
     }
     let (bgp, wiring) = speak(config, clock, heir, !is_first)?;
     let bfd = bfd_io::start(bgp.orders(), clock, random_seed(), bfd_io::Legacy::default());
-    datapath.attach(&router.interfaces, router.attach)?;
+    if !datapath.is_behind() {
+        datapath.attach(&router.interfaces, router.attach)?;
+    }
     Ok(Begun { clock, speaking: (bgp, wiring, bfd), listeners, inherited })
 }
 

@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use serde_json::Value;
-use tidegate_vm_tests::lab::http::Holding;
+use tidegate_vm_tests::lab::http::{Holding, load};
 use tidegate_vm_tests::lab::main_job::{EDGE, MainJob, SOON, VIPS, Variant};
 
 fn json(text: &str) -> Value {
@@ -84,4 +88,90 @@ fn bpftool_reads_program_and_maps_by_their_types() {
     let program = json(&program);
     assert_eq!((&program["type"], &program["name"]), (&"xdp".into(), &"tidegate".into()));
     assert!(program["btf_id"].is_u64(), "{program}");
+}
+
+/// What is pinned for a daemon whose entries of backends had another layout: all that is in that
+/// layout, or names backends by their places, under the names that its version would give them.
+fn pins_of_another_version(job: &MainJob) {
+    let pins = job.lab.bpffs().join("edge");
+    for map in [
+        "SERVICES_V4",
+        "SERVICES_V6",
+        "BACKENDS",
+        "BACKEND_TRAFFIC",
+        "RING_SLOTS",
+        "FLOWS",
+        "UDP_FLOWS",
+        "QUIC_SERVERS",
+        "NAT_FLOWS",
+        "NAT_ANSWERS",
+        "RARE",
+    ] {
+        std::fs::rename(pins.join(map), pins.join(format!("{map}_9"))).unwrap();
+    }
+}
+
+fn pinned(job: &MainJob) -> Vec<String> {
+    let pins = std::fs::read_dir(job.lab.bpffs().join("edge")).unwrap();
+    pins.map(|pin| pin.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Clients ask all the time while something happens; none of them may notice.
+fn unnoticed(job: &mut MainJob, act: impl FnOnce(&mut MainJob)) {
+    let held = VIPS.map(|vip| job.hold(vip, 20).unwrap());
+    let over = Arc::new(AtomicBool::new(false));
+    let clients = VIPS.map(|vip| {
+        let (over, to) = (Arc::clone(&over), vip.socket().unwrap());
+        let ask = move || {
+            let mut loads = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                loads.push(load(to, 20, 4));
+            }
+            loads
+        };
+        job.lab.inside("client", || thread::spawn(ask)).unwrap()
+    });
+    act(job);
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        let loads = client.join().unwrap();
+        let failed: Vec<_> = loads.iter().filter(|load| !load.failed.is_empty()).collect();
+        assert!(loads.len() > 5 && failed.is_empty(), "{failed:?}\n{}", job.lab.log_tails());
+    }
+    for held in held.into_iter().flat_map(Holding::finish) {
+        assert_eq!(held.broken, None, "{held:?}");
+    }
+}
+
+#[test]
+fn a_version_with_other_layouts_fills_its_maps_before_packets_meet_them() {
+    let mut job = MainJob::announced(Variant::default()).unwrap();
+    wait_until_converged(&job);
+    route_by_hand(&job);
+    // The next start is of another version, after a crash; and once more, in the middle of it.
+    for is_half_done in [false, true] {
+        unnoticed(&mut job, |job| {
+            job.edge().unwrap().kill().unwrap();
+            pins_of_another_version(job);
+            if is_half_done {
+                std::fs::create_dir(job.lab.bpffs().join("edge/filling")).unwrap();
+            }
+            job.start_edge().unwrap();
+            job.wait_for_routes().unwrap();
+            wait_until_converged(job);
+        });
+        let pinned = pinned(&job);
+        assert!(!pinned.iter().any(|it| it.ends_with("_9") || it == "filling"), "{pinned:?}");
+        assert!(pinned.iter().any(|it| it == "BACKENDS"), "{pinned:?}");
+        let said = job.edge().unwrap().printed();
+        assert_eq!(
+            said.matches("packets meet the maps of this version").count(),
+            1 + usize::from(is_half_done),
+            "{said}"
+        );
+    }
+    for vip in VIPS {
+        let load = job.load(vip, 300, 10).unwrap();
+        assert!(load.failed.is_empty() && load.backends.len() == 3, "{load:?}");
+    }
 }

@@ -105,6 +105,13 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// Whether it is a step on the maps, and not one of the speaker's.
+    pub const fn is_of_maps(&self) -> bool {
+        !matches!(self, Self::Advertise { .. } | Self::Withdraw { .. })
+    }
+}
+
 /// Why a VIP is not announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {

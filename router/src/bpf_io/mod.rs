@@ -107,6 +107,7 @@ pub struct Datapath {
     /// Only with pins: it finds the maps by them.
     proof_copy: Option<ProofCopy>,
     pin_dir: Option<PathBuf>,
+    is_behind: bool,
     /// What [`attach`](Self::attach) was asked for last.
     wanted: Vec<String>,
 }
@@ -132,6 +133,7 @@ impl Datapath {
     }
 
     fn load_in(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Self, Error> {
+        let is_behind = pin_dir.map_or(Ok(false), pins::is_behind)?;
         let mut ebpf = open(config, pin_dir)?;
         let wanted = core::iter::once(PROGRAM).chain(rare::needed(config.features));
         let load_times = load(&mut ebpf, &wanted.collect::<Vec<_>>())?;
@@ -159,6 +161,7 @@ impl Datapath {
             links: Vec::new(),
             proof_copy,
             pin_dir,
+            is_behind,
             wanted: Vec::new(),
         })
     }
@@ -188,9 +191,19 @@ impl Datapath {
         if let Some(dir) = &self.pin_dir {
             link::remove_others(dir, &self.links)?;
         }
+        if self.is_behind {
+            self.pin_dir.as_deref().map_or(Ok(()), pins::is_filled)?;
+            self.is_behind = false;
+        }
         // Until here the program of before may have run, with what it needs.
         rare::clear_others(&mut self.rare, self.features)?;
         Ok(&self.links)
+    }
+
+    /// Packets meet the maps of another version, in another layout. Ours are to be filled before
+    /// [`attach`](Self::attach) has packets meet them.
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// Puts in place again what somebody who loaded the program too, and is gone without attaching
@@ -461,7 +474,7 @@ fn open(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> 
     if let Some(dir) = pin_dir {
         pins::make_room(dir, &rooms)?;
         for shape in &pins::SHAPES {
-            loader.map_pin_path(shape.name, dir.join(shape.name));
+            loader.map_pin_path(shape.name, pins::path(dir, shape.name));
         }
     }
     let wanted = config.0.wanted();

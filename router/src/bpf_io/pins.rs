@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{MapInfo, MapType};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -65,6 +65,93 @@ pub(crate) const SHAPES: [Shape; 25] = [
     shape::<u32, u32>(map_names::RARE, MapType::ProgramArray, rare::COUNT),
 ];
 
+/// Maps that are not in their first layout any more, with the number of the one that they are in. Who
+/// changes what the octets of a key or value mean, or how many entries there are, gives the map the
+/// next number: this version then makes a map of its own beside the one that packets meet, and fills
+/// it before the program is swapped.
+const LAYOUTS: &[(&str, u32)] = &[];
+
+/// The number of a map's layout. What names backends by their place in `BACKENDS` is new with that,
+/// and the programs that are tail-called belong to one program only.
+fn layout(name: &str, layouts: &[(&str, u32)]) -> u32 {
+    let later = |name: &str| {
+        layouts.iter().find(|(of, _)| *of == name).map_or(0, |(_, number)| number.saturating_sub(1))
+    };
+    1 + match name {
+        map_names::RARE => layouts.iter().map(|(of, _)| later(of)).sum(),
+        map_names::RING_SLOTS
+        | map_names::FLOWS
+        | map_names::UDP_FLOWS
+        | map_names::QUIC_SERVERS
+        | map_names::NAT_FLOWS
+        | map_names::NAT_ANSWERS
+        | map_names::BACKEND_TRAFFIC => later(name) + later(map_names::BACKENDS),
+        _ => later(name),
+    }
+}
+
+/// Where a map is pinned.
+pub(crate) fn path(dir: &Path, name: &str) -> PathBuf {
+    match layout(name, LAYOUTS) {
+        1 => dir.join(name),
+        number => dir.join(format!("{name}_{number}")),
+    }
+}
+
+/// There while maps are filled that packets do not meet yet.
+const FILLING: &str = "filling";
+
+/// Whether packets meet maps of another layout than ours, which are to be filled first. That is so
+/// from the first look on until [`is_filled`].
+pub(crate) fn is_behind(dir: &Path) -> Result<bool, Error> {
+    let filling = dir.join(FILLING);
+    let has_all = SHAPES.iter().all(|shape| path(dir, shape.name).exists());
+    let is_behind = filling.exists() || (!has_all && !of_other_layouts(dir)?.is_empty());
+    if is_behind {
+        fs::create_dir_all(&filling)
+            .map_err(|cause| Error::pin("make the directory", &filling, cause))?;
+    }
+    Ok(is_behind)
+}
+
+/// Packets meet our maps from now on: those of other layouts go.
+pub(crate) fn is_filled(dir: &Path) -> Result<(), Error> {
+    of_other_layouts(dir)?.iter().try_for_each(|pin| remove(pin))?;
+    remove_filling(dir)
+}
+
+fn remove_filling(dir: &Path) -> Result<(), Error> {
+    let filling = dir.join(FILLING);
+    match fs::remove_dir(&filling) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(Error::pin("remove the directory", &filling, cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Pins of our maps' names that are not ours.
+fn of_other_layouts(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |cause| Error::pin("read", dir, cause);
+    let mut others = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let is_of = |of: &str| {
+            let rest = name.to_str().and_then(|name| name.strip_prefix(of));
+            rest.is_some_and(|rest| {
+                let number = rest.strip_prefix('_').unwrap_or(rest);
+                number.bytes().all(|octet| octet.is_ascii_digit())
+            })
+        };
+        let of = SHAPES.iter().find(|shape| is_of(shape.name));
+        if of.is_some_and(|shape| path(dir, shape.name) != entry.path()) {
+            others.push(entry.path());
+        }
+    }
+    Ok(others)
+}
+
 /// The smallest ring that the kernel makes: a page.
 const NO_RECORDS: u32 = 1 << 12;
 
@@ -79,7 +166,7 @@ pub(crate) const fn rooms(features: u64) -> [(&'static str, u32); 2] {
 /// in them is over in a moment.
 pub(crate) fn make_room(dir: &Path, rooms: &[(&str, u32)]) -> Result<(), Error> {
     for (name, room) in rooms {
-        let path = dir.join(name);
+        let path = path(dir, name);
         match MapInfo::from_pin(&path) {
             Ok(info) if info.max_entries() != *room => remove(&path)?,
             Ok(_) | Err(_) => {} // What is not there is made; what is no map is refused by others.
@@ -102,7 +189,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), Error> {
         });
     }
     fs::create_dir_all(dir).map_err(|cause| Error::pin("make the directory", dir, cause))?;
-    SHAPES.iter().try_for_each(|shape| check(shape, &dir.join(shape.name)))
+    SHAPES.iter().try_for_each(|shape| check(shape, &path(dir, shape.name)))
 }
 
 fn check(shape: &Shape, path: &Path) -> Result<(), Error> {
@@ -141,9 +228,11 @@ pub(crate) fn replace(object: BorrowedFd<'_>, path: &Path) -> Result<(), Error> 
 
 /// Removes the pins of program and maps, and the directory if nothing else is in it.
 pub(crate) fn remove_all(dir: &Path) -> Result<(), Error> {
-    for name in SHAPES.iter().map(|shape| shape.name).chain([PROGRAM]) {
-        remove(&dir.join(name))?;
+    if dir.exists() {
+        is_filled(dir)?;
     }
+    SHAPES.iter().try_for_each(|shape| remove(&path(dir, shape.name)))?;
+    remove(&dir.join(PROGRAM))?;
     match fs::remove_dir(dir) {
         // Somebody else's pins are in it, or it is the mount point: both are fine.
         Err(cause)
@@ -167,5 +256,42 @@ pub(crate) fn remove(pin: &Path) -> Result<(), Error> {
             Err(Error::pin("remove the pin", pin, cause))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_backends_by_number_is_new_with_them() {
+        use map_names::{BACKENDS, COUNTERS, FLOWS, RARE, RING_SLOTS, SERVICES_V4};
+        let names = [SERVICES_V4, BACKENDS, RING_SLOTS, FLOWS, COUNTERS, RARE];
+        let of = |layouts: &[(&str, u32)]| names.map(|name| layout(name, layouts));
+        assert_eq!(of(&[]), [1, 1, 1, 1, 1, 1]);
+        assert_eq!(of(&[(SERVICES_V4, 2)]), [2, 1, 1, 1, 1, 2]);
+        assert_eq!(of(&[(BACKENDS, 2)]), [1, 2, 2, 2, 1, 2]);
+        assert_eq!(of(&[(BACKENDS, 3), (FLOWS, 2)]), [1, 3, 3, 4, 1, 4]);
+    }
+
+    #[test]
+    fn pins_of_other_layouts_are_known_by_their_names() {
+        let dir = std::env::temp_dir().join(format!("tidegate-pins-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        for name in
+            ["FLOWS", "FLOWS_2", "FLOW_DRAFT_7", "SERVICES_V4", "SERVICES_V4_12", "link_3_native"]
+        {
+            fs::write(dir.join(name), "").unwrap();
+        }
+        let mut found = of_other_layouts(&dir).unwrap();
+        found.sort_unstable();
+        let is_behind = is_behind(&dir).unwrap();
+        let filling = dir.join(FILLING).exists();
+        is_filled(&dir).unwrap();
+        let left = fs::read_dir(&dir).unwrap().count();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(found, ["FLOWS_2", "FLOW_DRAFT_7", "SERVICES_V4_12"].map(|name| dir.join(name)));
+        assert!(is_behind && filling);
+        assert_eq!(left, 3);
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use aya::maps::MapInfo;
 
 use super::Error;
-use super::pins::SHAPES;
+use super::pins::{self, SHAPES};
 use super::sys;
 
 /// Entries of a map that are shown.
@@ -25,7 +25,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// It is not there, or is not ours to read.
 pub(crate) fn text(pin_dir: &Path, name: &str) -> Result<String, Error> {
-    let path = pin_dir.join(name);
+    let path = pins::path(pin_dir, name);
     let unknown = |error| Error::kernel(format!("open the pinned map {}", path.display()), error);
     let info = MapInfo::from_pin(&path).map_err(unknown)?;
     let kind = info.map_type().map_err(unknown)?;

@@ -6,6 +6,7 @@
 
 mod change;
 mod drain;
+mod fill;
 mod flows;
 mod hand_over;
 mod memory;
@@ -152,6 +153,8 @@ pub(crate) struct Reconciler {
     sweep_problem: Option<String>,
     /// A stop waits for the node to be drained.
     is_stopping: bool,
+    /// Maps are filled that packets do not meet yet.
+    is_filling: bool,
     /// A process has been started to take over.
     is_upgrading: bool,
     /// What this process has of the one before it.
@@ -228,6 +231,7 @@ impl Reconciler {
             sweep_at: Timestamp::default(),
             sweep_problem: None,
             is_stopping: false,
+            is_filling: false,
             is_upgrading: false,
             taken_over: None,
             candidates: mpsc::channel(1), // There is one at a time.
@@ -255,6 +259,7 @@ impl Reconciler {
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         self.put_configuration().await;
         self.resume_drains();
+        self.fill().await;
         self.converge().await;
         journal::notify(&[NotifyState::Ready]);
         let watchdog = sd_notify::watchdog_enabled();
@@ -416,7 +421,8 @@ impl Reconciler {
         let mut failed = None;
         self.seen.note(&plan, &observed, (&self.healths, &self.words), &self.no_ways);
         let mut round = if plan.steps.is_empty() { Round::Converged } else { Round::Told };
-        for step in &plan.steps {
+        let is_filling = self.is_filling;
+        for step in plan.steps.iter().filter(|step| !is_filling || step.is_of_maps()) {
             debug!(?step);
             match self.perform(step).await {
                 Ok(is_order) => {
@@ -433,7 +439,7 @@ impl Reconciler {
         }
         self.last = plan;
         self.maps_seen = view::maps(&observed.datapath);
-        if !observed.datapath.attached {
+        if !observed.datapath.attached && !self.is_filling {
             match self.attach() {
                 Ok(()) => round = Round::Again,
                 Err(failure) => failed = failed.or(Some(failure)),
