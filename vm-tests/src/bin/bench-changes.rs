@@ -4,6 +4,7 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -17,13 +18,19 @@ struct Args {
     /// How often each change is made, in an order of its own each time.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Where the order begins, and who is concerned.
+    /// In so many labs side by side.
+    #[arg(long, default_value_t = 1)]
+    labs: usize,
+    /// Where the order begins, and who is concerned; in the next lab it is the next number.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Write the table of docs/.
     #[arg(long, env = "UPDATE")]
     update: bool,
 }
+
+/// What was noticed of each change.
+type Sums = Vec<(Change, Sum)>;
 
 /// All changes of one kind.
 #[derive(Default)]
@@ -63,6 +70,24 @@ impl Sum {
         self.wrong += outcome.streams.iter().map(|it| it.wrong).sum::<usize>();
         self.retransmitted += retransmitted;
         self.withdrawn += withdrawn;
+    }
+
+    /// What another lab has noticed.
+    fn join(&mut self, other: &Self) {
+        self.changes += other.changes;
+        self.held += other.held;
+        self.requests += other.requests;
+        self.broken += other.broken;
+        self.of_dead += other.of_dead;
+        self.calls += other.calls;
+        self.failed += other.failed;
+        self.slowest_ms = self.slowest_ms.max(other.slowest_ms);
+        self.datagrams += other.datagrams;
+        self.lost += other.lost;
+        self.moved += other.moved;
+        self.wrong += other.wrong;
+        self.retransmitted += other.retransmitted;
+        self.withdrawn += other.withdrawn;
     }
 
     const HEAD: [&str; 14] = [
@@ -110,22 +135,23 @@ impl Sum {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let mut pair = Pair::new()?;
-    let mut sums: Vec<(Change, Sum)> = Change::ALL.map(|change| (change, Sum::default())).into();
-    let mut random = args.seed;
-    for round in 1..=args.rounds {
-        let mut order = Change::ALL.to_vec();
-        while !order.is_empty() {
-            let change = order.swap_remove(draw(&mut random, order.len()));
-            let noticed = pair.make(change, draw(&mut random, 6)).with_context(|| {
-                format!("round {round}: {}\n{}", change.name(), pair.lab.log_tails())
-            })?;
-            for (_, sum) in sums.iter_mut().filter(|(of, _)| *of == change) {
-                sum.add(&noticed);
+    let labs = args.labs.clamp(1, args.rounds.max(1));
+    let sums = thread::scope(|scope| {
+        let args = &args;
+        let one = |lab: usize| {
+            let rounds = args.rounds / labs + usize::from(lab < args.rounds % labs);
+            scope.spawn(move || rounds_of(rounds, args.seed + lab as u64))
+        };
+        let running: Vec<_> = (0..labs).map(one).collect();
+        let mut sums: Sums = Change::ALL.map(|change| (change, Sum::default())).into();
+        for lab in running {
+            let of_lab = lab.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            for ((_, sum), (_, more)) in sums.iter_mut().zip(of_lab) {
+                sum.join(&more);
             }
-            writeln!(io::stderr(), "round {round} of {}: {}", args.rounds, change.name())?;
         }
-    }
+        Ok::<_, anyhow::Error>(sums)
+    })?;
     let report = report(&args, &sums);
     write!(io::stdout(), "{report}")?;
     if args.update {
@@ -141,6 +167,27 @@ fn main() -> Result<ExitCode> {
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Changes in a lab of their own.
+fn rounds_of(rounds: usize, seed: u64) -> Result<Sums> {
+    let mut pair = Pair::new()?;
+    let mut sums: Sums = Change::ALL.map(|change| (change, Sum::default())).into();
+    let mut random = seed;
+    for round in 1..=rounds {
+        let mut order = Change::ALL.to_vec();
+        while !order.is_empty() {
+            let change = order.swap_remove(draw(&mut random, order.len()));
+            let noticed = pair.make(change, draw(&mut random, 6)).with_context(|| {
+                format!("round {round}: {}\n{}", change.name(), pair.lab.log_tails())
+            })?;
+            for (_, sum) in sums.iter_mut().filter(|(of, _)| *of == change) {
+                sum.add(&noticed);
+            }
+            writeln!(io::stderr(), "order {seed}, round {round} of {rounds}: {}", change.name())?;
+        }
+    }
+    Ok(sums)
+}
+
 /// A number below this one (SplitMix64).
 fn draw(state: &mut u64, below: usize) -> usize {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -152,7 +199,7 @@ fn draw(state: &mut u64, below: usize) -> usize {
 fn report(args: &Args, sums: &[(Change, Sum)]) -> String {
     let rows: Vec<Vec<String>> = sums.iter().map(|(change, sum)| sum.cells(*change)).collect();
     let table = markdown(&Sum::HEAD, &rows);
-    format!("{}, order {}:\n\n{table}", where_and_when(), args.seed)
+    format!("{}, order {}, {} labs:\n\n{table}", where_and_when(), args.seed, args.labs)
 }
 
 const PAGE_HEAD: &str = "# What clients notice of a change\n\n\
