@@ -32,8 +32,12 @@ impl Job {
         fs::copy(unit, units.join(UNIT)).unwrap();
         net.lab.write("tidegate.toml", &config("")).unwrap();
         let binary = program("tidegate").unwrap();
+        let packaging = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging");
         let prepare = format!(
-            "cp '{}' /usr/sbin/tidegate; mkdir -p /etc/tidegate; cp '{}' /etc/tidegate",
+            "cp '{packaging}/tidegate.sysusers' /usr/lib/sysusers.d/tidegate.conf\n\
+             cp '{packaging}/tidegate.tmpfiles' /usr/lib/tmpfiles.d/tidegate.conf\n\
+             systemd-sysusers tidegate.conf\n\
+             cp '{}' /usr/sbin/tidegate; mkdir -p /etc/tidegate; cp '{}' /etc/tidegate",
             binary.display(),
             net.lab.dir().join("tidegate.toml").display()
         );
@@ -126,7 +130,7 @@ fn bird() -> String {
     format!(
         "log stderr all;\nrouter id {peer};\nprotocol device {{}}\n\
          protocol bgp edge {{\n debug {{ states, packets }};\n local {peer} as {PEER_AS};\n \
-         neighbor {edge} as {EDGE_AS};\n hold time 9;\n connect delay time 1;\n \
+         neighbor {edge} as {EDGE_AS};\n hold time 18;\n connect delay time 1;\n \
          error wait time 1, 2;\n graceful restart on;\n ipv4 {{ import all; export all; }};\n \
          ipv6 {{ import all; export none; }};\n}}\n"
     )
@@ -221,7 +225,11 @@ fn a_crash_and_a_hang_are_answered_and_a_stop_withdraws() {
         assert!(it.systemd.run(it.lab(), &["sh", "-ec", &script]).is_err(), "{path} is writable");
     }
     let socket = it.systemd.run(it.lab(), &["stat", "-c", "%a %G", "/run/tidegate/api.sock"]);
-    assert_eq!(socket.unwrap(), "660 root\n");
+    assert_eq!(socket.unwrap(), "660 tidegate\n");
+    let user = it.systemd.run(it.lab(), &["id", "-u", "tidegate"]).unwrap();
+    let [uid, gid] = [of("Uid"), of("Gid")].map(|ids| ids.split('\t').next().unwrap().to_owned());
+    assert_eq!(uid, user.trim());
+    assert!(uid != "0" && gid != "0", "{uid} {gid}");
 
     // A reload is an apply: another MED arrives, and the process stays.
     let pid = it.property("MainPID");
