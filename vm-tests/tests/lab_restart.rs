@@ -2,25 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
 use serde_json::Value;
-use tidegate_vm_tests::lab::http::{Holding, load};
-use tidegate_vm_tests::lab::main_job::{EDGE, MainJob, SOON, VIPS, Variant};
+use tidegate_vm_tests::lab::http::Holding;
+use tidegate_vm_tests::lab::main_job::{MainJob, SOON, VIPS, Variant};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
-}
-
-/// The session dies with the daemon, and the routes with it. So that the client's packets go on
-/// reaching the edge, the router is told the way by hand: what is asked here is the edge.
-fn route_by_hand(job: &MainJob) {
-    for (vip, via) in VIPS.into_iter().zip(EDGE) {
-        let route = ["ip", "route", "add", vip.prefix, "via", via, "metric", "4000"];
-        job.lab.run("router", &route).unwrap();
-    }
 }
 
 fn wait_until_converged(job: &MainJob) {
@@ -36,7 +23,7 @@ fn wait_until_converged(job: &MainJob) {
 fn packets_flow_on_when_the_daemon_is_killed_and_a_restart_changes_no_map_entry() {
     let mut job = MainJob::announced(Variant::default()).unwrap();
     wait_until_converged(&job);
-    route_by_hand(&job);
+    job.route_by_hand().unwrap();
     let held = VIPS.map(|vip| job.hold(vip, 20).unwrap());
     let before = job.steering_maps().unwrap();
 
@@ -116,41 +103,14 @@ fn pinned(job: &MainJob) -> Vec<String> {
     pins.map(|pin| pin.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Clients ask all the time while something happens; none of them may notice.
-fn unnoticed(job: &mut MainJob, act: impl FnOnce(&mut MainJob)) {
-    let held = VIPS.map(|vip| job.hold(vip, 20).unwrap());
-    let over = Arc::new(AtomicBool::new(false));
-    let clients = VIPS.map(|vip| {
-        let (over, to) = (Arc::clone(&over), vip.socket().unwrap());
-        let ask = move || {
-            let mut loads = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                loads.push(load(to, 20, 4));
-            }
-            loads
-        };
-        job.lab.inside("client", || thread::spawn(ask)).unwrap()
-    });
-    act(job);
-    over.store(true, Ordering::Relaxed);
-    for client in clients {
-        let loads = client.join().unwrap();
-        let failed: Vec<_> = loads.iter().filter(|load| !load.failed.is_empty()).collect();
-        assert!(loads.len() > 5 && failed.is_empty(), "{failed:?}\n{}", job.lab.log_tails());
-    }
-    for held in held.into_iter().flat_map(Holding::finish) {
-        assert_eq!(held.broken, None, "{held:?}");
-    }
-}
-
 #[test]
 fn a_version_with_other_layouts_fills_its_maps_before_packets_meet_them() {
     let mut job = MainJob::announced(Variant::default()).unwrap();
     wait_until_converged(&job);
-    route_by_hand(&job);
+    job.route_by_hand().unwrap();
     // The next start is of another version, after a crash; and once more, in the middle of it.
     for is_half_done in [false, true] {
-        unnoticed(&mut job, |job| {
+        let noticed = job.unnoticed(|job| {
             job.edge().unwrap().kill().unwrap();
             pins_of_another_version(job);
             if is_half_done {
@@ -160,6 +120,7 @@ fn a_version_with_other_layouts_fills_its_maps_before_packets_meet_them() {
             job.wait_for_routes().unwrap();
             wait_until_converged(job);
         });
+        noticed.unwrap();
         let pinned = pinned(&job);
         assert!(!pinned.iter().any(|it| it.ends_with("_9") || it == "filling"), "{pinned:?}");
         assert!(pinned.iter().any(|it| it == "BACKENDS"), "{pinned:?}");

@@ -207,29 +207,7 @@ fn a_crash_and_a_hang_are_answered_and_a_stop_withdraws() {
     it.control(&["start", UNIT]);
     it.serves();
 
-    // It has what its unit gives it, and no more.
-    let status = format!("/proc/{}/status", it.property("MainPID"));
-    let status = it.systemd.run(it.lab(), &["cat", &status]).unwrap();
-    let of = |field: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        line.unwrap().trim_start_matches(':').trim().to_owned()
-    };
-    // NET_BIND_SERVICE, NET_ADMIN, NET_RAW, PERFMON, BPF (linux/capability.h).
-    let wanted = [10, 12, 13, 38, 39].iter().fold(0_u64, |all, bit| all | 1 << bit);
-    for set in ["CapEff", "CapPrm", "CapBnd"] {
-        assert_eq!(u64::from_str_radix(&of(set), 16).unwrap(), wanted, "{set}");
-    }
-    assert_eq!((&*of("NoNewPrivs"), &*of("Seccomp")), ("1", "2"));
-    for path in ["/etc/tidegate/tidegate.toml", "/usr/sbin/tidegate"] {
-        let script = format!("nsenter --target {} --mount touch {path}", it.property("MainPID"));
-        assert!(it.systemd.run(it.lab(), &["sh", "-ec", &script]).is_err(), "{path} is writable");
-    }
-    let socket = it.systemd.run(it.lab(), &["stat", "-c", "%a %G", "/run/tidegate/api.sock"]);
-    assert_eq!(socket.unwrap(), "660 tidegate\n");
-    let user = it.systemd.run(it.lab(), &["id", "-u", "tidegate"]).unwrap();
-    let [uid, gid] = [of("Uid"), of("Gid")].map(|ids| ids.split('\t').next().unwrap().to_owned());
-    assert_eq!(uid, user.trim());
-    assert!(uid != "0" && gid != "0", "{uid} {gid}");
+    has_what_its_unit_gives_it_and_no_more(&it);
 
     // A reload is an apply: another MED arrives, and the process stays.
     let pid = it.property("MainPID");
@@ -268,7 +246,35 @@ fn a_crash_and_a_hang_are_answered_and_a_stop_withdraws() {
     }
     assert_eq!(it.property("Result"), "success", "{:#?}", it.journal());
 
-    // The journal has what happened by kind and by field.
+    the_journal_has_kinds_and_fields(&it);
+}
+
+fn has_what_its_unit_gives_it_and_no_more(it: &Job) {
+    let status = format!("/proc/{}/status", it.property("MainPID"));
+    let status = it.systemd.run(it.lab(), &["cat", &status]).unwrap();
+    let of = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        line.unwrap().trim_start_matches(':').trim().to_owned()
+    };
+    // NET_BIND_SERVICE, NET_ADMIN, NET_RAW, PERFMON, BPF (linux/capability.h).
+    let wanted = [10, 12, 13, 38, 39].iter().fold(0_u64, |all, bit| all | 1 << bit);
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        assert_eq!(u64::from_str_radix(&of(set), 16).unwrap(), wanted, "{set}");
+    }
+    assert_eq!((&*of("NoNewPrivs"), &*of("Seccomp")), ("1", "2"));
+    for path in ["/etc/tidegate/tidegate.toml", "/usr/sbin/tidegate"] {
+        let script = format!("nsenter --target {} --mount touch {path}", it.property("MainPID"));
+        assert!(it.systemd.run(it.lab(), &["sh", "-ec", &script]).is_err(), "{path} is writable");
+    }
+    let socket = it.systemd.run(it.lab(), &["stat", "-c", "%a %G", "/run/tidegate/api.sock"]);
+    assert_eq!(socket.unwrap(), "660 tidegate\n");
+    let user = it.systemd.run(it.lab(), &["id", "-u", "tidegate"]).unwrap();
+    let [uid, gid] = [of("Uid"), of("Gid")].map(|ids| ids.split('\t').next().unwrap().to_owned());
+    assert_eq!(uid, user.trim());
+    assert!(uid != "0" && gid != "0", "{uid} {gid}");
+}
+
+fn the_journal_has_kinds_and_fields(it: &Job) {
     let journal = it.journal().unwrap();
     let with = |field: &str, value: &str| journal.iter().filter(|it| it[field] == value).count();
     assert!(with("TIDEGATE_EVENT", "vip-announced") >= 2);

@@ -25,6 +25,7 @@ pub mod sweep;
 pub mod systemd;
 pub mod topology;
 pub mod traffic;
+mod unnoticed;
 pub mod wire;
 
 use std::fs::{self, File};

@@ -16,8 +16,9 @@ use serde_json::Value;
 use super::{LOOK_AGAIN, Lab, Process};
 
 /// What units of ours stand before and after, and systemd itself wants to see.
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 12] = [
     "basic",
+    "multi-user",
     "sysinit",
     "shutdown",
     "final",
@@ -46,8 +47,8 @@ pub struct Systemd {
 
 impl Systemd {
     /// Starts it on `host`. `prepare` is a script that runs before, with the file system that
-    /// everything will see: `/etc`, `/usr` and `/var` are copies that are thrown away, `/run` is new,
-    /// the lab's directory is as it is, and its BPF file system is where an operator's is.
+    /// everything will see: `/etc`, `/usr` and `/var` are copies that last as long as the lab, `/run` is
+    /// new, the lab's directory is as it is, and its BPF file system is where an operator's is.
     ///
     /// # Errors
     /// When it is not installed, or does not come up.
@@ -62,10 +63,12 @@ impl Systemd {
             fs::copy(Path::new("/lib/systemd/system").join(unit), units.join(unit))
                 .with_context(|| format!("{unit} is not there: is systemd installed?"))?;
         }
-        let wants = "Requires=basic.target systemd-journald.service\nAfter=basic.target";
+        let wants =
+            "Requires=basic.target multi-user.target systemd-journald.service\nAfter=basic.target";
         let text = format!("[Unit]\nDescription=A lab\n{wants}\n");
         fs::write(units.join("default.target"), text)?;
         let cgroup = cgroup2()?.join(lab.namespace(host));
+        // In a lab that starts it again it is gone by now.
         fs::create_dir(&cgroup)
             .with_context(|| format!("cannot make the control group {}", cgroup.display()))?;
         let boot = lab.write("boot.sh", &boot(lab, &units, prepare))?;
@@ -146,13 +149,13 @@ fn boot(lab: &Lab, units: &Path, prepare: &str) -> String {
         "mount --make-rprivate /\nmount -t proc proc /proc\n\
          mount --rbind '{dir}' /mnt\nmount -t tmpfs tmpfs /run\n\
          mkdir -p '{dir}' /run/lock /run/log/journal /run/systemd\nmount --move /mnt '{dir}'\n\
-         for place in etc usr var; do\n over=/run/copy/$place\n mkdir -p $over/upper $over/work\n \
+         for place in etc usr var; do\n over='{dir}'/copy/$place\n mkdir -p $over/upper $over/work\n \
          mount -t overlay -o lowerdir=/$place,upperdir=$over/upper,workdir=$over/work copy /$place\n\
          done\n\
          umount -l /sys/fs/cgroup\nmount -t cgroup2 cgroup2 /sys/fs/cgroup\n\
          mount --rbind '{dir}/bpf' /sys/fs/bpf\n\
          {prepare}\n\
-         exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=lab SYSTEMD_UNIT_PATH={units} \
+         exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=lab SYSTEMD_UNIT_PATH={units}:/etc/systemd/system \
          /lib/systemd/systemd --system --unit=default.target --show-status=no \
          --log-target=journal-or-kmsg\n"
     )
