@@ -7,8 +7,9 @@ use core::fmt::{self, Display};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
-use tidegate_bgp::policy::Policy;
+use tidegate_bgp::policy::{Policy, PrefixSet};
 use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::RouteAttributes;
 
@@ -51,6 +52,8 @@ pub enum Object {
     Keychain(String),
     /// A routing policy, by name.
     Policy(String),
+    /// A set of prefixes, by name.
+    PrefixSet(String),
     /// An RPKI cache, by name.
     RpkiCache(String),
     /// A BMP station, by name.
@@ -76,6 +79,7 @@ impl Display for Object {
             Self::Peer(name) => write!(f, "peer {name}"),
             Self::Keychain(name) => write!(f, "keychain {name}"),
             Self::Policy(name) => write!(f, "policy {name}"),
+            Self::PrefixSet(name) => write!(f, "prefix-set {name}"),
             Self::RpkiCache(name) => write!(f, "rpki-cache {name}"),
             Self::BmpStation(name) => write!(f, "bmp-station {name}"),
             Self::Mrt => f.write_str("mrt"),
@@ -169,6 +173,14 @@ pub fn changes(before: &Desired, after: &Desired) -> Vec<Change> {
     for name in union(&before.policies, &after.policies) {
         let rows = |desired: &Desired| desired.policies.get(name).map(|policy| of_policy(policy));
         both(&|| Object::Policy(name.clone()), rows(before), rows(after), &mut changes);
+    }
+    for name in union(&before.prefix_sets, &after.prefix_sets) {
+        let (before, after) = (before.prefix_sets.get(name), after.prefix_sets.get(name));
+        if before != after {
+            let rows = |set: &Arc<PrefixSet>| of_prefix_set(set);
+            let object = || Object::PrefixSet(name.clone());
+            both(&object, before.map(rows), after.map(rows), &mut changes);
+        }
     }
     export::changes(before, after, &mut changes);
     for name in union(&before.services, &after.services) {
@@ -372,6 +384,16 @@ fn of_policy(policy: &Policy) -> Rows {
     let mut rows = Rows::default();
     let terms = format_args!("{} #{:08x}", list(&names), digest.finish() >> 32);
     rows.put("policy.term", "name", terms);
+    rows
+}
+
+/// By how many there are and a sum: there may be very many.
+fn of_prefix_set(set: &PrefixSet) -> Rows {
+    let mut digest = DefaultHasher::new();
+    format!("{:?}", set.ranges()).hash(&mut digest);
+    let mut rows = Rows::default();
+    let prefixes = format_args!("{} prefixes #{:08x}", set.ranges().len(), digest.finish() >> 32);
+    rows.put("prefix-set", "prefixes", prefixes);
     rows
 }
 

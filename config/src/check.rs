@@ -73,6 +73,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
         signing: BTreeMap::new(),
         keychains,
         policies: named.policies,
+        prefix_sets: named.prefixes,
         rpki_caches: caches?,
         bmp_stations: stations?,
         mrt: export::mrt(file)?,

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidegate_bgp::policy::Policy;
+use tidegate_bgp::policy::{Policy, PrefixSet};
 use tidegate_bgp::rib::DecisionRules;
 use tidegate_bgp::speaker::{PeerConfig, PeerRange, RouteAttributes};
 use tidegate_bgp::types::{Asn, Prefix, RouterId};
@@ -54,6 +54,8 @@ pub struct Desired {
     pub keychains: BTreeMap<String, Vec<AoKey>>,
     /// Routing policies by name; peers have theirs already.
     pub policies: BTreeMap<String, Arc<Policy>>,
+    /// Sets of prefixes by name; terms have theirs already.
+    pub prefix_sets: BTreeMap<String, Arc<PrefixSet>>,
     /// RPKI caches, the preferred one first.
     pub rpki_caches: Vec<RpkiCache>,
     /// BMP stations.

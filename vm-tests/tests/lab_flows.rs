@@ -19,7 +19,11 @@ fn config(job: &MainJob, flows: &str) -> String {
     let peer = job
         .edge_config()
         .replace("connect-retry = \"1s\"\n", "connect-retry = \"1s\"\nimport = [\"all\"]\n");
-    format!("{peer}\n[[policy]]\nname = \"all\"\ndefault = \"accept\"\n\n[flows]\n{flows}\n")
+    format!(
+        "{peer}\n[[policy]]\nname = \"all\"\ndefault = \"accept\"\n\
+         [[prefix-set]]\nname = \"clients\"\nprefixes = [\"198.51.100.0/24 le 30\", \"2001:db8:c::/48\"]\n\
+         [[prefix-set]]\nname = \"others\"\nprefixes = [\"10.0.0.0/8 le 32\"]\n[flows]\n{flows}\n"
+    )
 }
 
 fn flows(job: &MainJob, arguments: &[&str]) -> Result<Vec<Value>> {
@@ -87,6 +91,7 @@ fn every_packet_is_told_of_and_accounted_for() {
         assert!(ends.count() >= REQUESTS, "no end of them");
         for flow in opens {
             assert_eq!(flow["IP"]["source"], client, "{flow}");
+            assert_eq!(flow["source_sets"], serde_json::json!(["clients"]), "{flow}");
             assert_eq!(flow["l4"]["TCP"]["destination_port"], 80, "{flow}");
             assert_eq!(flow["Summary"], "TCP Flags: SYN", "{flow}");
             let backend = flow["backend"].as_str().unwrap();

@@ -39,6 +39,20 @@ impl PrefixSet {
         Self { name: name.into(), ranges, lengths }
     }
 
+    /// Its ranges, by prefix.
+    pub fn ranges(&self) -> &[PrefixRange] {
+        &self.ranges
+    }
+
+    /// Whether the address lies in one of its prefixes, whatever their ranges of lengths.
+    pub fn covers(&self, addr: IpAddr) -> bool {
+        self.lengths.iter().any(|bits| {
+            Prefix::new(addr, *bits).is_some_and(|cover| {
+                self.ranges.binary_search_by_key(&cover, |it| it.prefix).is_ok()
+            })
+        })
+    }
+
     /// Whether a range covers it.
     pub fn contains(&self, prefix: Prefix) -> bool {
         let fitting = self.lengths.iter().take_while(|bits| **bits <= prefix.bits());

@@ -44,6 +44,18 @@ fn a_prefix_set_holds_what_its_ranges_cover() {
     for (text, expected) in cases {
         assert_eq!(set.contains(prefix(text)), expected, "{text}");
     }
+    let set = ["10.0.0.0/8 ge 16 le 24", "192.0.2.0/24", "2001:db8::/32 le 48"];
+    let set = PrefixSet::new("s", set.map(|text| text.parse().unwrap()).to_vec());
+    for (addr, expected) in [
+        ("10.255.0.1", true),
+        ("11.0.0.1", false),
+        ("192.0.2.255", true),
+        ("2001:db8:ffff::1", true),
+        ("2001:db9::1", false),
+        ("::ffff:10.0.0.1", false),
+    ] {
+        assert_eq!(set.covers(addr.parse().unwrap()), expected, "{addr}");
+    }
 }
 
 #[test]

@@ -124,6 +124,11 @@ fn a_difference_names_object_key_values_and_cost() {
             "address = \"10.0.0.11\"\nweight = 7",
             "service web backend 10.0.0.11 weight 1 -> 7 (soft)",
         ),
+        (
+            "[router]",
+            "prefix-set = [{ name = \"us\", prefixes = [\"10.0.0.0/8\"] }]\n[router]",
+            "prefix-set us added (soft)",
+        ),
         ("[router]", "[router]\ndrain-on-stop = \"30s\"", "router drain-on-stop 0s -> 30s (none)"),
         (
             "name = \"web\"",

@@ -19,7 +19,7 @@ use crate::value::Name;
 /// Everything that terms and chains can name.
 #[derive(Default)]
 pub(super) struct Named {
-    prefixes: BTreeMap<String, Arc<PrefixSet>>,
+    pub(super) prefixes: BTreeMap<String, Arc<PrefixSet>>,
     paths: BTreeMap<String, Arc<AsPathSet>>,
     communities: BTreeMap<String, Arc<CommunitySet>>,
     pub(super) policies: BTreeMap<String, Arc<Policy>>,

@@ -522,6 +522,7 @@ pub(crate) fn desired() -> impl Strategy<Value = Desired> {
             signing: BTreeMap::new(),
             keychains: BTreeMap::new(),
             policies: BTreeMap::new(),
+            prefix_sets: BTreeMap::new(),
             rpki_caches,
             bmp_stations,
             mrt,

@@ -148,6 +148,7 @@ pub fn explain(
             signing: BTreeMap::new(),
             keychains: BTreeMap::new(),
             policies: BTreeMap::new(),
+            prefix_sets: BTreeMap::new(),
             rpki_caches: Vec::new(),
             bmp_stations: Vec::new(),
             mrt: None,
@@ -238,6 +239,7 @@ fn affected(changes: &[Change], before: &Desired, after: &Desired) -> BTreeSet<P
             | Object::Decision
             | Object::Peer(_)
             | Object::Keychain(_)
+            | Object::PrefixSet(_)
             | Object::Policy(_)
             | Object::RpkiCache(_)
             | Object::BmpStation(_)

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use futures::stream::{self, Stream, StreamExt as _};
 use tidegate_abi::{Action, Counter, ip_proto};
+use tidegate_bgp::policy::PrefixSet;
 use tidegate_bgp::rib::View as Side;
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::model;
@@ -90,7 +91,7 @@ async fn answer(
     if !follows(&headers) {
         let last = wanted.last.unwrap_or(LAST);
         let (told, _) = latest(&source.log, &wanted, last);
-        let mut origins = Origins::new(source.asker, u32::MAX); // Of so many at most, and once.
+        let mut origins = Origins::new(source.asker, source.log.sets(), u32::MAX); // Of so many at most, and once.
         let mut shown = Vec::with_capacity(told.len());
         for told in told {
             shown.push(origins.with(self::shown(&told)).await);
@@ -124,7 +125,7 @@ async fn answer(
     let (before, news) = latest(&source.log, &wanted, wanted.last.unwrap_or(0));
     let follower = Follower {
         news,
-        origins: Origins::new(source.asker, ORIGINS_A_SECOND),
+        origins: Origins::new(source.asker, source.log.sets(), ORIGINS_A_SECOND),
         wanted,
         _place: place,
     };
@@ -198,6 +199,7 @@ fn message(followed: &Followed) -> Message {
 /// Whose networks clients are, as the routes say; remembered for a while.
 struct Origins {
     asker: Asker,
+    sets: Arc<[Arc<PrefixSet>]>,
     known: HashMap<IpAddr, (Instant, Option<Origin>)>,
     /// So many were asked for since then.
     asked: (Instant, u32),
@@ -205,14 +207,16 @@ struct Origins {
 }
 
 impl Origins {
-    fn new(asker: Asker, a_second: u32) -> Self {
-        Self { asker, known: HashMap::new(), asked: (Instant::now(), 0), a_second }
+    fn new(asker: Asker, sets: Arc<[Arc<PrefixSet>]>, a_second: u32) -> Self {
+        Self { asker, sets, known: HashMap::new(), asked: (Instant::now(), 0), a_second }
     }
 
     async fn with(&mut self, flow: Flow) -> Flow {
         let Some(src) = flow.ip.as_ref().map(|ip| ip.source) else { return flow };
+        let sets = self.sets.iter().filter(|set| set.covers(src));
+        let source_sets = sets.map(|set| set.name.clone()).collect();
         let origin = self.of(src).await;
-        Flow { origin, ..flow }
+        Flow { source_sets, origin, ..flow }
     }
 
     /// Takes one of the questions that this second has.
@@ -290,6 +294,7 @@ fn shown(told: &Told) -> Flow {
         length: record.len,
         id: told.id,
         ifindex: record.ingress_ifindex,
+        source_sets: Vec::new(),
         origin: None,
     }
 }
@@ -337,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_clients_asks_the_speaker_only_so_often() {
-        let mut origins = Origins::new(crate::bgp_io::alone().asker(), 3);
+        let mut origins = Origins::new(crate::bgp_io::alone().asker(), Arc::default(), 3);
         let start = origins.asked.0;
         let asks = |origins: &mut Origins, at| (0..10).filter(|_| origins.may_ask(at)).count();
         assert_eq!(asks(&mut origins, start), 3);

@@ -199,8 +199,12 @@ fn row(flow: &Flow) -> String {
         let communities = origin.communities.join(" ");
         format!(" {asn} {communities}").trim_end().to_owned()
     });
+    let sets = match flow.source_sets.as_slice() {
+        [] => String::new(),
+        sets => format!(" from {}", sets.join(", ")),
+    };
     format!(
-        "{time}  {packet}{to} {}{} ({}){}",
+        "{time}  {packet}{to} {}{} ({}){}{sets}",
         flow.verdict,
         reason.unwrap_or_default(),
         flow.summary,
@@ -243,6 +247,7 @@ mod tests {
             summary: "TCP Flags: SYN".into(),
             service: Some("web".into()),
             backend: Some("10.0.0.2".parse().unwrap()),
+            source_sets: vec!["customers".into()],
             origin: Some(Origin {
                 asn: Some("65010".into()),
                 communities: vec!["65010:1".into()],
@@ -259,6 +264,7 @@ mod tests {
             drop_reason_desc: Some("NO_SERVICE".into()),
             service: None,
             backend: None,
+            source_sets: Vec::new(),
             origin: None,
             ..flow()
         };
@@ -266,7 +272,7 @@ mod tests {
         let told = Told { lost: 3, ..Told::default() };
         let flows = Flows { flows: vec![flow(), dropped, other], told, ..Flows::default() };
         let wanted = "\
-2026-11-26 15:35:22.123456Z  198.51.100.7:40000 -> 192.0.2.10:80 web/10.0.0.2 FORWARDED (TCP Flags: SYN) AS65010 65010:1
+2026-11-26 15:35:22.123456Z  198.51.100.7:40000 -> 192.0.2.10:80 web/10.0.0.2 FORWARDED (TCP Flags: SYN) AS65010 65010:1 from customers
 2026-11-26 15:35:22.123456Z  198.51.100.7:40000 -> 192.0.2.10:80 DROPPED no_service (TCP Flags: SYN)
 2026-11-26 15:35:22.123456Z  - DROPPED no_service (ARP)
 3 packets are not in the list: they came too fast

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tidegate_abi::Counter;
+use tidegate_bgp::policy::PrefixSet;
 use tidegate_plan::live;
 use tidegate_plan::model::Flow;
 use tidegate_plan::record::{Record, Why};
@@ -60,6 +61,7 @@ struct Kept {
     last_id: u64,
     most: usize,
     unreadable: u64,
+    sets: Arc<[Arc<PrefixSet>]>,
     packets: VecDeque<Arc<Told>>,
     sums: Sums,
 }
@@ -78,6 +80,16 @@ impl FlowLog {
         kept.most = most;
         let over = kept.packets.len().saturating_sub(most);
         kept.packets.drain(..over);
+    }
+
+    /// The sets that clients may be in, from now on.
+    pub(super) fn know(&self, sets: Arc<[Arc<PrefixSet>]>) {
+        self.kept().sets = sets;
+    }
+
+    /// The sets that clients may be in.
+    pub(crate) fn sets(&self) -> Arc<[Arc<PrefixSet>]> {
+        Arc::clone(&self.kept().sets)
     }
 
     pub(super) fn put(&self, mut record: Record, at: SystemTime, names: &Names) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
+use tidegate_bgp::policy::PrefixSet;
 use tidegate_plan::record;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
@@ -60,6 +61,11 @@ impl FlowsHandle {
     /// What services and backends are called from now on.
     pub(crate) fn name(&self, names: Names) {
         self.names.send_replace(Arc::new(names));
+    }
+
+    /// Sets of prefixes that clients may be in.
+    pub(crate) fn know(&self, sets: impl Iterator<Item = Arc<PrefixSet>>) {
+        self.log.know(sets.collect());
     }
 
     pub(crate) fn log(&self) -> FlowLog {

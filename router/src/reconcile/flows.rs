@@ -21,6 +21,7 @@ impl Reconciler {
     pub(super) async fn read_flows(&mut self) {
         let flows = self.config.desired.flows;
         self.parts.flows.keep(flows.keep);
+        self.parts.flows.know(self.config.desired.prefix_sets.values().cloned());
         let router_id = Ipv4Addr::from_bits(self.config.desired.router.router_id.get());
         self.parts.flows.export(To { flows, router_id });
         if !flows.is_on() {

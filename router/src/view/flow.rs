@@ -91,6 +91,9 @@ pub struct Flow {
     pub id: u64,
     /// Interface that it came in by.
     pub ifindex: u32,
+    /// The configuration's sets of prefixes that the client is in, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_sets: Vec<String>,
     /// Whose network the client is, as the best route says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,

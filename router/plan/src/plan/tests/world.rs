@@ -78,6 +78,7 @@ pub(crate) fn desired(services: &[Service]) -> Desired {
         signing: BTreeMap::new(),
         keychains: BTreeMap::new(),
         policies: BTreeMap::new(),
+        prefix_sets: BTreeMap::new(),
         rpki_caches: Vec::new(),
         bmp_stations: Vec::new(),
         mrt: None,
