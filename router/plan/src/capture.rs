@@ -134,14 +134,10 @@ pub fn sentence(verdict: Counter, service: Option<&str>, backend: Option<IpAddr>
         }
         _ => why.to_owned(),
     };
-    let mut text = format!("{} ({}): {why}", verdict_name(verdict).to_lowercase(), verdict.name());
-    if let Some(service) = service {
-        text += &format!("; service {service}");
-    }
-    if let Some(backend) = backend {
-        text += &format!("; backend {backend}");
-    }
-    text
+    let service = service.map(|name| format!("; service {name}")).unwrap_or_default();
+    let backend = backend.map(|addr| format!("; backend {addr}")).unwrap_or_default();
+    let called = verdict_name(verdict).to_lowercase();
+    format!("{called} ({}): {why}{service}{backend}", verdict.name())
 }
 
 /// What XDP was told to do with such a packet (linux/bpf.h, enum `xdp_action`).

@@ -1,5 +1,7 @@
 //! What a program that captures packets leaves of them.
 
+use std::fmt;
+
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray};
 use tidegate_abi::{Captured, map_names};
@@ -20,6 +22,12 @@ pub struct Captures {
 
 /// How many packets that are wanted there were.
 pub(crate) struct Counts(PerCpuArray<MapData, u64>);
+
+impl fmt::Debug for Captures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Captures").finish_non_exhaustive()
+    }
+}
 
 impl Captures {
     pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {

@@ -46,6 +46,7 @@ use tidegate_plan::step::Step;
 use tidegate_plan::why::Remembered;
 
 pub use capture::Captures;
+pub(crate) use capture::Counts as CaptureCounts;
 pub use error::Error;
 pub use link::{Link, Mode};
 pub use marks::decided;

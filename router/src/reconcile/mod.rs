@@ -4,6 +4,7 @@
 //! Level, not edge: whatever happens, the answer is to look at the world, plan, do the steps and
 //! look again until there is nothing left to do. What is decided is decided in `tidegate-plan`.
 
+mod capture;
 mod change;
 mod drain;
 mod flows;
@@ -55,6 +56,7 @@ use crate::lock::Lock;
 use crate::mrt_io::MrtHandle;
 use crate::rpki_io::{self, RpkiHandle};
 
+use capture::Capturing;
 use change::{GUARD_LOOK, Unconfirmed};
 use hand_over::Candidate;
 pub(crate) use hand_over::Known;
@@ -180,6 +182,8 @@ pub(crate) struct Reconciler {
     named_at: Option<u64>,
     /// What a program tells of packets, until it has names.
     unread: Option<Records>,
+    /// The capture that runs.
+    capturing: Option<Capturing>,
     /// Packets up to the last sample, and when that was.
     sampled: (Timestamp, Packets),
     /// Packets between the last two samples.
@@ -240,6 +244,7 @@ impl Reconciler {
             map_writes: 0,
             named_at: None,
             unread: None,
+            capturing: None,
             sampled: (Timestamp::default(), Packets::default()),
             usual_packets: Packets::default(),
             totals: BTreeMap::new(),
@@ -261,6 +266,7 @@ impl Reconciler {
                 Turn::Look => {}
                 Turn::Reload => self.reload().await,
                 Turn::Ask(ask) => self.on_ask(*ask).await,
+                Turn::CaptureOver => self.end_capture().await,
                 Turn::Candidate(candidate) => {
                     if self.on_candidate(*candidate).await {
                         return; // Everything is another process's.
@@ -286,7 +292,7 @@ impl Reconciler {
         journal::notify(&[NotifyState::Stopping]);
         match end {
             End::Withdraw => Box::pin(self.stop()).await,
-            End::Keep => self.leave().await,
+            End::Keep => Box::pin(self.leave()).await,
         }
     }
 
@@ -327,6 +333,9 @@ impl Reconciler {
                     return Some(Turn::Candidate(Box::new(candidate)));
                 }
                 Some(ask) = self.parts.asks.recv() => return Some(Turn::Ask(Box::new(ask))),
+                () = capture::over(&mut self.capturing, self.clock) => {
+                    return Some(Turn::CaptureOver);
+                }
                 order = orders.recv() => return order.map(|order| match order {
                     Order::Reload => Turn::Reload,
                     Order::Stop(end) => Turn::Stop(end),
@@ -547,6 +556,7 @@ impl Reconciler {
     /// path stays: packets on their way while the routers learn of it still arrive.
     async fn stop(mut self) {
         info!("stopping: withdrawing every VIP");
+        self.end_capture().await;
         let advertised = self.advertised();
         for step in tidegate_plan::stop(&Observed { advertised, ..Observed::default() }) {
             if let Err(failure) = self.perform(&step).await {
@@ -562,7 +572,8 @@ impl Reconciler {
     }
 
     /// Ends the sessions and leaves everything else as it is, for who comes next.
-    async fn leave(self) {
+    async fn leave(mut self) {
+        self.end_capture().await;
         info!("stopping for a restart: peers that restart gracefully keep our routes");
         self.parts.bmp.stop().await;
         self.parts.bgp.leave().await;
@@ -574,6 +585,8 @@ enum Turn {
     Look,
     Reload,
     Ask(Box<Ask>),
+    /// Nobody reads what is captured any more.
+    CaptureOver,
     /// A process could take over.
     Candidate(Box<Candidate>),
     Stop(End),

@@ -98,7 +98,9 @@ pub fn section(out: &mut Vec<u8>, section: &Section<'_>) {
     body.extend(u64::MAX.to_ne_bytes()); // How long the section will be is not known.
     let Section { hardware, os, application, comment } = section;
     let texts = [(COMMENT, comment), (2, hardware), (3, os), (4, application)];
-    texts.into_iter().for_each(|(code, text)| option(&mut body, code, text.as_bytes()));
+    for (code, text) in texts {
+        option(&mut body, code, text.as_bytes());
+    }
     block(out, SECTION, body);
 }
 
