@@ -82,7 +82,8 @@ struct Reading {
     boot_ns: u64,
     from_ns: u64,
     who: String,
-    reader: oneshot::Sender<Infallible>,
+    /// `None`: it is over.
+    reader: Option<oneshot::Sender<Infallible>>,
     phase: Phase,
 }
 
@@ -119,7 +120,7 @@ pub(crate) fn stream(
         boot_ns: nanoseconds(boot()),
         from_ns: nanoseconds(SystemTime::now()),
         who,
-        reader,
+        reader: Some(reader),
         phase: Phase::Begins,
     };
     for (ifindex, name) in interfaces {
@@ -129,6 +130,21 @@ pub(crate) fn stream(
         let piece = reading.piece().await?;
         Some((Ok(Bytes::from(piece)), reading))
     })))
+}
+
+/// Waits until nothing more comes.
+async fn closed(reader: &mut Option<oneshot::Sender<Infallible>>) {
+    if let Some(reader) = reader {
+        reader.closed().await;
+    }
+}
+
+/// A batch of records, no more than there shall be.
+fn taken(ring: &mut Records, left: u64) -> Vec<Vec<u8>> {
+    let most = BATCH.min(usize::try_from(left).unwrap_or(usize::MAX));
+    let mut records = Vec::with_capacity(most);
+    ring.drain(most, |bytes| records.push(bytes.to_vec()));
+    records
 }
 
 fn nanoseconds(at: SystemTime) -> u64 {
@@ -146,11 +162,12 @@ impl Reading {
             }
             Phase::Reads => Some(self.read().await),
             Phase::Ends(why) => {
-                let piece = self.drain();
-                if !piece.is_empty() {
-                    return Some(piece);
+                let rest = taken(self.records.get_mut(), self.left);
+                if !rest.is_empty() {
+                    return Some(self.written(&rest));
                 }
                 self.phase = Phase::Over;
+                self.reader = None; // Before the last piece: who has that may begin anew.
                 let packets: u64 = self.interfaces.iter().map(|it| it.delivered).sum();
                 info!(who = self.who, packets, lost = self.lost(), "capture ended: {why}");
                 Some(self.statistics(why))
@@ -163,7 +180,7 @@ impl Reading {
     async fn read(&mut self) -> Vec<u8> {
         loop {
             tokio::select! {
-                () = self.reader.closed() => {
+                () = closed(&mut self.reader) => {
                     self.phase = Phase::Ends("the packet path was loaded anew");
                     return Vec::new();
                 }
@@ -173,28 +190,31 @@ impl Reading {
                 }
                 _ = self.tell.tick() => return self.statistics("so far"),
                 ready = self.records.readable_mut() => {
-                    match ready {
-                        Ok(mut ready) => ready.clear_ready(),
-                        Err(_error) => self.phase = Phase::Ends("the ring cannot be read"),
+                    let Ok(mut ready) = ready else {
+                        self.phase = Phase::Ends("the ring cannot be read");
+                        return Vec::new();
+                    };
+                    let records = taken(ready.get_inner_mut(), self.left);
+                    if records.len() < BATCH {
+                        ready.clear_ready();
                     }
-                    let piece = self.drain();
+                    drop(ready);
+                    if records.is_empty() {
+                        continue;
+                    }
+                    let piece = self.written(&records);
                     if self.left == 0 {
                         self.phase = Phase::Ends("the count is reached");
                     }
-                    if !piece.is_empty() || self.phase != Phase::Reads {
-                        return piece;
-                    }
+                    return piece;
                 }
             }
         }
     }
 
-    /// Reads a batch of records.
-    fn drain(&mut self) -> Vec<u8> {
-        let most = BATCH.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+    /// These records, as they stand in the file.
+    fn written(&mut self, records: &[Vec<u8>]) -> Vec<u8> {
         let names = Arc::clone(&self.names.borrow());
-        let mut records = Vec::with_capacity(BATCH);
-        self.records.get_mut().drain(most, |bytes| records.push(bytes.to_vec()));
         for captured in records.iter().filter_map(|bytes| capture::read(bytes)) {
             self.add(&captured, &names);
         }

@@ -68,7 +68,7 @@ pub(super) struct CaptureArgs {
     #[arg(short, long, value_name = "NUMBER")]
     count: Option<u64>,
     /// The first bytes of each frame, 4096 at most (without: 256)
-    #[arg(short, long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES")]
     snap: Option<u32>,
     #[command(flatten)]
     node: node::Node,
@@ -91,16 +91,16 @@ pub(super) async fn capture(args: CaptureArgs) -> Result<(), Failure> {
     let mut file = Written::open(&args.write, args.force)?;
     let path = super::flows::path("/api/v1/capture", &wanted)?;
     let ended = packets(&args.node, &path, &mut file, asked.within).await;
-    if ended.is_err() && file.blocks == 0 {
+    if file.blocks == 0 {
         file.forget();
+        return ended;
     }
-    let tells = file.tells_progress;
-    let ended = ended.and_then(|()| file.finish());
-    if tells {
+    let finished = file.finish();
+    if file.tells_progress {
         eprint_as_is("\r\x1b[K");
     }
     complain(&file.summary());
-    ended
+    ended.and(finished)
 }
 
 /// Writes what the daemon answers until it is all, or somebody interrupts.
@@ -144,8 +144,6 @@ struct Written {
     lost: u64,
     /// What is known of each interface, the latest: the end of the file.
     statistics: Vec<Block>,
-    /// Another block came since.
-    is_old: bool,
     began: Instant,
     tells_progress: bool,
 }
@@ -170,7 +168,6 @@ impl Written {
             packets: 0,
             lost: 0,
             statistics: Vec::new(),
-            is_old: false,
             began: Instant::now(),
             tells_progress: std::io::stderr().is_terminal(),
         })
@@ -180,14 +177,13 @@ impl Written {
     fn add(&mut self, block: Block) -> Result<bool, Failure> {
         self.packets += u64::from(block.is_arrival());
         if block.is_statistics() {
-            self.lost = block.lost().unwrap_or(self.lost);
-            if core::mem::take(&mut self.is_old) {
-                self.statistics.clear();
+            if let Some(lost) = block.lost() {
+                self.lost = lost;
+                self.statistics.clear(); // It is the first one of the next time.
             }
             self.statistics.push(block);
             return Ok(true);
         }
-        self.is_old = true;
         self.blocks += 1;
         self.put(block.bytes())
     }

@@ -4,10 +4,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tidegate_abi::CaptureFilter;
 use tidegate_bgp::time::Timestamp;
 use tidegate_plan::capture::Wanted;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -33,6 +33,18 @@ pub(super) struct Capturing {
     again_at: Timestamp,
 }
 
+impl Capturing {
+    /// Whether somebody still reads.
+    fn is_read(&mut self) -> bool {
+        let reader = self.reader.as_mut().map(oneshot::Receiver::try_recv);
+        let is_read = matches!(reader, Some(Err(TryRecvError::Empty)));
+        if !is_read {
+            self.reader = None; // It has said so, and says it no second time.
+        }
+        is_read
+    }
+}
+
 /// Waits until a capture is over, or its end is to be tried again; without one for ever.
 pub(super) async fn over(capturing: &mut Option<Capturing>, clock: Clock) {
     match capturing {
@@ -49,28 +61,27 @@ impl Reconciler {
         asked: Asked,
         who: &str,
     ) -> Result<Capture, Refused> {
-        if let Some(Capturing { who, .. }) = &self.capturing {
-            return Err(Refused::Capturing(who.clone()));
+        if let Some(running) = &mut self.capturing
+            && running.is_read()
+        {
+            return Err(Refused::Capturing(running.who.clone()));
         }
         let services = self.config.desired.services.iter();
         let vips = services.map(|(name, service)| (name.as_str(), service.vip.addrs));
         let vip = asked.vip.as_ref().map(|vip| vip_of(vip, vips)).transpose();
         let vip = vip.map_err(Refused::NoSuchVip)?.or(asked.wanted.vip);
         let (wanted, count) = (Wanted { vip, ..asked.wanted }, asked.count);
-        let until_ns = |within: Duration| {
-            monotonic_ns().saturating_add(u64::try_from(within.as_nanos()).unwrap_or(u64::MAX))
-        };
-        let filter: CaptureFilter = wanted.filter(until_ns(asked.within));
-        let mut program = load_capturing(&self.config.desired, &filter)?;
+        let within_ns = u64::try_from(asked.within.as_nanos()).unwrap_or(u64::MAX);
         let until = Instant::now() + asked.within;
+        let filter = wanted.filter(monotonic_ns().saturating_add(within_ns));
+        let mut program = load_capturing(&self.config.desired, &filter)?;
         let captures = program.take_captures().ok_or(Refused::NoCapture)?;
         self.put_program(program).await?;
         let links = self.parts.datapath.links().iter();
         let interfaces = links.map(|link| (link.ifindex, link.interface.clone())).collect();
         let (reader, gone) = oneshot::channel();
-        let (reader_gone, who) = (Some(gone), who.to_owned());
-        let again_at = self.clock.now();
-        self.capturing = Some(Capturing { who: who.clone(), reader: reader_gone, again_at });
+        let (who, again_at) = (who.to_owned(), self.clock.now());
+        self.capturing = Some(Capturing { who: who.clone(), reader: Some(gone), again_at });
         self.named_at = None;
         info!(who, "capture begins: {}", asked.words);
         let (names, snap, words) = (self.parts.flows.names(), wanted.snap, asked.words);
@@ -80,6 +91,7 @@ impl Reconciler {
     /// Puts the program of the configuration back.
     pub(super) async fn end_capture(&mut self) {
         let Some(Capturing { who, .. }) = self.capturing.take() else { return };
+        info!(who, "nobody captures any more: the former program comes back");
         let put = match reload::load(&self.config.desired) {
             Ok(program) => self.put_program(program).await,
             Err(problem) => Err(problem.into()),
