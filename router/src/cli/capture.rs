@@ -10,7 +10,7 @@ use clap::Args;
 use tidegate_plan::export::pcapng::{Block, Blocks};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::client::octets;
+use super::client::{Octets, octets};
 use super::table::count;
 use super::{Failure, complain, node};
 use crate::view::capture::{SECONDS, Wanted};
@@ -18,14 +18,14 @@ use crate::view::capture::{SECONDS, Wanted};
 const HELP: &str = "\
 Each packet is in the file as it came and, unless it was dropped or is for this
 host, as it left: with the same number (epb_packetid), and a comment that says
-what was decided, why, and for which service and backend. In Wireshark show the
-comments as a column: pkt_comment. Until the capture ends another program is in
-the packet path; no packet is lost by that.
+what was decided, why, and for which service and backend (frame.comment). Until
+the capture ends another program is in the packet path; no packet is lost by
+that.
 
 Examples:
   tidegate capture --vip web --drops --seconds 10 -w out.pcapng
   tidegate capture --from 198.51.100.0/24 --port 443 --count 100 -w out.pcapng
-  tidegate capture --vip web --snap 4096 -w - | tshark -r - -T fields -e frame.comment";
+  tidegate capture --vip web -w - | tshark -r - -T fields -e frame.comment";
 
 /// Which packets, and where they go.
 #[derive(Clone, Debug, Args)]
@@ -40,7 +40,7 @@ pub(super) struct CaptureArgs {
     /// To the address of this service, by name, or to this VIP; and answers from it
     #[arg(long, value_name = "NAME|ADDRESS", conflicts_with = "to")]
     vip: Option<String>,
-    /// To this address or prefix, whoever's it is
+    /// To this address or prefix, a VIP or not
     #[arg(long, value_name = "ADDRESS|PREFIX")]
     to: Option<String>,
     /// From this address or prefix
@@ -88,13 +88,12 @@ pub(super) async fn capture(args: CaptureArgs) -> Result<(), Failure> {
         snap: args.snap,
     };
     let asked = wanted.asked().map_err(Failure::new)?;
-    let mut file = Written::open(&args.write, args.force)?;
+    may_write(&args.write, args.force)?;
     let path = super::flows::path("/api/v1/capture", &wanted)?;
-    let ended = packets(&args.node, &path, &mut file, asked.within).await;
-    if file.blocks == 0 {
-        file.forget();
-        return ended;
-    }
+    // What is refused leaves no file, and touches none.
+    let body = octets(&args.node, &path).await?;
+    let mut file = Written::open(&args.write, args.force)?;
+    let ended = packets(body, &mut file, asked.within).await;
     let finished = file.finish();
     if file.tells_progress {
         eprint_as_is("\r\x1b[K");
@@ -104,17 +103,11 @@ pub(super) async fn capture(args: CaptureArgs) -> Result<(), Failure> {
 }
 
 /// Writes what the daemon answers until it is all, or somebody interrupts.
-async fn packets(
-    node: &node::Node,
-    path: &str,
-    file: &mut Written,
-    within: Duration,
-) -> Result<(), Failure> {
+async fn packets(mut body: Octets, file: &mut Written, within: Duration) -> Result<(), Failure> {
     let broken = |error| Failure::new(format!("cannot listen for signals: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(broken)?;
-    let (mut body, mut blocks) = (octets(node, path).await?, Blocks::default());
-    let until = Instant::now() + within;
+    let (mut blocks, until) = (Blocks::default(), Instant::now() + within);
     loop {
         let piece = tokio::select! {
             piece = body.next() => piece?,
@@ -139,7 +132,6 @@ struct Written {
     out: Box<dyn Write>,
     /// `None`: standard output.
     path: Option<PathBuf>,
-    blocks: u64,
     packets: u64,
     lost: u64,
     /// What is known of each interface, the latest: the end of the file.
@@ -151,20 +143,11 @@ struct Written {
 impl Written {
     fn open(path: &Path, force: bool) -> Result<Self, Failure> {
         let to_stdout = path.as_os_str() == "-";
-        let out: Box<dyn Write> = if to_stdout {
-            if std::io::stdout().is_terminal() {
-                return Err(Failure::new(
-                    "a capture is no text: write it into a file, or a pipe ('-w - | tshark -r -')",
-                ));
-            }
-            Box::new(std::io::stdout())
-        } else {
-            Box::new(file(path, force)?)
-        };
+        let out: Box<dyn Write> =
+            if to_stdout { Box::new(std::io::stdout()) } else { Box::new(file(path, force)?) };
         Ok(Self {
             out,
             path: (!to_stdout).then(|| path.to_owned()),
-            blocks: 0,
             packets: 0,
             lost: 0,
             statistics: Vec::new(),
@@ -184,7 +167,6 @@ impl Written {
             self.statistics.push(block);
             return Ok(true);
         }
-        self.blocks += 1;
         self.put(block.bytes())
     }
 
@@ -223,13 +205,6 @@ impl Written {
         self.flush()
     }
 
-    /// Nothing is in it, so nobody shall find it.
-    fn forget(&self) {
-        if let Some(path) = &self.path {
-            drop(std::fs::remove_file(path));
-        }
-    }
-
     fn progress(&self, until: Instant) {
         if self.tells_progress {
             let left = until.saturating_duration_since(Instant::now()).as_secs();
@@ -256,13 +231,28 @@ fn file(path: &Path, force: bool) -> Result<File, Failure> {
     } else {
         options.create_new(true);
     }
-    options.open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::new(format!(
-            "{} is there already: choose another name, or write over it with --force",
-            path.display()
-        )),
-        _ => Failure::new(format!("cannot write {}: {error}", path.display())),
-    })
+    let failed = |error| Failure::new(format!("cannot write {}: {error}", path.display()));
+    options.open(path).map_err(failed)
+}
+
+/// What can be known before anybody is asked for packets.
+fn may_write(path: &Path, force: bool) -> Result<(), Failure> {
+    let shown = path.display();
+    if path.as_os_str() == "-" {
+        return if std::io::stdout().is_terminal() {
+            Err(Failure::new(
+                "a capture is no text: write it into a file, or a pipe ('-w - | tshark -r -')",
+            ))
+        } else {
+            Ok(())
+        };
+    }
+    if !force && path.exists() {
+        return Err(Failure::new(format!(
+            "{shown} is there already: choose another name, or write over it with --force"
+        )));
+    }
+    Ok(())
 }
 
 fn eprint_as_is(text: &str) {

@@ -29,7 +29,7 @@ pub struct Wanted {
     /// To the address of this service, by name, or to this VIP; and what is answered from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vip: Option<String>,
-    /// To this address or prefix, whoever's it is; in the place of `vip`.
+    /// To this address or prefix, a VIP or not; in the place of `vip`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// From this address or prefix.
