@@ -11,6 +11,8 @@ use tidegate_plan::drain as drain_plan;
 use tidegate_plan::guard::Guard;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::capture_io::Capture;
+use crate::view::capture::Asked;
 use crate::view::change::{Applied, History, Plan};
 use crate::view::drain;
 use crate::view::said::Said;
@@ -47,6 +49,8 @@ pub(crate) enum What {
     Rollback(Terms),
     /// Where a packet goes, and why; by a configuration that could be in force, if one is given.
     Why { packet: Packet, by: Option<Candidate> },
+    /// Capture packets.
+    Capture(Asked),
     /// The generations that are kept.
     History,
     /// The configuration in force, as text.
@@ -125,6 +129,7 @@ pub(crate) enum Answer {
     Said(Said),
     Upgraded(Upgraded),
     Why(Box<Why>),
+    Capture(Box<Capture>),
 }
 
 /// The configuration in force.
@@ -204,6 +209,15 @@ pub(crate) enum Refused {
     /// The new binary does not start, or does not take over.
     #[error("{0}; this daemon runs on as before")]
     Upgrade(String),
+    /// There is one capture at a time.
+    #[error("{0} captures packets already: one capture runs at a time, wait for its end")]
+    Capturing(String),
+    /// The VIP is none of ours.
+    #[error("{0}")]
+    NoSuchVip(String),
+    /// The program has no ring.
+    #[error("the packet path was loaded without what a capture needs")]
+    NoCapture,
     /// The packet path is not there.
     #[error("the packet path is not attached to {0:?}: 'tidegate status' shows where it is")]
     NoInterface(String),

@@ -8,6 +8,7 @@ pub mod bgp_io;
 mod bmp_io;
 pub mod bpf_io;
 mod bundle;
+mod capture_io;
 mod change;
 pub mod cli;
 pub mod clock;

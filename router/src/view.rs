@@ -1,6 +1,7 @@
 //! What the daemon shows of itself: the bodies of the API's answers, and what the command line
 //! makes its tables from. No inner type is serialised; the reconcile task fills these by hand.
 
+pub mod capture;
 pub mod doctor;
 pub mod drain;
 pub mod event;

@@ -272,6 +272,21 @@ impl Told {
     pub const COUNT: u32 = 4;
 }
 
+/// Row of the per-CPU `CAPTURE_COUNTS` map: what became of a packet that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Captured {
+    /// It is in the ring.
+    Kept = 0,
+    /// The ring was full.
+    Lost = 1,
+}
+
+impl Captured {
+    /// Rows of the map.
+    pub const COUNT: u32 = 2;
+}
+
 /// Row of the per-CPU `DECAP_COUNTERS` map: what `tidegate decap` did with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]

@@ -1,6 +1,6 @@
 //! Keys and values of the maps.
 
-use crate::{FLOW_SNAP, features};
+use crate::{CAPTURE_SNAP_MAX, FLOW_SNAP, features};
 
 pub(crate) mod sealed {
     pub trait Sealed {}
@@ -285,6 +285,71 @@ plain! {
         pub inner_at: u32,
         /// The frame's first bytes; the rest is zero.
         pub frame: [u8; FLOW_SNAP],
+    }
+}
+
+plain! {
+    /// Which packets are captured: constant while a program is loaded, like [`DatapathConfig`]. Addresses
+    /// are two words of which the first byte is the highest, IPv4 as v4-mapped.
+    #[derive(Default)]
+    pub struct CaptureFilter {
+        /// None after this, by the kernel's monotonic clock: nobody may be left who ends it.
+        pub until_ns: u64,
+        /// Those whose verdict has its bit here, by [`Counter`](crate::Counter).
+        pub verdicts: u64,
+        /// To this address, as far as the mask has bits.
+        pub dst: [u64; 2],
+        /// Which bits of it count.
+        pub dst_mask: [u64; 2],
+        /// From this address, likewise.
+        pub src: [u64; 2],
+        /// Which bits of it count.
+        pub src_mask: [u64; 2],
+        /// To this port; zero: to any.
+        pub port: u32,
+        /// Of this IP protocol; zero: of any.
+        pub proto: u32,
+        /// Bytes of a frame that are captured, at most [`CAPTURE_SNAP_MAX`].
+        pub snap: u32,
+        /// Always zero.
+        pub reserved: u32,
+    }
+
+    /// What a record of a captured packet begins with; behind it are the first bytes of the frame as
+    /// it came, and then those of the frame as it left.
+    #[derive(Default)]
+    pub struct CaptureHead {
+        /// When it came, by the kernel's monotonic clock, in nanoseconds.
+        pub came_ns: u64,
+        /// When its verdict was known.
+        pub left_ns: u64,
+        /// Its verdict, as [`Counter`](crate::Counter).
+        pub verdict: u32,
+        /// Row of its service in `SERVICE_TRAFFIC`, plus one; zero: it did not come as far as to a
+        /// backend.
+        pub service: u32,
+        /// Index of its backend; zero: none.
+        pub backend: u32,
+        /// Interface that it came in by.
+        pub ingress_ifindex: u32,
+        /// Length of the frame that came, in bytes.
+        pub before_len: u32,
+        /// How many bytes of it are here.
+        pub before_snap: u32,
+        /// Length of the frame that left; zero: none did.
+        pub after_len: u32,
+        /// How many bytes of it are here.
+        pub after_snap: u32,
+    }
+
+    /// Where a record is put together. Not pinned: each program has its own.
+    pub struct CaptureDraft {
+        /// Whether the packet that came is one that is asked for; zero: it may be when it leaves.
+        pub is_wanted: u64,
+        /// `before_snap` is zero: nothing is known of the packet.
+        pub head: CaptureHead,
+        /// Both frames, without a gap.
+        pub frames: [u8; 2 * CAPTURE_SNAP_MAX],
     }
 }
 

@@ -15,12 +15,12 @@ mod layout;
 mod nat;
 mod quic;
 
-pub use counter::{Action, Counter, DecapCounter, FLOW_KINDS, Limit, Told};
+pub use counter::{Action, Captured, Counter, DecapCounter, FLOW_KINDS, Limit, Told};
 pub use hash::{flow_hash_v4, flow_hash_v6, slot_of, source_bucket};
 pub use layout::{
-    Backend, Buckets, DatagramKey, DatapathConfig, FlowDraft, FlowKey, FlowRecord, Plain, Ports,
-    PrefixV4, PrefixV6, Rates, Service, ServiceKeyV4, ServiceKeyV6, Slot, Traffic, admissions,
-    backend_flags, backend_kinds, flow_why, service_flags,
+    Backend, Buckets, CaptureDraft, CaptureFilter, CaptureHead, DatagramKey, DatapathConfig,
+    FlowDraft, FlowKey, FlowRecord, Plain, Ports, PrefixV4, PrefixV6, Rates, Service, ServiceKeyV4,
+    ServiceKeyV6, Slot, Traffic, admissions, backend_flags, backend_kinds, flow_why, service_flags,
 };
 pub use nat::{NAT_FLOWS_MAX, NAT_PROBES, NatAnswer, NatFlow, nat_port, nat_state};
 pub use quic::{QuicKey, SERVER_ID_MAX, server_id_len, server_id_of};
@@ -65,6 +65,10 @@ pub const FLOW_RING_BYTES: u32 = 1 << 22;
 /// Bytes of a frame that a [`FlowRecord`] has room for, a power of two: the longest outer header with
 /// tags, and the headers of the packet inside.
 pub const FLOW_SNAP: usize = 256;
+/// Bytes of the ring of captured packets, while somebody captures.
+pub const CAPTURE_RING_BYTES: u32 = 1 << 23;
+/// Bytes of a frame that are captured at most, a power of two: no frame in one buffer is longer.
+pub const CAPTURE_SNAP_MAX: usize = 1 << 12;
 /// Addresses of its own that a backend takes encapsulated packets for.
 pub const DECAP_ADDRS_MAX: u32 = 1_024;
 
@@ -106,6 +110,8 @@ pub mod features {
     pub const VIP_LENS_V6: u64 = 1 << 24;
     /// Packets are told of: see [`FlowRecord`](crate::FlowRecord).
     pub const FLOWS: u64 = 1 << 8;
+    /// Somebody captures packets: see [`CaptureHead`](crate::CaptureHead).
+    pub const CAPTURE: u64 = 1 << 9;
     /// What asks who may come in.
     pub const GUARD: u64 = PREFIXES_V4 | PREFIXES_V6 | RATES | SOURCE_RATES;
     /// Any of those that take more than a copy of finished headers.
@@ -155,10 +161,13 @@ pub mod rare {
     pub const NAT_ERROR: u32 = 9;
     /// New connections in NAT that are put together but for their port.
     pub const NAT_PORT: u32 = 10;
-    /// All packets whose verdict is known, where they are told of.
+    /// All packets whose verdict is known, where they are told of or captured.
     pub const TELL: u32 = 11;
+    /// The program that all packets meet first, for the one that stands before it while somebody
+    /// captures. Always there: what runs until it is replaced must find it.
+    pub const MAIN: u32 = 12;
     /// Rows of the map.
-    pub const COUNT: u32 = 12;
+    pub const COUNT: u32 = 13;
 
     /// Names of the programs, by their rows.
     pub const NAMES: [&str; COUNT as usize] = [
@@ -174,13 +183,14 @@ pub mod rare {
         "tidegate_nat_error",
         "tidegate_nat_port",
         "tidegate_tell",
+        "tidegate",
     ];
 
     /// Whether a packet path with these features calls the program.
     pub const fn is_needed(row: u32, features: u64) -> bool {
         match row {
-            ERRORS | FRAGMENTS => true,
-            TELL => features & super::features::FLOWS != 0,
+            ERRORS | FRAGMENTS | MAIN => true,
+            TELL => features & (super::features::FLOWS | super::features::CAPTURE) != 0,
             TOO_BIG => features & super::features::TOO_BIG != 0,
             CHECKSUM_TX | CHECKSUM_REDIRECT => features & super::features::GUE_CHECKSUM != 0,
             OUTER => features & (super::features::OUTER | super::features::QUIC) != 0,
@@ -243,6 +253,12 @@ pub mod map_names {
     pub const FLOW_LIMITS: &str = "FLOW_LIMITS";
     /// Per-CPU `u64` by [`Told`](super::Told).
     pub const FLOW_COUNTS: &str = "FLOW_COUNTS";
+    /// Ring of captured packets: [`CaptureHead`](super::CaptureHead) and frames.
+    pub const CAPTURE_RECORDS: &str = "CAPTURE_RECORDS";
+    /// Per-CPU [`CaptureDraft`](super::CaptureDraft), one row.
+    pub const CAPTURE_DRAFT: &str = "CAPTURE_DRAFT";
+    /// Per-CPU `u64` by [`Captured`](super::Captured).
+    pub const CAPTURE_COUNTS: &str = "CAPTURE_COUNTS";
     /// [`ServiceKeyV4`](super::ServiceKeyV4) to [`Service`](super::Service).
     pub const SERVICES_V4: &str = "SERVICES_V4";
     /// [`ServiceKeyV6`](super::ServiceKeyV6) to [`Service`](super::Service).

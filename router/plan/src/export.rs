@@ -1,6 +1,7 @@
 //! Packets that are told of, as collectors of others take them.
 
 pub mod ipfix;
+pub mod pcapng;
 pub mod sflow;
 
 /// Bytes of a datagram that passes every path.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod capture;
 mod constants;
 pub mod doctor;
 pub mod drain;

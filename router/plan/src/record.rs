@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use tidegate_abi::{Counter, FLOW_SNAP, flow_why, ip_proto};
+use tidegate_abi::{Action, Counter, FLOW_SNAP, flow_why, ip_proto};
 
 use crate::model::{Flow, Packet, Parsed, parse_ip, parse_start};
 
@@ -66,6 +66,16 @@ impl Record {
     /// The client's IP packet, as much of it as there is.
     pub fn inner(&self) -> Option<&[u8]> {
         self.frame.get(self.ip_at?..)
+    }
+}
+
+/// What people call a verdict.
+pub const fn verdict_name(verdict: Counter) -> &'static str {
+    match (verdict, verdict.action()) {
+        (Counter::ForwardTx | Counter::ForwardRedirect, _) => "FORWARDED",
+        (_, Some(Action::Drop)) => "DROPPED",
+        (_, Some(Action::Tx | Action::Redirect)) => "ANSWERED",
+        (_, Some(Action::Pass) | None) => "PASSED",
     }
 }
 

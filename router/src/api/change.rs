@@ -101,6 +101,7 @@ pub(super) fn made(answer: Answer) -> Response {
         | Answer::Drains(_)
         | Answer::Said(_)
         | Answer::Upgraded(_)
+        | Answer::Capture(_)
         | Answer::Why(_) => unexpected().into_response(),
     }
 }
@@ -241,10 +242,14 @@ impl From<Refused> for Problem {
             Refused::Edit(tidegate_config::overlay::EditError::NoSuch(_))
             | Refused::NoGeneration(_)
             | Refused::NoInterface(_)
+            | Refused::NoSuchVip(_)
             | Refused::NoSuchTarget(_) => (StatusCode::NOT_FOUND, "not-found"),
             Refused::Edit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-value"),
             Refused::NeedsRestart(_) => (StatusCode::CONFLICT, "needs-restart"),
-            Refused::PacketPath(_) | Refused::Api(_) => (StatusCode::CONFLICT, "not-possible"),
+            Refused::Capturing(_) => (StatusCode::CONFLICT, "running"),
+            Refused::PacketPath(_) | Refused::Api(_) | Refused::NoCapture => {
+                (StatusCode::CONFLICT, "not-possible")
+            }
             Refused::TooFewLeft { .. } => (StatusCode::CONFLICT, "too-few-left"),
             Refused::NotChecked(_) => (StatusCode::CONFLICT, "not-checked"),
             Refused::NotDrained(_) => (StatusCode::CONFLICT, "not-drained"),

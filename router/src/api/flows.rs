@@ -12,11 +12,12 @@ use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use futures::stream::{self, Stream, StreamExt as _};
-use tidegate_abi::{Action, Counter, ip_proto};
+use tidegate_abi::ip_proto;
 use tidegate_bgp::policy::PrefixSet;
 use tidegate_bgp::rib::View as Side;
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::model;
+use tidegate_plan::record::verdict_name;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -296,15 +297,6 @@ fn shown(told: &Told) -> Flow {
         ifindex: record.ingress_ifindex,
         source_sets: Vec::new(),
         origin: None,
-    }
-}
-
-const fn verdict_name(verdict: Counter) -> &'static str {
-    match (verdict, verdict.action()) {
-        (Counter::ForwardTx | Counter::ForwardRedirect, _) => "FORWARDED",
-        (_, Some(Action::Drop)) => "DROPPED",
-        (_, Some(Action::Tx | Action::Redirect)) => "ANSWERED",
-        (_, Some(Action::Pass) | None) => "PASSED",
     }
 }
 

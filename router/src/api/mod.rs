@@ -6,6 +6,7 @@
 mod audit;
 mod birdwatcher;
 mod caller;
+mod capture;
 mod change;
 mod config;
 mod door;
@@ -161,7 +162,8 @@ fn all(wires: Wires) -> OpenApiRouter {
     let all = routes(views.clone())
         .merge(change::routes(asks.clone()))
         .merge(config::routes(asks.clone()))
-        .merge(drain::router(asks.clone()));
+        .merge(drain::router(asks.clone()))
+        .merge(capture::router(asks.clone()));
     let all = all.merge(upgrade::router(asks.clone())).merge(health::router(asks.clone()));
     let all = all.merge(routes::router(asker.clone()));
     let all = all.merge(why::router(asks, views.clone(), asker.clone()));

@@ -38,6 +38,7 @@ const TAGS: [(&str, &str); 6] = [
 pub(super) fn document() -> OpenApi {
     let mut document = super::paths().into_openapi();
     for part in [
+        super::capture::paths().into_openapi(),
         super::change::paths().into_openapi(),
         super::config::paths().into_openapi(),
         super::drain::paths().into_openapi(),

@@ -95,7 +95,7 @@ impl Maps {
             backend_traffic: take(ebpf, map_names::BACKEND_TRAFFIC)?,
             counters: take(ebpf, map_names::COUNTERS)?,
             told: take(ebpf, map_names::FLOW_COUNTS)?,
-            records: Some(Records::take(ebpf)?),
+            records: Some(Records::take(ebpf, map_names::FLOW_RECORDS)?),
             devices: take(ebpf, map_names::DEVICES)?,
             cpus,
         };

@@ -5,6 +5,7 @@
 //!
 //! All calls are short system calls; none waits.
 
+mod capture;
 mod error;
 mod flows;
 mod guard;
@@ -34,7 +35,9 @@ use aya::maps::{MapData, ProgramArray};
 use aya::programs::{Program, ProgramFd, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use nix::time::{ClockId, clock_gettime};
-use tidegate_abi::{Counter, DatapathConfig, FlowKey, Slot, Told, Traffic, features};
+use tidegate_abi::{
+    CaptureFilter, Counter, DatapathConfig, FlowKey, Slot, Told, Traffic, features,
+};
 use tidegate_config::desired::{AttachMode, NatTimeouts};
 use tidegate_plan::nat::Place;
 use tidegate_plan::observed;
@@ -42,6 +45,8 @@ use tidegate_plan::proof::Finding;
 use tidegate_plan::step::Step;
 use tidegate_plan::why::Remembered;
 
+pub use capture::Captures;
+pub(crate) use capture::Counts as CaptureCounts;
 pub use error::Error;
 pub use link::{Link, Mode};
 pub use marks::decided;
@@ -56,6 +61,8 @@ use records::Records;
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate.bpf.o"));
 const PROGRAM: &str = "tidegate";
+/// What packets meet in its place while somebody captures.
+const BEFORE: &str = "tidegate_before";
 
 /// What the program did with a frame of a test run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +104,8 @@ impl Verdict {
 /// The loaded packet path.
 pub struct Datapath {
     ebpf: Ebpf,
+    /// The program that packets meet first.
+    first: &'static str,
     program_id: u32,
     load_times: LoadTimes,
     /// Programs that are tail-called; they are forgotten with it, unless it is pinned.
@@ -106,6 +115,8 @@ pub struct Datapath {
     links: Vec<Link>,
     /// Only with pins: it finds the maps by them.
     proof_copy: Option<ProofCopy>,
+    /// Until somebody takes them who reads them.
+    captures: Option<Captures>,
     pin_dir: Option<PathBuf>,
     is_behind: bool,
     /// What [`attach`](Self::attach) was asked for last.
@@ -118,7 +129,7 @@ impl Datapath {
     /// # Errors
     /// Everything the kernel may have against it: see [`Error`].
     pub fn load(config: &DatapathConfig) -> Result<Self, Error> {
-        Self::load_in(config, None)
+        Self::load_in(config, &CaptureFilter::default(), None)
     }
 
     /// Loads the program with the maps that are pinned in `pin_dir`; those that are not there are
@@ -129,16 +140,36 @@ impl Datapath {
     /// system or holds maps of another shape: see [`Error`]. Pins are left as they were.
     pub fn load_pinned(config: &DatapathConfig, pin_dir: &Path) -> Result<Self, Error> {
         pins::prepare(pin_dir)?;
-        Self::load_in(config, Some(pin_dir))
+        Self::load_in(config, &CaptureFilter::default(), Some(pin_dir))
     }
 
-    fn load_in(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Self, Error> {
+    /// Either of them with a program that captures these packets.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn load_capturing(
+        config: &DatapathConfig,
+        filter: &CaptureFilter,
+        pin_dir: Option<&Path>,
+    ) -> Result<Self, Error> {
+        pin_dir.map_or(Ok(()), pins::prepare)?;
+        let features = config.features | features::CAPTURE;
+        Self::load_in(&DatapathConfig { features, ..*config }, filter, pin_dir)
+    }
+
+    fn load_in(
+        config: &DatapathConfig,
+        capture: &CaptureFilter,
+        pin_dir: Option<&Path>,
+    ) -> Result<Self, Error> {
         let is_behind = pin_dir.map_or(Ok(false), pins::is_behind)?;
-        let mut ebpf = open(config, pin_dir)?;
-        let wanted = core::iter::once(PROGRAM).chain(rare::needed(config.features));
+        let captures = config.features & features::CAPTURE != 0;
+        let mut ebpf = open(config, capture, pin_dir)?;
+        let first = if captures { BEFORE } else { PROGRAM };
+        let wanted = core::iter::once(first).chain(rare::needed(config.features));
         let load_times = load(&mut ebpf, &wanted.collect::<Vec<_>>())?;
-        let program = xdp(&ebpf)?;
-        let unknown = |error| Error::program(PROGRAM, error);
+        let unknown = |error| Error::program(first, error);
+        let program = program(&ebpf, first)?;
         let program_id = program.info().map_err(unknown)?.id();
         if let Some(dir) = pin_dir {
             pins::replace(program.fd().map_err(unknown)?.as_fd(), &dir.join(pins::PROGRAM))?;
@@ -150,9 +181,12 @@ impl Datapath {
         // After the programs are loaded: until then they name the maps by their file descriptors.
         let rare = rare::install(&mut ebpf, config.features)?;
         let maps = Maps::take(&mut ebpf)?;
+        let captures = captures.then(|| Captures::take(&mut ebpf)).transpose()?;
+        capture::forget(&mut ebpf);
         let pin_dir = pin_dir.map(Path::to_owned);
         Ok(Self {
             ebpf,
+            first,
             program_id,
             load_times,
             rare,
@@ -160,6 +194,7 @@ impl Datapath {
             maps,
             links: Vec::new(),
             proof_copy,
+            captures,
             pin_dir,
             is_behind,
             wanted: Vec::new(),
@@ -213,8 +248,7 @@ impl Datapath {
     /// What the kernel says.
     pub(crate) fn reclaim(&mut self) -> Result<(), Error> {
         if let Some(dir) = &self.pin_dir {
-            let program = xdp(&self.ebpf)?.fd().map_err(|error| Error::program(PROGRAM, error))?;
-            pins::replace(program.as_fd(), &dir.join(pins::PROGRAM))?;
+            pins::replace(self.program_fd()?.as_fd(), &dir.join(pins::PROGRAM))?;
         }
         rare::put(&mut self.rare, &self.ebpf, self.features)
     }
@@ -333,6 +367,11 @@ impl Datapath {
         self.maps.records.take().filter(|_| is_on)
     }
 
+    /// What is captured, if anything is; only the first time.
+    pub const fn take_captures(&mut self) -> Option<Captures> {
+        self.captures.take()
+    }
+
     /// Flows remembered in slots in transition.
     ///
     /// # Errors
@@ -439,7 +478,7 @@ impl Datapath {
     }
 
     fn program(&self) -> Result<&Xdp, Error> {
-        xdp(&self.ebpf)
+        program(&self.ebpf, self.first)
     }
 
     /// The program, for others to call: in a tail call, as benchmarks do.
@@ -462,11 +501,16 @@ impl fmt::Debug for Datapath {
 }
 
 /// Reads the object with these constants; the maps are those pinned in `pin_dir`.
-fn open(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> {
-    let config = Pod(*config);
+fn open(
+    config: &DatapathConfig,
+    capture: &CaptureFilter,
+    pin_dir: Option<&Path>,
+) -> Result<Ebpf, Error> {
+    let (config, filter) = (Pod(*config), Pod(*capture));
     let mut loader = EbpfLoader::new();
     // The object needs no relocation against the kernel's types, whose parsing takes a while.
     loader.btf(None).override_global("CONFIG", &config, true);
+    loader.override_global("CAPTURE", &filter, true);
     let rooms = pins::rooms(config.0.features);
     for (name, room) in rooms {
         loader.map_max_entries(name, room);
@@ -479,7 +523,8 @@ fn open(config: &DatapathConfig, pin_dir: Option<&Path>) -> Result<Ebpf, Error> 
     }
     let wanted = config.0.wanted();
     // A proof copy asks no guard and tells of no packet, and has the maps all the same.
-    let out = if wanted & features::PROOF == 0 { 0 } else { features::GUARD | features::FLOWS };
+    const BESIDE: u64 = features::GUARD | features::FLOWS | features::CAPTURE;
+    let out = if wanted & features::PROOF == 0 { 0 } else { BESIDE };
     let object = decided(OBJECT, wanted & !out);
     loader.load(&object).map_err(|error| Error::load(PROGRAM, error))
 }

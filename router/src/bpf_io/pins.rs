@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use aya::maps::{MapInfo, MapType};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOW_KINDS, FLOW_RING_BYTES,
-    FLOWS_MAX, FRAGMENTS_MAX, FlowDraft, FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow,
-    PREFIXES_ROOM, Ports, PrefixV4, PrefixV6, QUIC_SERVERS_ROOM, QuicKey, RING_SLOTS_MAX, Rates,
-    SERVICES_MAX, SOURCE_BUCKETS, Service, ServiceKeyV4, ServiceKeyV6, Slot, Told, Traffic,
-    UDP_FLOWS_MAX, features, map_names, rare,
+    BACKENDS_MAX, Backend, Buckets, CAPTURE_RING_BYTES, Counter, DEVICES_MAX, DatagramKey,
+    FLOW_KINDS, FLOW_RING_BYTES, FLOWS_MAX, FRAGMENTS_MAX, FlowDraft, FlowKey, Limit,
+    NAT_FLOWS_MAX, NatAnswer, NatFlow, PREFIXES_ROOM, Ports, PrefixV4, PrefixV6, QUIC_SERVERS_ROOM,
+    QuicKey, RING_SLOTS_MAX, Rates, SERVICES_MAX, SOURCE_BUCKETS, Service, ServiceKeyV4,
+    ServiceKeyV6, Slot, Told, Traffic, UDP_FLOWS_MAX, features, map_names, rare,
 };
 
 use super::error::Error;
@@ -156,10 +156,15 @@ fn of_other_layouts(dir: &Path) -> Result<Vec<PathBuf>, Error> {
 const NO_RECORDS: u32 = 1 << 12;
 
 /// The maps that are large only with the features that use them, and how large with these.
-pub(crate) const fn rooms(features: u64) -> [(&'static str, u32); 2] {
+pub(crate) const fn rooms(features: u64) -> [(&'static str, u32); 3] {
     let buckets = if features & features::SOURCE_RATES == 0 { 1 } else { SOURCE_BUCKETS };
     let records = if features & features::FLOWS == 0 { NO_RECORDS } else { FLOW_RING_BYTES };
-    [(map_names::SOURCE_BUCKETS, buckets), (map_names::FLOW_RECORDS, records)]
+    let captures = if features & features::CAPTURE == 0 { NO_RECORDS } else { CAPTURE_RING_BYTES };
+    [
+        (map_names::SOURCE_BUCKETS, buckets),
+        (map_names::FLOW_RECORDS, records),
+        (map_names::CAPTURE_RECORDS, captures), // Not pinned.
+    ]
 }
 
 /// Lets go of those that are pinned with another size. Whoever still uses them keeps them; what was

@@ -9,11 +9,11 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::programs::{ProgramError, Xdp};
-use tidegate_abi::{DatapathConfig, features};
+use tidegate_abi::{CaptureFilter, DatapathConfig, features};
 use tidegate_plan::proof::{self, Finding};
 
 use super::error::Error;
-use super::{PROGRAM, load, open, run, sys, xdp};
+use super::{PROGRAM, capture, load, open, run, sys, xdp};
 
 /// A program that decides as the attached one does.
 pub(crate) struct ProofCopy(Ebpf);
@@ -29,7 +29,11 @@ impl ProofCopy {
         live: &Ebpf,
     ) -> Result<Self, Error> {
         let features = config.features | features::PROOF;
-        let mut ebpf = open(&DatapathConfig { features, ..*config }, Some(pin_dir))?;
+        let mut ebpf = open(
+            &DatapathConfig { features, ..*config },
+            &CaptureFilter::default(),
+            Some(pin_dir),
+        )?;
         load(&mut ebpf, &[PROGRAM])?;
         let unknown = |error| Error::program(PROGRAM, error);
         let ours = map_ids(xdp(live)?).map_err(unknown)?;
@@ -38,6 +42,7 @@ impl ProofCopy {
         if ours.difference(&copy).count() > 1 {
             return Err(Error::OtherMaps { path: pin_dir.to_owned() });
         }
+        capture::forget(&mut ebpf);
         Ok(Self(ebpf))
     }
 

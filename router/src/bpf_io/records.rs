@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
-use tidegate_abi::map_names;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -16,8 +15,8 @@ use super::maps::take;
 pub(crate) struct Records(RingBuf<MapData>);
 
 impl Records {
-    pub(crate) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
-        take(ebpf, map_names::FLOW_RECORDS).map(Self)
+    pub(crate) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, Error> {
+        take(ebpf, name).map(Self)
     }
 
     /// Hands on as many as there are, `most` at most; returns how many.

@@ -91,6 +91,46 @@ pub(super) enum Line<'a> {
     Missed(u64),
 }
 
+/// An answer that comes in pieces.
+pub(super) struct Octets(hyper::body::Incoming);
+
+impl Octets {
+    /// The next piece; `None`: that was all.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let ended = |error| Failure::unreachable(format_args!("the daemon hung up: {error}"));
+        loop {
+            let Some(frame) = self.0.frame().await.transpose().map_err(ended)? else {
+                return Ok(None);
+            };
+            if let Ok(octets) = frame.into_data() {
+                return Ok(Some(octets));
+            }
+        }
+    }
+}
+
+/// Asks for what is answered in pieces, and takes its time.
+pub(super) async fn octets(node: &Node, path: &str) -> Result<Octets, Failure> {
+    begun(node, CHANGE_WITHIN, http::Request::post(path)).await.map(Octets)
+}
+
+/// The body of an answer that has begun well.
+async fn begun(
+    node: &Node,
+    within: Duration,
+    request: http::request::Builder,
+) -> Result<hyper::body::Incoming, Failure> {
+    let asked = tokio::time::timeout(within, respond(node, request, Bytes::new()));
+    let response = asked.await.map_err(Failure::unreachable)??;
+    if response.status().is_success() {
+        return Ok(response.into_body());
+    }
+    let status = response.status();
+    let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(Failure::unreachable)?.to_bytes();
+    Err(refusal(status, &String::from_utf8_lossy(&body)))
+}
+
 /// Follows server-sent events until the daemon ends.
 pub(super) async fn follow(
     node: &Node,
@@ -98,15 +138,7 @@ pub(super) async fn follow(
     mut on_line: impl FnMut(Line<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let request = http::Request::get(path).header(http::header::ACCEPT, "text/event-stream");
-    let asked = tokio::time::timeout(ANSWER_WITHIN, respond(node, request, Bytes::new()));
-    let response = asked.await.map_err(Failure::unreachable)??;
-    if !response.status().is_success() {
-        let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
-        let body = body.map_err(Failure::unreachable)?.to_bytes();
-        return Err(refusal(status, &String::from_utf8_lossy(&body)));
-    }
-    let mut body = response.into_body();
+    let mut body = begun(node, ANSWER_WITHIN, request).await?;
     let mut pending = Vec::new();
     while let Some(frame) = body.frame().await {
         let ended = |error| Failure::unreachable(format_args!("the daemon hung up: {error}"));

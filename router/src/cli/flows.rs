@@ -88,7 +88,7 @@ pub(super) async fn flows(args: FlowsArgs) -> Result<(), Failure> {
     if let Some(file) = args.input {
         return written(&file, &wanted, output);
     }
-    let path = path(&wanted)?;
+    let path = path("/api/v1/flows", &wanted)?;
     if !args.follow {
         let answer: Answer<Flows> = get(&args.read.node, &path).await?;
         return match output {
@@ -107,13 +107,13 @@ pub(super) async fn flows(args: FlowsArgs) -> Result<(), Failure> {
 }
 
 /// Where the daemon answers that.
-fn path(wanted: &Wanted) -> Result<String, Failure> {
+pub(super) fn path(at: &str, wanted: &impl serde::Serialize) -> Result<String, Failure> {
     let value = serde_json::to_value(wanted).map_err(Failure::new)?;
     let pairs = value.as_object().into_iter().flatten().map(|(name, value)| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         format!("{name}={}", super::routes::escaped(&text))
     });
-    Ok(format!("/api/v1/flows?{}", pairs.collect::<Vec<_>>().join("&")))
+    Ok(format!("{at}?{}", pairs.collect::<Vec<_>>().join("&")))
 }
 
 /// A packet on a line of its own.

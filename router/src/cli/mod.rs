@@ -1,6 +1,7 @@
 //! The command line: one binary, daemon and client by verb.
 
 mod beside;
+mod capture;
 mod change;
 mod client;
 mod commands;
@@ -82,6 +83,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Packets that the packet path tells of, and what became of each
     Flows(flows::FlowsArgs),
+    /// Write packets as they come and as they leave into a file for Wireshark
+    Capture(capture::CaptureArgs),
     /// Where a packet goes, and why: from BGP to the wire, by the program that forwards
     Why(why::WhyArgs),
     /// Look for what keeps this node and its backends from working, and say how to mend it
@@ -301,6 +304,7 @@ impl Command {
             Self::Top(args) => top::top(args).await,
             Self::Routes(args) => routes::routes(args).await,
             Self::Flows(args) => flows::flows(args).await,
+            Self::Capture(args) => Box::pin(capture::capture(args)).await,
             Self::Events(args) => events::events(args).await,
             Self::Why(args) => why::why(args).await,
             Self::SupportBundle(args) => Box::pin(support::bundle(args)).await,

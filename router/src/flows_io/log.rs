@@ -22,6 +22,8 @@ const SUMS_MAX: usize = 4_096;
 pub(crate) struct Names {
     pub(crate) services: HashMap<u32, Arc<str>>,
     pub(crate) backends: HashMap<u32, IpAddr>,
+    /// The interface that leads to a backend.
+    pub(crate) egress: HashMap<u32, u32>,
 }
 
 /// A packet that was told of.

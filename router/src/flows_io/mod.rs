@@ -68,6 +68,11 @@ impl FlowsHandle {
         self.log.know(sets.collect());
     }
 
+    /// The same for others who read of them.
+    pub(crate) fn names(&self) -> watch::Receiver<Arc<Names>> {
+        self.names.subscribe()
+    }
+
     pub(crate) fn log(&self) -> FlowLog {
         self.log.clone()
     }
@@ -145,7 +150,7 @@ fn watched(records: Records) -> Option<AsyncFd<Records>> {
 }
 
 /// When the kernel's monotonic clock began, by the clock of the wall.
-fn boot() -> SystemTime {
+pub(crate) fn boot() -> SystemTime {
     let up = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     SystemTime::now().checked_sub(up).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -68,6 +68,9 @@ impl Reconciler {
             What::Why { packet, by } => {
                 self.why(packet, by).await.map(|why| Answer::Why(Box::new(why)))
             }
+            What::Capture(asked) => {
+                self.begin_capture(asked, who).await.map(|it| Answer::Capture(Box::new(it)))
+            }
             What::Confirm => self.confirm(who).map(Answer::Applied),
             What::Rollback(terms) => self.back(terms, who).await.map(Answer::Applied),
             What::History => self.history().map(Answer::History),

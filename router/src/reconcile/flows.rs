@@ -77,7 +77,8 @@ impl Reconciler {
 
     /// Names services and backends anew when the maps have changed.
     pub(super) async fn name_flows(&mut self) {
-        if !self.config.desired.flows.is_on() || self.named_at == Some(self.map_writes) {
+        let somebody_asks = self.config.desired.flows.is_on() || self.capturing.is_some();
+        if !somebody_asks || self.named_at == Some(self.map_writes) {
             return;
         }
         let mut names = Names::default();
@@ -87,6 +88,10 @@ impl Reconciler {
             }
             let backends = vip.backends.iter();
             names.backends.extend(backends.filter_map(|(addr, it)| Some((it.index?, *addr))));
+        }
+        if let Some(observed) = &self.looked {
+            let backends = observed.datapath.backends.iter();
+            names.egress = backends.map(|(index, it)| (*index, it.egress_ifindex)).collect();
         }
         self.parts.flows.name(names);
         self.named_at = Some(self.map_writes);

@@ -4,6 +4,7 @@
 //! Level, not edge: whatever happens, the answer is to look at the world, plan, do the steps and
 //! look again until there is nothing left to do. What is decided is decided in `tidegate-plan`.
 
+mod capture;
 mod change;
 mod drain;
 mod fill;
@@ -57,6 +58,7 @@ use crate::mrt_io::MrtHandle;
 use crate::rpki_io::{self, RpkiHandle};
 use crate::view::upgrade::TakenOver;
 
+use capture::Capturing;
 use change::{GUARD_LOOK, Unconfirmed};
 use hand_over::Candidate;
 pub(crate) use hand_over::Known;
@@ -186,6 +188,8 @@ pub(crate) struct Reconciler {
     named_at: Option<u64>,
     /// What a program tells of packets, until it has names.
     unread: Option<Records>,
+    /// The capture that runs.
+    capturing: Option<Capturing>,
     /// Packets up to the last sample, and when that was.
     sampled: (Timestamp, Packets),
     /// Packets between the last two samples.
@@ -248,6 +252,7 @@ impl Reconciler {
             map_writes: 0,
             named_at: None,
             unread: None,
+            capturing: None,
             sampled: (Timestamp::default(), Packets::default()),
             usual_packets: Packets::default(),
             totals: BTreeMap::new(),
@@ -270,6 +275,7 @@ impl Reconciler {
                 Turn::Look => {}
                 Turn::Reload => self.reload().await,
                 Turn::Ask(ask) => self.on_ask(*ask).await,
+                Turn::CaptureOver => self.end_capture().await,
                 Turn::Candidate(candidate) => {
                     if self.on_candidate(*candidate).await {
                         return; // Everything is another process's.
@@ -295,7 +301,7 @@ impl Reconciler {
         journal::notify(&[NotifyState::Stopping]);
         match end {
             End::Withdraw => Box::pin(self.stop()).await,
-            End::Keep => self.leave().await,
+            End::Keep => Box::pin(self.leave()).await,
         }
     }
 
@@ -336,6 +342,9 @@ impl Reconciler {
                     return Some(Turn::Candidate(Box::new(candidate)));
                 }
                 Some(ask) = self.parts.asks.recv() => return Some(Turn::Ask(Box::new(ask))),
+                () = capture::over(&mut self.capturing, self.clock) => {
+                    return Some(Turn::CaptureOver);
+                }
                 order = orders.recv() => return order.map(|order| match order {
                     Order::Reload => Turn::Reload,
                     Order::Stop(end) => Turn::Stop(end),
@@ -557,6 +566,7 @@ impl Reconciler {
     /// path stays: packets on their way while the routers learn of it still arrive.
     async fn stop(mut self) {
         info!("stopping: withdrawing every VIP");
+        self.end_capture().await;
         let advertised = self.advertised();
         for step in tidegate_plan::stop(&Observed { advertised, ..Observed::default() }) {
             if let Err(failure) = self.perform(&step).await {
@@ -572,7 +582,8 @@ impl Reconciler {
     }
 
     /// Leaves everything as it is, for who comes next: the sessions too, if systemd keeps them.
-    async fn leave(self) {
+    async fn leave(mut self) {
+        self.end_capture().await;
         let stored = self.store().await;
         self.parts.bmp.stop().await;
         if stored {
@@ -588,6 +599,8 @@ enum Turn {
     Look,
     Reload,
     Ask(Box<Ask>),
+    /// Nobody reads what is captured any more.
+    CaptureOver,
     /// A process could take over.
     Candidate(Box<Candidate>),
     Stop(End),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_abi::{CaptureFilter, DatapathConfig};
 use tidegate_bgp::speaker;
 use tidegate_config::desired::Desired;
 use tracing::{error, warn};
@@ -32,6 +33,7 @@ impl Reconciler {
         // What the old one leaves behind is pinned, as if its daemon had gone.
         if let Some(program) = program {
             self.parts.datapath = program;
+            self.capturing = None; // Who reads is told so by that.
         }
         let moved =
             is_new || before.interfaces != router.interfaces || before.attach != router.attach;
@@ -104,11 +106,27 @@ pub(super) fn respecialised(
 /// # Errors
 /// See [`Datapath::load_pinned`].
 pub(crate) fn load(desired: &Desired) -> Result<Datapath, bpf_io::Error> {
+    load_by(desired, |constants| Datapath::load_pinned(constants, &desired.router.pin_dir))
+}
+
+/// The same with a program that captures these packets.
+pub(super) fn load_capturing(
+    desired: &Desired,
+    filter: &CaptureFilter,
+) -> Result<Datapath, bpf_io::Error> {
+    let dir = Some(desired.router.pin_dir.as_path());
+    load_by(desired, |constants| Datapath::load_capturing(constants, filter, dir))
+}
+
+fn load_by(
+    desired: &Desired,
+    load: impl Fn(&DatapathConfig) -> Result<Datapath, bpf_io::Error>,
+) -> Result<Datapath, bpf_io::Error> {
     let constants = tidegate_plan::constants(desired);
-    let datapath = Datapath::load_pinned(&constants, &desired.router.pin_dir)?;
+    let datapath = load(&constants)?;
     let needed = tidegate_plan::with_leftovers(constants, &datapath.observe()?);
     if needed == constants {
         return Ok(datapath);
     }
-    Datapath::load_pinned(&needed, &desired.router.pin_dir)
+    load(&needed)
 }

@@ -255,7 +255,7 @@ impl Wanted {
 }
 
 /// A prefix, or an address alone.
-fn network(text: &str) -> Option<Prefix> {
+pub(super) fn network(text: &str) -> Option<Prefix> {
     match text.split_once('/') {
         Some((addr, len)) => Prefix::new(addr.parse().ok()?, len.parse().ok()?),
         None => text.parse().ok().map(Prefix::host),

@@ -13,9 +13,9 @@ use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use tidegate::bpf_io::Datapath;
 use tidegate_abi::{
-    Backend, Counter, DatapathConfig, FLOWS_MAX, NAT_FLOWS_MAX, QuicKey, RING_SIZE_MIN, Rates,
-    Service, Slot, Traffic, admissions, backend_flags, backend_kinds, features, ip_proto::SCTP,
-    server_id_len, service_flags, vip_lens,
+    Backend, CaptureFilter, Counter, DatapathConfig, FLOWS_MAX, NAT_FLOWS_MAX, QuicKey,
+    RING_SIZE_MIN, Rates, Service, Slot, Traffic, admissions, backend_flags, backend_kinds,
+    features, ip_proto::SCTP, server_id_len, service_flags, vip_lens,
 };
 use tidegate_bgp::types::Prefix;
 use tidegate_plan::key::MapKey;
@@ -324,7 +324,17 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen, way
         // No interval: as often as it is due, because the model knows no time.
         ..DatapathConfig::default()
     };
-    let mut datapath = Datapath::load(&constants).unwrap();
+    // Who captures changes nothing.
+    let all = CaptureFilter {
+        until_ns: u64::MAX,
+        verdicts: u64::MAX,
+        snap: 256,
+        ..CaptureFilter::default()
+    };
+    let mut datapath = match dice.of(&[0, 0, 1]) {
+        0 => Datapath::load(&constants).unwrap(),
+        _ => Datapath::load_capturing(&constants, &all, None).unwrap(),
+    };
     fill(&mut datapath, dice, devices, constants.features, guarded);
     if guarded {
         fill_guard(&mut datapath, dice);

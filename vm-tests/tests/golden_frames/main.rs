@@ -8,6 +8,7 @@
     reason = "a test that cannot go on stops; helpers are not covered by allow-in-tests"
 )]
 
+mod capture;
 mod decap;
 mod differential;
 mod drops;

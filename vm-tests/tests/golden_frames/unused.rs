@@ -33,7 +33,7 @@ fn a_feature_that_is_not_used_is_not_in_the_program() {
     let always = ["tidegate", "tidegate_errors", "tidegate_fragments"];
     assert_eq!(bare.keys().collect::<Vec<_>>(), always);
     // The programs that each one brings.
-    let cases: [(&str, u64, &[&str]); 14] = [
+    let cases: [(&str, u64, &[&str]); 15] = [
         ("too-big", features::TOO_BIG, &["tidegate_too_big"]),
         ("gue", features::GUE, &[]),
         ("gue-checksum", features::GUE | features::GUE_CHECKSUM, &CHECKSUMS),
@@ -48,6 +48,7 @@ fn a_feature_that_is_not_used_is_not_in_the_program() {
         ("nat", features::NAT, &NAT),
         ("quic", features::QUIC, &["tidegate_outer"]),
         ("flows", features::FLOWS, &["tidegate_tell"]),
+        ("a capture", features::CAPTURE, &["tidegate_before", "tidegate_tell"]),
     ];
     for (name, features, brought) in cases {
         let with = instructions(features);

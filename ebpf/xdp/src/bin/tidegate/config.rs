@@ -4,7 +4,7 @@
 
 use core::arch::asm;
 
-use tidegate_abi::{DatapathConfig, features as bits};
+use tidegate_abi::{CaptureFilter, DatapathConfig, features as bits};
 
 /// Written by the daemon before the program is loaded.
 #[unsafe(no_mangle)]
@@ -25,6 +25,28 @@ static CONFIG: DatapathConfig = DatapathConfig {
     reserved: 0,
     flow_interval_ns: 0,
 };
+
+/// Which packets are captured, if any are; likewise.
+#[unsafe(no_mangle)]
+static CAPTURE: CaptureFilter = CaptureFilter {
+    until_ns: 0,
+    verdicts: 0,
+    dst: [0; 2],
+    dst_mask: [0; 2],
+    src: [0; 2],
+    src_mask: [0; 2],
+    port: 0,
+    proto: 0,
+    snap: 0,
+    reserved: 0,
+};
+
+/// Which packets are captured.
+#[inline(always)]
+pub(crate) fn capture() -> CaptureFilter {
+    // SAFETY: a static, aligned and never written while the program runs.
+    unsafe { (&raw const CAPTURE).read_volatile() }
+}
 
 /// One field, read where it stands: the compiler must not take it for the value that stands here.
 macro_rules! constant {

@@ -22,7 +22,7 @@ use crate::encap::Outer;
 use crate::maps::{FLOW_COUNTS, FLOW_DRAFT, FLOW_LIMITS, FLOW_RECORDS};
 use crate::parse::SCTP_INIT;
 use crate::pick::Picked;
-use crate::{config, count, limit, rare};
+use crate::{capture, config, count, limit, rare};
 
 /// Behind the counters.
 const OPENS: u32 = Counter::COUNT;
@@ -31,18 +31,22 @@ const ENDS: u32 = Counter::COUNT + 1;
 /// Remembers who gets the packet, for when its verdict is known.
 #[inline(always)]
 pub(crate) fn goes_to<A: Address>(service: u32, picked: &Picked) {
-    if config::has::<{ features::FLOWS }>(service) {
+    if config::has::<{ features::FLOWS | features::CAPTURE }>(service) {
         draft(service, picked.index, inner_at::<A>(picked));
     }
 }
 
-/// Ends the program of a packet with this verdict where packets are told of: another one goes on.
+/// Ends the program of a packet with this verdict where packets are told of or captured: another one
+/// goes on.
 #[inline(always)]
 pub(crate) fn ended(ctx: &XdpContext, verdict: Counter) {
-    if config::has::<{ features::FLOWS }>(verdict as u32) {
+    if config::has::<{ features::FLOWS | features::CAPTURE }>(verdict as u32) {
         end(verdict as u32, count::action(verdict));
         rare::go_on(ctx, rows::TELL);
-        count_told(Told::Lost); // One program takes the place of another.
+        // One program takes the place of another.
+        if config::has::<{ features::FLOWS }>(verdict as u32) {
+            count_told(Told::Lost);
+        }
     }
 }
 
@@ -81,7 +85,12 @@ pub(crate) fn tell(ctx: &XdpContext) -> u32 {
     let Some(draft) = FLOW_DRAFT.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
     // SAFETY: as above; the reference ends with this function.
     let draft = unsafe { &mut *draft };
-    count_told(told(ctx, draft.verdict, draft));
+    if config::has::<{ features::FLOWS }>(draft.verdict) {
+        count_told(told(ctx, draft.verdict, draft));
+    }
+    if config::has::<{ features::CAPTURE }>(draft.verdict) {
+        capture::leave(ctx, draft);
+    }
     let action = draft.action;
     *draft = FlowDraft { service: 0, backend: 0, inner_at: 0, verdict: 0, action: 0, reserved: 0 };
     action

@@ -19,6 +19,7 @@ use crate::parse::Packet;
 use crate::pick::Picked;
 
 mod address;
+mod capture;
 mod config;
 mod count;
 mod echo;
@@ -137,7 +138,16 @@ fn tidegate_nat_error(ctx: XdpContext) -> u32 {
     count::verdict(&ctx, verdict)
 }
 
-/// Entry for all packets whose verdict is known, where they are told of.
+/// Entry in the place of the first one while somebody captures: keeps the frame as it comes.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
+fn tidegate_before(ctx: XdpContext) -> u32 {
+    capture::come(&ctx);
+    rare::go_on(&ctx, rows::MAIN);
+    count::verdict(&ctx, Counter::DropNoProgram)
+}
+
+/// Entry for all packets whose verdict is known, where they are told of or captured.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it like this")]
 fn tidegate_tell(ctx: XdpContext) -> u32 {

@@ -6,10 +6,10 @@ use aya_ebpf::btf_maps::{
 };
 use aya_ebpf::macros::btf_map;
 use tidegate_abi::{
-    BACKENDS_MAX, Backend, Buckets, Counter, DEVICES_MAX, DatagramKey, FLOW_KINDS, FLOWS_MAX,
-    FRAGMENTS_MAX, FlowDraft, FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer, NatFlow, PREFIXES_ROOM,
-    Ports, QUIC_SERVERS_ROOM, QuicKey, RING_SLOTS_MAX, Rates, SERVICES_MAX, Service, ServiceKeyV4,
-    ServiceKeyV6, Slot, Told, Traffic, UDP_FLOWS_MAX, rare,
+    BACKENDS_MAX, Backend, Buckets, CaptureDraft, Captured, Counter, DEVICES_MAX, DatagramKey,
+    FLOW_KINDS, FLOWS_MAX, FRAGMENTS_MAX, FlowDraft, FlowKey, Limit, NAT_FLOWS_MAX, NatAnswer,
+    NatFlow, PREFIXES_ROOM, Ports, QUIC_SERVERS_ROOM, QuicKey, RING_SLOTS_MAX, Rates, SERVICES_MAX,
+    Service, ServiceKeyV4, ServiceKeyV6, Slot, Told, Traffic, UDP_FLOWS_MAX, rare,
 };
 
 use crate::nat::Draft;
@@ -101,3 +101,11 @@ pub(crate) static FLOW_COUNTS: PerCpuArray<u64, { Told::COUNT as usize }> = PerC
 pub(crate) static FLOW_DRAFT: PerCpuArray<FlowDraft, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static FLOW_LIMITS: PerCpuArray<u64, { FLOW_KINDS as usize }> = PerCpuArray::new();
+/// Each program has its own, from here on; the loader makes this one larger while somebody captures.
+#[btf_map]
+pub(crate) static CAPTURE_RECORDS: RingBuf<[u8; 0], 4_096> = RingBuf::new();
+#[btf_map]
+pub(crate) static CAPTURE_DRAFT: PerCpuArray<CaptureDraft, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static CAPTURE_COUNTS: PerCpuArray<u64, { Captured::COUNT as usize }> =
+    PerCpuArray::new();
