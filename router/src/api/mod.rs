@@ -23,6 +23,7 @@ mod problem;
 mod refresh;
 mod routes;
 mod serve;
+mod services;
 mod upgrade;
 mod why;
 
@@ -54,7 +55,7 @@ use crate::flows_io::FlowLog;
 use crate::journal::Events;
 use crate::metrics;
 use crate::mrt_io::Dumper;
-use crate::view::{self, Status, View};
+use crate::view::{self, Scope, Status, View};
 use problem::Problem;
 pub(crate) use routes::parse_prefix;
 
@@ -65,9 +66,15 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// gets 503 instead of a place in the queue.
 pub type ViewSender = mpsc::Sender<Question>;
 
-/// A request for a view, or for the reason why there is none: figures that could not be read are
-/// not shown as zero.
-pub type Question = oneshot::Sender<Result<View, String>>;
+/// A request for a view.
+#[derive(Debug)]
+pub struct Question {
+    /// What it is to hold.
+    pub(crate) scope: Scope,
+    /// Where it goes, or the reason why there is none: figures that could not be read are not shown
+    /// as zero.
+    pub(crate) reply: oneshot::Sender<Result<View, String>>,
+}
 
 /// Makes the channel whose other end the reconcile task reads.
 pub fn view_channel() -> (ViewSender, mpsc::Receiver<Question>) {
@@ -319,10 +326,10 @@ fn paths() -> OpenApiRouter<Arc<ViewSender>> {
         .routes(routes!(metrics))
         .routes(routes!(status))
         .routes(routes!(peers))
-        .routes(routes!(vips))
+        .routes(routes!(services::vips))
         .routes(routes!(rpki))
         .routes(routes!(drops))
-        .routes(routes!(backends))
+        .routes(routes!(services::backends))
 }
 
 /// Routes as they are served, each answering what is not there or not meant so with a problem.
@@ -354,51 +361,40 @@ async fn healthz() -> &'static str {
 /// The daemon on one screen.
 #[utoipa::path(get, path = "/api/v1/status", tag = "node", responses((status = 200, body = Status)))]
 async fn status(look: Look) -> Response {
-    look.json(|view| view.status.clone()).await
+    look.json(Scope::Node, |view| view.status).await
 }
 
 /// BGP peers.
 #[utoipa::path(get, path = "/api/v1/peers", tag = "bgp", responses((status = 200, body = view::Peers)))]
 async fn peers(look: Look) -> Response {
-    look.json(View::peers).await
-}
-
-/// VIPs with their services and backends.
-#[utoipa::path(get, path = "/api/v1/vips", tag = "services", responses((status = 200, body = view::Vips)))]
-async fn vips(look: Look) -> Response {
-    look.json(View::vips).await
+    look.json(Scope::Node, View::peers).await
 }
 
 /// RPKI caches.
 #[utoipa::path(get, path = "/api/v1/rpki", tag = "bgp", responses((status = 200, body = view::rpki::Rpki)))]
 async fn rpki(look: Look) -> Response {
-    look.json(|view| view.rpki.clone()).await
+    look.json(Scope::Node, |view| view.rpki).await
 }
 
 /// Why packets were dropped.
 #[utoipa::path(get, path = "/api/v1/drops", tag = "packets", responses((status = 200, body = view::Drops)))]
 async fn drops(look: Look) -> Response {
-    look.json(View::drops).await
-}
-
-/// Backends of all services.
-#[utoipa::path(get, path = "/api/v1/backends", tag = "services", responses((status = 200, body = view::Backends)))]
-async fn backends(look: Look) -> Response {
-    look.json(View::backends).await
+    look.json(Scope::Node, View::drops).await
 }
 
 /// The way from a request to the reconcile task.
 type Look = State<Arc<ViewSender>>;
 
 trait Answer {
-    async fn view(&self) -> Result<View, Problem>;
-    async fn json<T: serde::Serialize>(&self, part: impl Fn(&View) -> T) -> Response;
+    async fn view(&self, scope: Scope) -> Result<View, Problem>;
+    async fn json<T: serde::Serialize>(&self, scope: Scope, part: impl Fn(View) -> T) -> Response;
 }
 
 impl Answer for Look {
-    async fn view(&self) -> Result<View, Problem> {
+    async fn view(&self, scope: Scope) -> Result<View, Problem> {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(reply).map_err(|full_or_closed| Problem::busy(&full_or_closed))?;
+        let asked = self.0.try_send(Question { scope, reply });
+        asked.map_err(|full_or_closed| Problem::busy(&full_or_closed))?;
         match tokio::time::timeout(ANSWER_WITHIN, answer).await {
             Ok(Ok(Ok(view))) => Ok(view),
             Ok(Ok(Err(unreadable))) => Err(Problem::unreadable(&unreadable)),
@@ -407,9 +403,9 @@ impl Answer for Look {
         }
     }
 
-    async fn json<T: serde::Serialize>(&self, part: impl Fn(&View) -> T) -> Response {
-        match self.view().await {
-            Ok(view) => Json(part(&view)).into_response(),
+    async fn json<T: serde::Serialize>(&self, scope: Scope, part: impl Fn(View) -> T) -> Response {
+        match self.view(scope).await {
+            Ok(view) => Json(part(view)).into_response(),
             Err(problem) => problem.into_response(),
         }
     }
@@ -418,7 +414,7 @@ impl Answer for Look {
 /// Ready: the configuration is in force and the packet path attached.
 #[utoipa::path(get, path = "/readyz", tag = "node", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn readyz(look: Look) -> Response {
-    match look.view().await {
+    match look.view(Scope::Node).await {
         Ok(view) if view.status.converged => "ready\n".into_response(),
         Ok(view) => {
             let why = view.status.problem.unwrap_or_else(|| "still converging".into());
@@ -431,7 +427,7 @@ async fn readyz(look: Look) -> Response {
 /// Figures for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(look: Look) -> Response {
-    match look.view().await {
+    match look.view(Scope::Figures { backends_max: metrics::BACKEND_SERIES_MAX }).await {
         Ok(view) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], metrics::render(&view)).into_response()

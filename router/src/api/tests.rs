@@ -11,8 +11,8 @@ fn answering(view: View) -> Router {
 fn answering_with(answer: Result<View, String>) -> Router {
     let (views, mut questions) = view_channel();
     tokio::spawn(async move {
-        while let Some(reply) = questions.recv().await {
-            reply.send(answer.clone()).unwrap();
+        while let Some(question) = questions.recv().await {
+            question.reply.send(answer.clone()).unwrap();
         }
     });
     finished(routes(views))
@@ -150,8 +150,8 @@ async fn metrics_are_of_what_is_there() {
 #[tokio::test]
 async fn too_many_backends_have_no_series_and_a_metric_says_so() {
     let mut many = sample();
-    let backend = many.vips[0].backends[0].clone();
-    many.vips[0].backends = vec![backend; 10_001];
+    many.status.backends.configured = 10_001;
+    many.vips[0].active_backends = 10_001;
     let (_, _, body) = get(answering(many), "GET", "/metrics").await;
     assert!(body.contains("\ntidegate_metrics_series_capped 1\n"), "{body}");
     assert!(!body.contains("tidegate_backend_up{"), "{body}");

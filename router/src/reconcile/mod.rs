@@ -12,6 +12,7 @@ mod memory;
 mod nat;
 mod near;
 mod origins;
+mod pages;
 mod proofs;
 mod reload;
 mod said;
@@ -319,9 +320,9 @@ impl Reconciler {
                 Ok(()) = self.snapshot.changed() => look_at = look_at.min(self.look_from),
                 Ok(()) = self.caches.changed() => self.look_at_origins(),
                 Some(report) = self.parts.reports.recv() => journal::report(&report),
-                Some(reply) = self.parts.questions.recv() => {
+                Some(Question { scope, reply }) = self.parts.questions.recv() => {
                     // Who asked may have gone away by now.
-                    drop(reply.send(self.view().map_err(|failure| format!("{failure:#}"))));
+                    drop(reply.send(self.view(&scope).map_err(|failure| format!("{failure:#}"))));
                 }
                 Some(candidate) = self.candidates.1.recv() => {
                     return Some(Turn::Candidate(Box::new(candidate)));
