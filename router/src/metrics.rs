@@ -23,9 +23,12 @@ const PEER_STATES: [&str; 6] =
 /// so. Whoever scrapes has to hold them all.
 pub(crate) const BACKEND_SERIES_MAX: usize = 10_000;
 
-/// The whole exposition.
-pub(crate) fn render(view: &View) -> String {
+/// The whole exposition. The API itself counts whom it refuses.
+pub(crate) fn render(view: &View, refused: impl Iterator<Item = (&'static str, u64)>) -> String {
     let mut to = Exposition::default();
+    for (reason, callers) in refused {
+        to.counter("tidegate_api_refused_total", &[("reason", reason)], callers);
+    }
     status(&mut to, &view.status);
     view.peers.iter().for_each(|row| peer(&mut to, row));
     let capped = view.status.backends.configured > BACKEND_SERIES_MAX;
@@ -95,6 +98,7 @@ const GAUGES: &[(&str, &str)] = &[
 
 /// Help texts of all counters.
 const COUNTERS: &[(&str, &str)] = &[
+    ("tidegate_api_refused_total", "Callers whom the API refused, by reason."),
     ("tidegate_map_writes_total", "Entries and slots written into the maps."),
     ("tidegate_bgp_peer_flaps_total", "Times the session left Established."),
     ("tidegate_bgp_messages_total", "BGP messages by direction."),

@@ -21,6 +21,7 @@ mod page;
 mod peer;
 mod problem;
 mod refresh;
+pub(crate) mod refusals;
 mod routes;
 mod serve;
 mod services;
@@ -62,13 +63,30 @@ pub(crate) use routes::parse_prefix;
 /// How long a request waits for the reconcile task before it is told to come back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Asks the reconcile task for a view. Bounded: when sixteen requests already wait, the next one
-/// gets 503 instead of a place in the queue.
-pub type ViewSender = mpsc::Sender<Question>;
+/// What a question about the node alone waits for the reconcile task while that looks at everything:
+/// then it is answered with how things stood before.
+const LOOK_WITHIN: Duration = Duration::from_millis(20);
+
+/// Asks the reconcile task for a view.
+#[derive(Clone, Debug)]
+pub(crate) struct ViewSender {
+    /// Bounded: when sixteen requests already wait, the next one gets 503 instead of a place in the
+    /// queue.
+    questions: mpsc::Sender<Question>,
+    before: watch::Receiver<Option<View>>,
+}
+
+/// The other end: what the reconcile task reads, and where it leaves what is shown meanwhile.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    pub(crate) asked: mpsc::Receiver<Question>,
+    /// The node before the look that is being made; `None`: none is, or more has happened than time.
+    pub(crate) before: watch::Sender<Option<View>>,
+}
 
 /// A request for a view.
 #[derive(Debug)]
-pub struct Question {
+pub(crate) struct Question {
     /// What it is to hold.
     pub(crate) scope: Scope,
     /// Where it goes, or the reason why there is none: figures that could not be read are not shown
@@ -77,8 +95,10 @@ pub struct Question {
 }
 
 /// Makes the channel whose other end the reconcile task reads.
-pub fn view_channel() -> (ViewSender, mpsc::Receiver<Question>) {
-    mpsc::channel(16)
+pub(crate) fn view_channel() -> (ViewSender, Questions) {
+    let (questions, asked) = mpsc::channel(16);
+    let (shown, before) = watch::channel(None);
+    (ViewSender { questions, before }, Questions { asked, before: shown })
 }
 
 /// The API could not listen.
@@ -392,10 +412,21 @@ trait Answer {
 
 impl Answer for Look {
     async fn view(&self, scope: Scope) -> Result<View, Problem> {
-        let (reply, answer) = oneshot::channel();
-        let asked = self.0.try_send(Question { scope, reply });
-        asked.map_err(|full_or_closed| Problem::busy(&full_or_closed))?;
-        match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+        let about_node = scope == Scope::Node;
+        let before = || self.0.before.borrow().clone().filter(|_| about_node);
+        let (reply, mut answer) = oneshot::channel();
+        if let Err(full_or_closed) = self.0.questions.try_send(Question { scope, reply }) {
+            return before().ok_or_else(|| Problem::busy(&full_or_closed));
+        }
+        let within = if about_node { LOOK_WITHIN } else { ANSWER_WITHIN };
+        let mut answered = tokio::time::timeout(within, &mut answer).await;
+        if about_node && answered.is_err() {
+            if let Some(view) = before() {
+                return Ok(view);
+            }
+            answered = tokio::time::timeout(ANSWER_WITHIN, answer).await;
+        }
+        match answered {
             Ok(Ok(Ok(view))) => Ok(view),
             Ok(Ok(Err(unreadable))) => Err(Problem::unreadable(&unreadable)),
             Ok(Err(closed)) => Err(Problem::busy(&closed)),
@@ -430,7 +461,8 @@ async fn metrics(look: Look) -> Response {
     match look.view(Scope::Figures { backends_max: metrics::BACKEND_SERIES_MAX }).await {
         Ok(view) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], metrics::render(&view)).into_response()
+            ([(header::CONTENT_TYPE, kind)], metrics::render(&view, refusals::counts()))
+                .into_response()
         }
         Err(problem) => problem.into_response(),
     }

@@ -11,7 +11,7 @@ fn answering(view: View) -> Router {
 fn answering_with(answer: Result<View, String>) -> Router {
     let (views, mut questions) = view_channel();
     tokio::spawn(async move {
-        while let Some(question) = questions.recv().await {
+        while let Some(question) = questions.asked.recv().await {
             question.reply.send(answer.clone()).unwrap();
         }
     });
@@ -117,6 +117,24 @@ async fn alive_does_not_depend_on_the_reconcile_task_but_answers_do() {
     let (status, kind, _) = get(routes, "GET", "/api/v1/status").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(kind, "application/problem+json");
+}
+
+#[tokio::test]
+async fn during_a_look_the_node_is_shown_as_it_was_before_and_nothing_else_is() {
+    let (views, questions) = view_channel();
+    questions.before.send_replace(Some(sample()));
+    let routes = finished(routes(views));
+    // More than there is room for: nobody answers them.
+    for _ in 0..20 {
+        let (status, _, body) = get(routes.clone(), "GET", "/api/v1/status").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(body.contains("\"generation\":3"), "{body}");
+    }
+    let (status, _, body) = get(routes.clone(), "GET", "/api/v1/vips").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    questions.before.send_replace(None);
+    let (status, _, body) = get(routes, "GET", "/api/v1/status").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
 }
 
 #[tokio::test]

@@ -42,6 +42,12 @@ impl Reconciler {
         Ok(View { status: self.status(&peers)?, peers, vips, next, rpki: self.rpki() })
     }
 
+    /// Leaves how the node stands where the API finds it during the look that comes. Only for a look
+    /// by itself: what was asked for shows in none but its own.
+    pub(super) fn show_before(&self) {
+        self.parts.questions.before.send_replace(self.view(&Scope::Node).ok());
+    }
+
     /// Keeps the line that `systemctl status` shows up to date.
     pub(super) fn show(&mut self) {
         let vips = self.vip_tally();
