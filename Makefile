@@ -42,7 +42,7 @@ test-vm: setup-vm ## the packet path on Debian's other kernels, in virtual machi
 deb: setup-deb ## the Debian package, in target/debian
 	@packaging/deb
 
-bench: setup-root ## what it costs, held against bars; PART=rings, datapath, control, bgp, health, changes or failover, UPDATE=true keeps it
+bench: setup-root ## what it costs, held against bars; PART=rings, datapath, control, bgp, health, changes, failover or api, UPDATE=true keeps it
 	@UPDATE=$(or $(UPDATE),false) vm-tests/bench $(PART)
 
 lint: setup ## formatting, clippy and documentation, warnings being errors

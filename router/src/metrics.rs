@@ -4,9 +4,13 @@
 //! One prefix, base units, `_total` on counters only. Labels are names from the configuration,
 //! never a client's address.
 
-use metrics::{counter, gauge};
-use metrics_exporter_prometheus::PrometheusBuilder;
+mod exposition;
+
+use std::collections::BTreeMap;
+
 use tidegate_abi::Counter;
+
+use exposition::Exposition;
 
 use crate::view::rpki::Rpki;
 use crate::view::upgrade::TakenOver;
@@ -18,22 +22,21 @@ const PEER_STATES: [&str; 6] =
 
 /// Backends that may have series of their own, seven each: with more, none has, and a metric says
 /// so. Whoever scrapes has to hold them all.
-const BACKEND_SERIES_MAX: usize = 10_000;
+pub(crate) const BACKEND_SERIES_MAX: usize = 10_000;
 
-/// The whole exposition.
-pub(crate) fn render(view: &View) -> String {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    metrics::with_local_recorder(&recorder, || {
-        describe();
-        status(&view.status);
-        view.peers.iter().for_each(peer);
-        let backends: usize = view.vips.iter().map(|vip| vip.backends.len()).sum();
-        let capped = backends > BACKEND_SERIES_MAX;
-        gauge!("tidegate_metrics_series_capped").set(flag(capped));
-        view.vips.iter().for_each(|row| vip(row, !capped));
-        rpki(&view.rpki);
-    });
-    recorder.handle().render()
+/// The whole exposition. The API itself counts whom it refuses.
+pub(crate) fn render(view: &View, refused: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let mut to = Exposition::default();
+    for (reason, callers) in refused {
+        to.counter("tidegate_api_refused_total", &[("reason", reason)], callers);
+    }
+    status(&mut to, &view.status);
+    view.peers.iter().for_each(|row| peer(&mut to, row));
+    let capped = view.status.backends.configured > BACKEND_SERIES_MAX;
+    to.gauge("tidegate_metrics_series_capped", &[], flag(capped));
+    view.vips.iter().for_each(|row| vip(&mut to, row, !capped));
+    rpki(&mut to, &view.rpki);
+    to.text(GAUGES.iter().chain(COUNTERS).copied())
 }
 
 /// Help texts of all gauges.
@@ -98,6 +101,7 @@ const GAUGES: &[(&str, &str)] = &[
 
 /// Help texts of all counters.
 const COUNTERS: &[(&str, &str)] = &[
+    ("tidegate_api_refused_total", "Callers whom the API refused, by reason."),
     ("tidegate_map_writes_total", "Entries and slots written into the maps."),
     ("tidegate_bgp_peer_flaps_total", "Times the session left Established."),
     ("tidegate_bgp_messages_total", "BGP messages by direction."),
@@ -124,65 +128,64 @@ const COUNTERS: &[(&str, &str)] = &[
     ("tidegate_datapath_packets_total", "Packets by verdict of the packet path."),
 ];
 
-fn describe() {
-    use metrics::{describe_counter, describe_gauge};
-    for (name, help) in GAUGES {
-        describe_gauge!(*name, *help);
-    }
-    for (name, help) in COUNTERS {
-        describe_counter!(*name, *help);
-    }
-}
-
-fn status(status: &Status) {
-    gauge!("tidegate_build_info", "version" => status.version.clone()).set(1.0);
-    gauge!("tidegate_config_generation").set(exact(status.generation));
-    gauge!("tidegate_config_last_apply_success").set(flag(status.config_refused.is_none()));
+fn status(to: &mut Exposition, status: &Status) {
+    to.gauge("tidegate_build_info", &[("version", &status.version)], 1.0);
+    to.gauge("tidegate_config_generation", &[], exact(status.generation));
+    to.gauge("tidegate_config_last_apply_success", &[], flag(status.config_refused.is_none()));
     let standing = &status.standing;
-    gauge!("tidegate_config_unconfirmed").set(flag(standing.unconfirmed.is_some()));
+    to.gauge("tidegate_config_unconfirmed", &[], flag(standing.unconfirmed.is_some()));
     let left = standing.unconfirmed.as_ref().map_or(0, |waiting| waiting.left_secs);
-    gauge!("tidegate_config_unconfirmed_seconds").set(exact(left));
-    gauge!("tidegate_config_overlay_objects").set(exact(standing.overlay.len() as u64));
-    counter!("tidegate_map_writes_total").absolute(status.map_writes);
-    gauge!("tidegate_converged").set(flag(status.converged));
-    gauge!("tidegate_uptime_seconds").set(exact(status.uptime_secs));
+    to.gauge("tidegate_config_unconfirmed_seconds", &[], exact(left));
+    to.gauge("tidegate_config_overlay_objects", &[], exact(standing.overlay.len() as u64));
+    to.counter("tidegate_map_writes_total", &[], status.map_writes);
+    to.gauge("tidegate_converged", &[], flag(status.converged));
+    to.gauge("tidegate_uptime_seconds", &[], exact(status.uptime_secs));
     if let Some(TakenOver { sessions, paused_millis }) = status.taken_over {
-        gauge!("tidegate_taken_over_sessions").set(exact(sessions as u64));
-        gauge!("tidegate_taken_over_pause_seconds").set(exact(paused_millis) / 1e3);
+        to.gauge("tidegate_taken_over_sessions", &[], exact(sessions as u64));
+        to.gauge("tidegate_taken_over_pause_seconds", &[], exact(paused_millis) / 1e3);
     }
-    gauge!("tidegate_bgp_timer_lateness_max_seconds")
-        .set(exact(status.timer_lateness_max_us) / 1e6);
-    gauge!("tidegate_health_check_lateness_max_seconds")
-        .set(exact(status.check_lateness_max_us) / 1e6);
+    to.gauge(
+        "tidegate_bgp_timer_lateness_max_seconds",
+        &[],
+        exact(status.timer_lateness_max_us) / 1e6,
+    );
+    to.gauge(
+        "tidegate_health_check_lateness_max_seconds",
+        &[],
+        exact(status.check_lateness_max_us) / 1e6,
+    );
     for interface in &status.interfaces {
-        let labels = [("interface", interface.name.clone()), ("mode", interface.mode.clone())];
-        gauge!("tidegate_interface_attached", &labels).set(flag(interface.mode != "detached"));
+        let labels = [("interface", &*interface.name), ("mode", &*interface.mode)];
+        to.gauge("tidegate_interface_attached", &labels, flag(interface.mode != "detached"));
     }
     for drain in &status.drains {
-        let labels = [("target", drain.what.clone()), ("phase", drain.phase.clone())];
-        gauge!("tidegate_drain", &labels).set(1.0);
-        gauge!("tidegate_drain_packets_per_second", "target" => drain.what.clone())
-            .set(exact(drain.packets_per_sec));
+        let labels = [("target", &*drain.what), ("phase", &*drain.phase)];
+        to.gauge("tidegate_drain", &labels, 1.0);
+        to.gauge(
+            "tidegate_drain_packets_per_second",
+            &[("target", &drain.what)],
+            exact(drain.packets_per_sec),
+        );
     }
     if let Some(open) = status.nat_connections {
-        gauge!("tidegate_nat_connections").set(exact(open));
-        gauge!("tidegate_nat_connections_max").set(f64::from(tidegate_abi::NAT_FLOWS_MAX));
+        to.gauge("tidegate_nat_connections", &[], exact(open));
+        to.gauge("tidegate_nat_connections_max", &[], f64::from(tidegate_abi::NAT_FLOWS_MAX));
     }
-    counter!("tidegate_proof_packets_total").absolute(status.proof_packets);
+    to.counter("tidegate_proof_packets_total", &[], status.proof_packets);
     for station in &status.stations {
-        let label = [("station", station.name.clone())];
-        gauge!("tidegate_bmp_station_up", &label).set(flag(station.up));
-        counter!("tidegate_bmp_sent_bytes_total", &label).absolute(station.sent_bytes);
-        counter!("tidegate_bmp_lost_total", &label).absolute(station.lost);
+        let label = [("station", &*station.name)];
+        to.gauge("tidegate_bmp_station_up", &label, flag(station.up));
+        to.counter("tidegate_bmp_sent_bytes_total", &label, station.sent_bytes);
+        to.counter("tidegate_bmp_lost_total", &label, station.lost);
     }
     if let Some(files) = &status.mrt {
         for (outcome, records) in [("written", files.records), ("dropped", files.dropped)] {
-            counter!("tidegate_mrt_records_total", "outcome" => outcome).absolute(records);
+            to.counter("tidegate_mrt_records_total", &[("outcome", outcome)], records);
         }
     }
     for map in &status.maps {
-        gauge!("tidegate_map_entries", "map" => map.name.clone()).set(exact(map.entries));
-        gauge!("tidegate_map_capacity", "map" => map.name.clone()).set(exact(map.capacity));
+        to.gauge("tidegate_map_entries", &[("map", &map.name)], exact(map.entries));
+        to.gauge("tidegate_map_capacity", &[("map", &map.name)], exact(map.capacity));
     }
     let told = status.flows.told;
     for (fate, packets) in [
@@ -191,86 +194,92 @@ fn status(status: &Status) {
         ("left-out", told.left_out),
         ("lost", told.lost),
     ] {
-        counter!("tidegate_flow_records_total", "fate" => fate).absolute(packets);
+        to.counter("tidegate_flow_records_total", &[("fate", fate)], packets);
     }
-    status.counters.iter().for_each(verdict);
+    verdicts(to, &status.counters);
 }
 
-fn verdict(row: &CounterRow) {
-    counter!("tidegate_datapath_packets_total", "verdict" => row.name.clone())
-        .absolute(row.packets);
-    let Some(verdict) = Counter::ALL.iter().find(|it| it.name() == row.name) else { return };
-    if let Some(reason) = row.name.strip_prefix("drop_") {
-        let labels = [("reason", reason.to_owned()), ("stage", verdict.stage().to_owned())];
-        counter!("tidegate_drops_total", &labels).absolute(row.packets);
+fn verdicts(to: &mut Exposition, rows: &[CounterRow]) {
+    // Several verdicts are one action.
+    let mut actions: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in rows {
+        to.counter("tidegate_datapath_packets_total", &[("verdict", &row.name)], row.packets);
+        let Some(verdict) = Counter::ALL.iter().find(|it| it.name() == row.name) else { continue };
+        if let Some(reason) = row.name.strip_prefix("drop_") {
+            let labels = [("reason", reason), ("stage", verdict.stage())];
+            to.counter("tidegate_drops_total", &labels, row.packets);
+        }
+        if let Some(action) = verdict.action() {
+            *actions.entry(action.name()).or_default() += row.packets;
+        }
     }
-    if let Some(action) = verdict.action() {
-        // Several verdicts are one action.
-        counter!("tidegate_xdp_actions_total", "action" => action.name()).increment(row.packets);
+    for (action, packets) in actions {
+        to.counter("tidegate_xdp_actions_total", &[("action", action)], packets);
     }
 }
 
-fn rpki(rpki: &Rpki) {
+fn rpki(to: &mut Exposition, rpki: &Rpki) {
     if rpki.caches.is_empty() {
         return;
     }
     for cache in &rpki.caches {
-        let label = [("cache", cache.name.clone())];
-        gauge!("tidegate_rpki_cache_up", &label).set(flag(cache.up));
-        gauge!("tidegate_rpki_cache_in_use", &label).set(flag(cache.in_use));
+        let label = [("cache", &*cache.name)];
+        to.gauge("tidegate_rpki_cache_up", &label, flag(cache.up));
+        to.gauge("tidegate_rpki_cache_in_use", &label, flag(cache.in_use));
     }
     for (family, vrps) in [("ipv4", rpki.vrps_ipv4), ("ipv6", rpki.vrps_ipv6)] {
-        gauge!("tidegate_rpki_vrps", "family" => family).set(exact(vrps as u64));
+        to.gauge("tidegate_rpki_vrps", &[("family", family)], exact(vrps as u64));
     }
 }
 
-fn peer(peer: &Peer) {
-    let label = [("peer", peer.name.clone())];
-    gauge!("tidegate_bgp_peer_up", &label).set(flag(peer.state == "Established"));
+fn peer(to: &mut Exposition, peer: &Peer) {
+    let label = [("peer", &*peer.name)];
+    to.gauge("tidegate_bgp_peer_up", &label, flag(peer.state == "Established"));
     for state in PEER_STATES {
-        let labels = [("peer", peer.name.clone()), ("state", state.to_owned())];
-        gauge!("tidegate_bgp_peer_state", &labels).set(flag(peer.state == state));
+        let labels = [("peer", &*peer.name), ("state", state)];
+        to.gauge("tidegate_bgp_peer_state", &labels, flag(peer.state == state));
     }
     if peer.state == "Established" {
-        gauge!("tidegate_bgp_peer_uptime_seconds", &label).set(exact(peer.since_secs));
+        to.gauge("tidegate_bgp_peer_uptime_seconds", &label, exact(peer.since_secs));
     }
     if let Some(secs) = peer.hold_time_secs {
-        gauge!("tidegate_bgp_peer_hold_time_seconds", &label).set(f64::from(secs));
+        to.gauge("tidegate_bgp_peer_hold_time_seconds", &label, f64::from(secs));
     }
-    peer.prefixes.iter().for_each(|of_family| prefixes(peer, of_family));
+    peer.prefixes.iter().for_each(|of_family| prefixes(to, peer, of_family));
     for kind in &peer.notifications {
+        let (code, subcode) = (kind.code.to_string(), kind.subcode.to_string());
         let labels = [
-            ("peer", peer.name.clone()),
-            ("direction", kind.direction.clone()),
-            ("code", kind.code.to_string()),
-            ("subcode", kind.subcode.to_string()),
+            ("peer", &*peer.name),
+            ("direction", &*kind.direction),
+            ("code", &*code),
+            ("subcode", &*subcode),
         ];
-        counter!("tidegate_bgp_notifications_total", &labels).absolute(kind.messages);
+        to.counter("tidegate_bgp_notifications_total", &labels, kind.messages);
     }
     for (direction, messages) in
         [("received", peer.messages_received), ("sent", peer.messages_sent)]
     {
-        let labels = [("peer", peer.name.clone()), ("direction", direction.to_owned())];
-        counter!("tidegate_bgp_messages_total", &labels).absolute(messages);
+        let labels = [("peer", &*peer.name), ("direction", direction)];
+        to.counter("tidegate_bgp_messages_total", &labels, messages);
     }
     for (treatment, malformed) in [
         ("discard", peer.malformed_discarded),
         ("withdraw", peer.malformed_withdrawn),
         ("disable-family", peer.malformed_families),
     ] {
-        let labels = [("peer", peer.name.clone()), ("treatment", treatment.to_owned())];
-        counter!("tidegate_bgp_malformed_total", &labels).absolute(malformed);
+        let labels = [("peer", &*peer.name), ("treatment", treatment)];
+        to.counter("tidegate_bgp_malformed_total", &labels, malformed);
     }
-    counter!("tidegate_bgp_peer_flaps_total", &label).absolute(peer.flaps);
+    to.counter("tidegate_bgp_peer_flaps_total", &label, peer.flaps);
     if let Some(state) = &peer.bfd {
-        gauge!("tidegate_bfd_session_up", &label).set(flag(state == "Up"));
+        to.gauge("tidegate_bfd_session_up", &label, flag(state == "Up"));
     }
     if let Some(detect_us) = peer.bfd_detect_us {
-        gauge!("tidegate_bfd_detect_seconds", &label).set(exact(detect_us) / 1e6);
+        to.gauge("tidegate_bfd_detect_seconds", &label, exact(detect_us) / 1e6);
     }
 }
 
-fn prefixes(peer: &Peer, of_family: &FamilyPrefixes) {
+fn prefixes(to: &mut Exposition, peer: &Peer, of_family: &FamilyPrefixes) {
     let FamilyPrefixes { family, received, accepted, filtered, advertised } = of_family;
     for (view, prefixes) in [
         ("received", received),
@@ -278,43 +287,43 @@ fn prefixes(peer: &Peer, of_family: &FamilyPrefixes) {
         ("filtered", filtered),
         ("advertised", advertised),
     ] {
-        let labels =
-            [("peer", peer.name.clone()), ("afi_safi", family.clone()), ("view", view.to_owned())];
-        gauge!("tidegate_bgp_prefixes", &labels).set(exact(*prefixes));
+        let labels = [("peer", &*peer.name), ("afi_safi", family.as_str()), ("view", view)];
+        to.gauge("tidegate_bgp_prefixes", &labels, exact(*prefixes));
     }
 }
 
-fn vip(vip: &Vip, with_backends: bool) {
-    let label = [("service", vip.service.clone())];
-    gauge!("tidegate_vip_announced", &label).set(flag(vip.announced));
-    gauge!("tidegate_vip_proven", &label).set(flag(vip.proof == "proven"));
+fn vip(to: &mut Exposition, vip: &Vip, with_backends: bool) {
+    let label = [("service", &*vip.service)];
+    to.gauge("tidegate_vip_announced", &label, flag(vip.announced));
+    to.gauge("tidegate_vip_proven", &label, flag(vip.proof == "proven"));
     if let Some(validity) = &vip.rpki {
-        gauge!("tidegate_vip_rpki_invalid", &label).set(flag(validity == "invalid"));
+        to.gauge("tidegate_vip_rpki_invalid", &label, flag(validity == "invalid"));
     }
-    gauge!("tidegate_vip_fails_open", &label).set(flag(vip.fails_open));
+    to.gauge("tidegate_vip_fails_open", &label, flag(vip.fails_open));
     if let Some(reason) = &vip.reason {
-        let labels = [("service", vip.service.clone()), ("reason", reason.clone())];
-        gauge!("tidegate_vip_withheld", &labels).set(1.0);
+        let labels = [("service", &*vip.service), ("reason", reason.as_str())];
+        to.gauge("tidegate_vip_withheld", &labels, 1.0);
     }
-    let healthy = vip.backends.iter().filter(|backend| backend.state == "active").count();
-    gauge!("tidegate_vip_healthy_backends", &label).set(exact(healthy as u64));
-    counter!("tidegate_vip_packets_total", &label).absolute(vip.packets);
-    counter!("tidegate_vip_bytes_total", &label).absolute(vip.bytes);
+    let healthy = exact(vip.active_backends as u64);
+    to.gauge("tidegate_vip_healthy_backends", &label, healthy);
+    to.counter("tidegate_vip_packets_total", &label, vip.packets);
+    to.counter("tidegate_vip_bytes_total", &label, vip.bytes);
     for row in vip.backends.iter().filter(|_| with_backends) {
-        backend(&vip.service, row);
+        backend(to, &vip.service, row);
     }
 }
 
-fn backend(service: &str, backend: &Backend) {
-    let labels = [("service", service.to_owned()), ("backend", backend.address.to_string())];
-    gauge!("tidegate_backend_up", &labels).set(flag(backend.state == "active"));
-    gauge!("tidegate_backend_weight", &labels).set(f64::from(backend.weight));
-    gauge!("tidegate_backend_ring_share_ratio", &labels).set(f64::from(backend.share) / 10_000.0);
+fn backend(to: &mut Exposition, service: &str, backend: &Backend) {
+    let address = backend.address.to_string();
+    let labels = [("service", service), ("backend", &*address)];
+    to.gauge("tidegate_backend_up", &labels, flag(backend.state == "active"));
+    to.gauge("tidegate_backend_weight", &labels, f64::from(backend.weight));
+    to.gauge("tidegate_backend_ring_share_ratio", &labels, f64::from(backend.share) / 10_000.0);
     if let Some(open) = backend.connections {
-        gauge!("tidegate_backend_connections", &labels).set(exact(open));
+        to.gauge("tidegate_backend_connections", &labels, exact(open));
     }
-    counter!("tidegate_backend_packets_total", &labels).absolute(backend.packets);
-    counter!("tidegate_backend_bytes_total", &labels).absolute(backend.bytes);
+    to.counter("tidegate_backend_packets_total", &labels, backend.packets);
+    to.counter("tidegate_backend_bytes_total", &labels, backend.bytes);
 }
 
 fn flag(set: bool) -> f64 {

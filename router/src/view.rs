@@ -24,7 +24,34 @@ pub mod change;
 /// Version of these shapes; grows when a field changes its meaning or goes.
 pub const API_VERSION: &str = "v1";
 
-/// Everything at one moment, as the reconcile task answers it.
+/// What of a [`View`] is made: services and their backends may be many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The node and its peers.
+    Node,
+    /// All services, with their backends unless there are more than so many in all.
+    Figures {
+        /// So many.
+        backends_max: usize,
+    },
+    /// Some services, with all of their backends.
+    Services(Page),
+    /// Some backends, within their services.
+    Backends(Page),
+}
+
+/// Which of many, in the order of names, then of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Of this service on, or the next one if there is none of this name.
+    pub service: String,
+    /// And of it this backend on.
+    pub backend: Option<IpAddr>,
+    /// So many, at most.
+    pub limit: usize,
+}
+
+/// Everything that was asked for at one moment, as the reconcile task answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     /// `/api/v1/status`
@@ -33,6 +60,8 @@ pub struct View {
     pub peers: Vec<Peer>,
     /// `/api/v1/vips`, backends inside
     pub vips: Vec<Vip>,
+    /// Where the next page of them begins.
+    pub next: Option<String>,
     /// `/api/v1/rpki`
     pub rpki: rpki::Rpki,
 }
@@ -348,6 +377,9 @@ pub struct Vip {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// How many of those who serve it take new flows.
+    #[serde(default)]
+    pub active_backends: usize,
     /// Who serves it.
     pub backends: Vec<Backend>,
 }
@@ -396,6 +428,10 @@ pub struct Vips {
     pub api_version: String,
     /// By name of the service.
     pub vips: Vec<Vip>,
+    /// What to write as `from` for the next page; absent on the last one. A page may be short
+    /// without being the last: services with many backends fill it sooner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Body of `/api/v1/backends`.
@@ -405,6 +441,9 @@ pub struct Backends {
     pub api_version: String,
     /// By name of the service, then by address.
     pub backends: Vec<ServiceBackend>,
+    /// What to write as `from` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A backend, with the service it belongs to.
@@ -419,31 +458,29 @@ pub struct ServiceBackend {
 
 impl View {
     /// `/api/v1/peers`
-    pub fn peers(&self) -> Peers {
-        Peers { api_version: API_VERSION.into(), peers: self.peers.clone() }
+    pub fn peers(self) -> Peers {
+        Peers { api_version: API_VERSION.into(), peers: self.peers }
     }
 
     /// `/api/v1/vips`
-    pub fn vips(&self) -> Vips {
-        Vips { api_version: API_VERSION.into(), vips: self.vips.clone() }
+    pub fn vips(self) -> Vips {
+        Vips { api_version: API_VERSION.into(), vips: self.vips, next: self.next }
     }
 
     /// `/api/v1/drops`
-    pub fn drops(&self) -> Drops {
-        let counters = self.status.counters.iter();
+    pub fn drops(self) -> Drops {
+        let counters = self.status.counters.into_iter();
         let dropped = counters.filter(|row| row.name.starts_with("drop_") && row.packets > 0);
-        Drops { api_version: API_VERSION.into(), drops: dropped.cloned().collect() }
+        Drops { api_version: API_VERSION.into(), drops: dropped.collect() }
     }
 
     /// `/api/v1/backends`
-    pub fn backends(&self) -> Backends {
-        let backends = self.vips.iter().flat_map(|vip| {
-            vip.backends.iter().map(|backend| ServiceBackend {
-                service: vip.service.clone(),
-                backend: backend.clone(),
-            })
+    pub fn backends(self) -> Backends {
+        let backends = self.vips.into_iter().flat_map(|Vip { service, backends, .. }| {
+            let of_service = move |backend| ServiceBackend { service: service.clone(), backend };
+            backends.into_iter().map(of_service)
         });
-        Backends { api_version: API_VERSION.into(), backends: backends.collect() }
+        Backends { api_version: API_VERSION.into(), backends: backends.collect(), next: self.next }
     }
 }
 

@@ -124,6 +124,43 @@ fn asked(job: &MainJob, path: &str) -> String {
     answer
 }
 
+/// All rows of a list, page by page, and how many pages that took.
+fn listed(job: &MainJob, list: &str, limit: usize) -> (Vec<Value>, usize) {
+    let (mut rows, mut pages, mut from) = (Vec::new(), 0, String::new());
+    loop {
+        let answer = asked(job, &format!("/api/v1/{list}?limit={limit}&from={from}"));
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut page: Value = serde_json::from_str(body).unwrap();
+        let more = page[list].as_array_mut().unwrap();
+        assert!(more.len() <= limit, "{page}");
+        rows.append(more);
+        pages += 1;
+        match page["next"].as_str() {
+            Some(next) => from = next.to_owned(),
+            None => return (rows, pages),
+        }
+    }
+}
+
+/// Two services of three backends each, in any portions.
+fn lists_come_by_pages(job: &MainJob) {
+    let named = |rows: &[Value]| -> Vec<Value> {
+        rows.iter().map(|row| json!([row["service"], row["address"]])).collect()
+    };
+    for (list, cases) in
+        [("vips", [(1, 2), (2, 1), (100, 1)]), ("backends", [(1, 6), (2, 3), (4, 2)])]
+    {
+        let (all, _) = listed(job, list, 1_000);
+        for (limit, wanted) in cases {
+            let (rows, pages) = listed(job, list, limit);
+            assert_eq!(named(&rows), named(&all), "{list} by {limit}");
+            assert_eq!(pages, wanted, "{list} by {limit}");
+        }
+    }
+    let bad = asked(job, "/api/v1/backends?from=web/nobody");
+    assert!(bad.starts_with("HTTP/1.0 400") && bad.contains("web/10.0.0.11"), "{bad}");
+}
+
 /// Who has no TCP listener reaches it through the socket (`ssh -L`).
 fn the_socket_serves_it_too(page: &Page) {
     let answer = asked(&page.job, "/");
@@ -237,6 +274,7 @@ fn prometheus_scrapes_it(job: &MainJob) {
 fn the_page_shows_the_network_and_follows_it() {
     let mut page = Page::open();
     the_socket_serves_it_too(&page);
+    lists_come_by_pages(&page.job);
     page.value("window.same = true");
     page.wait_for_text("node", "AS 64513");
     page.wait_for_text("chips", "converged");

@@ -29,7 +29,7 @@ use super::serve::Patience;
 use super::{ANSWER_WITHIN, Answer as _, ViewSender, not_found};
 use crate::access::Access;
 use crate::bgp_io::Asker;
-use crate::view::{Peer, View};
+use crate::view::{Peer, Scope, View};
 
 /// Routes that are asked for at a time.
 const PAGE: usize = 1_000;
@@ -88,7 +88,7 @@ fn time(rfc_3339: &str) -> String {
 }
 
 async fn status(State(sources): State<Sources>) -> Result<Json<Value>, Problem> {
-    let view = State(sources.views).view().await?;
+    let view = State(sources.views).view(Scope::Node).await?;
     Ok(Json(status_of(&view, SystemTime::now())))
 }
 
@@ -109,7 +109,7 @@ fn status_of(view: &View, now: SystemTime) -> Value {
 }
 
 async fn protocols(State(sources): State<Sources>) -> Result<Json<Value>, Problem> {
-    let view = State(sources.views).view().await?;
+    let view = State(sources.views).view(Scope::Node).await?;
     Ok(Json(protocols_of(&view, SystemTime::now())))
 }
 
@@ -223,7 +223,7 @@ type Peers = BTreeMap<String, (String, String)>;
 
 async fn listed((sources, patience): Asks, listing: Listing) -> Result<Response, Problem> {
     let State(Sources { views, asker }) = sources;
-    let view = State(views).view().await?;
+    let view = State(views).view(Scope::Node).await?;
     let peers: Peers = view
         .peers
         .into_iter()

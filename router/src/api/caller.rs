@@ -10,6 +10,7 @@ use nix::unistd::{Uid, User};
 use tokio::net::UnixStream;
 
 use super::problem::Problem;
+use super::refusals::Refusal;
 use crate::access::tokens::Role;
 
 /// The other end of a connection.
@@ -77,6 +78,7 @@ fn is_of_another_page(headers: &HeaderMap) -> bool {
 }
 
 fn refused(why: String) -> Problem {
+    Refusal::ReadOnly.count();
     Problem::new(StatusCode::FORBIDDEN, "read-only", why)
 }
 

@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 use super::caller::Who;
 use super::pace::Pace;
 use super::problem::Problem;
+use super::refusals::Refusal;
 use super::serve;
 use crate::access::tokens::Role;
 use crate::access::{Access, Subject};
@@ -49,6 +50,7 @@ pub(super) async fn all(
         let (stream, remote) = Listener::accept(&mut listener).await;
         let from = remote.ip().to_canonical();
         let Some(seat) = Seat::take(&door, from) else {
+            Refusal::Connections.count();
             debug!(%from, "an API connection too many of its address");
             continue;
         };
@@ -131,8 +133,14 @@ impl Visit {
                 self.subject = shown.and_then(|certificate| self.access.subject(certificate));
                 serve::one(stream, move |headers| self.admit(headers), routes).await;
             }
-            Ok(Err(error)) => debug!(from = %self.from, %error, "an API client broke off"),
-            Err(_elapsed) => debug!(from = %self.from, "an API client shakes hands too slowly"),
+            Ok(Err(error)) => {
+                Refusal::Handshake.count();
+                debug!(from = %self.from, %error, "an API client broke off");
+            }
+            Err(_elapsed) => {
+                Refusal::Handshake.count();
+                debug!(from = %self.from, "an API client shakes hands too slowly");
+            }
         }
     }
 
@@ -185,6 +193,7 @@ fn shown(headers: &HeaderMap) -> Option<(Vec<u8>, bool)> {
 }
 
 fn unauthorized() -> Response {
+    Refusal::Unauthorized.count();
     let detail = "show a token (Authorization: Bearer ...) that [api] token-file knows, or a \
                   certificate that client-ca has signed";
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail.into());
@@ -193,6 +202,7 @@ fn unauthorized() -> Response {
 }
 
 fn too_fast(wait: Duration) -> Response {
+    Refusal::TooFast.count();
     let secs = wait.as_secs() + 1;
     let detail = format!("too many requests: come again in {secs} s, or raise [api] request-rate");
     let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-fast", detail);

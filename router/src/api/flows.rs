@@ -32,9 +32,9 @@ use super::why::matching;
 use super::{Answer as _, Look, ViewSender};
 use crate::bgp_io::Asker;
 use crate::flows_io::{FlowLog, Told};
-use crate::view::API_VERSION;
 use crate::view::flow as view;
 use crate::view::flow::{Flow, Flows, Ip, L4, Origin, Ports, Tcp, Wanted};
+use crate::view::{API_VERSION, Scope};
 
 /// What an answer has without a word of how many.
 const LAST: usize = 20;
@@ -88,7 +88,7 @@ async fn answer(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad-query", sentence));
     }
     let look: Look = State(Arc::clone(&source.views));
-    let flows = look.view().await?.status.flows;
+    let flows = look.view(Scope::Node).await?.status.flows;
     if !follows(&headers) {
         let last = wanted.last.unwrap_or(LAST);
         let (told, _) = latest(&source.log, &wanted, last);

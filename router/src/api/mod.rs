@@ -22,8 +22,10 @@ mod page;
 mod peer;
 mod problem;
 mod refresh;
+pub(crate) mod refusals;
 mod routes;
 mod serve;
+mod services;
 mod upgrade;
 mod why;
 
@@ -55,24 +57,49 @@ use crate::flows_io::FlowLog;
 use crate::journal::Events;
 use crate::metrics;
 use crate::mrt_io::Dumper;
-use crate::view::{self, Status, View};
+use crate::view::{self, Scope, Status, View};
 use problem::Problem;
 pub(crate) use routes::parse_prefix;
 
 /// How long a request waits for the reconcile task before it is told to come back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Asks the reconcile task for a view. Bounded: when sixteen requests already wait, the next one
-/// gets 503 instead of a place in the queue.
-pub type ViewSender = mpsc::Sender<Question>;
+/// What a question about the node alone waits for the reconcile task while that looks at everything:
+/// then it is answered with how things stood before.
+const LOOK_WITHIN: Duration = Duration::from_millis(20);
 
-/// A request for a view, or for the reason why there is none: figures that could not be read are
-/// not shown as zero.
-pub type Question = oneshot::Sender<Result<View, String>>;
+/// Asks the reconcile task for a view.
+#[derive(Clone, Debug)]
+pub(crate) struct ViewSender {
+    /// Bounded: when sixteen requests already wait, the next one gets 503 instead of a place in the
+    /// queue.
+    questions: mpsc::Sender<Question>,
+    before: watch::Receiver<Option<View>>,
+}
+
+/// The other end: what the reconcile task reads, and where it leaves what is shown meanwhile.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    pub(crate) asked: mpsc::Receiver<Question>,
+    /// The node before the look that is being made; `None`: none is, or more has happened than time.
+    pub(crate) before: watch::Sender<Option<View>>,
+}
+
+/// A request for a view.
+#[derive(Debug)]
+pub(crate) struct Question {
+    /// What it is to hold.
+    pub(crate) scope: Scope,
+    /// Where it goes, or the reason why there is none: figures that could not be read are not shown
+    /// as zero.
+    pub(crate) reply: oneshot::Sender<Result<View, String>>,
+}
 
 /// Makes the channel whose other end the reconcile task reads.
-pub fn view_channel() -> (ViewSender, mpsc::Receiver<Question>) {
-    mpsc::channel(16)
+pub(crate) fn view_channel() -> (ViewSender, Questions) {
+    let (questions, asked) = mpsc::channel(16);
+    let (shown, before) = watch::channel(None);
+    (ViewSender { questions, before }, Questions { asked, before: shown })
 }
 
 /// The API could not listen.
@@ -321,10 +348,10 @@ fn paths() -> OpenApiRouter<Arc<ViewSender>> {
         .routes(routes!(metrics))
         .routes(routes!(status))
         .routes(routes!(peers))
-        .routes(routes!(vips))
+        .routes(routes!(services::vips))
         .routes(routes!(rpki))
         .routes(routes!(drops))
-        .routes(routes!(backends))
+        .routes(routes!(services::backends))
 }
 
 /// Routes as they are served, each answering what is not there or not meant so with a problem.
@@ -356,52 +383,52 @@ async fn healthz() -> &'static str {
 /// The daemon on one screen.
 #[utoipa::path(get, path = "/api/v1/status", tag = "node", responses((status = 200, body = Status)))]
 async fn status(look: Look) -> Response {
-    look.json(|view| view.status.clone()).await
+    look.json(Scope::Node, |view| view.status).await
 }
 
 /// BGP peers.
 #[utoipa::path(get, path = "/api/v1/peers", tag = "bgp", responses((status = 200, body = view::Peers)))]
 async fn peers(look: Look) -> Response {
-    look.json(View::peers).await
-}
-
-/// VIPs with their services and backends.
-#[utoipa::path(get, path = "/api/v1/vips", tag = "services", responses((status = 200, body = view::Vips)))]
-async fn vips(look: Look) -> Response {
-    look.json(View::vips).await
+    look.json(Scope::Node, View::peers).await
 }
 
 /// RPKI caches.
 #[utoipa::path(get, path = "/api/v1/rpki", tag = "bgp", responses((status = 200, body = view::rpki::Rpki)))]
 async fn rpki(look: Look) -> Response {
-    look.json(|view| view.rpki.clone()).await
+    look.json(Scope::Node, |view| view.rpki).await
 }
 
 /// Why packets were dropped.
 #[utoipa::path(get, path = "/api/v1/drops", tag = "packets", responses((status = 200, body = view::Drops)))]
 async fn drops(look: Look) -> Response {
-    look.json(View::drops).await
-}
-
-/// Backends of all services.
-#[utoipa::path(get, path = "/api/v1/backends", tag = "services", responses((status = 200, body = view::Backends)))]
-async fn backends(look: Look) -> Response {
-    look.json(View::backends).await
+    look.json(Scope::Node, View::drops).await
 }
 
 /// The way from a request to the reconcile task.
 type Look = State<Arc<ViewSender>>;
 
 trait Answer {
-    async fn view(&self) -> Result<View, Problem>;
-    async fn json<T: serde::Serialize>(&self, part: impl Fn(&View) -> T) -> Response;
+    async fn view(&self, scope: Scope) -> Result<View, Problem>;
+    async fn json<T: serde::Serialize>(&self, scope: Scope, part: impl Fn(View) -> T) -> Response;
 }
 
 impl Answer for Look {
-    async fn view(&self) -> Result<View, Problem> {
-        let (reply, answer) = oneshot::channel();
-        self.0.try_send(reply).map_err(|full_or_closed| Problem::busy(&full_or_closed))?;
-        match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+    async fn view(&self, scope: Scope) -> Result<View, Problem> {
+        let about_node = scope == Scope::Node;
+        let before = || self.0.before.borrow().clone().filter(|_| about_node);
+        let (reply, mut answer) = oneshot::channel();
+        if let Err(full_or_closed) = self.0.questions.try_send(Question { scope, reply }) {
+            return before().ok_or_else(|| Problem::busy(&full_or_closed));
+        }
+        let within = if about_node { LOOK_WITHIN } else { ANSWER_WITHIN };
+        let mut answered = tokio::time::timeout(within, &mut answer).await;
+        if about_node && answered.is_err() {
+            if let Some(view) = before() {
+                return Ok(view);
+            }
+            answered = tokio::time::timeout(ANSWER_WITHIN, answer).await;
+        }
+        match answered {
             Ok(Ok(Ok(view))) => Ok(view),
             Ok(Ok(Err(unreadable))) => Err(Problem::unreadable(&unreadable)),
             Ok(Err(closed)) => Err(Problem::busy(&closed)),
@@ -409,9 +436,9 @@ impl Answer for Look {
         }
     }
 
-    async fn json<T: serde::Serialize>(&self, part: impl Fn(&View) -> T) -> Response {
-        match self.view().await {
-            Ok(view) => Json(part(&view)).into_response(),
+    async fn json<T: serde::Serialize>(&self, scope: Scope, part: impl Fn(View) -> T) -> Response {
+        match self.view(scope).await {
+            Ok(view) => Json(part(view)).into_response(),
             Err(problem) => problem.into_response(),
         }
     }
@@ -420,7 +447,7 @@ impl Answer for Look {
 /// Ready: the configuration is in force and the packet path attached.
 #[utoipa::path(get, path = "/readyz", tag = "node", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn readyz(look: Look) -> Response {
-    match look.view().await {
+    match look.view(Scope::Node).await {
         Ok(view) if view.status.converged => "ready\n".into_response(),
         Ok(view) => {
             let why = view.status.problem.unwrap_or_else(|| "still converging".into());
@@ -433,10 +460,11 @@ async fn readyz(look: Look) -> Response {
 /// Figures for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(look: Look) -> Response {
-    match look.view().await {
+    match look.view(Scope::Figures { backends_max: metrics::BACKEND_SERIES_MAX }).await {
         Ok(view) => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], metrics::render(&view)).into_response()
+            ([(header::CONTENT_TYPE, kind)], metrics::render(&view, refusals::counts()))
+                .into_response()
         }
         Err(problem) => problem.into_response(),
     }

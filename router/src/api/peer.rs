@@ -15,6 +15,7 @@ use super::extract::Path;
 use super::problem::Problem;
 use super::{Answer as _, ViewSender};
 use crate::bgp_io::Histories;
+use crate::view::Scope;
 use crate::view::history::PeerDetail;
 
 pub(super) type Sources = Arc<(Arc<ViewSender>, Histories)>;
@@ -40,7 +41,7 @@ pub(super) fn paths() -> OpenApiRouter<Sources> {
 )]
 async fn peer(State(sources): State<Sources>, Path(name): Path<String>) -> Response {
     let (views, histories) = &*sources;
-    let view = match State(Arc::clone(views)).view().await {
+    let view = match State(Arc::clone(views)).view(Scope::Node).await {
         Ok(view) => view,
         Err(problem) => return problem.into_response(),
     };

@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::refusals::Refusal;
+
 /// A refusal: what kind, and what to do.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
@@ -57,6 +59,7 @@ impl Problem {
 
     /// The reconcile task did not answer in time.
     pub(super) fn busy(cause: &dyn std::fmt::Display) -> Self {
+        Refusal::Busy.count();
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",

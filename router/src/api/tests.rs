@@ -11,8 +11,8 @@ fn answering(view: View) -> Router {
 fn answering_with(answer: Result<View, String>) -> Router {
     let (views, mut questions) = view_channel();
     tokio::spawn(async move {
-        while let Some(reply) = questions.recv().await {
-            reply.send(answer.clone()).unwrap();
+        while let Some(question) = questions.asked.recv().await {
+            question.reply.send(answer.clone()).unwrap();
         }
     });
     finished(routes(views))
@@ -120,6 +120,24 @@ async fn alive_does_not_depend_on_the_reconcile_task_but_answers_do() {
 }
 
 #[tokio::test]
+async fn during_a_look_the_node_is_shown_as_it_was_before_and_nothing_else_is() {
+    let (views, questions) = view_channel();
+    questions.before.send_replace(Some(sample()));
+    let routes = finished(routes(views));
+    // More than there is room for: nobody answers them.
+    for _ in 0..20 {
+        let (status, _, body) = get(routes.clone(), "GET", "/api/v1/status").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(body.contains("\"generation\":3"), "{body}");
+    }
+    let (status, _, body) = get(routes.clone(), "GET", "/api/v1/vips").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    questions.before.send_replace(None);
+    let (status, _, body) = get(routes, "GET", "/api/v1/status").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+}
+
+#[tokio::test]
 async fn metrics_are_of_what_is_there() {
     let (status, kind, body) = get(answering(sample()), "GET", "/metrics").await;
     assert_eq!(status, StatusCode::OK);
@@ -150,8 +168,8 @@ async fn metrics_are_of_what_is_there() {
 #[tokio::test]
 async fn too_many_backends_have_no_series_and_a_metric_says_so() {
     let mut many = sample();
-    let backend = many.vips[0].backends[0].clone();
-    many.vips[0].backends = vec![backend; 10_001];
+    many.status.backends.configured = 10_001;
+    many.vips[0].active_backends = 10_001;
     let (_, _, body) = get(answering(many), "GET", "/metrics").await;
     assert!(body.contains("\ntidegate_metrics_series_capped 1\n"), "{body}");
     assert!(!body.contains("tidegate_backend_up{"), "{body}");

@@ -24,6 +24,7 @@ use super::problem::Problem;
 use super::{ANSWER_WITHIN, Answer as _, Look, ViewSender};
 use crate::bgp_io::Asker;
 use crate::change::{Answer, Asks, Candidate, Packet, What};
+use crate::view::Scope;
 use crate::view::routes::Route;
 use crate::view::why::{Asked, Stage, Why};
 
@@ -189,7 +190,7 @@ pub(super) async fn matching(
 /// What each peer was told of the VIP.
 async fn announced(ways: &Ways, vip: Prefix) -> Result<Vec<Stage>, Problem> {
     let look: Look = State(Arc::clone(&ways.views));
-    let view = look.view().await?;
+    let view = look.view(Scope::Node).await?;
     let mut stages = Vec::new();
     for peer in view.peers.iter().take(PEERS_MAX) {
         let told = if peer.state == "Established" {

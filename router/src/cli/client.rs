@@ -7,6 +7,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Failure;
 use super::node::Node;
@@ -31,6 +32,51 @@ pub(super) async fn get<T: DeserializeOwned>(
     path: &str,
 ) -> Result<Answer<T>, Failure> {
     answered(node, ANSWER_WITHIN, http::Request::get(path), Bytes::new()).await
+}
+
+/// All pages of an answer as one: what stands under `key` in each of them is joined. `path` has no
+/// query.
+pub(super) async fn get_all<T: DeserializeOwned>(
+    node: &Node,
+    path: &str,
+    key: &str,
+) -> Result<Answer<T>, Failure> {
+    let mut all: Value = get(node, path).await?.value;
+    let mut next = next_of(&mut all);
+    while let Some(from) = next {
+        let page = format!("{path}?from={}", escaped(&from));
+        let mut page: Value = get(node, &page).await?.value;
+        next = next_of(&mut page);
+        let both = (all.get_mut(key), page.get_mut(key));
+        let (Some(Value::Array(rows)), Some(Value::Array(more))) = both else { break };
+        rows.append(more);
+    }
+    let text = all.to_string();
+    let value = serde_json::from_value(all).map_err(of_another_version)?;
+    Ok(Answer { text, value })
+}
+
+/// Where the page after this one begins, taken out of it.
+fn next_of(page: &mut Value) -> Option<String> {
+    match page.as_object_mut()?.remove("next")? {
+        Value::String(next) => Some(next),
+        _ => None,
+    }
+}
+
+/// Only what needs no escape in a query stays as it is.
+pub(super) fn escaped(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' | b'/' => {
+            char::from(byte).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}
+
+fn of_another_version(error: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("the daemon's answer is of another version than this tool: {error}"))
 }
 
 /// The text that the daemon answers, of at most 256 MiB.
@@ -167,8 +213,8 @@ fn told(
     match (field("event"), field("data")) {
         (_, "") => Ok(()), // A word to keep the connection.
         ("missed", data) => {
-            let missed: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
-            let missed = missed.get("missed").and_then(serde_json::Value::as_u64);
+            let missed: Value = serde_json::from_str(data).unwrap_or_default();
+            let missed = missed.get("missed").and_then(Value::as_u64);
             on_line(Line::Missed(missed.unwrap_or(0)))
         }
         (_, data) => on_line(Line::Event(data)),
@@ -185,9 +231,7 @@ async fn answered<T: DeserializeOwned>(
     if !status.is_success() {
         return Err(refusal(status, &text));
     }
-    let value = serde_json::from_str(&text).map_err(|error| {
-        Failure::new(format!("the daemon's answer is of another version than this tool: {error}"))
-    })?;
+    let value = serde_json::from_str(&text).map_err(of_another_version)?;
     Ok(Answer { text, value })
 }
 
@@ -210,7 +254,7 @@ async fn replied(
 
 /// A problem document as people read it.
 fn refusal(status: http::StatusCode, text: &str) -> Failure {
-    let problem: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let problem: Value = serde_json::from_str(text).unwrap_or_default();
     let detail = problem.get("detail").and_then(|detail| detail.as_str()).unwrap_or(text);
     // Mistakes of a file stand in lines of their own, as `tidegate check` prints them.
     let mistakes = problem.get("type").and_then(|kind| kind.as_str())

@@ -10,7 +10,7 @@ use crate::view::upgrade::TakenOver;
 use crate::view::{Backend, Backends, Peer, Peers, Status, Tally, Vip, Vips, service_name};
 
 use super::change::{covers_words, folded};
-use super::client::{Answer, get};
+use super::client::{Answer, get, get_all};
 use super::node::Node;
 use super::table::{Table, count, span};
 use super::{Failure, Output};
@@ -69,12 +69,12 @@ pub(super) async fn peers(node: &Node, output: Output) -> Result<(), Failure> {
 }
 
 pub(super) async fn vips(node: &Node, output: Output) -> Result<(), Failure> {
-    let answer: Answer<Vips> = get(node, "/api/v1/vips").await?;
+    let answer: Answer<Vips> = get_all(node, "/api/v1/vips", "vips").await?;
     show(output, &answer, vips_text)
 }
 
 pub(super) async fn backends(node: &Node, output: Output) -> Result<(), Failure> {
-    let answer: Answer<Backends> = get(node, "/api/v1/backends").await?;
+    let answer: Answer<Backends> = get_all(node, "/api/v1/backends", "backends").await?;
     show(output, &answer, if output == Output::Wide { backends_wide } else { backends_text })
 }
 

@@ -40,7 +40,7 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) async fn events(args: EventsArgs) -> Result<(), Failure> {
-    let kind = args.kind.as_deref().map(super::routes::escaped);
+    let kind = args.kind.as_deref().map(super::client::escaped);
     let path = match kind {
         Some(kind) => format!("/api/v1/events?kind={kind}"),
         None => "/api/v1/events".to_owned(),

@@ -111,7 +111,7 @@ pub(super) fn path(at: &str, wanted: &impl serde::Serialize) -> Result<String, F
     let value = serde_json::to_value(wanted).map_err(Failure::new)?;
     let pairs = value.as_object().into_iter().flatten().map(|(name, value)| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        format!("{name}={}", super::routes::escaped(&text))
+        format!("{name}={}", super::client::escaped(&text))
     });
     Ok(format!("{at}?{}", pairs.collect::<Vec<_>>().join("&")))
 }

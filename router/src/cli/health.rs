@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::client::{Answer, delete, put};
+use super::client::{Answer, delete, escaped, put};
 use super::commands::show;
-use super::routes::escaped;
 use super::{Failure, Read};
 use crate::view::said::{Said, State, Word};
 

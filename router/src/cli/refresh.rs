@@ -2,9 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use super::client::{Answer, post};
+use super::client::{Answer, escaped, post};
 use super::commands::show;
-use super::routes::escaped;
 use super::{Failure, Read};
 use crate::view::routes::Refresh;
 

@@ -9,7 +9,7 @@ use tidegate_bgp::policy::{Chain, Condition, Edits, Route as Judged, Source, Ter
 use tidegate_bgp::types::{Asn, Community, LargeCommunity, Prefix};
 use tidegate_bgp::wire::{AsSegment, Attributes, AttributesRef, NextHop};
 
-use super::client::{Answer, get};
+use super::client::{Answer, escaped, get};
 use super::commands::{print, show};
 use super::table::Table;
 use super::{Failure, Look};
@@ -83,17 +83,6 @@ fn path(args: &RoutesArgs, from: u64, limit: usize) -> String {
         }
     }
     path
-}
-
-/// Only what needs no escape stays as it is.
-pub(super) fn escaped(text: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' | b'/' => {
-            char::from(byte).to_string()
-        }
-        other => format!("%{other:02X}"),
-    };
-    text.bytes().map(escape).collect()
 }
 
 pub(super) fn routes_text(routes: &Routes) -> String {

@@ -14,6 +14,7 @@ mod memory;
 mod nat;
 mod near;
 mod origins;
+mod pages;
 mod proofs;
 mod reload;
 mod said;
@@ -39,7 +40,7 @@ use tidegate_plan::{Memory, Plan, Rings, plan_with};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
-use crate::api::{self, Question};
+use crate::api::{self, Question, Questions};
 use crate::bfd_io::BfdHandle;
 use crate::bgp_io::{BgpHandle, Snapshot};
 use crate::bmp_io::BmpHandle;
@@ -111,7 +112,7 @@ pub(crate) struct Parts {
     pub(crate) results: mpsc::Receiver<CheckResult>,
     pub(crate) bgp: BgpHandle,
     pub(crate) reports: mpsc::Receiver<Report>,
-    pub(crate) questions: mpsc::Receiver<Question>,
+    pub(crate) questions: Questions,
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) rpki: RpkiHandle,
     pub(crate) bmp: BmpHandle,
@@ -272,7 +273,7 @@ impl Reconciler {
         let mut end = End::Withdraw;
         while let Some(turn) = self.next_turn(&mut orders, slow_look).await {
             match turn {
-                Turn::Look => {}
+                Turn::Look => self.show_before(),
                 Turn::Reload => self.reload().await,
                 Turn::Ask(ask) => self.on_ask(*ask).await,
                 Turn::CaptureOver => self.end_capture().await,
@@ -292,6 +293,7 @@ impl Reconciler {
             }
             self.watch().await;
             self.converge().await;
+            self.parts.questions.before.send_replace(None);
             self.sample();
             journal::tell_left_out();
             if watchdog.is_some() {
@@ -334,9 +336,9 @@ impl Reconciler {
                 Ok(()) = self.snapshot.changed() => look_at = look_at.min(self.look_from),
                 Ok(()) = self.caches.changed() => self.look_at_origins(),
                 Some(report) = self.parts.reports.recv() => journal::report(&report),
-                Some(reply) = self.parts.questions.recv() => {
+                Some(Question { scope, reply }) = self.parts.questions.asked.recv() => {
                     // Who asked may have gone away by now.
-                    drop(reply.send(self.view().map_err(|failure| format!("{failure:#}"))));
+                    drop(reply.send(self.view(&scope).map_err(|failure| format!("{failure:#}"))));
                 }
                 Some(candidate) = self.candidates.1.recv() => {
                     return Some(Turn::Candidate(Box::new(candidate)));

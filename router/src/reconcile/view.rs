@@ -11,7 +11,7 @@ use tidegate_bgp::speaker::{PeerStatus, State};
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::{Family, HoldTime};
 use tidegate_config::desired::{ForwardingMode, Protocol, ServiceAddr};
-use tidegate_plan::{BackendState, BackendView, VipState};
+use tidegate_plan::{BackendView, VipState};
 
 use crate::bgp_io::Queued;
 use crate::bmp_io::StationStatus;
@@ -21,18 +21,17 @@ use crate::mrt_io::MrtStatus;
 use crate::view::change::Standing;
 use crate::view::export::{Files, Station};
 use crate::view::{
-    self, API_VERSION, Backend, CounterRow, Interface, Peer, Status, Tally, View, Vip,
+    self, API_VERSION, Backend, CounterRow, Interface, Peer, Scope, Status, Tally, View, Vip,
 };
 
 use super::memory::Since;
+use super::pages::active;
 use super::{Reconciler, told};
 
 impl Reconciler {
-    /// Everything at this moment; an error when the maps cannot be read.
-    pub(super) fn view(&self) -> Result<View, bpf_io::Error> {
-        let vips = self.last.vips.iter().map(|(addr, state)| self.vip(*addr, state));
-        let mut vips: Vec<Vip> = vips.collect::<Result<_, _>>()?;
-        vips.sort_by(|a, b| a.service.cmp(&b.service));
+    /// What is asked for, at this moment; an error when the maps cannot be read.
+    pub(super) fn view(&self, scope: &Scope) -> Result<View, bpf_io::Error> {
+        let (vips, next) = self.services(scope)?;
         let mut peers: Vec<Peer> = {
             // Let go before it is asked for again: the speaker may be waiting to write it in between,
             // and then both wait for each other, for ever.
@@ -40,18 +39,24 @@ impl Reconciler {
             snapshot.peers.iter().map(|peer| self.peer(peer, &snapshot.queued)).collect()
         };
         peers.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(View { status: self.status(&peers, &vips)?, peers, vips, rpki: self.rpki() })
+        Ok(View { status: self.status(&peers)?, peers, vips, next, rpki: self.rpki() })
+    }
+
+    /// Leaves how the node stands where the API finds it during the look that comes. Only for a look
+    /// by itself: what was asked for shows in none but its own.
+    pub(super) fn show_before(&self) {
+        self.parts.questions.before.send_replace(self.view(&Scope::Node).ok());
     }
 
     /// Keeps the line that `systemctl status` shows up to date.
     pub(super) fn show(&mut self) {
-        let announced = |vip: &&ServiceAddr| self.seen.vip(vip).is_some_and(|v| v.state.announced);
-        let vips = self.last.vips.keys().filter(announced).count();
+        let vips = self.vip_tally();
         let established = |peer: &&PeerStatus| peer.state == State::Established;
         let snapshot = self.snapshot.borrow();
         let mut text = format!(
-            "{vips} of {} services announced, {} of {} peers established, configuration {}",
-            self.last.vips.len(),
+            "{} of {} services announced, {} of {} peers established, configuration {}",
+            vips.up,
+            vips.configured,
             snapshot.peers.iter().filter(established).count(),
             snapshot.peers.len(),
             self.control.generation,
@@ -73,12 +78,10 @@ impl Reconciler {
         }
     }
 
-    fn status(&self, peers: &[Peer], vips: &[Vip]) -> Result<Status, bpf_io::Error> {
+    fn status(&self, peers: &[Peer]) -> Result<Status, bpf_io::Error> {
         let router = &self.config.desired.router;
         let uptime = self.clock.now() - Timestamp::default();
         let started = SystemTime::now() - uptime;
-        let active = |backend: &&Backend| backend.state == BackendState::Active.name();
-        let backends = || vips.iter().flat_map(|vip| &vip.backends);
         let established = peers.iter().filter(|peer| peer.state == State::Established.name());
         Ok(Status {
             api_version: API_VERSION.into(),
@@ -107,14 +110,8 @@ impl Reconciler {
             router_id: router.router_id.to_string(),
             interfaces: self.interfaces(),
             peers: Tally { up: established.count(), configured: peers.len() },
-            vips: Tally {
-                up: vips.iter().filter(|vip| vip.announced).count(),
-                configured: vips.len(),
-            },
-            backends: Tally {
-                up: backends().filter(active).count(),
-                configured: backends().count(),
-            },
+            vips: self.vip_tally(),
+            backends: self.backend_tally(),
             timer_lateness_max_us: micros(self.snapshot.borrow().timer_lateness_max),
             check_lateness_max_us: micros(self.parts.checks.lateness_max()),
             proof_packets: self.proofs.runs(),
@@ -212,7 +209,13 @@ impl Reconciler {
         }
     }
 
-    fn vip(&self, addr: ServiceAddr, state: &VipState) -> Result<Vip, bpf_io::Error> {
+    /// A service with some of its backends.
+    pub(super) fn vip<'a>(
+        &self,
+        addr: ServiceAddr,
+        state: &VipState,
+        backends: impl Iterator<Item = (&'a IpAddr, &'a BackendView)>,
+    ) -> Result<Vip, bpf_io::Error> {
         let seen = self.seen.vip(&addr);
         let (since, since_secs) = age(seen);
         let announced = seen.is_some_and(|seen| seen.state.announced);
@@ -223,7 +226,6 @@ impl Reconciler {
             None => Traffic::default(),
         };
         let ring_size = state.programmed.map_or(0, |programmed| programmed.ring_size);
-        let backends = state.backends.iter();
         let backends = backends.map(|(to, view)| self.backend(addr, *to, view, ring_size));
         Ok(Vip {
             service: state.name.clone(),
@@ -246,6 +248,7 @@ impl Reconciler {
             since_secs,
             packets,
             bytes,
+            active_backends: active(state.backends.iter()),
             backends: backends.collect::<Result<_, _>>()?,
         })
     }

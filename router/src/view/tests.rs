@@ -18,6 +18,7 @@ pub(crate) fn sample() -> View {
             vip("web", 10, None, web),
             vip("web-old", 11, withheld, vec![backend(13, "down", refused, 0, 0)]),
         ],
+        next: None,
         rpki: rpki::Rpki::default(),
     }
 }
@@ -134,6 +135,7 @@ fn vip(service: &str, last: u8, withheld: Option<(&str, &str)>, backends: Vec<Ba
         since_secs: 67,
         packets: 1_234_567,
         bytes: 81_481_422,
+        active_backends: backends.iter().filter(|it| it.state == "active").count(),
         backends,
     }
 }

@@ -8,6 +8,8 @@
 pub mod around;
 pub mod count;
 pub mod edge;
+pub mod feed;
 pub mod machine;
 pub mod perf;
 pub mod table;
+pub mod usage;

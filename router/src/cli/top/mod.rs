@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::view::{Peers, Status, Vips};
 
 use super::Failure;
-use super::client::{Answer, get};
+use super::client::{Answer, get, get_all};
 use super::node::Node;
 use state::{Seen, Top};
 
@@ -107,7 +107,7 @@ fn ask(args: &TopArgs) -> mpsc::Receiver<Result<Seen, Failure>> {
 async fn seen(node: &Node) -> Result<Seen, Failure> {
     let status: Answer<Status> = get(node, "/api/v1/status").await?;
     let peers: Answer<Peers> = get(node, "/api/v1/peers").await?;
-    let vips: Answer<Vips> = get(node, "/api/v1/vips").await?;
+    let vips: Answer<Vips> = get_all(node, "/api/v1/vips", "vips").await?;
     Ok(Seen { status: status.value, peers: peers.value.peers, vips: vips.value.vips })
 }
 

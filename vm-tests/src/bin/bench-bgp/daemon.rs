@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::table::SENDER_AS;
-use super::{DAEMON, OUR_AS, RECEIVER, RECEIVER_AS, sender_address};
+use tidegate_vm_tests::bench::feed::table::SENDER_AS;
+use tidegate_vm_tests::bench::feed::{DAEMON, OUR_AS, RECEIVER, RECEIVER_AS, sender_address};
+use tidegate_vm_tests::bench::usage::Usage;
 use tidegate_vm_tests::lab::frr::Frr;
 use tidegate_vm_tests::lab::{Lab, Process, program};
 
@@ -40,17 +41,6 @@ impl Kind {
 /// A daemon that runs.
 pub(crate) struct Daemon {
     process: Process,
-}
-
-/// What it has used so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Usage {
-    /// CPU seconds.
-    pub(crate) cpu_secs: f64,
-    /// Largest resident memory, in KiB.
-    pub(crate) peak_kib: u64,
-    /// Resident memory now, in KiB.
-    pub(crate) now_kib: u64,
 }
 
 impl Daemon {
@@ -87,23 +77,7 @@ impl Daemon {
     /// # Errors
     /// When it is gone.
     pub(crate) fn usage(&self) -> Result<Usage> {
-        let pid = self.process.pid();
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
-        let status = read("status").context("the daemon is gone")?;
-        let kib = |key: &str| -> u64 {
-            let line = status.lines().find(|line| line.starts_with(key));
-            let number = line.and_then(|line| line.split_whitespace().nth(1));
-            number.and_then(|number| number.parse().ok()).unwrap_or(0)
-        };
-        // Nanoseconds on the CPU, of each thread.
-        let mut nanos = 0.0;
-        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            let schedstat = std::fs::read_to_string(thread?.path().join("schedstat"));
-            let first = schedstat.unwrap_or_default();
-            let first = first.split_whitespace().next().and_then(|it| it.parse::<f64>().ok());
-            nanos += first.unwrap_or(0.0);
-        }
-        Ok(Usage { cpu_secs: nanos / 1e9, peak_kib: kib("VmHWM"), now_kib: kib("VmRSS") })
+        Usage::of(self.process.pid())
     }
 
     /// Ends it.

@@ -11,7 +11,7 @@ use tidegate_bgp::speaker::{Local, NextHops, Order, PeerConfig, Speaker};
 use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::{Asn, Family, RouterId};
 
-use super::{OUR_AS, peer, sender_address, table};
+use tidegate_vm_tests::bench::feed::{DAEMON, OUR_AS, peer, sender_address, table};
 
 const PREFIXES: u32 = 1_000_000;
 
@@ -27,7 +27,7 @@ pub(crate) fn nanos_per_prefix() -> Result<f64> {
     let (now, mut out) = (Timestamp::default(), Vec::new());
     let local = Local {
         asn: Asn::new(OUR_AS).context("our AS")?,
-        router_id: RouterId::new(Ipv4Addr::from_bits(super::DAEMON)).context("our identifier")?,
+        router_id: RouterId::new(Ipv4Addr::from_bits(DAEMON)).context("our identifier")?,
     };
     let mut speaker = Speaker::new(local, 1);
     let from = IpAddr::V4(Ipv4Addr::from_bits(sender_address(0)));

@@ -7,12 +7,10 @@
 
 mod daemon;
 mod insert;
-mod peer;
-mod table;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -21,22 +19,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
-use daemon::{Daemon, Kind, Usage};
-use peer::Receiver;
+use daemon::{Daemon, Kind};
+use tidegate_vm_tests::bench::feed::peer::{self, Receiver};
+use tidegate_vm_tests::bench::feed::{
+    RECEIVER, RECEIVER_AS, daemon_address, sender_address, table, topology,
+};
 use tidegate_vm_tests::bench::machine::where_and_when;
+use tidegate_vm_tests::bench::usage::Usage;
 use tidegate_vm_tests::lab::Lab;
-use tidegate_vm_tests::lab::topology::{Host, Interface, Topology};
-
-const OUR_AS: u32 = 65_000;
-const RECEIVER_AS: u32 = 65_001;
-
-/// 10.77.0.1 and, on our side, 10.77.1.1 and up.
-const DAEMON: u32 = 0x0a4d_0001;
-const RECEIVER: u32 = 0x0a4d_0101;
-
-const fn sender_address(sender: u32) -> u32 {
-    RECEIVER + 2 + sender
-}
 
 /// Runs of each daemon, in turns.
 const RUNS: usize = 3;
@@ -119,7 +109,7 @@ fn show(text: &str) {
 /// Runs everything; `Ok(false)`: a bar was missed.
 fn run() -> Result<bool> {
     let args = Args::parse();
-    let lab = Lab::new(&topology())?;
+    let lab = Lab::new(&topology(1_010))?;
     if let (Some(senders), Some(prefixes)) = (args.senders, args.prefixes) {
         return alone(&lab, senders, prefixes).map(|()| true);
     }
@@ -182,21 +172,6 @@ fn inserting() -> Result<(String, bool)> {
     let nanos = nanos.get(RUNS / 2).copied().unwrap_or(f64::NAN);
     let text = format!("parse and insert, one core: {nanos:.0} ns a prefix (must {BAR_NS})\n");
     Ok((text, nanos <= BAR_NS))
-}
-
-/// Our side has addresses for a thousand sessions.
-fn topology() -> Topology {
-    let interface =
-        |addresses: Vec<String>| Interface { name: "eth0", segment: "net", addresses, mtu: 1500 };
-    let ours = (0..1_010).map(|n| format!("{}/16", Ipv4Addr::from_bits(RECEIVER + n)));
-    let daemon = vec![format!("{}/16", Ipv4Addr::from_bits(DAEMON))];
-    let host =
-        |name, addresses| Host { name, interfaces: vec![interface(addresses)], ..Host::default() };
-    Topology { hosts: vec![host("dut", daemon), host("gen", ours.collect())] }
-}
-
-const fn daemon_address() -> SocketAddr {
-    SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::from_bits(DAEMON)), 179)
 }
 
 /// How fast the table goes from the sender straight to a socket that throws it away.

@@ -7,7 +7,7 @@ use tidegate_bgp::types::{Asn, Community, Family, PathId, Prefix};
 use tidegate_bgp::wire::{Announcer, AsSegment, Attributes, Negotiated, NextHop, Origin};
 
 /// AS of the first sender; the others follow.
-pub(crate) const SENDER_AS: u32 = 65_100;
+pub const SENDER_AS: u32 = 65_100;
 
 /// The first prefix's first three octets: the number of a prefix can be read from its address.
 const FIRST: u32 = 0x0020_0000;
@@ -27,14 +27,14 @@ fn prefix(number: u32) -> Option<Prefix> {
 }
 
 /// The number of a prefix, by its first octets as they stand in an NLRI.
-pub(crate) fn number(octets: [u8; 4]) -> Option<usize> {
+pub fn number(octets: [u8; 4]) -> Option<usize> {
     let number = (u32::from_be_bytes(octets) >> 8).checked_sub(FIRST)?;
     usize::try_from(number).ok()
 }
 
 /// All UPDATEs of one sender. Every sender has the same prefixes in the same sets; the first one's
 /// paths are the shortest, the second one's the next.
-pub(crate) fn stream(sender: u32, prefixes: u32) -> Vec<u8> {
+pub fn stream(sender: u32, prefixes: u32) -> Vec<u8> {
     let mut sets = Rng::new(1);
     let mut looks = Rng::new(u64::from(sender) + 2);
     let context = Negotiated { external: true, four_octet_as: true, ..Negotiated::NOTHING };

@@ -16,7 +16,7 @@ use super::table::{self, SENDER_AS};
 const WITHIN: Duration = Duration::from_mins(2);
 
 /// A session that is up.
-pub(crate) struct Session {
+pub struct Session {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Session {
 ///
 /// # Errors
 /// When the daemon does not want it.
-pub(crate) fn open(from: u32, asn: u32, to: SocketAddr, hold_secs: u16) -> Result<Session> {
+pub fn open(from: u32, asn: u32, to: SocketAddr, hold_secs: u16) -> Result<Session> {
     let until = Instant::now() + WITHIN;
     loop {
         match try_open(from, asn, to, hold_secs) {
@@ -59,7 +59,7 @@ fn try_open(from: u32, asn: u32, to: SocketAddr, hold_secs: u16) -> Result<Sessi
 ///
 /// # Errors
 /// For a hold time of one or two seconds.
-pub(crate) fn hello(from: u32, asn: Asn, hold_secs: u16) -> Result<Vec<u8>> {
+pub fn hello(from: u32, asn: Asn, hold_secs: u16) -> Result<Vec<u8>> {
     let open = Open {
         my_as: u16::try_from(asn.get()).unwrap_or(Asn::TRANS),
         hold_time: HoldTime::from_secs(hold_secs)?,
@@ -99,19 +99,19 @@ impl Session {
     ///
     /// # Errors
     /// Without descriptors.
-    pub(crate) fn writer(&self) -> Result<TcpStream> {
+    pub fn writer(&self) -> Result<TcpStream> {
         Ok(self.stream.try_clone()?)
     }
 
     /// Reads and forgets until the session ends.
-    pub(crate) fn drain(mut self) {
+    pub fn drain(mut self) {
         while self.fill().is_ok() {
             self.buffer.clear();
         }
     }
 
     /// Ends it for both directions.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         drop(self.stream.shutdown(Shutdown::Both));
     }
 
@@ -119,7 +119,7 @@ impl Session {
     ///
     /// # Errors
     /// When the session ends.
-    pub(crate) fn longest_pause(&mut self, until: Instant) -> Result<Duration> {
+    pub fn longest_pause(&mut self, until: Instant) -> Result<Duration> {
         let mut longest = Duration::ZERO;
         let mut last = Instant::now();
         while Instant::now() < until {
@@ -142,12 +142,12 @@ fn message_len(bytes: &[u8]) -> Option<usize> {
 ///
 /// # Errors
 /// When the session ends.
-pub(crate) fn blast(stream: &mut TcpStream, table: &[u8]) -> Result<()> {
+pub fn blast(stream: &mut TcpStream, table: &[u8]) -> Result<()> {
     stream.write_all(table).context("the daemon does not take the table")
 }
 
 /// What the receiver knows.
-pub(crate) struct Receiver {
+pub struct Receiver {
     session: Session,
     /// By prefix: the sender whose path it has, plus one; zero: none.
     holds: Vec<u8>,
@@ -157,7 +157,7 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// On a session, for so many prefixes.
-    pub(crate) fn new(session: Session, prefixes: u32) -> Self {
+    pub fn new(session: Session, prefixes: u32) -> Self {
         let mut counts = [0; 256];
         counts[0] = prefixes;
         Self { session, holds: vec![0; prefixes as usize], counts }
@@ -167,7 +167,7 @@ impl Receiver {
     ///
     /// # Errors
     /// When the session ends, or that does not happen in time.
-    pub(crate) fn until_all_from(&mut self, sender: Option<u8>) -> Result<Instant> {
+    pub fn until_all_from(&mut self, sender: Option<u8>) -> Result<Instant> {
         let wanted = sender.map_or(0, |sender| usize::from(sender) + 1);
         let all = u32::try_from(self.holds.len())?;
         let until = Instant::now() + WITHIN;
