@@ -187,7 +187,7 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -s f -l follow 
 complete -c tidegate -n "__fish_tidegate_using_subcommand flows" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand capture" -s w -l write -d 'File to write (pcapng); \'-\' is standard output' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand capture" -l vip -d 'To the address of this service, by name, or to this VIP; and answers from it' -r
-complete -c tidegate -n "__fish_tidegate_using_subcommand capture" -l to -d 'To this address or prefix, whoever\'s it is' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand capture" -l to -d 'To this address or prefix, a VIP or not' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand capture" -l from -d 'From this address or prefix' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand capture" -l protocol -d 'Of this protocol only: tcp, udp, sctp, icmp or icmpv6' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand capture" -l port -d 'To this port' -r

@@ -137,7 +137,7 @@ fn in_mode(mode: &'static str) {
     let came = tshark(&job, &out, &comes("frame.comment contains \"(forward_tx)\""), &FIELDS);
     let came = came.unwrap();
     assert_eq!(came.len() as u64, forwarded, "{mode}");
-    assert!(forwarded as usize > 3 * REQUESTS, "{mode}: {forwarded}");
+    assert!(forwarded > 3 * REQUESTS as u64, "{mode}: {forwarded}");
     let left = "frame.packet_flags_direction == 2";
     let left =
         tshark(&job, &out, &format!("{left} && frame.comment contains \"(forward_tx)\""), &FIELDS);
@@ -160,7 +160,7 @@ fn in_mode(mode: &'static str) {
     let answers = tshark(&job, &out, "frame.comment contains \"(answer_tx)\"", &FIELDS).unwrap();
     assert_eq!(answers.len() as u64, 2 * answered, "{mode}: as they came and as they left");
     assert_eq!(answered > 0, mode == "nat", "{answered} answers");
-    the_file_says_what_it_is(&job, &out, came.len() + KNOCKS + answered as usize);
+    the_file_says_what_it_is(&job, &out, came.len() + KNOCKS + usize::try_from(answered).unwrap());
 }
 
 fn the_file_says_what_it_is(job: &MainJob, out: &str, packets: usize) {

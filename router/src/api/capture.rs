@@ -31,17 +31,15 @@ pub(super) fn paths() -> OpenApiRouter<Asks> {
     OpenApiRouter::new().routes(routes!(capture))
 }
 
-/// Captures packets, and answers with them (pcapng) while they come.
-///
-/// Another program is put into the packet path for that, and the answer has what clients send: it is
-/// for operators alone, and recorded like all that changes something. It ends when nobody reads any
-/// more.
+/// Captures packets, and answers with them (pcapng) while they come. Another program is put into the
+/// packet path for that, and what it answers has what clients send: it is for operators alone, and
+/// recorded like all that changes something. It ends when nobody reads any more.
 #[utoipa::path(
     post,
     path = "/api/v1/capture",
     tag = "packets",
     params(Wanted),
-    responses((status = 200, body = [u8], content_type = "application/x-pcapng"))
+    responses((status = 200, body = String, content_type = "application/x-pcapng"))
 )]
 async fn capture(
     asks: State<Asks>,

@@ -299,6 +299,20 @@ fn outer_features(dice: &mut Dice) -> u64 {
         | dice.of(&[0, features::VARY_V4, features::VARY_V4 | features::VARY_V6])
 }
 
+/// The packet path with these constants. Somebody may capture, which changes nothing.
+fn loaded(dice: &mut Dice, constants: &DatapathConfig) -> Datapath {
+    let filter = CaptureFilter {
+        until_ns: u64::MAX,
+        verdicts: u64::MAX,
+        snap: 256,
+        ..CaptureFilter::default()
+    };
+    match dice.of(&[0, 0, 1]) {
+        0 => Datapath::load(constants).unwrap(),
+        _ => Datapath::load_capturing(constants, &filter, None).unwrap(),
+    }
+}
+
 fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen, ways: &mut Ways) {
     let wanted = [0, features::TOO_BIG, features::TOO_BIG | features::TOO_BIG_WITHOUT_DF];
     let constants = DatapathConfig {
@@ -324,17 +338,7 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen, way
         // No interval: as often as it is due, because the model knows no time.
         ..DatapathConfig::default()
     };
-    // Who captures changes nothing.
-    let all = CaptureFilter {
-        until_ns: u64::MAX,
-        verdicts: u64::MAX,
-        snap: 256,
-        ..CaptureFilter::default()
-    };
-    let mut datapath = match dice.of(&[0, 0, 1]) {
-        0 => Datapath::load(&constants).unwrap(),
-        _ => Datapath::load_capturing(&constants, &all, None).unwrap(),
-    };
+    let mut datapath = loaded(dice, &constants);
     fill(&mut datapath, dice, devices, constants.features, guarded);
     if guarded {
         fill_guard(&mut datapath, dice);
