@@ -296,6 +296,12 @@ fn what_cannot_be_is_said() {
     assert!(said.contains("protocol is one of tcp, udp"), "{said}");
 
     let mut first = capture(&job, &out, &["--seconds", "600"]);
+    job.lab
+        .wait_for("its file", SOON, || {
+            ensure!(std::path::Path::new(&out).exists(), "none is there");
+            Ok(())
+        })
+        .unwrap();
     let said = refused(&["--seconds", "1"]);
     assert!(said.contains("is there already"), "{said}");
     let command = ["capture", "-w", &file(&job, "other.pcapng")];
