@@ -16,6 +16,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct Answer {
     octets: Vec<u8>,
     body_at: usize,
+    pub(crate) status: u16,
     /// From the connection to the last octet.
     pub(crate) took: Duration,
 }
@@ -37,7 +38,7 @@ impl Answer {
 /// Asks, on a connection of its own.
 ///
 /// # Errors
-/// When there is no answer, or it is a refusal.
+/// When there is no whole answer.
 pub(crate) fn get(socket: &Path, path: &str) -> Result<Answer> {
     let start = Instant::now();
     let mut stream = UnixStream::connect(socket)?;
@@ -48,10 +49,11 @@ pub(crate) fn get(socket: &Path, path: &str) -> Result<Answer> {
     let took = start.elapsed();
     let end = octets.windows(4).position(|four| four == b"\r\n\r\n").context("no head")?;
     let head = String::from_utf8_lossy(octets.get(..end).unwrap_or_default()).into_owned();
-    ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.with_context(|| format!("{path}: {head}"))?;
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.context("an answer without its length")?.parse()?;
     let body_at = end + 4;
     ensure!(octets.len() == body_at + length, "{path}: {} of {length} octets", octets.len());
-    Ok(Answer { octets, body_at, took })
+    Ok(Answer { octets, body_at, status, took })
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -26,6 +26,8 @@ pub(crate) const VIPS: u32 = 0x0a00_0000;
 pub(crate) const PORTS: [u16; 2] = [80, 443];
 const BACKEND: u32 = 0xac10_0000;
 /// As long as it may take to fill the maps and to have every backend answer.
+/// Nobody is put off for longer.
+const BUSY_FOR: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(90);
 
 /// A daemon that runs.
@@ -36,13 +38,17 @@ pub(crate) struct Edge<'a> {
 }
 
 impl<'a> Edge<'a> {
-    /// Starts one and waits until every service is announced.
+    /// Starts one that asks each backend once in `interval`, and waits until every service is
+    /// announced.
     ///
     /// # Errors
     /// When that does not come to pass.
-    pub(crate) fn start(lab: &'a Lab, name: &str, flows: &str) -> Result<Self> {
+    pub(crate) fn start(lab: &'a Lab, name: &str, interval: &str, flows: &str) -> Result<Self> {
         let socket = lab.dir().join("api.sock");
-        let file = lab.write(&format!("{name}.toml"), &config(lab, flows)?)?.display().to_string();
+        let file = lab
+            .write(&format!("{name}.toml"), &config(lab, interval, flows)?)?
+            .display()
+            .to_string();
         let program = program("tidegate")?.display().to_string();
         let process = lab.start("dut", name, &[&program, "run", "--config", &file])?;
         let edge = Self { lab, process, socket };
@@ -63,12 +69,21 @@ impl<'a> Edge<'a> {
         Ok(edge)
     }
 
-    /// Asks over the Unix socket.
+    /// Asks over the Unix socket; again while the daemon is too busy, which is a part of the time.
     ///
     /// # Errors
     /// When it does not answer, or not well.
     pub(crate) fn get(&self, path: &str) -> Result<Answer> {
-        get(&self.socket, path)
+        let start = Instant::now();
+        loop {
+            let mut answer = get(&self.socket, path)?;
+            answer.took = start.elapsed();
+            if answer.status == 200 {
+                return Ok(answer);
+            }
+            let said = String::from_utf8_lossy(answer.body()).into_owned();
+            ensure!(answer.status == 503 && start.elapsed() < BUSY_FOR, "{path}: {said}");
+        }
     }
 
     /// Its process.
@@ -116,7 +131,7 @@ pub(crate) fn answer_checks(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn config(lab: &Lab, flows: &str) -> Result<String> {
+fn config(lab: &Lab, interval: &str, flows: &str) -> Result<String> {
     let [pins, state] = [lab.bpffs().join("run"), lab.dir().join("state")];
     let mut text = format!(
         "version = 1\n[router]\nasn = {OUR_AS}\nrouter-id = \"{}\"\ninterfaces = [\"eth0\"]\n\
@@ -137,7 +152,7 @@ fn config(lab: &Lab, flows: &str) -> Result<String> {
         write!(
             text,
             "[[service]]\nname = \"service-{service}\"\nvip = \"{vip}\"\nport = {port}\n\
-             mode = \"ipip\"\nhealth = {{ type = \"tcp\", port = {}, interval = \"10s\" }}\n",
+             mode = \"ipip\"\nhealth = {{ type = \"tcp\", port = {}, interval = \"{interval}\" }}\n",
             PORTS[0],
         )?;
         for backend in 1..=BACKENDS {

@@ -50,6 +50,13 @@ struct Counted {
     sums: u64,
 }
 
+impl Counted {
+    /// Packets of before they were told of.
+    const fn unsaid(&self) -> u64 {
+        self.verdicts.wrapping_sub(self.words)
+    }
+}
+
 /// Has them told of, and compares all counts.
 ///
 /// # Errors
@@ -68,11 +75,11 @@ pub(crate) fn tell(edge: &Edge<'_>, secs: u64, report: &mut Report) -> Result<()
     })
     .collect::<Result<Vec<_>>>()?;
 
-    let before = settled(edge)?;
+    let before = settled(edge, None)?;
     Usage::forget_peak(edge.pid())?;
     let memory = edge.usage()?.now_kib;
     let (sent, took) = run(&mut sources, secs)?;
-    let after = settled(edge)?;
+    let after = settled(edge, Some(before.unsaid()))?;
     let grown_kib = edge.usage()?.peak_kib.saturating_sub(memory);
 
     let packets: u64 = sent.iter().sum();
@@ -126,12 +133,13 @@ fn run(sources: &mut [Around], secs: u64) -> Result<([u64; 3], Duration)> {
     Ok((sent, start.elapsed()))
 }
 
-/// Counts, once all of them agree: packets of checks come all the time, and the one is read a moment
-/// after the other.
-fn settled(edge: &Edge<'_>) -> Result<Counted> {
+/// Counts, once all of them agree: packets of checks come now and then, and the one is read a moment
+/// after the other. What is not missing before is not missing later either.
+fn settled(edge: &Edge<'_>, unsaid: Option<u64>) -> Result<Counted> {
     edge.lab.wait_for("every packet to be accounted for", SOON, || {
+        let unsaid = unsaid.map_or_else(|| counted(edge).map(|it| it.unsaid()), Ok)?;
         let counted = counted(edge)?;
-        ensure!(counted.verdicts == counted.words, "{counted:?}");
+        ensure!(counted.unsaid() == unsaid, "{unsaid} before; {counted:?}");
         ensure!(counted.recorded == counted.summed, "{counted:?}");
         Ok(counted)
     })

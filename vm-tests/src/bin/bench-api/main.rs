@@ -60,11 +60,11 @@ fn main() -> Result<ExitCode> {
     let mut report = Report::default();
     report.say(&format!("{}:\n\n", where_and_when()))?;
 
-    let edge = Edge::start(&lab, "edge", "")?;
+    let edge = Edge::start(&lab, "edge", "10s", "")?;
     questions::ask(&edge, args.rounds, &mut report)?;
     routes::list(&edge, &mut report)?;
     edge.stop()?;
-    let edge = Edge::start(&lab, "telling", "sample = 1\nrate = 0")?;
+    let edge = Edge::start(&lab, "telling", "60s", "sample = 1\nrate = 0")?;
     flows::tell(&edge, args.secs, &mut report)?;
     edge.stop()?;
 
