@@ -136,7 +136,7 @@ fn listed(job: &MainJob, list: &str, limit: usize) -> (Vec<Value>, usize) {
         rows.append(more);
         pages += 1;
         match page["next"].as_str() {
-            Some(next) => from = next.to_owned(),
+            Some(next) => next.clone_into(&mut from),
             None => return (rows, pages),
         }
     }
