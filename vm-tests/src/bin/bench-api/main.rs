@@ -1,9 +1,8 @@
 //! `make bench PART=api`: what the API's answers cost of an edge with ten thousand services and a
-//! million routes, and whether the packets that it is told of are summed to the last one.
+//! million routes.
 
 mod ask;
 mod edge;
-mod flows;
 mod questions;
 mod routes;
 
@@ -25,9 +24,6 @@ struct Args {
     /// How often each question is asked; the median is judged.
     #[arg(long, default_value_t = 21)]
     rounds: usize,
-    /// Seconds for which packets are told of.
-    #[arg(long, default_value_t = 10)]
-    secs: u64,
     /// Write the page of docs/.
     #[arg(long, env = "UPDATE")]
     update: bool,
@@ -60,12 +56,9 @@ fn main() -> Result<ExitCode> {
     let mut report = Report::default();
     report.say(&format!("{}:\n\n", where_and_when()))?;
 
-    let edge = Edge::start(&lab, "edge", "10s", "")?;
+    let edge = Edge::start(&lab, "edge")?;
     questions::ask(&edge, args.rounds, &mut report)?;
     routes::list(&edge, &mut report)?;
-    edge.stop()?;
-    let edge = Edge::start(&lab, "telling", "60s", "sample = 1\nrate = 0")?;
-    flows::tell(&edge, args.secs, &mut report)?;
     edge.stop()?;
 
     if args.update {
