@@ -19,6 +19,7 @@ mod proof;
 mod rare;
 pub(crate) mod raw;
 pub(crate) mod records;
+mod run;
 mod servers;
 mod slots;
 pub(crate) mod sys;
@@ -32,7 +33,7 @@ use std::thread;
 use std::time::Duration;
 
 use aya::maps::{MapData, ProgramArray};
-use aya::programs::{Program, ProgramFd, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{Program, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use nix::time::{ClockId, clock_gettime};
 use tidegate_abi::{
@@ -58,6 +59,7 @@ pub(crate) use pins::{PROGRAM as PINNED_PROGRAM, prepare as prepare_pin_dir};
 use pod::Pod;
 use proof::ProofCopy;
 use records::Records;
+pub(crate) use run::test_run;
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tidegate.bpf.o"));
 const PROGRAM: &str = "tidegate";
@@ -567,39 +569,6 @@ fn xdp(ebpf: &Ebpf) -> Result<&Xdp, Error> {
 fn program<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a Xdp, Error> {
     let program = ebpf.program(name).ok_or_else(|| Error::missing(name))?;
     program.try_into().map_err(|error| Error::program(name, error))
-}
-
-/// Runs one frame through an XDP program.
-pub(crate) fn test_run(
-    program: &Xdp,
-    frame: &[u8],
-    ingress_ifindex: u32,
-) -> Result<TestRun, Error> {
-    let (returned, frame) = run(program, frame, ingress_ifindex)?;
-    Ok(TestRun { verdict: Verdict::of(returned), frame })
-}
-
-/// The same, with the return value as it is.
-fn run(program: &Xdp, frame: &[u8], ingress_ifindex: u32) -> Result<(u32, Vec<u8>), Error> {
-    /// The longest header that is put in front, and then some.
-    const GROWTH_MAX: usize = 64;
-    let failed = |error| Error::kernel(format!("test-run a frame of {} bytes", frame.len()), error);
-    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-    let data_end = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-    let context: Vec<u8> = [0, data_end, 0, ingress_ifindex, 0, 0]
-        .iter()
-        .flat_map(|word: &u32| word.to_ne_bytes())
-        .collect();
-    let mut out = vec![0; frame.len() + GROWTH_MAX];
-    let options = TestRunOptions {
-        data_in: Some(frame),
-        data_out: Some(&mut out),
-        ctx_in: Some(&context),
-        ..TestRunOptions::default()
-    };
-    let result = program.test_run(options).map_err(failed)?;
-    out.truncate(usize::try_from(result.data_size_out).unwrap_or(usize::MAX));
-    Ok((result.return_value, out))
 }
 
 /// Removes what a daemon that is gone has left pinned: links, program and maps. True if there was

@@ -13,7 +13,8 @@ use tidegate_abi::{CaptureFilter, DatapathConfig, features};
 use tidegate_plan::proof::{self, Finding};
 
 use super::error::Error;
-use super::{PROGRAM, capture, load, open, run, sys, xdp};
+use super::run::run;
+use super::{PROGRAM, capture, load, open, sys, xdp};
 
 /// A program that decides as the attached one does.
 pub(crate) struct ProofCopy(Ebpf);
