@@ -377,6 +377,9 @@ pub struct Vip {
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Slots of its ring in transition: flows of before a change still go where they went.
+    #[serde(default)]
+    pub slots_in_transition: u32,
     /// How many of those who serve it take new flows.
     #[serde(default)]
     pub active_backends: usize,

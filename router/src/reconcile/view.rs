@@ -248,6 +248,7 @@ impl Reconciler {
             since_secs,
             packets,
             bytes,
+            slots_in_transition: state.programmed.map_or(0, |programmed| programmed.unsettled),
             active_backends: active(state.backends.iter()),
             backends: backends.collect::<Result<_, _>>()?,
         })

@@ -135,6 +135,7 @@ fn vip(service: &str, last: u8, withheld: Option<(&str, &str)>, backends: Vec<Ba
         since_secs: 67,
         packets: 1_234_567,
         bytes: 81_481_422,
+        slots_in_transition: 0,
         active_backends: backends.iter().filter(|it| it.state == "active").count(),
         backends,
     }

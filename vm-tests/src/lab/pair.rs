@@ -191,7 +191,7 @@ impl Pair {
             self.settled_at = Instant::now() + DRAIN * 9 / 8;
         }
         if change.needs_settled() {
-            thread::sleep(self.settled_at.saturating_duration_since(Instant::now()));
+            self.wait_until_settled()?;
         }
         let before = (self.retransmitted()?, self.lost_routes());
         let traffic = self.start_traffic()?;
@@ -323,6 +323,22 @@ impl Pair {
             self.lab.wait_for("the edge to have converged", SOON, || {
                 let status = self.json(edge, "status")?;
                 ensure!(status.get("converged") == Some(&true.into()), "{status}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// No slot of any edge has two backends, and none had within the time that one edge may be behind
+    /// the other.
+    fn wait_until_settled(&self) -> Result<()> {
+        thread::sleep(self.settled_at.saturating_duration_since(Instant::now()));
+        for edge in 0..EDGES.len() {
+            self.lab.wait_for("slots to have one backend", SOON, || {
+                let shown = self.json(edge, "vips")?;
+                let rows = shown.get("vips").and_then(Value::as_array).context("no list")?;
+                let is_settled = |row: &Value| row.get("slots_in_transition") == Some(&0.into());
+                ensure!(rows.iter().all(is_settled), "{shown}");
                 Ok(())
             })?;
         }
