@@ -7,6 +7,7 @@
 mod capture;
 mod change;
 mod drain;
+mod end;
 mod fill;
 mod flows;
 mod hand_over;
@@ -38,7 +39,7 @@ use tidegate_plan::observed::{Observed, Way};
 use tidegate_plan::step::Step;
 use tidegate_plan::{Memory, Plan, Rings, plan_with};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use crate::api::{self, Question, Questions};
 use crate::bfd_io::BfdHandle;
@@ -562,37 +563,6 @@ impl Reconciler {
         };
         self.parts.bgp.order(order).await?;
         Ok(true)
-    }
-
-    /// Withdraws what is announced, waits until the speaker has it, ends the sessions. The packet
-    /// path stays: packets on their way while the routers learn of it still arrive.
-    async fn stop(mut self) {
-        info!("stopping: withdrawing every VIP");
-        self.end_capture().await;
-        let advertised = self.advertised();
-        for step in tidegate_plan::stop(&Observed { advertised, ..Observed::default() }) {
-            if let Err(failure) = self.perform(&step).await {
-                error!("{failure:#}");
-            }
-        }
-        let gone = self.snapshot.wait_for(|snapshot| snapshot.originated.is_empty());
-        if tokio::time::timeout(WITHDRAW_WITHIN, gone).await.is_err() {
-            warn!("the speaker did not withdraw in time; the sessions end anyway");
-        }
-        self.parts.bmp.stop().await;
-        self.parts.bgp.stop().await;
-    }
-
-    /// Leaves everything as it is, for who comes next: the sessions too, if systemd keeps them.
-    async fn leave(mut self) {
-        self.end_capture().await;
-        let stored = self.store().await;
-        self.parts.bmp.stop().await;
-        if stored {
-            return; // Closing our copies of the connections says nothing to anybody.
-        }
-        info!("stopping for a restart: peers that restart gracefully keep our routes");
-        self.parts.bgp.leave().await;
     }
 }
 
