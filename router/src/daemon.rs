@@ -172,11 +172,17 @@ fn out_of_store(config: &ConfigFile, generation: u64) -> Option<Speaking> {
 
 fn from_store(config: &ConfigFile, generation: u64, stored: Stored) -> anyhow::Result<Speaking> {
     let (body, conns) = stored.open()?;
-    anyhow::ensure!(body.generation == generation, "the configuration is another one");
+    anyhow::ensure!(
+        body.generation == generation,
+        "the configuration has changed since (a reload would have kept them)"
+    );
     let patience = body.patience;
     let speaking = speaker_of(config, body, conns)?;
     let paused = speaking.clock.now().since(speaking.since);
-    anyhow::ensure!(paused <= patience, "they have stood still for {paused:.1?}");
+    anyhow::ensure!(
+        paused <= patience,
+        "they have stood still for {paused:.1?}, and half of the shortest hold time is {patience:?}"
+    );
     let TakenOver { sessions, paused_millis } = speaking.taken_over();
     info!(
         event = kinds::TAKEN_OVER,

@@ -42,12 +42,6 @@ fn bird() -> String {
     )
 }
 
-/// What BIRD has heard, by kind of message.
-fn heard(bird: &Bird) -> [usize; 3] {
-    let log = bird.process.printed();
-    ["Got OPEN", "Got UPDATE", "Got KEEPALIVE"].map(|what| log.matches(what).count())
-}
-
 /// A binary that does this.
 fn script(job: &Interop, name: &str, lines: &str) -> String {
     let path = job.lab.write(name, &format!("#!/bin/sh\n{lines}\n")).unwrap();
@@ -69,7 +63,7 @@ fn bird_hears_nothing_of_an_upgrade_nor_of_one_that_fails() {
     for vip in VIPS {
         job.until("BIRD's route", || other.route(&job.lab, vip)).unwrap();
     }
-    let [opens, updates, _] = heard(&other);
+    let [opens, updates, _] = other.heard();
     assert!(opens == 1 && updates > 0, "{opens} {updates}");
 
     let refuse = |job: &Interop, binary: &str, why: &str| {
@@ -95,13 +89,13 @@ fn bird_hears_nothing_of_an_upgrade_nor_of_one_that_fails() {
     refuse(&job, "/bin/true", "apply it first");
     fs::write(&file, text).unwrap();
     // After all that, and a KEEPALIVE of each side: the same session.
-    let [.., alive] = heard(&other);
+    let [.., alive] = other.heard();
     job.until("a KEEPALIVE", || {
-        ensure!(heard(&other)[2] > alive, "{:?}", heard(&other));
+        ensure!(other.heard()[2] > alive, "{:?}", other.heard());
         Ok(())
     })
     .unwrap();
-    assert_eq!(heard(&other)[..2], [opens, updates], "{}", job.lab.log_tails());
+    assert_eq!(other.heard()[..2], [opens, updates], "{}", job.lab.log_tails());
 
     for turn in 0..2 {
         let upgraded = job.upgrade(&[]).unwrap();
@@ -110,13 +104,13 @@ fn bird_hears_nothing_of_an_upgrade_nor_of_one_that_fails() {
         for field in ["state", "prefixes_received", "prefixes_advertised", "flaps", "router_id"] {
             assert_eq!(after[field], before[field], "turn {turn}, {field}: {after}");
         }
-        let [.., alive] = heard(&other);
+        let [.., alive] = other.heard();
         job.until("a KEEPALIVE of the new process", || {
-            ensure!(heard(&other)[2] > alive, "{:?}", heard(&other));
+            ensure!(other.heard()[2] > alive, "{:?}", other.heard());
             Ok(())
         })
         .unwrap();
-        assert_eq!(heard(&other)[..2], [opens, updates], "{}", job.lab.log_tails());
+        assert_eq!(other.heard()[..2], [opens, updates], "{}", job.lab.log_tails());
     }
 
     // It goes on in both directions: a route that BIRD takes back, and a VIP that is drained.
@@ -129,7 +123,7 @@ fn bird_hears_nothing_of_an_upgrade_nor_of_one_that_fails() {
     .unwrap();
     job.tidegate(&["drain", "vip", VIPS[0], "--deadline", "1s", "--quiet", "1s"]).unwrap();
     job.until("BIRD to forget", || other.no_route(&job.lab, VIPS[0])).unwrap();
-    assert_eq!(heard(&other)[0], opens);
+    assert_eq!(other.heard()[0], opens);
 }
 
 #[test]

@@ -8,38 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use tidegate_vm_tests::vm::package;
+
 /// What `systemd-analyze security` says of a unit that has what it needs, and no more; the lower,
 /// the better.
 const EXPOSURE_MAX: f64 = 2.0;
 
 /// The package. Built once for all tests.
-static PACKAGE: LazyLock<PathBuf> = LazyLock::new(|| build(&root()));
+static PACKAGE: LazyLock<PathBuf> = LazyLock::new(|| package(&root(), None).unwrap());
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
-
-/// Runs `make deb`'s script in a copy of the source.
-fn build(root: &Path) -> PathBuf {
-    let mut build = Command::new(root.join("packaging/deb"));
-    // Of this cargo's own settings for its tests, none is for a build.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
-        if name != "CARGO_HOME" {
-            build.env_remove(name);
-        }
-    }
-    // A copy of the source has no history that would tell when it was changed last.
-    let directory = format!("safe.directory={}", self::root().display());
-    let changed = Command::new("git")
-        .args(["-c", &directory, "log", "-1", "--format=%ct"])
-        .current_dir(self::root())
-        .output()
-        .unwrap();
-    let changed = String::from_utf8(changed.stdout).unwrap();
-    let built = build.env("SOURCE_DATE_EPOCH", changed.trim_end()).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let printed = String::from_utf8(built.stdout).unwrap();
-    root.join(printed.lines().last().unwrap())
 }
 
 /// What a command prints; it may fail.
@@ -101,7 +80,7 @@ fn vm_package_is_the_same_to_the_byte_when_built_elsewhere() {
     );
     let copied = Command::new("sh").args(["-ec", &copy]).status().unwrap();
     assert!(copied.success());
-    let again = build(&elsewhere);
+    let again = package(&elsewhere, None).unwrap();
     let same = fs::read(&*PACKAGE).unwrap() == fs::read(&again).unwrap();
     fs::remove_dir_all(&elsewhere).unwrap();
     assert!(same, "two builds of the same source differ");

@@ -33,8 +33,11 @@ impl Orphan {
         let starter = starter.stdin(stdin).stderr(Stdio::inherit());
         let said = starter.output().map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-        let pid = if said.status.success() { text.parse().ok() } else { None };
-        let pid: u32 = pid.ok_or(text)?;
+        let pid: u32 = match text.parse() {
+            Ok(pid) if said.status.success() => pid,
+            _ if text.is_empty() => return Err(format!("what starts it ended: {}", said.status)),
+            _ => return Err(text),
+        };
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let held = raw.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         Ok(Self { pid, held })

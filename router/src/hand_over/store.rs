@@ -42,24 +42,30 @@ pub(crate) enum Error {
     Record(#[from] envelope::Error),
     #[error("systemd did not answer in time")]
     Silent,
+    #[error("the unit has no room for them: FileDescriptorStoreMax=4096 in it gives some")]
+    NoRoom,
     #[error("there is no record among what was stored")]
     NoRecord,
 }
 
-/// Whether this process has a store: what is put there stays open when it is closed here. An old
-/// systemd does not tell, and none says that it has no room.
-pub(crate) fn works() -> bool {
-    std::env::var_os("NOTIFY_SOCKET").is_some() && probe().unwrap_or(false)
+/// Whether it is systemd that has started this process.
+pub(crate) fn is_there() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-fn probe() -> Result<bool, Error> {
+/// Finds out whether what is put there stays open when it is closed here. An old systemd does not
+/// tell, and none says that it has no room.
+///
+/// # Errors
+/// [`Error::NoRoom`], and what else keeps it from being used.
+pub(crate) fn probe() -> Result<(), Error> {
     let (ours, theirs) = pipe()?;
     put(PROBE, theirs.as_fd())?;
     drop(theirs);
     barrier()?;
     let kept = !hung_up(&ours, Timespec { tv_sec: 0, tv_nsec: 0 })?;
     forget(PROBE)?;
-    Ok(kept)
+    if kept { Ok(()) } else { Err(Error::NoRoom) }
 }
 
 /// Puts everything there.

@@ -225,23 +225,31 @@ impl Reconciler {
     /// Leaves the sessions to the next process, by way of systemd. `false`: that cannot be done, and
     /// they go on here.
     pub(super) async fn store(&self) -> bool {
-        if !spawn_blocking(store::works).await.unwrap_or(false) {
+        if !store::is_there() {
             return false;
         }
-        let Ok(legacy) = self.parts.bgp.hand_over().await else { return false };
-        let (body, conns, _, gone) = self.record(legacy);
-        let sessions = conns.len();
-        let filled = spawn_blocking(move || store::fill(&body, &conns)).await;
-        match filled.map_err(|error| error.to_string()).map(|it| it.map_err(|e| e.to_string())) {
-            Ok(Ok(())) => {
+        match self.try_store().await {
+            Ok(sessions) => {
                 info!("systemd keeps {sessions} sessions for the next process");
-                gone.send(()).is_ok()
+                true
             }
-            Ok(Err(why)) | Err(why) => {
-                warn!("systemd cannot keep the sessions: {why}");
+            Err(why) => {
+                warn!("systemd cannot keep the sessions, so they end: {why:#}");
                 false
             }
         }
+    }
+
+    /// How many sessions are left there. On an error they go on here.
+    async fn try_store(&self) -> anyhow::Result<usize> {
+        spawn_blocking(store::probe).await??; // Before anything stands still.
+        let legacy = self.parts.bgp.hand_over().await?;
+        let (body, conns, _, gone) = self.record(legacy);
+        let sessions = conns.len();
+        spawn_blocking(move || store::fill(&body, &conns)).await??;
+        // The speaker's task ends, if it has not already; it has nothing left to say.
+        gone.send(()).unwrap_or_default();
+        Ok(sessions)
     }
 
     /// The packet path is ours again: the new process may have put some of its own programs there.

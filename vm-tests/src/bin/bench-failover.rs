@@ -138,8 +138,9 @@ const PAGE_HEAD: &str = "# How long failures last\n\n\
     backends, each on a link of its own; a client sends a datagram every millisecond. The times are\n\
     those of frames: the last datagram that comes to a backend that has failed, the UPDATE at the\n\
     router that withdraws the VIP. They are counted from the failure, in milliseconds, and then *of it*\n\
-    from the moment at which the daemon has decided, which its journal has: that is the median, and\n\
-    what has to be held, since the rest is the checks' own time.\n\n\
+    from the daemon's word in its journal, which it says right after a withdraw is ordered, and after\n\
+    slots have moved (0.0: nothing came later): that is the median, and what has to be held, since the\n\
+    rest is the checks' own time.\n\n\
     Backends are asked every second, and when they fail again after 250 ms; the third failure counts.\n\
     *Must* is the longest that this can take, a tenth of jitter included, and 150 ms for all the rest.\n\
     What somebody else writes into the maps shows when the service is proven the next time, within a\n\

@@ -61,6 +61,13 @@ pub fn config(router_id: &str, sessions: &[Session]) -> String {
 }
 
 impl Bird {
+    /// How many OPENs, UPDATEs and KEEPALIVEs it has heard, if its configuration has it say so
+    /// (`debug { packets }`).
+    pub fn heard(&self) -> [usize; 3] {
+        let log = self.process.printed();
+        ["Got OPEN", "Got UPDATE", "Got KEEPALIVE"].map(|what| log.matches(what).count())
+    }
+
     /// Starts BIRD on `host` and waits until it answers.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ mod wire;
 
 use initramfs::Initramfs;
 pub use kernel::{KERNELS, Kernel};
-pub use program::{test_program, tests_in};
+pub use program::{package, test_program, tests_in};
 pub use wire::Outcome;
 use wire::{Hello, Order};
 
