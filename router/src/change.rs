@@ -216,7 +216,10 @@ pub(crate) enum Refused {
     #[error("{0}")]
     NoSuchVip(String),
     /// The program has no ring.
-    #[error("the packet path was loaded without what a capture needs")]
+    #[error(
+        "the packet path was loaded without what a capture needs; 'systemctl restart tidegate' loads it \
+         anew"
+    )]
     NoCapture,
     /// The packet path is not there.
     #[error("the packet path is not attached to {0:?}: 'tidegate status' shows where it is")]

@@ -106,6 +106,7 @@ fn vm_install_to_purge_with_clients_all_the_time() {
     let upgraded = job.unnoticed(|job| {
         let said = host.run(job, &format!("dpkg --install '{second}'")).unwrap();
         assert_eq!(host.property(job, "MainPID"), pid, "{said}");
+        assert!(said.contains("'tidegate upgrade' puts the new one in its place"), "{said}");
         said + &host.run(job, "tidegate upgrade").unwrap()
     });
     println!("{}", upgraded.unwrap());

@@ -44,8 +44,8 @@ impl Refusal {
 
     /// One more.
     pub(super) fn count(self) {
-        for (kind, count) in Self::ALL.into_iter().zip(&COUNTS) {
-            count.fetch_add(u64::from(kind == self), Ordering::Relaxed);
+        if let Some(count) = COUNTS.get(self as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -54,4 +54,21 @@ impl Refusal {
 pub(crate) fn counts() -> impl Iterator<Item = (&'static str, u64)> {
     let all = Refusal::ALL.into_iter().zip(&COUNTS);
     all.map(|(kind, count)| (kind.name(), count.load(Ordering::Relaxed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_count_of_its_own() {
+        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, at, "{refusal:?} is not in the order of its counts");
+        }
+        // Others count too meanwhile.
+        let of = |wanted: &str| counts().find(|(name, _)| *name == wanted).unwrap().1;
+        let before = of("handshake");
+        Refusal::Handshake.count();
+        assert!(of("handshake") > before);
+    }
 }

@@ -97,7 +97,10 @@ impl Reconciler {
             Err(problem) => Err(problem.into()),
         };
         if let Err(problem) = put {
-            error!("the program of a capture stays for the moment, which is over: {problem}");
+            error!(
+                "the capture is over and its program cannot be replaced yet: {problem}; trying again \
+                 every second, packets are forwarded meanwhile"
+            );
             let again_at = self.clock.now() + AGAIN;
             self.capturing = Some(Capturing { who, reader: None, again_at });
         }
