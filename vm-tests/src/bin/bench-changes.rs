@@ -11,6 +11,7 @@ use clap::Parser;
 use tidegate_vm_tests::bench::machine::where_and_when;
 use tidegate_vm_tests::bench::table::markdown;
 use tidegate_vm_tests::lab::pair::{Change, Noticed, Pair};
+use tidegate_vm_tests::lab::traffic::Stream;
 
 /// What clients of two edges notice of what operators do.
 #[derive(Parser)]
@@ -53,7 +54,7 @@ struct Sum {
 
 impl Sum {
     fn add(&mut self, noticed: &Noticed) {
-        let Noticed { outcome, dead, retransmitted, withdrawn } = noticed;
+        let Noticed { outcome, dead, retransmitted, withdrawn, .. } = noticed;
         let broken = outcome.broken_but_of(dead);
         let (sent, lost) = outcome.datagrams();
         self.changes += 1;
@@ -179,13 +180,31 @@ fn rounds_of(rounds: usize, seed: u64) -> Result<Sums> {
             let noticed = pair.make(change, draw(&mut random, 6)).with_context(|| {
                 format!("round {round}: {}\n{}", change.name(), pair.lab.log_tails())
             })?;
-            for (_, sum) in sums.iter_mut().filter(|(of, _)| *of == change) {
-                sum.add(&noticed);
+            let at = format!("order {seed}, round {round} of {rounds}: {}", change.name());
+            let mut this = Sum::default();
+            this.add(&noticed);
+            if this.failures(change).is_some() {
+                writeln!(io::stderr(), "{at}: {}\n{}", in_full(&noticed), pair.lab.log_tails())?;
             }
-            writeln!(io::stderr(), "order {seed}, round {round} of {rounds}: {}", change.name())?;
+            for (_, sum) in sums.iter_mut().filter(|(of, _)| *of == change) {
+                sum.join(&this);
+            }
+            writeln!(io::stderr(), "{at}")?;
         }
     }
     Ok(sums)
+}
+
+/// What was noticed, for who looks for the reason.
+fn in_full(noticed: &Noticed) -> String {
+    let Noticed { outcome, withdrawn, overflown, dropped, .. } = noticed;
+    let is_bad = |it: &&Stream| it.wrong > 0 || !it.lost.is_empty() || it.backends.len() > 1;
+    let streams: Vec<&Stream> = outcome.streams.iter().filter(is_bad).collect();
+    format!(
+        "NOTICED: broken {:?}, failed {:?}, streams {streams:?}, VIP gone {withdrawn} times, queues \
+         that were full {overflown:?}, dropped by the edges {dropped:?}",
+        outcome.broken, outcome.calls.failed
+    )
 }
 
 /// A number below this one (SplitMix64).

@@ -9,6 +9,7 @@
 //!                                            └─ b3
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -120,6 +121,10 @@ pub struct Noticed {
     pub retransmitted: u64,
     /// Routes to VIPs that the router had no way for at any time.
     pub withdrawn: usize,
+    /// Packets that the kernel dropped since a queue was full, by host and place.
+    pub overflown: BTreeMap<String, u64>,
+    /// Packets that the edges dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// The lab. What runs in it goes before the lab does.
@@ -194,6 +199,7 @@ impl Pair {
             self.wait_until_settled()?;
         }
         let before = (self.retransmitted()?, self.lost_routes());
+        let (queues, drops) = (self.overflown()?, self.dropped()?);
         let traffic = self.start_traffic()?;
         thread::sleep(AROUND);
         let mut dead = Vec::new();
@@ -239,6 +245,8 @@ impl Pair {
             dead,
             retransmitted: self.retransmitted()? - before.0,
             withdrawn: self.lost_routes() - before.1,
+            overflown: more_than(&queues, self.overflown()?),
+            dropped: more_than(&drops, self.dropped()?),
         };
         if change == Change::BackendDown {
             fs::remove_file(&sick)?;
@@ -381,24 +389,64 @@ impl Pair {
         let hosts = BACKENDS.map(|(host, _)| host);
         let mut sum = 0;
         for host in hosts.into_iter().chain(["client"]) {
-            let shown = self.lab.run(host, &["cat", "/proc/net/snmp"])?;
-            let mut tcp = shown.lines().filter(|line| line.starts_with("Tcp:"));
-            let (Some(names), Some(values)) = (tcp.next(), tcp.next()) else {
-                bail!("no TCP in {shown}")
-            };
-            let at = names.split(' ').position(|name| name == "RetransSegs");
-            let value = at.and_then(|at| values.split(' ').nth(at)).context("no RetransSegs")?;
-            sum += value.parse::<u64>()?;
+            sum += self.snmp(host, "Tcp:", "RetransSegs")?;
         }
         Ok(sum)
     }
 
+    /// A counter of a host's kernel.
+    fn snmp(&self, host: &str, protocol: &str, counter: &str) -> Result<u64> {
+        let shown = self.lab.run(host, &["cat", "/proc/net/snmp"])?;
+        let mut lines = shown.lines().filter(|line| line.starts_with(protocol));
+        let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
+            bail!("no {protocol} in {shown}")
+        };
+        let at = names.split(' ').position(|name| name == counter);
+        let value = at.and_then(|at| values.split(' ').nth(at)).context("no such counter")?;
+        Ok(value.parse()?)
+    }
+
+    /// What queues had no room for so far: those of each CPU, of sockets and of links.
+    fn overflown(&self) -> Result<BTreeMap<String, u64>> {
+        let mut found = BTreeMap::new();
+        let softnet = fs::read_to_string("/proc/net/softnet_stat")?;
+        let of_cpu = |line: &str| u64::from_str_radix(line.split(' ').nth(1)?, 16).ok();
+        found.insert("backlog of the CPUs".to_owned(), softnet.lines().filter_map(of_cpu).sum());
+        let hosts = BACKENDS.map(|(host, _)| host).into_iter().chain(EDGES.map(|(host, _)| host));
+        for host in hosts.chain(["client", "router"]) {
+            let udp = self.snmp(host, "Udp:", "RcvbufErrors")?;
+            found.insert(format!("sockets of {host}"), udp);
+            let links = self.lab.run(host, &["ip", "-s", "-j", "link", "show"])?;
+            let links: Vec<Value> = serde_json::from_str(&links)?;
+            let of_link = |link: &Value, way: &str| {
+                link.pointer(&format!("/stats64/{way}/dropped")).and_then(Value::as_u64)
+            };
+            let sum = |way| links.iter().filter_map(|link| of_link(link, way)).sum::<u64>();
+            found.insert(format!("links of {host}"), sum("rx") + sum("tx"));
+        }
+        Ok(found)
+    }
+
+    /// What the edges have dropped so far.
+    fn dropped(&self) -> Result<BTreeMap<String, u64>> {
+        let mut found = BTreeMap::new();
+        for edge in 0..EDGES.len() {
+            let shown = self.json(edge, "drops")?;
+            let rows = shown.get("drops").and_then(Value::as_array).context("no list")?;
+            for row in rows {
+                let reason = row.get("name").and_then(Value::as_str).unwrap_or_default();
+                let packets = row.get("packets").and_then(Value::as_u64).unwrap_or_default();
+                *found.entry(reason.to_owned()).or_default() += packets;
+            }
+        }
+        Ok(found)
+    }
+
     /// How often the router was without any way to a VIP.
     fn lost_routes(&self) -> usize {
-        // A way more or less replaces the route in IPv4; in IPv6 the last one is deleted.
-        let v4 = VIPS.map(|vip| vip.addr);
+        // A way more or less replaces the route.
         let is_loss = |line: &&str| {
-            line.starts_with("Deleted") && v4.first().is_some_and(|addr| line.contains(addr))
+            line.starts_with("Deleted") && VIPS.iter().any(|vip| line.contains(vip.addr))
         };
         self.watch.printed().lines().filter(is_loss).count()
     }
@@ -461,6 +509,18 @@ impl Pair {
         }
         Ok(config)
     }
+}
+
+/// What has grown, and by how much. Counts of a program that is new begin anew.
+fn more_than(
+    before: &BTreeMap<String, u64>,
+    after: BTreeMap<String, u64>,
+) -> BTreeMap<String, u64> {
+    let grown = after.into_iter().map(|(what, count)| {
+        let grown = count.saturating_sub(before.get(&what).copied().unwrap_or_default());
+        (what, grown)
+    });
+    grown.filter(|(_, grown)| *grown > 0).collect()
 }
 
 fn host_of(edge: usize) -> Result<&'static str> {
