@@ -17,7 +17,7 @@ const FLAGS: &[&str] = &[
     "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
 ];
 const DATAPATH: &str = "tidegate";
-const PROGRAMS: &[&str] = &[DATAPATH, "decap"];
+const PROGRAMS: &[&str] = &[DATAPATH, "decap", "check"];
 /// Not carried by the daemon: what the benchmark runs around the packet path.
 const BENCH: &str = "bench";
 

@@ -22,7 +22,7 @@ mod service;
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
-use crate::desired::{Desired, ForwardingMode, HealthCheck, Probe};
+use crate::desired::Desired;
 use crate::diagnostic::Found;
 use crate::raw::File;
 use crate::read::{At, Tables};
@@ -89,13 +89,7 @@ pub(crate) fn desired(file: &File, found: &mut Found<'_>) -> Option<Desired> {
         }
     }
     for checked in checked_services {
-        let (name, mut service) = checked?;
-        if let Some(HealthCheck { probe: Probe::TcpInTunnel { gue_port }, .. }) =
-            &mut service.health
-        {
-            let is_gue = service.mode == ForwardingMode::Gue;
-            *gue_port = is_gue.then_some(desired.datapath.gue_port);
-        }
+        let (name, service) = checked?;
         desired.services.insert(name, service);
     }
     Some(desired)

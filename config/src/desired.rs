@@ -382,7 +382,9 @@ impl Backend {
 pub struct HealthCheck {
     /// What is asked.
     pub probe: Probe,
-    /// Port asked, on the backend's own address; 0 where there is none.
+    /// The way of the question.
+    pub via: Via,
+    /// Port asked; 0 where there is none.
     pub port: u16,
     /// From the start of one check to the start of the next, before jitter.
     pub interval: Duration,
@@ -397,16 +399,20 @@ pub struct HealthCheck {
     pub fall: u32,
 }
 
+/// Whom a health check asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// The backend at its own address.
+    Direct,
+    /// The VIP, by packets that go to the backend as those of clients do in this mode, which is not NAT.
+    Tunnel(ForwardingMode),
+}
+
 /// What a health check asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Probe {
     /// A TCP connection that opens.
     Tcp,
-    /// A TCP connection to the VIP that opens, asked for in the tunnel that packets of clients take.
-    TcpInTunnel {
-        /// Port of the tunnel, in mode `gue`.
-        gue_port: Option<u16>,
-    },
     /// An HTTP/1.1 request, with or without TLS.
     Http(HttpProbe),
     /// `grpc.health.v1.Health/Check`, over HTTP/2 without TLS.

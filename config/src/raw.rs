@@ -33,7 +33,7 @@ use crate::read::{List, Node, Tables, Value, table};
 use crate::value::{
     AffinityKind, BgpListen, BodyText, CommonName, DnsName, GrpcService, HttpHost, HttpPath, Int,
     Interface, MinHealthy, Name, Payload, Place, Port, ProbeKind, Seed, ServicePort, ShutdownText,
-    Span, Statuses, Version, Via, Vip,
+    Span, Statuses, Version, ViaWord, Vip,
 };
 
 table! {
@@ -451,13 +451,13 @@ table! {
         /// `"udp"`: a datagram is answered; `"dns"`: a query over UDP is answered; `"icmp"`: a ping
         /// is answered.
         "type" => kind: ProbeKind, Required;
-        /// Port that is asked, on the backend's own address; not for type `"icmp"`. When absent:
-        /// the service's port, or its `backend-port`.
+        /// Port that is asked; not for type `"icmp"`. When absent: the service's port, or its
+        /// `backend-port`.
         "port" => port: Port, Optional;
-        /// The way of the question, for type `"tcp"`. `"direct"`: to the backend's own address;
-        /// `"tunnel"`: to the VIP, as packets of clients are sent to the backend, in mode `"ipip"` or
-        /// `"gue"`: so that one whose tunnel or VIP is missing fails. When absent: `"direct"`.
-        "via" => via: Via, Optional;
+        /// The way of the question. `"direct"`: to the backend's own address; `"tunnel"`: to the VIP, as
+        /// packets of clients are sent to the backend, in any mode but `"nat"`: so that one whose tunnel
+        /// or VIP is missing fails. When absent: `"direct"`.
+        "via" => via: ViaWord, Optional;
         /// Request method, for types `"http"` and `"https"`. When absent: `GET`.
         "method" => method: Method, Optional;
         /// Path that is requested, for types `"http"` and `"https"`. When absent: `/`.

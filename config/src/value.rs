@@ -20,7 +20,7 @@ use crate::read::{Node, Value};
 
 pub(crate) use address::{BgpListen, Network, Place, Vip};
 pub(crate) use duration::{Span, duration_text};
-pub(crate) use health::{BodyText, DnsName, GrpcService, Payload, ProbeKind, Statuses, Via};
+pub(crate) use health::{BodyText, DnsName, GrpcService, Payload, ProbeKind, Statuses, ViaWord};
 pub(crate) use policy::{CommunityPattern, Then};
 pub(crate) use port_range::PortRange;
 

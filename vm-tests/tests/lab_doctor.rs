@@ -125,6 +125,23 @@ fn backends_that_are_set_up_wrongly_are_found_and_their_commands_mend_them() {
     is_well(&job, &["--backend", BACKENDS[0].1[0]]);
 }
 
+#[test]
+fn backends_on_the_link_are_asked_as_clients_packets_come_there() {
+    let job = MainJob::announced(Variant { mode: "l2", ..Variant::default() }).unwrap();
+    let healthy = doctor(&job, &[]);
+    assert_eq!(healthy.codes(), BTreeSet::new(), "{healthy:#?}");
+    assert_eq!(healthy.unknown(), ["jit-off"].into(), "{healthy:#?}");
+
+    for vip in [VIP_V4, VIP_V6] {
+        shell(&job, "b2", &format!("ip address del {} dev lo", vip.prefix));
+    }
+    is_found_and_mended(&job, "no-vip", &[]);
+
+    shell(&job, "switch", "ip link set dev b1-eth0 mtu 1400");
+    shell(&job, "b1", "ip link set dev eth0 mtu 1400");
+    is_found_and_mended(&job, "path-mtu", &[]);
+}
+
 /// A backend without the other end of the tunnel; the command starts one, which stays.
 fn no_tunnel(job: &mut MainJob) -> Process {
     job.stop_tunnel(0).unwrap();

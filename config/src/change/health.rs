@@ -1,14 +1,18 @@
 //! What a health check consists of.
 
 use super::Rows;
-use crate::desired::{DnsProbe, HealthCheck, HttpProbe, Probe, Tls};
+use crate::desired::{DnsProbe, HealthCheck, HttpProbe, Probe, Tls, Via};
 use crate::value::duration_text;
 
 const TABLE: &str = "service.health";
 
 pub(super) fn of_health(health: &HealthCheck, rows: &mut Rows) {
-    let HealthCheck { probe, port, interval, timeout, retry, rise, fall } = health;
+    let HealthCheck { probe, via, port, interval, timeout, retry, rise, fall } = health;
     of_probe(probe, rows);
+    match via {
+        Via::Direct => {}
+        Via::Tunnel(_) => rows.put(TABLE, "via", "tunnel"),
+    }
     if *probe != Probe::Icmp {
         rows.put(TABLE, "port", port);
     }
@@ -22,10 +26,6 @@ pub(super) fn of_health(health: &HealthCheck, rows: &mut Rows) {
 fn of_probe(probe: &Probe, rows: &mut Rows) {
     match probe {
         Probe::Tcp => rows.put(TABLE, "type", "tcp"),
-        Probe::TcpInTunnel { gue_port: _ } => {
-            rows.put(TABLE, "type", "tcp");
-            rows.put(TABLE, "via", "tunnel");
-        }
         Probe::Icmp => rows.put(TABLE, "type", "icmp"),
         Probe::Http(http) => of_http(http, rows),
         Probe::Grpc { service, host } => {

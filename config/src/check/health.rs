@@ -4,12 +4,12 @@ use core::ops::Range;
 use core::time::Duration;
 
 use crate::desired::{
-    DnsProbe, ForwardingMode, HealthCheck, HttpProbe, Method, Probe, Protocol, Tls,
+    DnsProbe, ForwardingMode, HealthCheck, HttpProbe, Method, Probe, Protocol, Tls, Via,
 };
 use crate::diagnostic::Found;
 use crate::raw::{HealthTable, ServiceTable};
 use crate::read::At;
-use crate::value::{ProbeKind, ServicePort, Via, duration_text};
+use crate::value::{ProbeKind, ServicePort, ViaWord, duration_text};
 
 /// How long a check may take unless the file says so.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -23,10 +23,11 @@ pub(super) fn check(
     let timeout = timeout(raw, found);
     let port = port(service, at, found);
     refuse_foreign_keys(raw, found);
-    check_way(service, raw, found);
+    let via = via(service, raw, found);
     let probe = probe(at, found);
     Some(HealthCheck {
         probe: probe?,
+        via: via?,
         port: port?,
         interval: raw.interval.as_ref()?.value.0,
         retry: raw.retry.as_ref()?.value.0.min(raw.interval.as_ref()?.value.0),
@@ -36,20 +37,19 @@ pub(super) fn check(
     })
 }
 
-fn is_tunnelled(raw: &HealthTable) -> bool {
-    raw.via.as_ref().is_some_and(|via| via.value == Via::Tunnel)
-}
-
-/// There is a tunnel to ask through.
-fn check_way(service: &ServiceTable, raw: &HealthTable, found: &mut Found<'_>) {
-    let Some(mode) = service.mode.as_ref().map(|at| at.value) else { return };
-    if let Some(via) = raw.via.as_ref().filter(|via| via.value == Via::Tunnel)
-        && !matches!(mode, ForwardingMode::Ipip | ForwardingMode::Gue)
-    {
-        let sentence = "the service has no tunnel to its backends";
-        let remedy = "remove it, or write mode = \"ipip\" or \"gue\" in the service";
+/// The way of the question. In NAT nobody answers for the VIP but the edge.
+fn via(service: &ServiceTable, raw: &HealthTable, found: &mut Found<'_>) -> Option<Via> {
+    let Some(via) = raw.via.as_ref().filter(|via| via.value == ViaWord::Tunnel) else {
+        return Some(Via::Direct);
+    };
+    let mode = service.mode.as_ref()?.value;
+    if mode == ForwardingMode::Nat {
+        let sentence = "the backends of a service in mode \"nat\" have no VIP that could answer";
+        let remedy = "remove it, or write mode = \"ipip\", \"gue\" or \"l2\" in the service";
         found.error(&via.span, &via.key, sentence, remedy);
+        return None;
     }
+    Some(Via::Tunnel(mode))
 }
 
 /// The port that is asked; 0 where there is none.
@@ -116,9 +116,8 @@ fn typed<T>(at: Option<&At<T>>) -> Typed<'_> {
 fn refuse_foreign_keys(raw: &HealthTable, found: &mut Found<'_>) {
     use ProbeKind::{Dns, Grpc, Http, Https, Tcp, Udp};
     let Some(kind) = raw.kind.as_ref().map(|at| at.value) else { return };
-    let keys: [(Typed<'_>, &[ProbeKind]); 15] = [
+    let keys: [(Typed<'_>, &[ProbeKind]); 14] = [
         (typed(raw.port.as_ref()), &[Tcp, Http, Https, Grpc, Udp, Dns]),
-        (typed(raw.via.as_ref()), &[Tcp]),
         (typed(raw.method.as_ref()), &[Http, Https]),
         (typed(raw.path.as_ref()), &[Http, Https]),
         (typed(raw.host.as_ref()), &[Http, Https, Grpc]),
@@ -149,7 +148,6 @@ fn refuse_foreign_keys(raw: &HealthTable, found: &mut Found<'_>) {
 fn probe(at: &At<HealthTable>, found: &mut Found<'_>) -> Option<Probe> {
     let raw = &at.value;
     Some(match raw.kind.as_ref()?.value {
-        ProbeKind::Tcp if is_tunnelled(raw) => Probe::TcpInTunnel { gue_port: None }, // That is known when all tables are read.
         ProbeKind::Tcp => Probe::Tcp,
         ProbeKind::Icmp => Probe::Icmp,
         ProbeKind::Http => Probe::Http(http(raw, None, found)),

@@ -288,14 +288,9 @@ const CASES: &[(&str, &str, &str)] = &[
     ("a check of unknown type", "port = 80", "port = 80\nhealth = { type = \"htps\" }"),
     ("a ping by its other name", "port = 80", "port = 80\nhealth = { type = \"ping\" }"),
     (
-        "a check in a tunnel where there is none",
+        "a check by a VIP that the backends do not have",
         "port = 80",
-        "port = 80\nmode = \"l2\"\nhealth = { type = \"tcp\", via = \"tunnel\" }",
-    ),
-    (
-        "a check in a tunnel that is not of TCP",
-        "port = 80",
-        "port = 80\nhealth = { type = \"icmp\", via = \"tunnel\" }",
+        "port = 80\nmode = \"nat\"\nhealth = { type = \"tcp\", via = \"tunnel\" }",
     ),
     (
         "statuses that are none",

@@ -28,7 +28,7 @@ use super::accepted;
 use crate::desired::{
     Advertise, Affinity, AllDown, AoAlgorithm, AoKey, Api, ApiTls, AttachMode, Backend, Datapath,
     Desired, DnsProbe, DnsRcode, DnsType, FlowLog, ForwardingMode, HealthCheck, HttpProbe, Method,
-    Nat, Probe, Protocol, Router, ServerId, Service, ServiceAddr, Signing, Tls, UdpFlows,
+    Nat, Probe, Protocol, Router, ServerId, Service, ServiceAddr, Signing, Tls, UdpFlows, Via,
 };
 
 /// Addresses come from ranges that do not meet, so that no rule between tables is broken.
@@ -303,7 +303,6 @@ fn probe() -> impl Strategy<Value = Probe> {
     let rcodes = prop_oneof![Just(DnsRcode::NoError), Just(DnsRcode::Refused)];
     prop_oneof![
         Just(Probe::Tcp),
-        Just(Probe::TcpInTunnel { gue_port: None }),
         Just(Probe::Icmp),
         http.prop_map(|((method, body), path, host, statuses, tls)| {
             Probe::Http(HttpProbe { method, path, host, statuses, body, tls })
@@ -319,8 +318,10 @@ fn probe() -> impl Strategy<Value = Probe> {
 fn health() -> impl Strategy<Value = HealthCheck> {
     let times = (100_u64..=3_600_000)
         .prop_flat_map(|interval| (Just(interval), 10..=interval, 10..=interval));
-    (probe(), 1_u16.., times, 1_u32..=100, 1_u32..=100).prop_map(
-        |(probe, port, (interval, timeout, retry), rise, fall)| HealthCheck {
+    (probe(), any::<bool>(), 1_u16.., times, 1_u32..=100, 1_u32..=100).prop_map(
+        |(probe, tunnelled, port, (interval, timeout, retry), rise, fall)| HealthCheck {
+            // The mode is that of the service.
+            via: if tunnelled { Via::Tunnel(ForwardingMode::Ipip) } else { Via::Direct },
             port: if probe == Probe::Icmp { 0 } else { port },
             probe,
             interval: Duration::from_millis(interval),
@@ -421,19 +422,20 @@ fn service() -> impl Strategy<Value = Service> {
                 if !l2 {
                     backends.extend(v6);
                 }
-                let health = health.map(|check| match check.probe {
-                    Probe::TcpInTunnel { .. } if l2 => HealthCheck { probe: Probe::Tcp, ..check },
-                    _ => check,
+                let mode = match (l2, nat) {
+                    (_, true) => ForwardingMode::Nat,
+                    (true, false) => ForwardingMode::L2,
+                    (false, false) => ForwardingMode::Ipip,
+                };
+                let health = health.map(|check| match check.via {
+                    Via::Tunnel(_) if !nat => HealthCheck { via: Via::Tunnel(mode), ..check },
+                    Via::Tunnel(_) | Via::Direct => HealthCheck { via: Via::Direct, ..check },
                 });
                 let affinity = named(affinity, nat, protocol, &mut backends);
                 Service {
                     vip: ServiceAddr { addrs, port, protocol },
                     last_port: if port == 0 { 0 } else { port.saturating_add(more) },
-                    mode: match (l2, nat) {
-                        (_, true) => ForwardingMode::Nat,
-                        (true, false) => ForwardingMode::L2,
-                        (false, false) => ForwardingMode::Ipip,
-                    },
+                    mode,
                     backend_port: if nat { min_mtu } else { 0 },
                     affinity,
                     udp: if echo && protocol == Protocol::Udp {

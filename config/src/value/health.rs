@@ -22,12 +22,12 @@ words!(DnsRcode: "NOERROR" => Self::NoError, "NXDOMAIN" => Self::NxDomain,
 
 /// The way that a health check goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Via {
+pub(crate) enum ViaWord {
     Direct,
     Tunnel,
 }
 
-words!(Via: "direct" => Self::Direct, "tunnel" => Self::Tunnel);
+words!(ViaWord: "direct" => Self::Direct, "tunnel" => Self::Tunnel);
 
 /// What a health check speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

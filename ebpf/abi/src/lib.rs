@@ -225,6 +225,17 @@ pub const fn ring_size(backends: u32) -> u32 {
 /// UDP port of GUE (IANA, "gue").
 pub const GUE_PORT: u16 = 6_080;
 
+/// Marks of sockets whose packets `tidegate_check` puts into the tunnel to a backend.
+pub mod check_marks {
+    /// The first byte of all of them.
+    pub const FIRST: u32 = 0x74 << 24;
+    /// The bits by which a program knows those of its own daemon.
+    pub const OURS: u32 = !ROW;
+    /// Row of the backend in `CHECK_WAYS`.
+    pub const ROW: u32 = super::BACKENDS_MAX - 1;
+    const _: () = assert!(super::BACKENDS_MAX.is_power_of_two() && ROW & FIRST == 0);
+}
+
 /// IP protocol numbers the datapath balances, and those it writes (IANA "Protocol Numbers").
 pub mod ip_proto {
     /// ICMP (RFC 792).
@@ -302,6 +313,8 @@ pub mod map_names {
     pub const SOURCE_BUCKETS: &str = "SOURCE_BUCKETS";
     /// The programs of [`rare`](super::rare).
     pub const RARE: &str = "RARE";
+    /// Array of [`Backend`](super::Backend): where checks go that take the way of clients' packets.
+    pub const CHECK_WAYS: &str = "CHECK_WAYS";
     /// Addresses (16 bytes, IPv4 as v4-mapped) that `tidegate decap` takes packets for; the
     /// value means nothing.
     pub const DECAP_ADDRS: &str = "DECAP_ADDRS";

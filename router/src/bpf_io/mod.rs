@@ -6,6 +6,7 @@
 //! All calls are short system calls; none waits.
 
 mod capture;
+mod check;
 mod error;
 mod flows;
 mod guard;
@@ -52,6 +53,7 @@ pub use error::Error;
 pub use link::{Link, Mode};
 pub use marks::decided;
 
+pub(crate) use check::CheckPath;
 pub(crate) use link::{attach, index_of};
 use maps::Maps;
 pub(crate) use maps::take;

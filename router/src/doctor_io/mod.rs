@@ -6,6 +6,7 @@
 
 mod node;
 mod probe;
+mod syn;
 mod sys;
 
 use core::net::IpAddr;
@@ -70,7 +71,7 @@ pub(crate) async fn facts(
             let mut facts = before_probes(way, reached.as_ref(), of_vip);
             let ifindex = reached.and_then(Result::ok).map(|reached| reached.ifindex);
             facts.arp = ifindex.and_then(|ifindex| answers.get(&(facts.vip, ifindex)).copied());
-            probe::ask(&mut facts).await;
+            probe::ask(&mut facts, ifindex).await;
             facts
         }
     });
@@ -151,7 +152,7 @@ fn before_probes(
         gateway: known.and_then(|reached| reached.gateway),
         mac: known.and_then(|reached| Some(reached.way.as_ref().ok()?.next_hop_mac)),
         way_of_vip,
-        in_tunnel: None,
+        as_client: None,
         own_in_tunnel: None,
         ping: None,
         size: None,

@@ -4,16 +4,15 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
 
-use socket2::SockAddr;
+use socket2::{Domain, Socket, Type};
 use tidegate_plan::doctor::{BackendFacts, Clients, Mode, Probed, Size};
 use tokio::time::timeout;
 
 use super::CLIENT_MTU;
+use super::syn::{Through, ask_through, octets, own_address, put};
+use super::sys::on_link;
 use crate::health_io::Failure;
-use crate::health_io::probe::icmp::{self, NONCE_BYTES};
-use crate::health_io::probe::tunnel::{
-    ask_at_length, checksum, in_one_piece, octets, own_address, put, tunnel,
-};
+use crate::health_io::probe::icmp::{self, NONCE_BYTES, checksum};
 use crate::health_io::random::Random;
 
 /// An answer comes within this time, or is lost.
@@ -27,11 +26,13 @@ const EXACT_TO: u16 = 1;
 /// Smaller packets are not tried: the smallest MTU of IPv4.
 const SMALLEST: u16 = 68;
 
-/// Asks all that is to be asked of this way. Each question only if the one before leaves it open.
-pub(super) async fn ask(facts: &mut BackendFacts) {
-    let (Mode::Tunnel { overhead, gue_port }, Ok(mtu)) = (facts.mode, &facts.way) else { return };
+/// Asks all that is to be asked of this way, out of this interface if the backend is on its link.
+/// Each question only if the one before leaves it open.
+pub(super) async fn ask(facts: &mut BackendFacts, ifindex: Option<u32>) {
+    let Ok(mtu) = facts.way else { return };
+    let Some((how, overhead)) = how(facts, ifindex) else { return };
     let largest = mtu.saturating_sub(overhead).min(CLIENT_MTU);
-    let way = Way { facts, gue_port };
+    let way = Way { facts, how };
     let small = way.client(0).await;
     let mut own = None;
     let mut ping = None;
@@ -39,44 +40,76 @@ pub(super) async fn ask(facts: &mut BackendFacts) {
     match small {
         Probed::Answered => size = way.size(largest).await,
         Probed::Silent => {
-            let inside = way.echo(facts.addr, 0).await;
-            if inside != Probed::Answered {
-                ping = Some(answer(icmp::ask(facts.addr)).await);
+            if let How::Tunnel { .. } = how {
+                own = Some(way.echo(facts.addr, 0).await);
             }
-            own = Some(inside);
+            if own != Some(Probed::Answered) {
+                ping = Some(answer(icmp::ask(facts.addr, None)).await);
+            }
         }
         Probed::NotSent(_) => {}
     }
-    facts.in_tunnel = Some(small);
+    facts.as_client = Some(small);
     (facts.own_in_tunnel, facts.ping, facts.size) = (own, ping, size);
+}
+
+/// How packets of clients come to the backend, and bytes that are put around them; `None`: in a way that
+/// only the packet path has.
+fn how(facts: &BackendFacts, ifindex: Option<u32>) -> Option<(How, u16)> {
+    match facts.mode {
+        Mode::Tunnel { overhead, gue_port } => Some((How::Tunnel { gue_port }, overhead)),
+        Mode::L2 if facts.gateway.is_none() => {
+            Some((How::Link { ifindex: ifindex?, mac: facts.mac? }, 0))
+        }
+        Mode::L2 | Mode::Nat => None,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum How {
+    Tunnel { gue_port: Option<u16> },
+    Link { ifindex: u32, mac: [u8; 6] },
+}
+
+impl How {
+    /// For packets of the VIP's IP version.
+    fn open(self, backend: IpAddr, is_v4: bool, whole: bool) -> io::Result<Through> {
+        match self {
+            Self::Tunnel { gue_port } => Through::tunnel(backend, is_v4, gue_port, whole),
+            Self::Link { ifindex, mac } => {
+                let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
+                Through::of(socket, on_link(ifindex, mac, is_v4)?)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
 struct Way<'a> {
     facts: &'a BackendFacts,
-    gue_port: Option<u16>,
+    how: How,
 }
 
 impl Way<'_> {
     /// A packet as clients send it, of this length if that is more than it needs.
     async fn client(self, len: u16) -> Probed {
         let BackendFacts { addr, vip, clients, .. } = *self.facts;
-        match clients {
-            Clients::Tcp(port) => {
-                let vip = SocketAddr::new(vip, port);
-                for _ in 1..ATTEMPTS {
-                    let asked = answer(ask_at_length(addr, vip, self.gue_port, len)).await;
-                    if asked != Probed::Silent {
-                        return asked;
-                    }
-                }
-                answer(ask_at_length(addr, vip, self.gue_port, len)).await
+        let Clients::Tcp(port) = clients else { return self.echo(vip, len).await };
+        let through = match self.how.open(addr, vip.is_ipv4(), len > 0) {
+            Ok(through) => through,
+            Err(error) => return not_sent(&error),
+        };
+        let vip = SocketAddr::new(vip, port);
+        for _ in 1..ATTEMPTS {
+            let asked = answer(ask_through(&through, vip, len)).await;
+            if asked != Probed::Silent {
+                return asked;
             }
-            Clients::Other => self.echo(vip, len).await,
         }
+        answer(ask_through(&through, vip, len)).await
     }
 
-    /// A ping of `to` in the tunnel.
+    /// A ping of `to`.
     async fn echo(self, to: IpAddr, len: u16) -> Probed {
         let mut asked = Probed::Silent;
         for _ in 0..ATTEMPTS {
@@ -93,9 +126,8 @@ impl Way<'_> {
         let own = own_address(SocketAddr::new(to, 9))?;
         let nonce: [u8; NONCE_BYTES] = Random::new().octets();
         let answers = icmp::open(to)?;
-        let (tunnel, end) = tunnel(self.facts.addr, to.is_ipv4(), self.gue_port)?;
-        in_one_piece(&tunnel, end.ip())?;
-        tunnel.send_to(&echo(own, to, &nonce, len), &SockAddr::from(end))?;
+        let through = self.how.open(self.facts.addr, to.is_ipv4(), true)?;
+        through.send(&echo(own, to, &nonce, len))?;
         let mut packet = [0; PACKET_BYTES_MAX];
         loop {
             // What is longer than the room for it is cut off, and begins all the same.

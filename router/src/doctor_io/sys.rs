@@ -1,12 +1,12 @@
 //! What the kernel tells by no file: offloads of a driver (ethtool's ioctl), and whether the clock
-//! is kept in time.
+//! is kept in time; and the address of a host on the link, which no safe crate can write down.
 
 #![expect(unsafe_code, reason = "ioctl(2) and adjtimex(2), with structures the kernel defines")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 // linux/ethtool.h
 const GET_DRIVER: u32 = 0x3;
@@ -112,6 +112,34 @@ pub(super) fn clock_in_time() -> Option<bool> {
     // SAFETY: the kernel writes into a value of ours.
     let state = unsafe { libc::adjtimex(&raw mut asked) };
     (state >= 0).then_some(asked.status & libc::STA_UNSYNC == 0)
+}
+
+/// A MAC address on the link of an interface, for IP packets of this version (packet(7)).
+pub(super) fn on_link(ifindex: u32, mac: [u8; 6], is_v4: bool) -> io::Result<SockAddr> {
+    let protocol = if is_v4 { libc::ETH_P_IP } else { libc::ETH_P_IPV6 };
+    let mut sll_addr = [0; 8];
+    sll_addr.iter_mut().zip(mac).for_each(|(place, octet)| *place = octet);
+    let address = libc::sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?,
+        sll_protocol: u16::try_from(protocol).map_err(io::Error::other)?.to_be(),
+        sll_ifindex: i32::try_from(ifindex).map_err(io::Error::other)?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr,
+    };
+    let address_bytes =
+        libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(io::Error::other)?;
+    let fill = |storage: *mut socket2::SockAddrStorage, len: *mut libc::socklen_t| {
+        // SAFETY: the storage has room for an address of any family, and is aligned for it.
+        unsafe { storage.cast::<libc::sockaddr_ll>().write(address) };
+        // SAFETY: `len` is the length that goes with it.
+        unsafe { len.write(address_bytes) };
+        Ok(())
+    };
+    // SAFETY: the closure writes an address of the family that it names, and its length.
+    let ((), address) = unsafe { SockAddr::try_init(fill) }?;
+    Ok(address)
 }
 
 #[cfg(test)]

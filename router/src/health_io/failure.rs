@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::probe::HEADER_BYTES_MAX;
 
@@ -75,6 +76,9 @@ pub enum Failure {
     /// The configured path, host or name cannot stand in a request.
     #[error("the configured path, host or name cannot stand in a request")]
     Unaskable,
+    /// Packets of clients do not get to the backend either.
+    #[error("cannot be sent as clients' packets are: {0}")]
+    NoWay(Arc<str>),
     /// We could not ask: no descriptor, no memory, no port left.
     #[error("the check could not be made: {0}")]
     NotAsked(io::ErrorKind),
@@ -82,7 +86,7 @@ pub enum Failure {
 
 impl Failure {
     /// What an error of a TCP connection means.
-    pub(super) fn of_connection(error: &io::Error) -> Self {
+    pub(crate) fn of_connection(error: &io::Error) -> Self {
         if let Some(tls) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
             return Self::Tls(tls.to_string());
         }

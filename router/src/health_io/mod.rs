@@ -5,6 +5,7 @@
 mod failure;
 pub(crate) mod probe;
 pub(crate) mod random;
+mod tunnel;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -13,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::ClientConfig;
-use tidegate_config::desired::{HealthCheck, HttpProbe, Probe, ServiceAddr};
+use tidegate_config::desired::{HealthCheck, HttpProbe, Probe, ServiceAddr, Via};
+use tidegate_plan::entry::{self, Identity, Outer};
+use tidegate_plan::observed::Way;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -21,6 +24,7 @@ use tokio::time::Instant;
 pub use failure::Failure;
 use probe::tls::Trust;
 use random::Random;
+use tunnel::{Through, Tunnels};
 
 /// Checks in flight at a time. Each holds a socket, and systemd's default leaves a process 1024
 /// descriptors before it asks for more; one beyond waits its turn, which delays it and fails
@@ -34,6 +38,8 @@ const RESULTS_MAX: usize = 1024;
 /// The first checks of many backends are spread over this time, or over the interval if that is
 /// shorter: a service that is new waits for all of them.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
+
+const TOO_MANY: &str = "more backends are checked so than there is room for";
 
 /// What came of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +59,7 @@ pub struct Checks {
     running: HashMap<Question, Check>,
     results: mpsc::Sender<CheckResult>,
     trust: Trust,
+    tunnels: Tunnels,
     in_flight: Arc<Semaphore>,
     late: Arc<Late>,
 }
@@ -75,6 +82,7 @@ pub fn start() -> (Checks, mpsc::Receiver<CheckResult>) {
         running: HashMap::new(),
         results,
         trust: Trust::default(),
+        tunnels: Tunnels::default(),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
         late: Arc::default(),
     };
@@ -94,10 +102,13 @@ impl Checks {
     pub fn set(&mut self, wanted: BTreeMap<(ServiceAddr, IpAddr), HealthCheck>) {
         let mut questions: HashMap<Question, Vec<ServiceAddr>> = HashMap::new();
         for ((service, backend), asks) in wanted {
-            let is_tunnelled = matches!(asks.probe, Probe::TcpInTunnel { .. });
-            let vip = is_tunnelled.then(|| service.addr());
+            let vip = match asks.via {
+                Via::Direct => None,
+                Via::Tunnel(_) => Some(service.addr()),
+            };
             questions.entry(Question { asks, backend, vip }).or_default().push(service);
         }
+        self.tunnels.retain(&questions.keys().filter_map(Question::tunnel).collect());
         // Who joins others asks anew, and need not wait until theirs is due.
         self.running.retain(|question, check| {
             questions.get(question).is_some_and(|services| **services == *check.services)
@@ -111,10 +122,24 @@ impl Checks {
         }
     }
 
+    /// Says where packets of clients go, for checks that take their way. `interfaces`: those of the packet
+    /// path, which checks may leave by.
+    pub(crate) fn look(
+        &mut self,
+        ways: &BTreeMap<IpAddr, Way>,
+        no_ways: &BTreeMap<IpAddr, String>,
+        outer: Outer,
+        interfaces: &[String],
+    ) {
+        self.tunnels.look(ways, no_ways, outer, interfaces);
+    }
+
     fn start(&mut self, question: &Question, services: Arc<[ServiceAddr]>) -> Check {
         let Question { ref asks, backend, vip } = *question;
         let trust = trust_of(&asks.probe, &mut self.trust);
-        let target = SocketAddr::new(backend, asks.port);
+        let through = question.tunnel().map(|backend| self.tunnels.through(backend));
+        let through = through.map(|through| through.ok_or_else(|| Arc::from(TOO_MANY)));
+        let addr = SocketAddr::new(vip.unwrap_or(backend), asks.port);
         let turn = Turn { in_flight: Arc::clone(&self.in_flight), late: Arc::clone(&self.late) };
         let (results, of) = (self.results.clone(), Arc::clone(&services));
         let report = move |outcome| {
@@ -122,11 +147,8 @@ impl Checks {
             let result = CheckResult { services: Arc::clone(&of), backend, outcome };
             async move { results.send(result).await }
         };
-        let vip = vip.unwrap_or(backend);
-        Check {
-            services,
-            task: tokio::spawn(run(asks.clone(), trust, (target, vip), turn, report)),
-        }
+        let whom = Whom { addr, through };
+        Check { services, task: tokio::spawn(run(asks.clone(), trust, whom, turn, report)) }
     }
 }
 
@@ -145,6 +167,37 @@ struct Question {
     backend: IpAddr,
     /// The VIP that shall answer, in a tunnel.
     vip: Option<IpAddr>,
+}
+
+impl Question {
+    /// The backend as packets of clients reach it, if the question goes that way.
+    fn tunnel(&self) -> Option<Identity> {
+        match (self.asks.via, self.vip) {
+            (Via::Tunnel(mode), Some(vip)) => Some(entry::wanted(mode, vip, self.backend)),
+            (Via::Tunnel(_), None) | (Via::Direct, _) => None,
+        }
+    }
+}
+
+/// Who is asked, and on which way.
+struct Whom {
+    addr: SocketAddr,
+    /// In a tunnel; there may be no room for it.
+    through: Option<Result<Through, Arc<str>>>,
+}
+
+impl Whom {
+    /// The socket that asks gets this mark, if any.
+    async fn mark(&mut self) -> Result<Option<u32>, Failure> {
+        match &mut self.through {
+            None => Ok(None),
+            Some(Err(why)) => Err(Failure::NoWay(Arc::clone(why))),
+            Some(Ok(through)) => {
+                through.is_there().await.map_err(Failure::NoWay)?;
+                Ok(Some(through.mark))
+            }
+        }
+    }
 }
 
 /// One question that is asked again and again.
@@ -171,7 +224,7 @@ struct Turn {
 async fn run<F>(
     check: HealthCheck,
     mut trust: Result<Option<Arc<ClientConfig>>, Failure>,
-    (target, vip): (SocketAddr, IpAddr),
+    mut whom: Whom,
     turn: Turn,
     report: impl Fn(Result<Duration, Failure>) -> F,
 ) where
@@ -195,7 +248,8 @@ async fn run<F>(
         }
         let ask = async {
             let trust = trust.as_ref().map_err(Clone::clone)?.as_ref();
-            probe::ask(&check.probe, trust, target, vip).await
+            let to = probe::To { addr: whom.addr, mark: whom.mark().await? };
+            probe::ask(&check.probe, trust, to).await
         };
         let asked = tokio::time::timeout(check.timeout, ask);
         let outcome = match asked.await {

@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use tidegate_bgp::types::Prefix;
-use tidegate_config::desired::{Method, Protocol};
+use tidegate_config::desired::{ForwardingMode, Method, Protocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -33,6 +33,7 @@ fn http_probe(status: u16) -> HttpProbe {
 fn check(probe: Probe, port: u16, timeout: Duration) -> HealthCheck {
     HealthCheck {
         probe,
+        via: Via::Direct,
         port,
         interval: Duration::from_millis(20),
         retry: Duration::from_millis(20),
@@ -261,7 +262,10 @@ async fn who_asks_the_same_is_told_together() {
     let (mut checks, mut results) = start();
     let (one, other) = (silent_server().await, silent_server().await);
     let of = |port| ServiceAddr { port, ..SERVICE };
-    let tunnelled = Probe::TcpInTunnel { gue_port: None };
+    let tunnelled = |port| HealthCheck {
+        via: Via::Tunnel(ForwardingMode::Ipip),
+        ..check(Probe::Tcp, port, LONG)
+    };
     let elsewhere = ServiceAddr { addrs: Prefix::host([127, 0, 0, 2].into()), ..SERVICE };
     let wanted = BTreeMap::from([
         ((of(1), LOCALHOST), check(Probe::Tcp, one, LONG)),
@@ -277,8 +281,7 @@ async fn who_asks_the_same_is_told_together() {
     assert_eq!(told.into_iter().collect::<Vec<_>>(), [vec![of(1), of(2)], vec![of(3)]]);
 
     // In a tunnel it is the VIP that answers: each is asked for itself.
-    let in_tunnel = [SERVICE, elsewhere]
-        .map(|service| ((service, LOCALHOST), check(tunnelled.clone(), one, LONG)));
+    let in_tunnel = [SERVICE, elsewhere].map(|service| ((service, LOCALHOST), tunnelled(one)));
     checks.set(in_tunnel.into());
     assert_eq!(checks.running.len(), 2);
 

@@ -34,6 +34,7 @@ use tidegate_bgp::time::Timestamp;
 use tidegate_bgp::types::Prefix;
 use tidegate_config::desired::Desired;
 use tidegate_plan::drain::{Drains, Imposed};
+use tidegate_plan::entry::Outer;
 use tidegate_plan::guard::Packets;
 use tidegate_plan::observed::{Observed, Way};
 use tidegate_plan::step::Step;
@@ -507,6 +508,9 @@ impl Reconciler {
     async fn ways(&mut self) -> anyhow::Result<BTreeMap<IpAddr, Way>> {
         let (ways, no_ways) = self.ways_to(&self.config.desired).await?;
         self.no_ways = no_ways;
+        let desired = &self.config.desired;
+        let interfaces = &desired.router.interfaces;
+        self.parts.checks.look(&ways, &self.no_ways, Outer::of(desired), interfaces);
         Ok(ways)
     }
 

@@ -12,7 +12,7 @@ use clap::Parser;
 use socket2::{Domain, Socket, Type};
 use tidegate::health_io;
 use tidegate_bgp::types::Prefix;
-use tidegate_config::desired::{HealthCheck, Probe, Protocol, ServiceAddr};
+use tidegate_config::desired::{HealthCheck, Probe, Protocol, ServiceAddr, Via};
 use tidegate_vm_tests::bench::perf::Pmu;
 
 /// Each backend is asked as often.
@@ -77,6 +77,7 @@ async fn measure(backends: u32, port: u16, secs: u64) -> Result<Measured> {
     let service = ServiceAddr { addrs: Prefix::host(vip), port: 80, protocol: Protocol::Tcp };
     let check = HealthCheck {
         probe: Probe::Tcp,
+        via: Via::Direct,
         port,
         interval: INTERVAL,
         retry: INTERVAL,

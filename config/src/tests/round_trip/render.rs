@@ -342,12 +342,11 @@ fn render_affinity(out: &mut String, affinity: Affinity) {
 
 fn render_health(out: &mut String, health: &HealthCheck) {
     out.push_str("[service.health]\n");
+    if health.via != Via::Direct {
+        key(out, "via", "tunnel");
+    }
     match &health.probe {
         Probe::Tcp => key(out, "type", "tcp"),
-        Probe::TcpInTunnel { gue_port: _ } => {
-            key(out, "type", "tcp");
-            key(out, "via", "tunnel");
-        }
         Probe::Icmp => key(out, "type", "icmp"),
         Probe::Http(http) => {
             text(out, "type", if http.tls.is_some() { &"https" } else { &"http" });

@@ -7,6 +7,8 @@ use super::Severity::{Broken, Warning};
 use super::{BackendFacts, Check, Clients, Mode, NodeFacts, Probed, Report};
 
 const HERE: &str = "here";
+/// What comes of most that is wrong with a backend.
+const TIME_OUT: &str = "connections to the VIP that it gets time out";
 
 pub(super) fn look(it: &BackendFacts, node: &NodeFacts, report: &mut Report) {
     let subject = format!("{} for {}", it.addr, it.services.join(", "));
@@ -24,24 +26,20 @@ pub(super) fn look(it: &BackendFacts, node: &NodeFacts, report: &mut Report) {
     };
     report.check(&check("no-way"), Broken, None, HERE);
     narrow(it, mtu, &check("narrow"), report);
-    match it.mode {
-        Mode::Tunnel { overhead, gue_port } => {
-            match super::node::drops_answers(it, node) {
-                Some(code) if it.in_tunnel == Some(Probed::Silent) => {
-                    report.skip(&check("no-vip"), format!("answers are dropped here: see {code}"));
-                }
-                _ => tunnel(it, gue_port, &subject, report),
-            }
-            // One that answers nothing has a finding already.
-            if it.in_tunnel != Some(Probed::Silent) {
-                size(it, overhead, &check("path-mtu"), report);
-            }
+    let overhead = match it.mode {
+        Mode::Tunnel { overhead, .. } => overhead,
+        Mode::L2 => 0,
+        Mode::Nat => return, // Such a backend needs neither the VIP nor a tunnel.
+    };
+    match super::node::drops_answers(it, node) {
+        Some(code) if it.as_client == Some(Probed::Silent) => {
+            report.skip(&check("no-vip"), format!("answers are dropped here: see {code}"));
         }
-        Mode::L2 => {
-            let why = "packets to its MAC address with the VIP inside cannot be sent from here";
-            report.skip(&check("no-vip"), why);
-        }
-        Mode::Nat => {} // Such a backend needs neither the VIP nor a tunnel.
+        _ => as_client(it, &subject, report),
+    }
+    // One that answers nothing has a finding already.
+    if it.as_client != Some(Probed::Silent) {
+        size(it, overhead, &check("path-mtu"), report);
     }
 }
 
@@ -66,48 +64,44 @@ fn narrow(it: &BackendFacts, mtu: u16, check: &Check<'_>, report: &mut Report) {
     report.check(check, Broken, found, HERE);
 }
 
-/// Whether what is sent in the tunnel comes out, and finds the VIP.
-fn tunnel(it: &BackendFacts, gue_port: Option<u16>, subject: &str, report: &mut Report) {
+/// Whether what is sent as clients' packets are comes out, and finds the VIP.
+fn as_client(it: &BackendFacts, subject: &str, report: &mut Report) {
     let check = |code| Check { code, subject };
-    let (addr, vip) = (it.addr, it.vip);
-    match &it.in_tunnel {
-        None => return report.skip(&check("no-decap"), "it was not asked"),
+    let first = match it.mode {
+        Mode::Tunnel { .. } => "no-decap",
+        Mode::L2 | Mode::Nat => "no-vip",
+    };
+    match &it.as_client {
+        None => return report.skip(&check(first), "it was not asked"),
         Some(Probed::NotSent(why)) => {
-            return report.skip(&check("no-decap"), format!("a probe could not be sent: {why}"));
+            return report.skip(&check(first), format!("a probe could not be sent: {why}"));
         }
         Some(Probed::Answered) => {
-            report.check(&check("no-decap"), Broken, None, HERE);
+            report.check(&check(first), Broken, None, HERE);
             return report.check(&check("no-vip"), Broken, None, HERE);
         }
         Some(Probed::Silent) => {}
     }
+    let addr = it.addr;
     let on = addr.to_string();
-    match (&it.own_in_tunnel, &it.ping) {
-        (Some(Probed::Answered), _) => {
-            let length = if vip.is_ipv4() { 32 } else { 128 };
-            let asks = match it.clients {
-                Clients::Tcp(port) => format!("a connection to {vip}, port {port}"),
-                Clients::Other => format!("a ping of {vip}"),
-            };
-            let found = [
-                format!(
-                    "{addr} takes packets out of their outer header, and does not answer {asks}: \
-                     it lacks the VIP, or drops what is for it"
-                ),
-                "connections to the VIP that it gets time out".into(),
-                format!("ip address add {vip}/{length} dev lo"),
-            ];
+    match (it.mode, &it.own_in_tunnel, &it.ping) {
+        (Mode::Tunnel { .. }, Some(Probed::Answered), _) => {
             report.check(&check("no-decap"), Broken, None, HERE);
+            let found = no_vip(it, "takes packets out of their outer header, and");
             report.check(&check("no-vip"), Broken, Some(found), &on);
         }
-        (_, Some(Probed::Answered)) => {
+        (Mode::L2, _, Some(Probed::Answered)) => {
+            let found = no_vip(it, "answers pings, and");
+            report.check(&check("no-vip"), Broken, Some(found), &on);
+        }
+        (Mode::Tunnel { gue_port, .. }, _, Some(Probed::Answered)) => {
             let port = gue_port.map(|port| format!(" --gue-port {port}")).unwrap_or_default();
             let found = [
                 format!(
                     "{addr} answers pings, and nothing that comes in an outer header: no end of a \
                      tunnel is there, a filter drops it, or rp_filter is strict on the tunnel"
                 ),
-                "connections to the VIP that it gets time out".into(),
+                TIME_OUT.into(),
                 format!(
                     "tidegate decap --interface $(ip -o address show to {addr} | awk '{{print $2}}'){port}"
                 ),
@@ -115,10 +109,11 @@ fn tunnel(it: &BackendFacts, gue_port: Option<u16>, subject: &str, report: &mut 
             report.check(&check("no-decap"), Broken, Some(found), &on);
             report.skip(&check("no-vip"), "nothing comes out of the tunnel");
         }
-        _ => {
+        (mode, ..) => {
+            let tunnel = if mode == Mode::L2 { "for the VIP" } else { "in the tunnel" };
             let found = [
-                format!("{addr} answers nothing, neither in the tunnel nor a ping"),
-                "connections to the VIP that it gets time out".into(),
+                format!("{addr} answers nothing, neither {tunnel} nor a ping"),
+                TIME_OUT.into(),
                 format!("ping -c 3 {addr}; ip neighbour show {addr}"),
             ];
             report.check(&check("silent"), Broken, Some(found), HERE);
@@ -126,10 +121,27 @@ fn tunnel(it: &BackendFacts, gue_port: Option<u16>, subject: &str, report: &mut 
     }
 }
 
+/// What a backend that does this, and does not answer for the VIP, needs.
+fn no_vip(it: &BackendFacts, what_it_does: &str) -> [String; 3] {
+    let (addr, vip) = (it.addr, it.vip);
+    let length = if vip.is_ipv4() { 32 } else { 128 };
+    let asks = match it.clients {
+        Clients::Tcp(port) => format!("a connection to {vip}, port {port}"),
+        Clients::Other => format!("a ping of {vip}"),
+    };
+    [
+        format!(
+            "{addr} {what_it_does} does not answer {asks}: it lacks the VIP, or drops what is for it"
+        ),
+        TIME_OUT.into(),
+        format!("ip address add {vip}/{length} dev lo"),
+    ]
+}
+
 /// Whether packets of the size that the kernel says fit.
 fn size(it: &BackendFacts, overhead: u16, check: &Check<'_>, report: &mut Report) {
     let Some(size) = it.size else {
-        return report.skip(check, "nothing came back from the tunnel to measure by");
+        return report.skip(check, "nothing came back to measure by");
     };
     let found = (size.answered < size.tried).then(|| {
         let fits = size.answered.saturating_add(overhead);

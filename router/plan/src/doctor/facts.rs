@@ -166,11 +166,12 @@ pub struct BackendFacts {
     /// The interface that packets to the VIP would leave by: those with it as their source must
     /// come in there, where the reverse path filter is strict.
     pub way_of_vip: Option<String>,
-    /// A small packet to the VIP, in the tunnel.
-    pub in_tunnel: Option<Probed>,
+    /// A small packet to the VIP, as those of clients come there.
+    pub as_client: Option<Probed>,
     /// A ping of the backend's own address, in the tunnel; asked only where the VIP is silent.
     pub own_in_tunnel: Option<Probed>,
-    /// A ping of the backend's own address, as it is; asked only where the tunnel is silent.
+    /// A ping of the backend's own address, as it is; asked only where nothing
+    /// else is answered.
     pub ping: Option<Probed>,
     /// How large packets may be.
     pub size: Option<Size>,

@@ -50,7 +50,7 @@ fn healthy() -> Facts {
         gateway: None,
         mac: Some(MAC),
         way_of_vip: Some(PUBLIC.into()),
-        in_tunnel: Some(Probed::Answered),
+        as_client: Some(Probed::Answered),
         own_in_tunnel: None,
         ping: None,
         size: Some(Size { tried: 1500, answered: 1500 }),
@@ -73,7 +73,7 @@ fn wrong(change: impl FnOnce(&mut NodeFacts, &mut InterfaceFacts, &mut BackendFa
 }
 
 fn silent(own: Option<Probed>, ping: Option<Probed>, it: &mut BackendFacts) {
-    (it.in_tunnel, it.own_in_tunnel, it.ping, it.size) = (Some(Probed::Silent), own, ping, None);
+    (it.as_client, it.own_in_tunnel, it.ping, it.size) = (Some(Probed::Silent), own, ping, None);
 }
 
 #[test]
@@ -143,8 +143,11 @@ fn cases_of_backends() -> Vec<Case> {
         ("no tunnel", wrong(|_, _, b| silent(Some(Silent), Some(Answered), b)), &["no-decap"], "tidegate decap --interface"),
         ("no GUE", wrong(|_, _, b| { silent(Some(Silent), Some(Answered), b); b.mode = Mode::Tunnel { overhead: 28, gue_port: Some(6080) }; }), &["no-decap"], "--gue-port 6080"),
         ("dead", wrong(|_, _, b| silent(Some(Silent), Some(Silent), b)), &["silent"], "ping"),
+        ("well on the link", wrong(|_, _, b| b.mode = Mode::L2), &[], ""),
+        ("no VIP on the link", wrong(|_, _, b| { silent(None, Some(Answered), b); b.mode = Mode::L2; }), &["no-vip"], "ip address add 192.0.2.10/32 dev lo"),
+        ("dead on the link", wrong(|_, _, b| { silent(None, Some(Silent), b); b.mode = Mode::L2; }), &["silent"], "ping"),
         ("answers ARP", wrong(|_, _, b| b.arp = Some(Some(MAC))), &["vip-arp"], "arp_ignore=1"),
-        ("NAT", wrong(|_, _, b| { b.mode = Mode::Nat; b.in_tunnel = None; b.size = None; }), &[], ""),
+        ("NAT", wrong(|_, _, b| { b.mode = Mode::Nat; b.as_client = None; b.size = None; }), &[], ""),
     ]
 }
 
@@ -167,7 +170,7 @@ fn what_nobody_could_find_out_is_told() {
     let nothing = wrong(|node, interface, backend| {
         *node = NodeFacts::default();
         *interface = InterfaceFacts { running: true, ..InterfaceFacts::default() };
-        (backend.in_tunnel, backend.size, backend.arp) = (None, None, None);
+        (backend.as_client, backend.size, backend.arp) = (None, None, None);
     });
     let report = report(&nothing);
     assert_eq!(report.findings, []);

@@ -4,9 +4,11 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hickory_proto::op::{Message, MessageType, Query};
 use hickory_proto::rr::{Name, RecordType};
+use socket2::SockRef;
 use tidegate_config::desired::{DnsProbe, DnsRcode, DnsType};
 use tokio::net::UdpSocket;
 
+use super::{To, go_through};
 use crate::health_io::Failure;
 use crate::health_io::random::Random;
 
@@ -14,21 +16,21 @@ use crate::health_io::random::Random;
 const ANSWER_BYTES_MAX: usize = 4096;
 
 /// Sends the payload; the first datagram that comes back has to begin as expected.
-pub(super) async fn ask(send: &[u8], expect: &[u8], target: SocketAddr) -> Result<(), Failure> {
-    let socket = ask_octets(send, target).await?;
+pub(super) async fn ask(send: &[u8], expect: &[u8], to: To) -> Result<(), Failure> {
+    let socket = ask_octets(send, to).await?;
     let answer = receive(&socket).await?;
     if answer.starts_with(expect) { Ok(()) } else { Err(Failure::WrongAnswer(answer.len())) }
 }
 
 /// Asks a name server, not a resolver: nothing is cached, and nobody else is asked.
-pub(super) async fn ask_name(asks: &DnsProbe, target: SocketAddr) -> Result<(), Failure> {
+pub(super) async fn ask_name(asks: &DnsProbe, to: To) -> Result<(), Failure> {
     let record_type = record_type(asks.query_type);
     let name = Name::from_ascii(&asks.query).or(Err(Failure::Unaskable))?;
     let mut query = Message::new();
     query.set_id(Random::new().number());
     query.set_recursion_desired(true);
     query.add_query(Query::query(name, record_type));
-    let socket = ask_octets(&query.to_vec().or(Err(Failure::Unaskable))?, target).await?;
+    let socket = ask_octets(&query.to_vec().or(Err(Failure::Unaskable))?, to).await?;
     let answer = loop {
         let octets = receive(&socket).await?;
         let answer = Message::from_vec(&octets).or(Err(Failure::Malformed("a DNS message")))?;
@@ -49,14 +51,17 @@ pub(super) async fn ask_name(asks: &DnsProbe, target: SocketAddr) -> Result<(), 
     Ok(())
 }
 
-async fn ask_octets(octets: &[u8], target: SocketAddr) -> Result<UdpSocket, Failure> {
-    let any: SocketAddr = match target {
+async fn ask_octets(octets: &[u8], to: To) -> Result<UdpSocket, Failure> {
+    let any: SocketAddr = match to.addr {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let asked = async {
         let socket = UdpSocket::bind(any).await?;
-        socket.connect(target).await?;
+        if let Some(mark) = to.mark {
+            go_through(&SockRef::from(&socket), to.addr.is_ipv4(), mark)?;
+        }
+        socket.connect(to.addr).await?;
         socket.send(octets).await?;
         Ok(socket)
     };

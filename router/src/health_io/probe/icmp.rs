@@ -3,10 +3,10 @@
 use core::net::{IpAddr, SocketAddr};
 use std::io;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
-use super::tunnel::checksum;
+use super::go_through;
 use crate::health_io::Failure;
 use crate::health_io::random::Random;
 
@@ -18,10 +18,13 @@ pub(crate) const NONCE_BYTES: usize = 12;
 
 /// Sends an echo request and waits for its reply. The socket is connected: it hears of no other
 /// host than the one that is asked.
-pub(crate) async fn ask(target: IpAddr) -> Result<(), Failure> {
+pub(crate) async fn ask(target: IpAddr, mark: Option<u32>) -> Result<(), Failure> {
     let nonce: [u8; NONCE_BYTES] = Random::new().octets();
     let asked = async {
         let socket = open(target)?;
+        if let Some(mark) = mark {
+            go_through(&SockRef::from(&socket), target.is_ipv4(), mark)?;
+        }
         socket.send(&request(target, &nonce)).await?;
         let mut packet = [0; PACKET_BYTES_MAX];
         loop {
@@ -68,6 +71,15 @@ pub(crate) fn is_reply(target: IpAddr, packet: &[u8], nonce: &[u8; NONCE_BYTES])
         Some([got, 0, _, _, rest @ ..]) => *got == kind && rest.starts_with(nonce),
         _ => false,
     }
+}
+
+/// The ones' complement sum of RFC 1071, of an even number of octets.
+pub(crate) fn checksum(octets: &[u8]) -> u16 {
+    let words = octets.as_chunks::<2>().0.iter().map(|word| u16::from_be_bytes(*word));
+    !words.fold(0_u16, |sum, word| {
+        let (sum, carry) = sum.overflowing_add(word);
+        sum + u16::from(carry)
+    })
 }
 
 #[cfg(test)]

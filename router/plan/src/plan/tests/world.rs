@@ -102,6 +102,7 @@ pub(super) fn service(vip: ServiceAddr, backends: RangeInclusive<u8>) -> Service
         min_mtu: 1_280,
         health: Some(HealthCheck {
             probe: Probe::Tcp,
+            via: tidegate_config::desired::Via::Direct,
             port: 80,
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),

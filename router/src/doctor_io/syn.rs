@@ -1,19 +1,21 @@
-//! A TCP connection to the VIP that is asked for in the tunnel to one backend, as packets of clients
-//! come there.
+//! Packets made by hand that go to one backend as packets of clients do, and a TCP connection that is
+//! asked for so.
 //!
-//! The SYN is made here and sent in an outer header to the backend; what comes back comes from the
-//! VIP itself, past the tunnel, as every answer to a client does. A SYN-ACK is all that is wanted:
-//! the kernel knows of no such connection and resets it, so nothing stays open at the backend.
+//! What comes back comes from the VIP itself, past the tunnel, as every answer to a client does. A
+//! SYN-ACK is all that is wanted: the kernel knows of no such connection and resets it, so nothing
+//! stays open at the backend. Health checks make whole connections (`health_io::tunnel`); here the
+//! length of a packet matters, and no daemon need run.
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use crate::health_io::Failure;
+use crate::health_io::probe::icmp::checksum;
 use crate::health_io::random::Random;
 
 /// Numbers of the packets in a tunnel (RFC 2003, RFC 2473).
@@ -30,20 +32,54 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// Asks once. `backend` is the end of the tunnel, `vip` who shall answer, with its port.
-pub(super) async fn ask(
-    backend: IpAddr,
-    vip: SocketAddr,
-    gue_port: Option<u16>,
-) -> Result<(), Failure> {
-    ask_at_length(backend, vip, gue_port, 0).await
+/// What packets go through to a backend, as those of clients do.
+pub(crate) struct Through {
+    socket: Socket,
+    to: SockAddr,
 }
 
-/// The same with a SYN that is filled up to so many bytes, which are not fragmented on the way.
-pub(crate) async fn ask_at_length(
-    backend: IpAddr,
+impl Through {
+    /// The tunnel to a backend, which the kernel puts packets of the VIP's IP version into. `whole`:
+    /// they are not fragmented, whatever the kernel has heard of the path.
+    pub(crate) fn tunnel(
+        backend: IpAddr,
+        vip_is_v4: bool,
+        gue_port: Option<u16>,
+        whole: bool,
+    ) -> io::Result<Self> {
+        let end = SocketAddr::new(backend, gue_port.unwrap_or(0));
+        let domain = Domain::for_address(end);
+        let socket = if gue_port.is_some() {
+            // Variant 1: the packet itself is all that is in the datagram.
+            Socket::new(domain, Type::DGRAM, None)?
+        } else {
+            let number = if vip_is_v4 { IPV4_IN } else { IPV6_IN };
+            Socket::new(domain, Type::RAW, Some(Protocol::from(number)))?
+        };
+        if whole {
+            in_one_piece(&socket, backend)?;
+        }
+        Self::of(socket, end.into())
+    }
+
+    /// A socket that takes whole IP packets, and where to send them.
+    pub(crate) fn of(socket: Socket, to: SockAddr) -> io::Result<Self> {
+        // It would hear what others send us in tunnels, and only sends.
+        socket.set_recv_buffer_size(0)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, to })
+    }
+
+    /// Sends a packet, with its IP header.
+    pub(crate) fn send(&self, packet: &[u8]) -> io::Result<()> {
+        self.socket.send_to(packet, &self.to).map(drop)
+    }
+}
+
+/// Asks the VIP for a connection, with a SYN that is filled up to so many bytes.
+pub(crate) async fn ask_through(
+    through: &Through,
     vip: SocketAddr,
-    gue_port: Option<u16>,
     len: u16,
 ) -> Result<(), Failure> {
     let asked = async {
@@ -55,16 +91,12 @@ pub(crate) async fn ask_at_length(
         let from = SocketAddr::new(own, port);
         let syn = Syn { from, vip, number: number(), filled: Syn::filling(vip, len) };
         let answers = answers(&syn)?;
-        let (tunnel, end) = tunnel(backend, vip.is_ipv4(), gue_port)?;
-        if len > 0 {
-            in_one_piece(&tunnel, end.ip())?;
-        }
         let packet = syn.packet();
-        tunnel.send_to(&packet, &end.into())?;
+        through.send(&packet)?;
         match timeout(AGAIN, syn.answer(&answers)).await {
             Ok(answer) => answer,
             Err(_elapsed) => {
-                tunnel.send_to(&packet, &end.into())?;
+                through.send(&packet)?;
                 syn.answer(&answers).await
             }
         }
@@ -82,7 +114,7 @@ fn number() -> u32 {
 }
 
 /// Packets are sent whole, whatever the kernel has heard of the path.
-pub(crate) fn in_one_piece(tunnel: &Socket, end: IpAddr) -> io::Result<()> {
+fn in_one_piece(tunnel: &Socket, end: IpAddr) -> io::Result<()> {
     use rustix::net::sockopt::{
         Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
     };
@@ -109,28 +141,6 @@ fn answers(syn: &Syn) -> io::Result<UdpSocket> {
     socket.bind(&SocketAddr::new(syn.from.ip(), 0).into())?;
     socket.connect(&SocketAddr::new(syn.vip.ip(), 0).into())?;
     UdpSocket::from_std(socket.into())
-}
-
-/// A socket whose packets are put into the tunnel by the kernel, and the end to send them to.
-pub(crate) fn tunnel(
-    backend: IpAddr,
-    vip_is_v4: bool,
-    gue_port: Option<u16>,
-) -> io::Result<(Socket, SocketAddr)> {
-    let end = SocketAddr::new(backend, gue_port.unwrap_or(0));
-    let domain = Domain::for_address(end);
-    let socket = if gue_port.is_some() {
-        // Variant 1: the packet itself is all that is in the datagram.
-        Socket::new(domain, Type::DGRAM, None)?
-    } else {
-        let number = if vip_is_v4 { IPV4_IN } else { IPV6_IN };
-        let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(number)))?;
-        // It would hear what others send us in tunnels, and only sends.
-        socket.set_recv_buffer_size(0)?;
-        socket
-    };
-    socket.set_nonblocking(true)?;
-    Ok((socket, end))
 }
 
 /// The first packet of a connection.
@@ -219,15 +229,6 @@ pub(crate) fn octets(addr: IpAddr) -> Vec<u8> {
 
 pub(crate) fn put(octets: &mut [u8], at: usize, word: u16) {
     octets.iter_mut().skip(at).zip(word.to_be_bytes()).for_each(|(octet, new)| *octet = new);
-}
-
-/// The ones' complement sum of RFC 1071, of an even number of octets.
-pub(crate) fn checksum(octets: &[u8]) -> u16 {
-    let words = octets.as_chunks::<2>().0.iter().map(|word| u16::from_be_bytes(*word));
-    !words.fold(0_u16, |sum, word| {
-        let (sum, carry) = sum.overflowing_add(word);
-        sum + u16::from(carry)
-    })
 }
 
 #[cfg(test)]
