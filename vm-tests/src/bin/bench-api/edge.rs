@@ -21,13 +21,13 @@ pub(crate) const BACKENDS: u32 = 10;
 /// Services of one farm have the same backends.
 const FARMS: u32 = 400;
 /// VIPs are this address and those after it, each with two services.
-const VIPS: u32 = 0x0a00_0000;
+pub(crate) const VIPS: u32 = 0x0a00_0000;
 /// Ports of the services of a VIP.
-const PORTS: [u16; 2] = [80, 443];
+pub(crate) const PORTS: [u16; 2] = [80, 443];
 const BACKEND: u32 = 0xac10_0000;
-/// As long as it may take to fill the maps and to have every backend answer.
 /// Nobody is put off for longer.
 const BUSY_FOR: Duration = Duration::from_secs(10);
+/// As long as it may take to fill the maps and to have every backend answer.
 const SOON: Duration = Duration::from_secs(90);
 
 /// A daemon that runs.
@@ -38,13 +38,17 @@ pub(crate) struct Edge<'a> {
 }
 
 impl<'a> Edge<'a> {
-    /// Starts one and waits until every service is announced.
+    /// Starts one that asks each backend once in `interval`, and waits until every service is
+    /// announced.
     ///
     /// # Errors
     /// When that does not come to pass.
-    pub(crate) fn start(lab: &'a Lab, name: &str) -> Result<Self> {
+    pub(crate) fn start(lab: &'a Lab, name: &str, interval: &str, flows: &str) -> Result<Self> {
         let socket = lab.dir().join("api.sock");
-        let file = lab.write(&format!("{name}.toml"), &config(lab)?)?.display().to_string();
+        let file = lab
+            .write(&format!("{name}.toml"), &config(lab, interval, flows)?)?
+            .display()
+            .to_string();
         let program = program("tidegate")?.display().to_string();
         let process = lab.start("dut", name, &[&program, "run", "--config", &file])?;
         let edge = Self { lab, process, socket };
@@ -127,12 +131,12 @@ pub(crate) fn answer_checks(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn config(lab: &Lab) -> Result<String> {
+fn config(lab: &Lab, interval: &str, flows: &str) -> Result<String> {
     let [pins, state] = [lab.bpffs().join("run"), lab.dir().join("state")];
     let mut text = format!(
         "version = 1\n[router]\nasn = {OUR_AS}\nrouter-id = \"{}\"\ninterfaces = [\"eth0\"]\n\
          listen = [\"0.0.0.0:179\"]\npin-dir = \"{}\"\nstate-dir = \"{}\"\n\
-         [api]\nsocket = \"{}\"\n\
+         [api]\nsocket = \"{}\"\n[flows]\n{flows}\n\
          [[policy]]\nname = \"all\"\ndefault = \"accept\"\n\
          [[peer]]\nname = \"feeder\"\naddress = \"{}\"\nasn = {}\npassive = true\n\
          families = [\"ipv4-unicast\"]\nimport = [\"all\"]\n",
@@ -148,7 +152,7 @@ fn config(lab: &Lab) -> Result<String> {
         write!(
             text,
             "[[service]]\nname = \"service-{service}\"\nvip = \"{vip}\"\nport = {port}\n\
-             mode = \"ipip\"\nhealth = {{ type = \"tcp\", port = {}, interval = \"10s\" }}\n",
+             mode = \"ipip\"\nhealth = {{ type = \"tcp\", port = {}, interval = \"{interval}\" }}\n",
             PORTS[0],
         )?;
         for backend in 1..=BACKENDS {

@@ -1,8 +1,9 @@
 //! `make bench PART=api`: what the API's answers cost of an edge with ten thousand services and a
-//! million routes.
+//! million routes, and whether the packets that it is told of are summed to the last one.
 
 mod ask;
 mod edge;
+mod flows;
 mod questions;
 mod routes;
 
@@ -24,6 +25,9 @@ struct Args {
     /// How often each question is asked; the median is judged.
     #[arg(long, default_value_t = 21)]
     rounds: usize,
+    /// Seconds for which packets are told of.
+    #[arg(long, default_value_t = 10)]
+    secs: u64,
     /// Write the page of docs/.
     #[arg(long, env = "UPDATE")]
     update: bool,
@@ -56,9 +60,12 @@ fn main() -> Result<ExitCode> {
     let mut report = Report::default();
     report.say(&format!("{}:\n\n", where_and_when()))?;
 
-    let edge = Edge::start(&lab, "edge")?;
+    let edge = Edge::start(&lab, "edge", "10s", "")?;
     questions::ask(&edge, args.rounds, &mut report)?;
     routes::list(&edge, &mut report)?;
+    edge.stop()?;
+    let edge = Edge::start(&lab, "telling", "60s", "sample = 1\nrate = 0")?;
+    flows::tell(&edge, args.secs, &mut report)?;
     edge.stop()?;
 
     if args.update {
@@ -78,4 +85,7 @@ const PAGE_HEAD: &str = "# What an answer costs\n\n\
     its Unix socket, on a connection of its own each time; times are from the connection to the\n\
     last octet. *Must* is for the median, and for how much its resident memory grows at most while\n\
     it is asked. Between two looks at everything that there is it answers at once; who asks during\n\
-    one waits for its end, which is what *worst* shows.\n\n";
+    one waits for its end, which is what *worst* shows.\n\n\
+    At the end, of another daemon that is told of every packet (`[flows] sample = 1`): packets run\n\
+    through the program on its interface, each a record in the kernel's ring. All counts are\n\
+    compared: verdicts, records, words that were left out or lost, and sums.\n\n";
