@@ -17,7 +17,8 @@ const FLAGS: &[&str] = &[
     "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
 ];
 const DATAPATH: &str = "tidegate";
-const PROGRAMS: &[&str] = &[DATAPATH, "decap", "check"];
+const CARD: &str = "card";
+const PROGRAMS: &[&str] = &[DATAPATH, "decap", "check", CARD];
 /// Not carried by the daemon: what the benchmark runs around the packet path.
 const BENCH: &str = "bench";
 
@@ -69,7 +70,7 @@ fn build() -> Result<(), String> {
             .map_err(|error| format!("{} cannot be copied: {error}", object.display()))?;
     }
     // To the build script of the crate that measures them, by way of `links` in the manifest.
-    for program in [BENCH, DATAPATH] {
+    for program in [BENCH, DATAPATH, CARD] {
         let object = out.join(format!("{program}.bpf.o"));
         println!("cargo::metadata={program}={}", object.display());
     }

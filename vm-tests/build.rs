@@ -6,6 +6,7 @@ fn main() {
     for (built, name) in [
         ("DEP_TIDEGATE_XDP_BENCH", "BENCH_OBJECT"),
         ("DEP_TIDEGATE_XDP_TIDEGATE", "DATAPATH_OBJECT"),
+        ("DEP_TIDEGATE_XDP_CARD", "CARD_OBJECT"),
     ] {
         println!("cargo::rerun-if-env-changed={built}");
         match env::var(built) {

@@ -64,6 +64,9 @@ _tidegate() {
             tidegate,history)
                 cmd="tidegate__subcmd__history"
                 ;;
+            tidegate,offload)
+                cmd="tidegate__subcmd__offload"
+                ;;
             tidegate,peers)
                 cmd="tidegate__subcmd__peers"
                 ;;
@@ -205,6 +208,9 @@ _tidegate() {
             tidegate__subcmd__help,history)
                 cmd="tidegate__subcmd__help__subcmd__history"
                 ;;
+            tidegate__subcmd__help,offload)
+                cmd="tidegate__subcmd__help__subcmd__offload"
+                ;;
             tidegate__subcmd__help,peers)
                 cmd="tidegate__subcmd__help__subcmd__peers"
                 ;;
@@ -271,6 +277,9 @@ _tidegate() {
             tidegate__subcmd__help__subcmd__health,set)
                 cmd="tidegate__subcmd__help__subcmd__health__subcmd__set"
                 ;;
+            tidegate__subcmd__help__subcmd__offload,plan)
+                cmd="tidegate__subcmd__help__subcmd__offload__subcmd__plan"
+                ;;
             tidegate__subcmd__help__subcmd__policy,test)
                 cmd="tidegate__subcmd__help__subcmd__policy__subcmd__test"
                 ;;
@@ -282,6 +291,18 @@ _tidegate() {
                 ;;
             tidegate__subcmd__help__subcmd__undrain,vip)
                 cmd="tidegate__subcmd__help__subcmd__undrain__subcmd__vip"
+                ;;
+            tidegate__subcmd__offload,help)
+                cmd="tidegate__subcmd__offload__subcmd__help"
+                ;;
+            tidegate__subcmd__offload,plan)
+                cmd="tidegate__subcmd__offload__subcmd__plan"
+                ;;
+            tidegate__subcmd__offload__subcmd__help,help)
+                cmd="tidegate__subcmd__offload__subcmd__help__subcmd__help"
+                ;;
+            tidegate__subcmd__offload__subcmd__help,plan)
+                cmd="tidegate__subcmd__offload__subcmd__help__subcmd__plan"
                 ;;
             tidegate__subcmd__policy,help)
                 cmd="tidegate__subcmd__policy__subcmd__help"
@@ -326,7 +347,7 @@ _tidegate() {
 
     case "${cmd}" in
         tidegate)
-            opts="-h -V --help --version run check status peers vips backends drops top routes events flows capture why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help"
+            opts="-h -V --help --version run check status peers vips backends drops top routes events flows capture why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade offload decap detach token schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1428,7 +1449,7 @@ _tidegate() {
             return 0
             ;;
         tidegate__subcmd__help)
-            opts="run check status peers vips backends drops top routes events flows capture why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade decap detach token schema help"
+            opts="run check status peers vips backends drops top routes events flows capture why doctor support-bundle refresh rpki dump policy plan apply confirm rollback history drain undrain health upgrade offload decap detach token schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1724,6 +1745,34 @@ _tidegate() {
         tidegate__subcmd__help__subcmd__history)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__help__subcmd__offload)
+            opts="plan"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__help__subcmd__offload__subcmd__plan)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -2062,6 +2111,100 @@ _tidegate() {
                     ;;
                 --key-file)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table wide json yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__offload)
+            opts="-h --help plan help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__offload__subcmd__help)
+            opts="plan help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__offload__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__offload__subcmd__help__subcmd__plan)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tidegate__subcmd__offload__subcmd__plan)
+            opts="-c -d -o -h --config --device --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --device)
+                    COMPREPLY=($(compgen -W "nfp netdevsim" -- "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -W "nfp netdevsim" -- "${cur}"))
                     return 0
                     ;;
                 --output)

@@ -8,6 +8,7 @@ pub mod event;
 pub mod export;
 pub mod flow;
 pub mod history;
+pub(crate) mod offload;
 pub mod routes;
 pub mod rpki;
 pub mod said;

@@ -472,6 +472,9 @@ pub mod service_flags {
     pub const FORMER_ID_LEN: u32 = 16;
     /// The service's packets are translated (on a service).
     pub const NAT: u32 = 1 << 6;
+    /// Packets that no service on the card is for may be for one on the host (on a VIP's own entry, on a
+    /// card).
+    pub const ASK_HOST: u32 = 1 << 5;
     /// Connections in NAT come from here (on the own entry of an address that is no VIP).
     pub const NAT_SOURCE: u32 = 1 << 7;
     /// With [`NAT`]: the port of the backends, by this shift; zero: the one that the client asks.

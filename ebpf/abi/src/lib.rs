@@ -12,11 +12,16 @@ mod counter;
 mod hash;
 #[macro_use]
 mod layout;
+mod card;
 mod nat;
 mod quic;
 
+pub use card::{CardBackend, CardConfig, CardCounter, card_map_names};
 pub use counter::{Action, Captured, Counter, DecapCounter, FLOW_KINDS, Limit, Told};
-pub use hash::{flow_hash_v4, flow_hash_v6, slot_of, source_bucket};
+pub use hash::{
+    flow_hash_v4, flow_hash_v4_by_halves, flow_hash_v6, flow_hash_v6_by_halves, slot_of,
+    source_bucket,
+};
 pub use layout::{
     Backend, Buckets, CaptureDraft, CaptureFilter, CaptureHead, DatagramKey, DatapathConfig,
     FlowDraft, FlowKey, FlowRecord, Plain, Ports, PrefixV4, PrefixV6, Rates, Service, ServiceKeyV4,

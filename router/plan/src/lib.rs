@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod capture;
+pub mod card;
 mod constants;
 pub mod doctor;
 pub mod drain;

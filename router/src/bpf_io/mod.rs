@@ -6,6 +6,7 @@
 //! All calls are short system calls; none waits.
 
 mod capture;
+pub mod card;
 mod check;
 mod error;
 mod flows;
@@ -52,13 +53,13 @@ pub(crate) use capture::Counts as CaptureCounts;
 pub use error::Error;
 pub use link::{Link, Mode};
 pub use marks::decided;
+pub use pod::Pod;
 
 pub(crate) use check::CheckPath;
 pub(crate) use link::{attach, index_of};
 use maps::Maps;
 pub(crate) use maps::take;
 pub(crate) use pins::{PROGRAM as PINNED_PROGRAM, prepare as prepare_pin_dir};
-use pod::Pod;
 use proof::ProofCopy;
 use records::Records;
 pub(crate) use run::test_run;

@@ -7,7 +7,10 @@ use tidegate_abi::Plain;
 /// A layout of the ABI, as the loader takes keys and values.
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
-pub(crate) struct Pod<T: Plain>(pub(crate) T);
+pub struct Pod<T: Plain>(
+    /// The layout.
+    pub T,
+);
 
 // SAFETY: `Plain` is sealed: only the ABI's layouts have it, each is fixed-width unsigned integers
 // and arrays of them in `repr(C)`, checked at compile time to have no padding. So every byte is

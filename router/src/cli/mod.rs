@@ -11,6 +11,7 @@ mod events;
 mod flows;
 mod health;
 mod node;
+mod offload;
 mod peer;
 mod refresh;
 mod routes;
@@ -118,6 +119,9 @@ enum Command {
     Health(health::HealthArgs),
     /// Put another binary in the place of the running one; peers and packets see nothing of it
     Upgrade(upgrade::UpgradeArgs),
+    /// The packet path on a network card
+    #[command(subcommand)]
+    Offload(offload::OffloadCommand),
     /// The backend's side of ipip and gue: take packets out of their outer headers
     Decap(Decap),
     /// Remove the packet path that a stopped daemon left in place
@@ -326,6 +330,7 @@ impl Command {
                 crate::decap::run(&args.interface, args.gue_port).await.map_err(Failure::new)
             }
             Self::Detach(args) => commands::detach(&args.config),
+            Self::Offload(command) => offload::offload(command),
             Self::Token(args) => token::token(args),
             Self::Schema => commands::print(&tidegate_config::json_schema()),
         }

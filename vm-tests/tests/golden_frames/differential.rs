@@ -26,8 +26,10 @@ use tidegate_vm_tests::frame::describe;
 
 use crate::pins::run as command;
 use crate::xdp::{CLIENT4, CLIENT6, SOURCE4, SOURCE6, TCP, UDP, VIP4, VIP6, verdict_of};
+use card::Card;
 use frames::{Dice, any_frame};
 
+mod card;
 mod frames;
 
 const WORLDS: u64 = 24;
@@ -313,7 +315,16 @@ fn loaded(dice: &mut Dice, constants: &DatapathConfig) -> Datapath {
     }
 }
 
-fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen, ways: &mut Ways) {
+/// What was seen in all worlds.
+#[derive(Debug, Default)]
+struct All {
+    seen: Seen,
+    ways: Ways,
+    on_card: card::Seen,
+}
+
+/// A packet path whose configuration and maps may be anything.
+fn any_world(dice: &mut Dice, guarded: bool, devices: &[u32]) -> (DatapathConfig, Datapath) {
     let wanted = [0, features::TOO_BIG, features::TOO_BIG | features::TOO_BIG_WITHOUT_DF];
     let constants = DatapathConfig {
         hash_seed: dice.roll(),
@@ -344,6 +355,15 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen, way
         fill_guard(&mut datapath, dice);
     }
     fill_sources(&mut datapath);
+    (constants, datapath)
+}
+
+fn compare(
+    dice: &mut Dice,
+    (constants, datapath): (DatapathConfig, Datapath),
+    devices: &[u32],
+    all: &mut All,
+) {
     let maps: observed::Datapath = datapath.observe().unwrap();
     let is_resolved = |entry: &&Backend| entry.flags & backend_flags::RESOLVED != 0;
     let resolved = maps.backends.values().filter(is_resolved);
@@ -360,6 +380,7 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen, way
         // Those that an entry has brought: nothing is attached here.
         devices: resolved.map(|entry| entry.egress_ifindex).collect::<BTreeSet<u32>>(),
     };
+    let mut card = Card::with(&maps, &constants, dice.of(devices));
     let mut wanted = Moved::seen(&datapath);
     for turn in 1..=FRAMES {
         let frame = any_frame(dice, &model.nat);
@@ -369,12 +390,15 @@ fn compare(dice: &mut Dice, guarded: bool, devices: &[u32], seen: &mut Seen, way
         let what = || format!("{:?} for\n{}", outcome.verdict, describe(&frame));
         assert_eq!(run.verdict, verdict_of(outcome.verdict), "{}", what());
         assert!(run.frame == outcome.frame, "{}\n{}", what(), describe(&run.frame));
+        if ingress == card.port {
+            card.compare(&frame, &run, &outcome, &mut all.on_card);
+        }
         wanted.add(&outcome, frame.len());
         if let Some(to) = outcome.forwarded {
-            ways.add(to.is_named, &maps.backends[&to.backend], constants.features);
+            all.ways.add(to.is_named, &maps.backends[&to.backend], constants.features);
         }
         for counter in outcome.events.iter().chain([&outcome.verdict]) {
-            *seen.entry(*counter).or_default() += 1;
+            *all.seen.entry(*counter).or_default() += 1;
         }
         if turn % BATCH == 0 || turn == FRAMES {
             assert_eq!(Moved::seen(&datapath), wanted, "one of the {BATCH} frames before {turn}");
@@ -393,15 +417,20 @@ fn the_program_and_the_model_agree_on_every_frame() {
     command("ip link add tg-a type veth peer name tg-b");
     let devices = ["lo", "tg-a", "tg-b"].map(|name| if_nametoindex(name).unwrap());
     let seed = number("FUZZ_SEED", 1);
-    let mut seen = Seen::new();
-    let mut ways = Ways::default();
+    let mut all = All::default();
     for world in 0..number("FUZZ_WORLDS", WORLDS) {
         println!("FUZZ_SEED={} FUZZ_WORLDS=1 repeats it", seed + world);
         let guarded = (seed + world).is_multiple_of(3);
-        compare(&mut Dice(seed + world), guarded, &devices, &mut seen, &mut ways);
+        let dice = &mut Dice(seed + world);
+        let world = any_world(dice, guarded, &devices);
+        compare(dice, world, &devices, &mut all);
+        let world = card::world_for_it(dice, &devices);
+        compare(dice, world, &devices, &mut all);
     }
-    println!("{seen:?}, {ways:?}");
+    println!("{all:?}");
+    let All { seen, ways, on_card } = all;
     assert!(ways.all_taken(), "{ways:?}");
+    card::assert_all_seen(&on_card);
     // A test run has room enough, the table is larger than this, and nothing is taken out.
     let impossible = [
         Counter::DropNoHeadroom,
