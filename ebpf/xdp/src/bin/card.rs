@@ -141,6 +141,7 @@ fn seed() -> u64 {
 }
 
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the port, byte by byte")]
 fn ipv4(mut at: Cursor) -> Result<Packet, CardCounter> {
     let room = at.len();
     let ip: Ipv4 = at.take().ok_or(CardCounter::UpHeader)?;
@@ -181,6 +182,7 @@ fn ipv4(mut at: Cursor) -> Result<Packet, CardCounter> {
 }
 
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the port, byte by byte")]
 fn ipv6(mut at: Cursor) -> Result<Packet, CardCounter> {
     let room = at.len();
     let ip: Ipv6 = at.take().ok_or(CardCounter::UpHeader)?;
@@ -307,6 +309,7 @@ fn outer_ipv6(mut at: Cursor, backend: &CardBackend, inner_len: u16) -> Option<(
 }
 
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
 fn words(addr: [u8; 16]) -> [u64; 2] {
     let all = u128::from_be_bytes(addr);
     [(all >> 64) as u64, all as u64]
