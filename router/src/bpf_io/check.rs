@@ -52,8 +52,8 @@ impl CheckPath {
         set.map_err(|error| Error::kernel("write where checks go", error))
     }
 
-    /// Has it on exactly these interfaces. One that is gone, or that refuses, does not keep it from the
-    /// others.
+    /// Has it on exactly these interfaces, as far as they are there: nothing leaves by one that has gone
+    /// since somebody looked, and it keeps the program from no other one. Neither does a refusal.
     ///
     /// # Errors
     /// The last refusal.
@@ -64,6 +64,7 @@ impl CheckPath {
             if !self.links.contains_key(&interface) {
                 match self.attach_to(interface) {
                     Ok(link) => drop(self.links.insert(interface, link)),
+                    Err(Error::NoInterface { .. }) => {}
                     Err(error) => refused = Err(error),
                 }
             }

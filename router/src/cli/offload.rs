@@ -96,15 +96,7 @@ fn words(plan: &OffloadPlan) -> String {
     text += &cards.render();
     for card in &plan.cards {
         for objection in &card.objections {
-            text += &[
-                "  ",
-                &card.device,
-                ": ",
-                &folded(objection, "    "),
-                "
-",
-            ]
-            .concat();
+            text += &["  ", &card.device, ": ", &folded(objection, "    "), "\n"].concat();
         }
     }
     if !plan.services.is_empty() {
@@ -117,8 +109,7 @@ fn words(plan: &OffloadPlan) -> String {
                 services.row(vec![String::new(), String::new(), reason.clone()]);
             }
         }
-        text += "
-";
+        text += "\n";
         text += &services.render();
     }
     let mut room = Table::new(&["ON THE CARD", "USED", "OF"], &[1, 2]);
